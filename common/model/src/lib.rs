@@ -1,5 +1,29 @@
-//! What moves through Tidemesh.
+//! What moves through Tidemesh: positions, table schemas, rows that are visited and not built,
+//! change events, the settings of sources, and the one error type.
+//!
+//! Everything else imports this crate; it imports nothing of ours. Absent here: I/O, tasks, wire
+//! formats, and any database's own types.
 
+mod data_type;
 mod error;
+mod event;
+mod position;
+mod row;
+mod schema;
+mod settings;
+mod value;
 
+pub use data_type::DataType;
 pub use error::{Error, ErrorKind, Remedy, Result};
+pub use event::{
+    BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Operation, Origin,
+    SourceBlock, StateItem,
+};
+pub use position::Position;
+pub use row::{CellVisitor, RowImage, Values};
+pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
+pub use settings::{
+    CleanupPolicy, PostgresSettings, Secret, SnapshotMode, SnapshotSettings, SourceSettings,
+    TlsMode, TopicSettings,
+};
+pub use value::{DecimalRef, Value};

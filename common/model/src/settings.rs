@@ -1,0 +1,426 @@
+//! The settings of sources: one type for a `[[source]]` table in TOML and for the `spec:` of a
+//! `Source` document. Settings as written are checked by [`SourceSettings::validate`] before use.
+
+use crate::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// One source: its name, what it shares with every other kind, and one connector's own table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSettings {
+    /// The source's name: it begins its topics' names and is its writer's identity.
+    /// 1 to 64 of `a-z A-Z 0-9 _ -`. No default.
+    pub name: String,
+    /// How its topics are made.
+    #[serde(default)]
+    pub topics: TopicSettings,
+    /// How its tables are first read.
+    #[serde(default)]
+    pub snapshot: SnapshotSettings,
+    /// The most log bytes that are decoded and appended as one batch. 16 KiB to 64 MiB;
+    /// default 1 MiB: large enough that an fsync a batch is cheap, small enough for 128 MiB in all.
+    #[serde(default = "defaults::batch_bytes_max")]
+    pub batch_bytes_max: usize,
+    /// How often an idle source writes its position, in milliseconds. 100 to 600000;
+    /// default 10000, PostgreSQL's own interval for status messages.
+    #[serde(default = "defaults::heartbeat_interval_ms")]
+    pub heartbeat_interval_ms: u64,
+    /// A PostgreSQL database. Exactly one connector's table must be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<PostgresSettings>,
+}
+
+/// How a source's topics are made. Existing topics are left as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TopicSettings {
+    /// Partitions of each topic. 1 to 1000; default 1, which keeps the table's whole order.
+    pub partitions: u32,
+    /// What happens to old records. Default `compact`: the topic always holds the latest state.
+    pub cleanup_policy: CleanupPolicy,
+    /// With `delete`: how long records are kept, in milliseconds; none keeps them for ever.
+    pub retention_ms: Option<u64>,
+    /// With `delete`: how many bytes a partition keeps; none keeps all.
+    pub retention_bytes: Option<u64>,
+}
+
+/// What happens to old records of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CleanupPolicy {
+    /// The last record of each key stays.
+    Compact,
+    /// Records go by age and size.
+    Delete,
+}
+
+/// How a source's tables are first read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotSettings {
+    /// When. Default `initial`.
+    pub mode: SnapshotMode,
+    /// Rows of one chunk. 1 to 1000000; default 20000.
+    pub chunk_rows: u32,
+    /// Chunks that are read at the same time, each on a connection of its own. 1 to 64; default 2.
+    pub parallel: u32,
+}
+
+/// When a table is read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotMode {
+    /// Once, when the source first sees the table.
+    Initial,
+    /// Only when asked.
+    Never,
+}
+
+/// A PostgreSQL database, 14 to 18.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresSettings {
+    /// A host name or address, or the folder of a unix socket (begins with `/`).
+    /// Default 127.0.0.1.
+    #[serde(default = "defaults::host")]
+    pub host: String,
+    /// The port. Default 5432.
+    #[serde(default = "defaults::postgres_port")]
+    pub port: u16,
+    /// The database. No default.
+    pub database: String,
+    /// The user: needs REPLICATION and SELECT on the tables. No default.
+    pub user: String,
+    /// The password; or use `password_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// A file whose first line is the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// How TLS is used. Default `prefer` over TCP; a unix socket has none.
+    #[serde(default)]
+    pub tls: TlsMode,
+    /// PEM certificates that the server's is checked against, for `verify-ca` and `verify-full`;
+    /// none takes the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// The tables to capture, each as `schema.table`. At least one. No default.
+    pub tables: Vec<String>,
+    /// The replication slot, made if it is missing. Default `tidemesh_<source>`, lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    /// The publication, made if it is missing. Default `tidemesh_<source>`, lower case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publication: Option<String>,
+    /// How long making a connection may take, in milliseconds. 100 to 600000; default 10000.
+    #[serde(default = "defaults::connect_timeout_ms")]
+    pub connect_timeout_ms: u64,
+    /// The most bytes one message of the log may have. 1 MiB to 1 GiB; default 64 MiB.
+    #[serde(default = "defaults::message_bytes_max")]
+    pub message_bytes_max: usize,
+}
+
+/// How TLS is used, as libpq's `sslmode` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// Never.
+    Disable,
+    /// If the server offers it; its certificate is not checked.
+    #[default]
+    Prefer,
+    /// Always; the certificate is not checked.
+    Require,
+    /// Always; the certificate's chain is checked, not the host name.
+    VerifyCa,
+    /// Always; chain and host name are checked.
+    VerifyFull,
+}
+
+/// A text that never shows itself in logs or debug output.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    #[must_use]
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// The secret itself, for handing to the other side.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+mod defaults {
+    pub(super) fn batch_bytes_max() -> usize {
+        1024 * 1024
+    }
+    pub(super) fn heartbeat_interval_ms() -> u64 {
+        10_000
+    }
+    pub(super) fn host() -> String {
+        "127.0.0.1".to_owned()
+    }
+    pub(super) fn postgres_port() -> u16 {
+        5432
+    }
+    pub(super) fn connect_timeout_ms() -> u64 {
+        10_000
+    }
+    pub(super) fn message_bytes_max() -> usize {
+        64 * 1024 * 1024
+    }
+}
+
+impl Default for TopicSettings {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            cleanup_policy: CleanupPolicy::Compact,
+            retention_ms: None,
+            retention_bytes: None,
+        }
+    }
+}
+
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        Self {
+            mode: SnapshotMode::Initial,
+            chunk_rows: 20_000,
+            parallel: 2,
+        }
+    }
+}
+
+impl SourceSettings {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the key, the problem and the bound.
+    pub fn validate(&self) -> Result<()> {
+        let name_fits = (1..=64).contains(&self.name.len())
+            && self
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if !name_fits {
+            return Err(
+                wrong("name", "must be 1 to 64 of a-z A-Z 0-9 _ -").with("name", &self.name)
+            );
+        }
+        let ranges = [
+            (
+                "topics.partitions",
+                u64::from(self.topics.partitions),
+                1,
+                1000,
+            ),
+            (
+                "snapshot.chunk_rows",
+                u64::from(self.snapshot.chunk_rows),
+                1,
+                1_000_000,
+            ),
+            (
+                "snapshot.parallel",
+                u64::from(self.snapshot.parallel),
+                1,
+                64,
+            ),
+            (
+                "batch_bytes_max",
+                self.batch_bytes_max as u64,
+                16 * 1024,
+                64 * 1024 * 1024,
+            ),
+            (
+                "heartbeat_interval_ms",
+                self.heartbeat_interval_ms,
+                100,
+                600_000,
+            ),
+        ];
+        ranges.iter().try_for_each(|range| in_range(*range))?;
+        match &self.postgres {
+            Some(postgres) => postgres.validate(),
+            None => Err(
+                wrong("postgres", "a source needs exactly one connector's table")
+                    .with("source", &self.name)
+                    .help("add a [source.postgres] table"),
+            ),
+        }
+    }
+}
+
+impl PostgresSettings {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the key, the problem and the bound.
+    pub fn validate(&self) -> Result<()> {
+        for (key, value) in [
+            ("postgres.database", &self.database),
+            ("postgres.user", &self.user),
+        ] {
+            if value.is_empty() {
+                return Err(wrong(key, "must not be empty"));
+            }
+        }
+        if self.tables.is_empty() {
+            return Err(wrong("postgres.tables", "names no table")
+                .help("list the tables to capture, as tables = [\"public.orders\"]"));
+        }
+        for (index, table) in self.tables.iter().enumerate() {
+            self.table_name(table)?;
+            if self.tables[..index].contains(table) {
+                return Err(wrong("postgres.tables", "names a table twice").with("table", table));
+            }
+        }
+        for (key, name) in [
+            ("postgres.slot", &self.slot),
+            ("postgres.publication", &self.publication),
+        ] {
+            if let Some(name) = name {
+                slot_name(key, name)?;
+            }
+        }
+        in_range((
+            "postgres.connect_timeout_ms",
+            self.connect_timeout_ms,
+            100,
+            600_000,
+        ))?;
+        let most = 1024 * 1024 * 1024;
+        in_range((
+            "postgres.message_bytes_max",
+            self.message_bytes_max as u64,
+            1024 * 1024,
+            most,
+        ))?;
+        if self.password.is_some() && self.password_file.is_some() {
+            return Err(wrong(
+                "postgres.password_file",
+                "password is set too; set one of them",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Splits one entry of `tables` at its first point.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if it is not `schema.table`.
+    pub fn table_name(&self, entry: &str) -> Result<crate::TableName> {
+        match entry.split_once('.') {
+            Some((schema, table)) if !schema.is_empty() && !table.is_empty() => {
+                Ok(crate::TableName::new(schema, table))
+            }
+            _ => Err(wrong("postgres.tables", "each must be schema.table").with("table", entry)),
+        }
+    }
+}
+
+/// PostgreSQL's rule for slot names (documentation 18, 26.2.6.1), which suits publications too.
+fn slot_name(key: &'static str, name: &str) -> Result<()> {
+    let fits = (1..=63).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if fits {
+        return Ok(());
+    }
+    Err(wrong(key, "must be 1 to 63 of a-z 0-9 _").with("value", name))
+}
+
+fn in_range((key, value, least, most): (&'static str, u64, u64, u64)) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(wrong(key, &format!("must be {least} to {most}")).with("value", value))
+}
+
+fn wrong(key: &'static str, problem: &str) -> Error {
+    Error::new(ErrorKind::Config, "use the configuration").because(format!("{key}: {problem}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> SourceSettings {
+        serde_json::from_value(serde_json::json!({
+            "name": "shop",
+            "postgres": {"database": "shop", "user": "u", "password": "hush", "tables": ["public.a"]}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_smallest_settings_are_valid() {
+        settings().validate().unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let text = r#"{"name": "shop", "tabels": []}"#;
+        let error = serde_json::from_str::<SourceSettings>(text).unwrap_err();
+        assert!(error.to_string().contains("tabels"), "{error}");
+    }
+
+    #[test]
+    fn a_bound_is_named_with_its_key() {
+        let mut settings = settings();
+        settings.snapshot.parallel = 65;
+        let error = settings.validate().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(
+            error
+                .to_string()
+                .contains("snapshot.parallel: must be 1 to 64"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_password_never_shows() {
+        let settings = settings();
+        assert!(!format!("{settings:?}").contains("hush"));
+        assert!(!serde_json::to_string(&settings).unwrap().contains("hush"));
+    }
+
+    #[test]
+    fn a_table_without_its_schema_is_refused() {
+        let mut settings = settings();
+        settings.postgres.as_mut().unwrap().tables = vec!["orders".into()];
+        assert!(
+            settings
+                .validate()
+                .unwrap_err()
+                .to_string()
+                .contains("schema.table")
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! The traits that a connector implements.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+use tidemesh_model::{ChangeBatch, Position, Result, SourceBlock};
+
+/// What is durable of a source: where it stands, and what it asked to remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Everything at or before this position is in the topics.
+    pub position: Position,
+    /// The source's own [`StateItem`](tidemesh_model::StateItem)s, by key.
+    pub items: BTreeMap<String, Vec<u8>>,
+}
+
+/// The bounds of one batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimit {
+    /// The most log bytes in a batch; one message that is larger comes alone.
+    pub bytes_max: usize,
+    /// The longest wait for the first event; then an empty batch comes, a heartbeat.
+    pub wait_max: Duration,
+}
+
+/// Opens a source: the part that is there before any connection is.
+pub trait Connector: Send + Sync + 'static {
+    /// What it opens.
+    type Source: Source;
+
+    /// Checks every prerequisite, makes what is missing, and starts to read behind `checkpoint`.
+    ///
+    /// Without a checkpoint the log is read from a place made now, which the first batch's
+    /// `end()` states: that batch is empty and comes at once, so that the place becomes durable
+    /// before any event.
+    ///
+    /// # Errors
+    ///
+    /// `Prerequisite`, `Privilege`, `Authentication`, `Config`: with what to do, all that is wrong
+    /// at once. `PositionLost` if the log no longer holds what follows the checkpoint.
+    /// `Unavailable` if the server is away. Nothing is left behind but what was made.
+    fn open(
+        &self,
+        checkpoint: Option<Checkpoint>,
+    ) -> impl Future<Output = Result<Self::Source>> + Send;
+}
+
+/// A database's log. Pulled: the run loop sets the pace.
+pub trait Source: Send + 'static {
+    /// A batch, which owns its bytes.
+    type Batch: ChangeBatch + 'static;
+
+    /// How this source describes itself in every event.
+    fn block(&self) -> &SourceBlock;
+
+    /// Waits for the next batch of the log, in commit order. Events at or before the checkpoint do
+    /// not come again.
+    ///
+    /// Cancel-safe: a dropped call loses nothing. An empty batch is a heartbeat.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the connection is gone: open again. `PositionLost` if the database has
+    /// discarded the log we need. `Unsupported` for what cannot be carried, with what to do.
+    fn next_batch(&mut self, limit: BatchLimit)
+    -> impl Future<Output = Result<Self::Batch>> + Send;
+
+    /// Tells the database that everything at or before `position` is durable downstream, so that
+    /// it may discard that part of its log. `position` is the `end()` of a batch that was given.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the connection is gone; nothing is lost by that.
+    fn confirm(&mut self, position: Position) -> impl Future<Output = Result<()>> + Send;
+
+    /// Bytes of log between what the database has written and what this source has handed out,
+    /// as far as it knows.
+    fn lag_bytes(&self) -> u64;
+
+    /// Closes the connection in order, after the last confirmation has gone out.
+    fn close(self) -> impl Future<Output = Result<()>> + Send;
+}
