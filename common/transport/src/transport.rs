@@ -1,0 +1,190 @@
+//! The seam: what every way to carry records promises. `conformance` holds each implementation to it.
+
+use crate::{FetchedBatch, Records, TopicConfig, TopicInfo};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_model::{Result, StateItem};
+
+/// The right to append in a writer's name: the newest epoch of an id has it, older ones are fenced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterEpoch {
+    /// The writer: a source's name.
+    pub id: Arc<str>,
+    /// Rises with every [`Transport::open_writer`].
+    pub epoch: u64,
+}
+
+/// Records of one batch that go to one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionBatch {
+    /// The topic, which must exist.
+    pub topic: Arc<str>,
+    /// The partition, which must exist.
+    pub partition: u32,
+    /// At least one record.
+    pub records: Records,
+}
+
+/// How far a consumer group has come in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// The consumer group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The offset of the next record to read.
+    pub offset: u64,
+}
+
+/// One atomic step: all of it becomes durable and visible together, or nothing does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Append {
+    /// In whose name; without one there is no fencing and no state.
+    pub writer: Option<WriterEpoch>,
+    /// The records. A partition may come more than once; the order is kept.
+    pub batches: Vec<PartitionBatch>,
+    /// The writer's own durable state, set or removed with the records.
+    pub state: Vec<StateItem>,
+    /// Offsets of consumer groups, committed with the records.
+    pub offsets: Vec<GroupOffset>,
+}
+
+/// What an append answers once all of it is durable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// The first record's offset, for each batch in the append's order.
+    pub base_offsets: Vec<u64>,
+    /// The append's batches' records, emptied, for use again. May be fewer.
+    pub recycled: Vec<Records>,
+}
+
+/// Where a reader begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// At the first record there is.
+    Earliest,
+    /// Behind the last record there is now.
+    Latest,
+    /// At the group's committed offset; without one, at the first record.
+    Committed,
+    /// At these offsets, by topic and partition; other partitions at the first record. An offset
+    /// before the first record that is still there reads from that one.
+    Offsets(BTreeMap<(String, u32), u64>),
+}
+
+/// What to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// The topics, which must exist.
+    pub topics: Vec<String>,
+    /// The consumer group. Members of one group share the partitions; without a group the reader
+    /// has all of them for itself and cannot commit.
+    pub group: Option<String>,
+    /// Where to begin.
+    pub start: Start,
+}
+
+/// The bounds of one fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchLimit {
+    /// About the most bytes of records: a single batch that is larger comes alone.
+    pub bytes_max: usize,
+    /// The longest wait for the first record.
+    pub wait_max: Duration,
+}
+
+/// Carries records: topics of partitions, each an ordered log with rising offsets.
+///
+/// **Order**: records of a partition keep the order of the appends that one caller awaited in turn,
+/// and their order within an append. **Durability**: an append is answered only when it would
+/// survive the loss of power (embedded: after fsync). **Atomicity**: records, state and offsets of
+/// one append become visible together, after any crash too; a reader never sees part of one
+/// partition's batch. **Fencing**: an append with an epoch that is not the writer's newest fails
+/// with `Fenced` and leaves nothing. **Duplicates**: an append whose answer was lost (a dropped
+/// call, `Unavailable`) may or may not have happened: the writer learns which from its state.
+/// **Cancellation**: dropping a call of `append` neither tears nor undoes it; dropping any other
+/// call loses nothing. **Back-pressure**: `append` waits while the transport's byte budget is full.
+pub trait Transport: Send + Sync + 'static {
+    /// What `subscribe` gives.
+    type Reader: Reader;
+
+    /// Makes a topic; one that is there stays as it is, whatever its configuration.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for a name or number out of bounds.
+    fn create_topic(
+        &self,
+        topic: &str,
+        config: &TopicConfig,
+    ) -> impl Future<Output = Result<TopicInfo>> + Send;
+
+    /// Removes a topic, its records and its groups' offsets; `NotFound` if it is not there.
+    fn delete_topic(&self, topic: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// All topics, by name.
+    fn topics(&self) -> impl Future<Output = Result<Vec<TopicInfo>>> + Send;
+
+    /// One topic; `NotFound` if it is not there.
+    fn topic(&self, topic: &str) -> impl Future<Output = Result<TopicInfo>> + Send;
+
+    /// Takes over as writer `id`: from here on every older epoch is fenced.
+    fn open_writer(&self, id: &str) -> impl Future<Output = Result<WriterEpoch>> + Send;
+
+    /// All of a writer's durable state, by key. Read it after [`Transport::open_writer`].
+    fn state(&self, id: &str) -> impl Future<Output = Result<BTreeMap<String, Vec<u8>>>> + Send;
+
+    /// All writers that have state.
+    fn writers(&self) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// One atomic step; see the trait.
+    ///
+    /// # Errors
+    ///
+    /// `Fenced`; `NotFound` for a topic or partition; `Storage` if the disk is full or failing:
+    /// then nothing of it is visible, now or after a restart.
+    fn append(&self, append: Append) -> impl Future<Output = Result<Appended>> + Send;
+
+    /// Begins to read.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a topic; `Config` for `Start::Committed` without a group.
+    fn subscribe(
+        &self,
+        subscription: Subscription,
+    ) -> impl Future<Output = Result<Self::Reader>> + Send;
+
+    /// The offsets a group has committed, by topic and partition.
+    fn committed(
+        &self,
+        group: &str,
+    ) -> impl Future<Output = Result<BTreeMap<(String, u32), u64>>> + Send;
+}
+
+/// Reads records of its partitions, each in order.
+pub trait Reader: Send + 'static {
+    /// The next records, from any of the partitions; none if the wait ran out. Every record comes
+    /// once to one reader. A record that compaction or retention removed does not come.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` with the file and place; `Unavailable` when the other side is gone: subscribe
+    /// again. `Fenced` when this member was dropped from its group.
+    fn poll(&mut self, limit: FetchLimit)
+    -> impl Future<Output = Result<Vec<FetchedBatch>>> + Send;
+
+    /// Commits, for the group, the place behind all that `poll` has given. Answered when durable.
+    ///
+    /// # Errors
+    ///
+    /// `Config` without a group; `Fenced` for partitions that went to another member.
+    fn commit(&mut self) -> impl Future<Output = Result<()>> + Send;
+
+    /// The partitions this reader has now, with the offset it reads next.
+    fn positions(&self) -> BTreeMap<(String, u32), u64>;
+}
