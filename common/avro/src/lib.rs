@@ -1,1 +1,9 @@
-//! Placeholder until this crate's first module lands.
+//! How values are written: Avro, Confluent's frame, compatibility. No I/O.
+
+pub mod envelope;
+pub mod name;
+pub mod row;
+pub mod table;
+mod varint;
+
+pub use varint::{read_long, write_long};

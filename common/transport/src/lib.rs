@@ -4,11 +4,17 @@
 //! Only this crate knows how topics are stored or which protocol carries them. Absent here: any
 //! database, any processor.
 
+mod event_writer;
+mod partition;
 mod record;
+mod registry_client;
 mod topic;
 mod transport;
 
+pub use event_writer::{Counts, EventWriter, POSITION_HEADER, check_topics, topic_name};
+pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
+pub use registry_client::RegistryClient;
 pub use topic::{
     PARTITIONS_MAX, PartitionInfo, TOPIC_NAME_BYTES_MAX, TopicConfig, TopicInfo, check_topic_name,
 };

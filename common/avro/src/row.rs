@@ -1,0 +1,490 @@
+//! The compiled encoder of rows: a plan per schema, driven by the visitor, writing into a reused
+//! buffer. Nothing is allocated for a row.
+
+use crate::varint::{write_length, write_long};
+use tidemesh_model::{
+    CellVisitor, DataType, DecimalRef, Error, ErrorKind, Result, RowImage, TableSchema,
+};
+
+/// How one column's cells are written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CellPlan {
+    /// The column's name, for errors.
+    name: String,
+    data_type: DataType,
+    /// Where null stands in the column's union; none for a column that is no union.
+    null_branch: Option<Branch>,
+    /// Whether the cell's bytes are part of the key.
+    in_key: bool,
+}
+
+/// Which branch of a two-branch union null is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Branch {
+    First,
+    Second,
+}
+
+/// Avro's encoding of a union's branch numbers 0 and 1.
+const BRANCH_FIRST: u8 = 0;
+const BRANCH_SECOND: u8 = 2;
+
+impl Branch {
+    fn null_byte(self) -> u8 {
+        match self {
+            Self::First => BRANCH_FIRST,
+            Self::Second => BRANCH_SECOND,
+        }
+    }
+
+    fn value_byte(self) -> u8 {
+        match self {
+            Self::First => BRANCH_SECOND,
+            Self::Second => BRANCH_FIRST,
+        }
+    }
+}
+
+/// How the rows of one schema are written, as an Avro record of its columns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowPlan {
+    table: String,
+    cells: Vec<CellPlan>,
+    /// For each key column in the key's order, which of the key cells in column order it is.
+    key_order: Vec<usize>,
+}
+
+/// Where the key's cells stand in the bytes of the row encoded last. Reused from row to row.
+#[derive(Debug, Clone, Default)]
+pub struct KeyCells {
+    ranges: Vec<(usize, usize)>,
+}
+
+impl RowPlan {
+    /// The plan for rows of `schema`.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a type that has no place in Avro (an array of arrays).
+    pub fn new(schema: &TableSchema) -> Result<Self> {
+        let cells = (0..schema.fields.len())
+            .map(|index| CellPlan::new(schema, index))
+            .collect::<Result<Vec<_>>>()?;
+        let mut in_column_order = schema.key.columns.clone();
+        in_column_order.sort_unstable();
+        let key_order = schema
+            .key
+            .columns
+            .iter()
+            .map(|column| in_column_order.partition_point(|other| other < column))
+            .collect();
+        Ok(Self {
+            table: schema.name.to_string(),
+            cells,
+            key_order,
+        })
+    }
+
+    /// Appends `row` to `out` and notes where its key's cells stand. Absent cells are written as
+    /// null where `absent_is_null`, and refused otherwise.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for an absent cell that may not be; `Internal` for a row that does not fit the
+    /// schema. `out` may hold part of the row then: the caller truncates it.
+    #[inline]
+    pub fn encode<R: RowImage>(
+        &self,
+        row: &R,
+        absent_is_null: bool,
+        out: &mut Vec<u8>,
+        key: &mut KeyCells,
+    ) -> Result<()> {
+        key.ranges.clear();
+        let mut encoder = RowEncoder {
+            plan: self,
+            next: 0,
+            in_array: false,
+            elements_left: 0,
+            cell_start: 0,
+            absent_is_null,
+            out,
+            key,
+        };
+        row.visit(&mut encoder)?;
+        let visited = encoder.next;
+        if visited == self.cells.len() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Internal, "encode a row")
+            .because("the row has fewer cells than its schema")
+            .with("table", &self.table)
+            .with("cells", visited)
+            .with("columns", self.cells.len()))
+    }
+
+    /// Appends the key of the row encoded last, which stands in `row` at `key`'s places.
+    ///
+    /// A key column has the same Avro type in the row as in the key, so its bytes are the same.
+    pub fn write_key(&self, row: &[u8], key: &KeyCells, out: &mut Vec<u8>) {
+        for place in &self.key_order {
+            if let Some((start, end)) = key.ranges.get(*place) {
+                out.extend_from_slice(&row[*start..*end]);
+            }
+        }
+    }
+
+    /// The cells' plans, in column order.
+    pub(crate) fn cells(&self) -> &[CellPlan] {
+        &self.cells
+    }
+}
+
+impl CellPlan {
+    fn new(schema: &TableSchema, index: usize) -> Result<Self> {
+        let field = &schema.fields[index];
+        if let DataType::Array(element) = &field.data_type
+            && let DataType::Array(_) = **element
+        {
+            return Err(Error::new(ErrorKind::Unsupported, "plan an encoder")
+                .because("an array of arrays has no type here")
+                .with("table", &schema.name)
+                .with("column", &field.name));
+        }
+        let in_key = schema.in_key(index);
+        let bare = in_key && schema.key.origin != tidemesh_model::KeyOrigin::WholeRow;
+        let null_branch = match (bare, &field.default) {
+            (true, _) => None,
+            (false, Some(default)) if crate::table::default_json(default).is_some() => {
+                Some(Branch::Second)
+            }
+            (false, _) => Some(Branch::First),
+        };
+        Ok(Self {
+            name: field.name.clone(),
+            data_type: field.data_type.clone(),
+            null_branch,
+            in_key,
+        })
+    }
+
+    pub(crate) fn null_branch(&self) -> Option<Branch> {
+        self.null_branch
+    }
+}
+
+/// The visitor that writes. One a row, on the stack.
+struct RowEncoder<'p, 'o> {
+    plan: &'p RowPlan,
+    /// The cell that is visited next, or the array that is open.
+    next: usize,
+    in_array: bool,
+    elements_left: usize,
+    /// Where the cell visited now begins in `out`.
+    cell_start: usize,
+    absent_is_null: bool,
+    out: &'o mut Vec<u8>,
+    key: &'o mut KeyCells,
+}
+
+impl<'p> RowEncoder<'p, '_> {
+    /// Begins a value: writes the union's branch and answers the type it must have.
+    #[inline]
+    fn begin(&mut self) -> Result<&'p DataType> {
+        let Some(cell) = self.plan.cells.get(self.next) else {
+            return Err(self.too_many());
+        };
+        if self.in_array {
+            if self.elements_left == 0 {
+                return Err(self.too_many());
+            }
+            self.elements_left -= 1;
+            self.out.push(BRANCH_SECOND);
+            return match &cell.data_type {
+                DataType::Array(element) => Ok(element),
+                _ => Err(self.mismatch("an element")),
+            };
+        }
+        self.cell_start = self.out.len();
+        if let Some(branch) = cell.null_branch {
+            self.out.push(branch.value_byte());
+        }
+        Ok(&cell.data_type)
+    }
+
+    /// Ends a value: unless it was an element, the cell is done.
+    #[inline]
+    fn end(&mut self) -> Result<()> {
+        if !self.in_array {
+            if self.plan.cells[self.next].in_key {
+                self.key.ranges.push((self.cell_start, self.out.len()));
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn long(&mut self, value: i64) -> Result<()> {
+        write_long(self.out, value);
+        self.end()
+    }
+
+    #[inline]
+    fn run(&mut self, bytes: &[u8]) -> Result<()> {
+        write_length(self.out, bytes.len());
+        self.out.extend_from_slice(bytes);
+        self.end()
+    }
+
+    #[cold]
+    fn mismatch(&self, got: &'static str) -> Error {
+        let error = Error::new(ErrorKind::Internal, "encode a row")
+            .because(format!(
+                "the source gave {got} where the schema has another type"
+            ))
+            .with("table", &self.plan.table);
+        match self.plan.cells.get(self.next) {
+            Some(cell) => error
+                .with("column", &cell.name)
+                .with("type", &cell.data_type),
+            None => error,
+        }
+    }
+
+    #[cold]
+    fn too_many(&self) -> Error {
+        Error::new(ErrorKind::Internal, "encode a row")
+            .because("the row has more cells, or an array more elements, than it said")
+            .with("table", &self.plan.table)
+            .with("columns", self.plan.cells.len())
+    }
+
+    /// Null, where the place may be null.
+    fn no_value(&mut self, what: &'static str) -> Result<()> {
+        if self.in_array {
+            if self.elements_left == 0 {
+                return Err(self.too_many());
+            }
+            self.elements_left -= 1;
+            self.out.push(BRANCH_FIRST);
+            return Ok(());
+        }
+        let Some(cell) = self.plan.cells.get(self.next) else {
+            return Err(self.too_many());
+        };
+        let Some(branch) = cell.null_branch else {
+            return Err(self.mismatch(what));
+        };
+        self.cell_start = self.out.len();
+        self.out.push(branch.null_byte());
+        self.end()
+    }
+}
+
+/// One method of the visitor: checks the type, writes the value.
+macro_rules! cell {
+    ($name:ident, $value:ident: $type:ty, $expected:pat, $said:literal, $write:expr) => {
+        #[inline]
+        fn $name(&mut self, $value: $type) -> Result<()> {
+            match self.begin()? {
+                $expected => $write(self, $value),
+                _ => Err(self.mismatch($said)),
+            }
+        }
+    };
+}
+
+impl CellVisitor for RowEncoder<'_, '_> {
+    fn null(&mut self) -> Result<()> {
+        self.no_value("null")
+    }
+
+    fn absent(&mut self) -> Result<()> {
+        if self.absent_is_null {
+            return self.no_value("an absent cell");
+        }
+        let error = Error::new(ErrorKind::Unsupported, "encode a row")
+            .because("the log holds no value for a column of the new row")
+            .with("table", &self.plan.table);
+        Err(match self.plan.cells.get(self.next) {
+            Some(cell) => error.with("column", &cell.name),
+            None => error,
+        })
+    }
+
+    cell!(boolean, value: bool, DataType::Boolean, "a boolean", |this: &mut Self, value: bool| {
+        this.out.push(u8::from(value));
+        this.end()
+    });
+    cell!(int32, value: i32, DataType::Int32, "an int32", |this: &mut Self, value: i32| {
+        this.long(i64::from(value))
+    });
+    cell!(int64, value: i64, DataType::Int64, "an int64", Self::long);
+    cell!(float32, value: f32, DataType::Float32, "a float32", |this: &mut Self, value: f32| {
+        this.out.extend_from_slice(&value.to_le_bytes());
+        this.end()
+    });
+    cell!(float64, value: f64, DataType::Float64, "a float64", |this: &mut Self, value: f64| {
+        this.out.extend_from_slice(&value.to_le_bytes());
+        this.end()
+    });
+    #[inline]
+    fn text(&mut self, value: &str) -> Result<()> {
+        match self.begin()? {
+            DataType::Text | DataType::Json | DataType::Enum { .. } => self.run(value.as_bytes()),
+            _ => Err(self.mismatch("text")),
+        }
+    }
+    cell!(bytes, value: &[u8], DataType::Bytes, "bytes", Self::run);
+    cell!(uuid, value: &[u8; 16], DataType::Uuid, "a uuid", |this: &mut Self, value| {
+        let text = uuid_text(value);
+        this.run(&text)
+    });
+    cell!(date, days: i32, DataType::Date, "a date", |this: &mut Self, days: i32| {
+        this.long(i64::from(days))
+    });
+    cell!(time, micros: i64, DataType::Time, "a time", Self::long);
+    cell!(timestamp, micros: i64, DataType::Timestamp, "a timestamp", Self::long);
+    cell!(timestamp_tz, micros: i64, DataType::TimestampTz, "a timestamp with zone", Self::long);
+
+    #[inline]
+    fn decimal(&mut self, value: DecimalRef<'_>) -> Result<()> {
+        match self.begin()? {
+            DataType::Decimal { scale, .. } if *scale == value.scale() => {
+                value.with_unscaled(|bytes| self.run(bytes))
+            }
+            _ => Err(self.mismatch("a decimal")),
+        }
+    }
+
+    fn array_start(&mut self, elements: usize) -> Result<()> {
+        if self.in_array {
+            return Err(self.mismatch("an array within an array"));
+        }
+        match self.begin()? {
+            DataType::Array(_) => {
+                if elements > 0 {
+                    write_length(self.out, elements);
+                }
+                self.in_array = true;
+                self.elements_left = elements;
+                Ok(())
+            }
+            _ => Err(self.mismatch("an array")),
+        }
+    }
+
+    fn array_end(&mut self) -> Result<()> {
+        if !self.in_array || self.elements_left > 0 {
+            return Err(self.mismatch("the end of an array"));
+        }
+        self.in_array = false;
+        self.out.push(0);
+        self.end()
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// The 36 characters of a UUID (RFC 9562, section 4), lower case.
+#[must_use]
+pub(crate) fn uuid_text(uuid: &[u8; 16]) -> [u8; 36] {
+    let mut text = [b'-'; 36];
+    let mut place = 0;
+    for (index, byte) in uuid.iter().enumerate() {
+        if matches!(index, 4 | 6 | 8 | 10) {
+            place += 1;
+        }
+        text[place] = HEX[usize::from(byte >> 4)];
+        text[place + 1] = HEX[usize::from(byte & 15)];
+        place += 2;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemesh_model::{Field, KeyOrigin, RowKey, TableName, Value};
+
+    fn schema(types: &[(&str, DataType)], key: Vec<usize>) -> TableSchema {
+        let fields = types
+            .iter()
+            .map(|(name, data_type)| Field {
+                name: (*name).to_owned(),
+                data_type: data_type.clone(),
+                source_type: String::new(),
+                nullable: true,
+                default: None,
+            })
+            .collect();
+        let key = RowKey {
+            origin: KeyOrigin::PrimaryKey,
+            columns: key,
+        };
+        TableSchema::new(TableName::new("public", "t"), fields, key).unwrap()
+    }
+
+    fn encode(schema: &TableSchema, row: Vec<Value>) -> Result<(Vec<u8>, Vec<u8>)> {
+        let plan = RowPlan::new(schema)?;
+        let (mut out, mut key, mut cells) = (Vec::new(), Vec::new(), KeyCells::default());
+        plan.encode(&row, false, &mut out, &mut cells)?;
+        plan.write_key(&out, &cells, &mut key);
+        Ok((out, key))
+    }
+
+    #[test]
+    fn the_key_is_written_in_the_keys_own_order() {
+        let schema = schema(
+            &[
+                ("a", DataType::Int32),
+                ("b", DataType::Text),
+                ("c", DataType::Int64),
+            ],
+            vec![2, 0],
+        );
+        let row = vec![Value::Int32(1), Value::Text("x".into()), Value::Int64(-1)];
+        let (out, key) = encode(&schema, row).unwrap();
+        assert_eq!(out, [2, 2, 2, b'x', 1]);
+        assert_eq!(key, [1, 2]);
+    }
+
+    #[test]
+    fn a_cell_of_another_type_is_refused_by_column() {
+        let schema = schema(&[("a", DataType::Int32)], vec![0]);
+        let error = encode(&schema, vec![Value::Text("x".into())]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        assert!(error.to_string().contains("column=a"), "{error}");
+    }
+
+    #[test]
+    fn a_row_too_short_or_too_long_is_refused() {
+        let schema = schema(&[("a", DataType::Int32)], vec![0]);
+        assert!(encode(&schema, vec![]).is_err());
+        assert!(encode(&schema, vec![Value::Int32(1), Value::Int32(2)]).is_err());
+    }
+
+    #[test]
+    fn a_null_key_is_refused() {
+        let schema = schema(&[("a", DataType::Int32)], vec![0]);
+        assert!(encode(&schema, vec![Value::Null]).is_err());
+    }
+
+    #[test]
+    fn an_absent_cell_of_a_new_row_is_refused() {
+        let schema = schema(&[("a", DataType::Int32), ("b", DataType::Text)], vec![0]);
+        let error = encode(&schema, vec![Value::Int32(1), Value::Absent]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_uuid_is_written_as_its_text() {
+        let uuid: [u8; 16] = std::array::from_fn(|index| u8::try_from(index).unwrap());
+        let text = uuid_text(&uuid);
+        assert_eq!(
+            std::str::from_utf8(&text).unwrap(),
+            "00010203-0405-0607-0809-0a0b0c0d0e0f"
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! A table's schema as Avro: the record of its rows, the key and the envelope, by the names and
+//! unions that `DESIGN.md` fixes.
+//!
+//! Every non-key column is a union with null, so that a key-only `before` can be written and a
+//! column can come and go. A key's schema holds names and bare types only: its id is part of the
+//! key's bytes and must not change with a comment.
+
+use crate::name::{avro_name, namespace};
+use crate::row::{Branch, RowPlan};
+use serde_json::{Map, Value as Json, json};
+use std::borrow::Cow;
+use tidemesh_model::{
+    BlockType, DataType, Error, ErrorKind, Field, KeyOrigin, Result, SourceBlock, TableSchema,
+    Value,
+};
+
+/// The Avro schemas of one table's topic, as text for the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSchemas {
+    /// The key's schema: a record `<topic>.Key`.
+    pub key: String,
+    /// The value's schema: a record `<topic>.Envelope`.
+    pub value: String,
+}
+
+/// The schemas of `table`'s events on `topic`, and the plan by which its rows are written.
+///
+/// # Errors
+///
+/// `Unsupported` if two columns have one name after escaping, or a type has no place in Avro.
+pub fn topic_schemas(
+    topic: &str,
+    table: &TableSchema,
+    block: &SourceBlock,
+) -> Result<(TopicSchemas, RowPlan)> {
+    let plan = RowPlan::new(table)?;
+    let names = field_names(table)?;
+    let namespace = namespace(topic);
+    let key = json!({
+        "type": "record",
+        "name": "Key",
+        "namespace": namespace,
+        "fields": key_fields(table, &names),
+    });
+    let value = envelope(&namespace, row_record(table, &names, &plan), block);
+    Ok((
+        TopicSchemas {
+            key: key.to_string(),
+            value: value.to_string(),
+        },
+        plan,
+    ))
+}
+
+/// The columns' names in Avro, checked for collisions.
+fn field_names(table: &TableSchema) -> Result<Vec<Cow<'_, str>>> {
+    let names: Vec<_> = table
+        .fields
+        .iter()
+        .map(|field| avro_name(&field.name))
+        .collect();
+    for (index, name) in names.iter().enumerate() {
+        if let Some(other) = names[..index].iter().position(|other| other == name) {
+            return Err(
+                Error::new(ErrorKind::Unsupported, "name the fields of a topic")
+                    .because("two columns have one name once Avro's rule is applied")
+                    .with("table", &table.name)
+                    .with("first", &table.fields[other].name)
+                    .with("second", &table.fields[index].name)
+                    .with("field", name)
+                    .help("rename one of them"),
+            );
+        }
+    }
+    Ok(names)
+}
+
+fn key_fields(table: &TableSchema, names: &[Cow<'_, str>]) -> Vec<Json> {
+    let whole_row = table.key.origin == KeyOrigin::WholeRow;
+    table
+        .key
+        .columns
+        .iter()
+        .map(|column| {
+            let bare = bare_type(&table.fields[*column].data_type);
+            let avro_type = if whole_row {
+                json!(["null", bare])
+            } else {
+                bare
+            };
+            json!({"name": names[*column], "type": avro_type})
+        })
+        .collect()
+}
+
+fn row_record(table: &TableSchema, names: &[Cow<'_, str>], plan: &RowPlan) -> Json {
+    let fields: Vec<_> = table
+        .fields
+        .iter()
+        .zip(names)
+        .zip(plan.cells())
+        .map(|((field, name), cell)| row_field(field, name, cell.null_branch()))
+        .collect();
+    json!({"type": "record", "name": "Value", "fields": fields})
+}
+
+fn row_field(field: &Field, name: &str, null_branch: Option<Branch>) -> Json {
+    let avro_type = logical_type(&field.data_type);
+    let mut json = Map::new();
+    json.insert("name".into(), name.into());
+    match null_branch {
+        None => {
+            json.insert("type".into(), avro_type);
+        }
+        Some(Branch::First) => {
+            json.insert("type".into(), json!(["null", avro_type]));
+            json.insert("default".into(), Json::Null);
+        }
+        Some(Branch::Second) => {
+            json.insert("type".into(), json!([avro_type, "null"]));
+            let default = field.default.as_ref().and_then(default_json);
+            json.insert("default".into(), default.unwrap_or(Json::Null));
+        }
+    }
+    json.insert("source.type".into(), field.source_type.clone().into());
+    if name != field.name {
+        json.insert("source.name".into(), field.name.clone().into());
+    }
+    if !field.nullable {
+        json.insert("source.not_null".into(), true.into());
+    }
+    if let DataType::Enum { labels } = &field.data_type {
+        json.insert("enum".into(), labels.clone().into());
+    }
+    Json::Object(json)
+}
+
+/// The type without properties, for keys.
+fn bare_type(data_type: &DataType) -> Json {
+    match logical_type(data_type) {
+        // A decimal's precision and scale are part of what its bytes mean, so they stay.
+        Json::Object(mut object) => {
+            object.retain(|name, _| name != "connect.name");
+            Json::Object(object)
+        }
+        other => other,
+    }
+}
+
+/// The Avro type of a value: one line a type.
+fn logical_type(data_type: &DataType) -> Json {
+    match data_type {
+        DataType::Boolean => json!("boolean"),
+        DataType::Int32 => json!("int"),
+        DataType::Int64 => json!("long"),
+        DataType::Float32 => json!("float"),
+        DataType::Float64 => json!("double"),
+        DataType::Decimal { precision, scale } => {
+            json!({"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale})
+        }
+        DataType::Text | DataType::Json | DataType::Enum { .. } => json!("string"),
+        DataType::Bytes => json!("bytes"),
+        DataType::Uuid => json!({"type": "string", "logicalType": "uuid"}),
+        DataType::Date => json!({"type": "int", "logicalType": "date"}),
+        DataType::Time => json!({"type": "long", "logicalType": "time-micros"}),
+        DataType::Timestamp => json!({"type": "long", "logicalType": "local-timestamp-micros"}),
+        DataType::TimestampTz => json!({"type": "long", "logicalType": "timestamp-micros"}),
+        DataType::Array(element) => {
+            json!({"type": "array", "items": ["null", logical_type(element)]})
+        }
+    }
+}
+
+/// A column's constant default as Avro writes defaults in JSON (specification 1.12, "Complex
+/// Types", table of field defaults), if it has such a form: not null, no NaN or infinity.
+pub(crate) fn default_json(value: &Value) -> Option<Json> {
+    match value {
+        Value::Null | Value::Absent => None,
+        Value::Boolean(value) => Some(json!(value)),
+        Value::Int32(value) | Value::Date(value) => Some(json!(value)),
+        Value::Int64(value)
+        | Value::Time(value)
+        | Value::Timestamp(value)
+        | Value::TimestampTz(value) => Some(json!(value)),
+        Value::Float32(value) => value.is_finite().then(|| json!(value)),
+        Value::Float64(value) => value.is_finite().then(|| json!(value)),
+        Value::Text(value) => Some(json!(value)),
+        Value::Bytes(bytes) => Some(json!(latin1(bytes))),
+        Value::Decimal { unscaled, .. } => Some(json!(latin1(unscaled))),
+        Value::Uuid(uuid) => Some(json!(
+            crate::row::uuid_text(uuid)
+                .map(char::from)
+                .iter()
+                .collect::<String>()
+        )),
+        Value::Array(elements) => {
+            // A union's default is of its first branch, and an element's first branch is null.
+            elements.is_empty().then(|| json!([]))
+        }
+    }
+}
+
+/// Avro's JSON form of bytes: each byte as the code point of its number.
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+fn nullable(name: &str, avro_type: &str) -> Json {
+    json!({"name": name, "type": ["null", avro_type], "default": null})
+}
+
+fn envelope(namespace: &str, row: Json, block: &SourceBlock) -> Json {
+    json!({
+        "type": "record",
+        "name": "Envelope",
+        "namespace": namespace,
+        "connect.name": format!("{namespace}.Envelope"),
+        "fields": [
+            {"name": "before", "type": ["null", row], "default": null},
+            {"name": "after", "type": ["null", "Value"], "default": null},
+            {"name": "source", "type": source_record(block)},
+            {"name": "transaction", "type": ["null", transaction_record()], "default": null},
+            {"name": "op", "type": "string"},
+            nullable("ts_ms", "long"),
+            nullable("ts_us", "long"),
+            nullable("ts_ns", "long"),
+        ],
+    })
+}
+
+/// Debezium's `source` block (documentation 3.7, "PostgreSQL connector", "Change event values"),
+/// behind which a source's own fields stand, then the position's epoch and ordinal.
+fn source_record(block: &SourceBlock) -> Json {
+    let mut fields = vec![
+        json!({"name": "version", "type": "string"}),
+        json!({"name": "connector", "type": "string"}),
+        json!({"name": "name", "type": "string"}),
+        json!({"name": "ts_ms", "type": "long"}),
+        json!({"name": "snapshot", "type": ["string", "null"], "default": "false"}),
+        json!({"name": "db", "type": "string"}),
+        nullable("sequence", "string"),
+        nullable("ts_us", "long"),
+        nullable("ts_ns", "long"),
+        json!({"name": "schema", "type": "string"}),
+        json!({"name": "table", "type": "string"}),
+    ];
+    fields.extend(block.fields.iter().map(|field| {
+        nullable(
+            field.name,
+            match field.block_type {
+                BlockType::Long => "long",
+                BlockType::Text => "string",
+            },
+        )
+    }));
+    fields.push(nullable("epoch", "long"));
+    fields.push(nullable("commit_position", "long"));
+    fields.push(nullable("ordinal", "long"));
+    json!({
+        "type": "record",
+        "name": "Source",
+        "namespace": format!("io.debezium.connector.{}", block.connector),
+        "fields": fields,
+    })
+}
+
+fn transaction_record() -> Json {
+    json!({
+        "type": "record",
+        "name": "block",
+        "namespace": "event",
+        "fields": [
+            {"name": "id", "type": "string"},
+            {"name": "total_order", "type": "long"},
+            {"name": "data_collection_order", "type": "long"},
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemesh_model::{RowKey, TableName};
+
+    const BLOCK: &[tidemesh_model::BlockField] = &[tidemesh_model::BlockField {
+        name: "txId",
+        block_type: BlockType::Long,
+    }];
+
+    fn block() -> SourceBlock {
+        SourceBlock {
+            connector: "postgresql",
+            name: "shop".into(),
+            database: "shop".into(),
+            fields: BLOCK,
+        }
+    }
+
+    fn field(name: &str, data_type: DataType, default: Option<Value>) -> Field {
+        Field {
+            name: name.into(),
+            data_type,
+            source_type: "t".into(),
+            nullable: default.is_none(),
+            default,
+        }
+    }
+
+    fn table(fields: Vec<Field>, key: Vec<usize>) -> Result<TableSchema> {
+        let key = RowKey {
+            origin: KeyOrigin::PrimaryKey,
+            columns: key,
+        };
+        TableSchema::new(TableName::new("public", "orders"), fields, key)
+    }
+
+    #[test]
+    fn a_key_holds_names_and_bare_types_only() {
+        let table = table(
+            vec![
+                field("id", DataType::Uuid, None),
+                field(
+                    "kind",
+                    DataType::Enum {
+                        labels: vec!["a".into()],
+                    },
+                    None,
+                ),
+            ],
+            vec![1, 0],
+        )
+        .unwrap();
+        let (schemas, _) = topic_schemas("shop.public.orders", &table, &block()).unwrap();
+        assert_eq!(
+            schemas.key,
+            "{\"type\":\"record\",\"name\":\"Key\",\"namespace\":\"shop.public.orders\",\"fields\":[\
+             {\"name\":\"kind\",\"type\":\"string\"},\
+             {\"name\":\"id\",\"type\":{\"type\":\"string\",\"logicalType\":\"uuid\"}}]}"
+        );
+    }
+
+    #[test]
+    fn a_column_is_nullable_first_unless_it_has_a_constant_default() {
+        let table = table(
+            vec![
+                field("id", DataType::Int64, None),
+                field("note", DataType::Text, None),
+                field("state", DataType::Text, Some(Value::Text("new".into()))),
+            ],
+            vec![0],
+        )
+        .unwrap();
+        let (schemas, _) = topic_schemas("shop.public.orders", &table, &block()).unwrap();
+        let json: Json = serde_json::from_str(&schemas.value).unwrap();
+        let fields = &json["fields"][0]["type"][1]["fields"];
+        assert_eq!(fields[0]["type"], "long");
+        assert_eq!(fields[1]["type"], json!(["null", "string"]));
+        assert_eq!(fields[1]["default"], Json::Null);
+        assert_eq!(fields[2]["type"], json!(["string", "null"]));
+        assert_eq!(fields[2]["default"], "new");
+        assert_eq!(fields[2]["source.not_null"], true);
+    }
+
+    #[test]
+    fn two_columns_that_would_share_a_field_are_refused() {
+        let table = table(
+            vec![
+                field("a-b", DataType::Int64, None),
+                field("a_u002db", DataType::Int64, None),
+            ],
+            vec![0],
+        )
+        .unwrap();
+        let error = topic_schemas("t", &table, &block()).unwrap_err();
+        assert!(error.to_string().contains("first=a-b"), "{error}");
+    }
+}

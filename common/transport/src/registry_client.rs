@@ -1,0 +1,180 @@
+//! The registry's client: what writers and readers of events need of Confluent's REST API.
+//!
+//! `schema_registry_converter` has no call for a subject's level, so the four calls stand here.
+
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tidemesh_model::{Error, ErrorKind, Result};
+
+/// The most schemas kept by id; past it the cache begins anew.
+const SCHEMAS_CACHED_MAX: usize = 10_000;
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The media type of Confluent's contract.
+const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+
+/// A client of one registry. Cheap to clone; clones share their cache.
+#[derive(Debug, Clone)]
+pub struct RegistryClient {
+    http: reqwest::Client,
+    url: Arc<str>,
+    by_id: Arc<Mutex<HashMap<u32, Arc<str>>>>,
+}
+
+#[derive(Deserialize)]
+struct Registered {
+    id: u32,
+}
+
+#[derive(Deserialize)]
+struct SchemaText {
+    schema: String,
+}
+
+#[derive(Deserialize)]
+struct Failure {
+    error_code: i64,
+    message: String,
+}
+
+impl RegistryClient {
+    /// A client of the registry at `url`, as `http://127.0.0.1:8081`. Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if no client can be made.
+    pub fn new(url: &str) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .build()
+            .map_err(|e| Error::new(ErrorKind::Config, "make a registry client").caused_by(e))?;
+        let url = url.trim_end_matches('/').into();
+        Ok(Self {
+            http,
+            url,
+            by_id: Arc::default(),
+        })
+    }
+
+    /// Registers `schema` under `subject` and answers its id; the same schema has the same id.
+    ///
+    /// # Errors
+    ///
+    /// `Incompatible` with the registry's explanation; `Unavailable` if it is away; `Malformed` if
+    /// it takes the text for no schema.
+    pub async fn register(&self, subject: &str, schema: &str) -> Result<u32> {
+        let url = format!("{}/subjects/{}/versions", self.url, escape(subject));
+        let body = serde_json::json!({ "schema": schema });
+        let request = self.http.post(url).json(&body);
+        let registered: Registered = self.send("register a schema", subject, request).await?;
+        Ok(registered.id)
+    }
+
+    /// Sets the compatibility level of `subject`, in Confluent's spelling.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away; `Malformed` for a level it does not know.
+    pub async fn set_level(&self, subject: &str, level: &str) -> Result<()> {
+        let url = format!("{}/config/{}", self.url, escape(subject));
+        let body = serde_json::json!({ "compatibility": level });
+        let request = self.http.put(url).json(&body);
+        let _: serde_json::Value = self
+            .send("set a compatibility level", subject, request)
+            .await?;
+        Ok(())
+    }
+
+    /// The text of the schema that has `id`; kept after the first call.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Unavailable` if the registry is away.
+    pub async fn schema(&self, id: u32) -> Result<Arc<str>> {
+        let cached = self.cache().get(&id).cloned();
+        if let Some(schema) = cached {
+            return Ok(schema);
+        }
+        let request = self.http.get(format!("{}/schemas/ids/{id}", self.url));
+        let text: SchemaText = self
+            .send("look up a schema", &id.to_string(), request)
+            .await?;
+        let schema: Arc<str> = text.schema.into();
+        let mut cache = self.cache();
+        if cache.len() >= SCHEMAS_CACHED_MAX {
+            cache.clear();
+        }
+        cache.insert(id, Arc::clone(&schema));
+        Ok(schema)
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, HashMap<u32, Arc<str>>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send<A: serde::de::DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        subject: &str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<A> {
+        let failed = |kind| {
+            Error::new(kind, operation)
+                .with("registry", &self.url)
+                .with("subject", subject)
+        };
+        let unavailable = |error: reqwest::Error| {
+            failed(ErrorKind::Unavailable)
+                .because("the registry does not answer")
+                .caused_by(error)
+                .help("start it, or correct the registry's url")
+        };
+        let request = request
+            .header("content-type", CONTENT_TYPE)
+            .header("accept", CONTENT_TYPE);
+        let response = request.send().await.map_err(unavailable)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(unavailable)?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| {
+                failed(ErrorKind::Malformed)
+                    .because("its answer is not understood")
+                    .caused_by(error)
+            });
+        }
+        let failure = serde_json::from_slice(&body).unwrap_or_else(|_| Failure {
+            error_code: i64::from(status.as_u16()),
+            message: format!("the answer has no body of the contract ({status})"),
+        });
+        let kind = match status.as_u16() {
+            404 => ErrorKind::NotFound,
+            409 => ErrorKind::Incompatible,
+            401 => ErrorKind::Authentication,
+            403 => ErrorKind::Privilege,
+            422 => ErrorKind::Malformed,
+            408 | 429 | 500..=599 => ErrorKind::Unavailable,
+            _ => ErrorKind::Config,
+        };
+        Err(failed(kind)
+            .because(failure.message)
+            .with("error_code", failure.error_code))
+    }
+}
+
+/// Percent-encodes a subject for a path (RFC 3986, "unreserved").
+fn escape(subject: &str) -> String {
+    let mut escaped = String::with_capacity(subject.len());
+    for byte in subject.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push('%');
+            escaped.push_str(&format!("{byte:02X}"));
+        }
+    }
+    escaped
+}
