@@ -1,0 +1,115 @@
+//! The checkpoint as stored: the run loop's own item beside those of the source.
+
+use crate::Checkpoint;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tidemesh_model::{Error, ErrorKind, Position, Result, StateItem};
+
+/// The key of the run loop's own item in a writer's state.
+pub const POSITION_KEY: &str = "position";
+
+/// The version this program writes.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    position: String,
+    /// When the log was written up to there, by the source's clock.
+    at_us: i64,
+}
+
+/// The item that says: everything at or before `position` is in the topics.
+///
+/// # Errors
+///
+/// `Internal` if it cannot be written as JSON, which does not happen.
+pub fn position_item(position: Position, at_us: i64) -> Result<StateItem> {
+    let stored = Stored {
+        version: VERSION,
+        position: position.to_string(),
+        at_us,
+    };
+    let value = serde_json::to_vec(&stored)
+        .map_err(|e| Error::new(ErrorKind::Internal, "write a checkpoint").caused_by(e))?;
+    Ok(StateItem {
+        key: POSITION_KEY.to_owned(),
+        value: Some(value),
+    })
+}
+
+/// The checkpoint in a writer's state; none if nothing was ever stored.
+///
+/// # Errors
+///
+/// `NewerVersion` if a newer program wrote it; `Corrupt` if it cannot be read.
+pub fn read_checkpoint(
+    source: &str,
+    mut state: BTreeMap<String, Vec<u8>>,
+) -> Result<Option<Checkpoint>> {
+    let Some(bytes) = state.remove(POSITION_KEY) else {
+        return Ok(None);
+    };
+    let corrupt = || Error::new(ErrorKind::Corrupt, "read a checkpoint").with("source", source);
+    let stored: Stored = serde_json::from_slice(&bytes).map_err(|e| corrupt().caused_by(e))?;
+    if stored.version > VERSION {
+        return Err(Error::new(ErrorKind::NewerVersion, "read a checkpoint")
+            .because("it was written by a newer version of tidemesh")
+            .with("source", source)
+            .with("version", stored.version)
+            .with("version_known", VERSION)
+            .help("run that version or a newer one"));
+    }
+    let position = stored
+        .position
+        .parse()
+        .map_err(|e| corrupt().caused_by(e))?;
+    Ok(Some(Checkpoint {
+        position,
+        items: state,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(item: StateItem) -> BTreeMap<String, Vec<u8>> {
+        BTreeMap::from([
+            (item.key, item.value.unwrap()),
+            ("relation/1".into(), vec![7]),
+        ])
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_with_the_sources_items() {
+        let position = Position {
+            epoch: 2,
+            commit: 3,
+            ordinal: 4,
+        };
+        let checkpoint = read_checkpoint("s", state(position_item(position, 5).unwrap()))
+            .unwrap()
+            .unwrap();
+        assert_eq!(checkpoint.position, position);
+        assert_eq!(
+            checkpoint.items,
+            BTreeMap::from([("relation/1".to_owned(), vec![7])])
+        );
+    }
+
+    #[test]
+    fn a_newer_checkpoint_is_refused() {
+        let item = StateItem {
+            key: POSITION_KEY.into(),
+            value: Some(br#"{"version":2,"position":"0-0-0","at_us":0}"#.to_vec()),
+        };
+        let error = read_checkpoint("s", state(item)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NewerVersion);
+    }
+
+    #[test]
+    fn no_state_is_no_checkpoint() {
+        assert_eq!(read_checkpoint("s", BTreeMap::new()).unwrap(), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! A truncated table: its topic's live keys, for which deletes are written.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_model::{
+    BlockCell, Error, ErrorKind, Origin, Position, Result, TableName, TableSchema,
+};
+use tidemesh_transport::{FetchLimit, Reader, Start, Subscription, Transport, topic_name};
+
+/// The most bytes of keys that are held to reconcile one truncate.
+const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes that one fetch of the topic's records asks for.
+const FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a fetch may wait for records that the topic says it has.
+const FETCH_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A truncate as the log had it, owned.
+#[derive(Debug, Clone)]
+pub(crate) struct Truncated {
+    pub(crate) schema: Arc<TableSchema>,
+    position: Position,
+    transaction: u64,
+    committed_at_us: i64,
+    block: Vec<BlockCell<'static>>,
+}
+
+impl Truncated {
+    pub(crate) fn new(schema: &Arc<TableSchema>, origin: &Origin<'_>) -> Self {
+        let own = |cell: &BlockCell<'_>| match cell {
+            BlockCell::Long(value) => BlockCell::Long(*value),
+            // A truncate's text cells are not kept: the deletes say null there.
+            BlockCell::Null | BlockCell::Text(_) => BlockCell::Null,
+        };
+        Self {
+            schema: Arc::clone(schema),
+            position: origin.position,
+            transaction: origin.transaction,
+            committed_at_us: origin.committed_at_us,
+            block: origin.block.iter().map(own).collect(),
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin<'_> {
+        Origin {
+            position: self.position,
+            transaction: self.transaction,
+            committed_at_us: self.committed_at_us,
+            block: &self.block,
+        }
+    }
+}
+
+/// The keys, framed, whose last record in the table's topic is no tombstone.
+///
+/// # Errors
+///
+/// `TooLarge` past [`KEYS_BYTES_MAX`]; what reading the topic answers.
+pub(crate) async fn live_keys<T: Transport>(
+    transport: &T,
+    source: &str,
+    table: &TableName,
+) -> Result<HashSet<Vec<u8>>> {
+    let topic = topic_name(source, table);
+    let info = transport.topic(&topic).await?;
+    let mut left: u64 = info.partitions.iter().map(|p| p.end - p.begin).sum();
+    let ends: Vec<u64> = info.partitions.iter().map(|p| p.end).collect();
+    let mut live = HashSet::new();
+    if left == 0 {
+        return Ok(live);
+    }
+    let subscription = Subscription {
+        topics: vec![topic.clone()],
+        group: None,
+        start: Start::Earliest,
+    };
+    let mut reader = transport.subscribe(subscription).await?;
+    let limit = FetchLimit {
+        bytes_max: FETCH_BYTES_MAX,
+        wait_max: FETCH_WAIT_MAX,
+    };
+    let mut key_bytes = 0;
+    while left > 0 {
+        for batch in reader.poll(limit).await? {
+            for record in batch.iter() {
+                let (_, record) = record?;
+                let Some(key) = record.key else { continue };
+                if record.value.is_none() {
+                    if live.remove(key) {
+                        key_bytes -= key.len();
+                    }
+                } else if !live.contains(key) {
+                    key_bytes += key.len();
+                    live.insert(key.to_vec());
+                }
+            }
+            if key_bytes > KEYS_BYTES_MAX {
+                return Err(Error::new(ErrorKind::TooLarge, "reconcile a truncate")
+                    .because("the topic has more live keys than are held at once")
+                    .with("topic", topic)
+                    .with("keys", live.len())
+                    .with("keys_bytes_max", KEYS_BYTES_MAX));
+            }
+        }
+        left = behind(&ends, &reader.positions());
+    }
+    Ok(live)
+}
+
+/// How many offsets lie between where a reader stands and `ends`.
+fn behind(ends: &[u64], positions: &std::collections::BTreeMap<(String, u32), u64>) -> u64 {
+    positions
+        .iter()
+        .map(|((_, partition), offset)| {
+            ends.get(*partition as usize)
+                .copied()
+                .unwrap_or(0)
+                .saturating_sub(*offset)
+        })
+        .sum()
+}
