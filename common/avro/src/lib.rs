@@ -1,8 +1,11 @@
 //! How values are written: Avro, Confluent's frame, compatibility. No I/O.
 
+mod canonical;
+pub mod compat;
 pub mod envelope;
 pub mod name;
 pub mod row;
+pub mod schema;
 pub mod table;
 mod varint;
 
