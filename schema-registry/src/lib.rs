@@ -1,1 +1,33 @@
-//! Placeholder until this crate's first module lands.
+//! A schema registry with Confluent's REST contract: the control plane's record of which schemas
+//! a topic may hold, and the check that keeps its readers working.
+//!
+//! Producers register a schema and get an id for their frames; consumers ask for the schema of an
+//! id. [`Registry`] is the machine, over one SQLite file and served from memory; [`router`] puts
+//! HTTP around it, and [`serve`] a listener. Schemas are Avro's, judged by `tidemesh-avro`.
+//!
+//! Absent so far: modes other than `READWRITE`, contexts other than the default one, metadata,
+//! rules and tags, access control and TLS, and more than one process over one store.
+
+mod avro;
+mod config;
+mod decide;
+mod http;
+mod level;
+mod measure;
+mod refusal;
+mod registry;
+mod state;
+mod store;
+mod text;
+mod version;
+
+pub use config::{IncompatibleCode, Limits, PORT_DEFAULT, RegistryConfig, StoreConfig};
+pub use http::{router, serve};
+pub use level::CompatibilityLevel;
+pub use refusal::Refusal;
+pub use registry::{
+    Page, Registered, Registry, SCHEMAS_PAGE_MAX, SUBJECTS_PAGE_MAX, SubjectVersion, Submission,
+    VERSIONS_PAGE_MAX,
+};
+pub use state::{Filter, Identity, Reference};
+pub use version::VersionSpec;

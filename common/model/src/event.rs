@@ -162,7 +162,7 @@ pub struct StateItem {
 }
 
 /// A batch of the log. It owns its bytes; rows borrow from it.
-pub trait ChangeBatch: Send {
+pub trait ChangeBatch: Send + Sync {
     /// The schemas that events of this batch have, each once: known before any event is visited,
     /// so that they can be registered first.
     fn schemas(&self) -> &[Arc<TableSchema>];

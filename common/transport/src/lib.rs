@@ -4,6 +4,7 @@
 //! Only this crate knows how topics are stored or which protocol carries them. Absent here: any
 //! database, any processor.
 
+mod embedded;
 mod event_writer;
 mod partition;
 mod record;
@@ -11,6 +12,7 @@ mod registry_client;
 mod topic;
 mod transport;
 
+pub use embedded::{Cut, EmbeddedConfig, EmbeddedReader, EmbeddedTransport};
 pub use event_writer::{Counts, EventWriter, POSITION_HEADER, check_topics, topic_name};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};

@@ -1,0 +1,280 @@
+//! Request bodies: which content types are taken, and what their members mean.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::{Map, Value};
+
+use super::reply::Reply;
+use crate::registry::Submission;
+
+/// What a body may call itself (Confluent's `Versions.java`); without a name it is the last.
+const CONTENT_TYPES: [&str; 4] = [
+    "application/vnd.schemaregistry.v1+json",
+    "application/vnd.schemaregistry+json",
+    "application/json",
+    "application/octet-stream",
+];
+
+/// With this header set to `true`, members that we do not know are ignored.
+const ACCEPT_UNKNOWN: &str = "confluent-accept-unknown-properties";
+
+/// Members of a schema that this registry takes.
+const SCHEMA_MEMBERS: &[&str] = &[
+    "subject",
+    "version",
+    "id",
+    "schemaType",
+    "references",
+    "schema",
+    "metadata",
+    "ruleSet",
+    "schemaTagsToAdd",
+    "schemaTagsToRemove",
+    "propagateSchemaTags",
+];
+
+/// Members of a configuration that this registry takes.
+const LEVEL_MEMBERS: &[&str] = &["compatibility"];
+
+/// A JSON object that was sent, and whether unknown members are an error.
+#[derive(Debug)]
+pub(super) struct Body {
+    members: Map<String, Value>,
+    strict: bool,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Reply;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Reply> {
+        check_content_type(request.headers())?;
+        let lenient = request
+            .headers()
+            .get(ACCEPT_UNKNOWN)
+            .is_some_and(|value| value == "true");
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(unreadable)?;
+        Ok(Self {
+            members: object(&bytes)?,
+            strict: !lenient,
+        })
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), Reply> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let name = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    if CONTENT_TYPES
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+    {
+        return Ok(());
+    }
+    Err(Reply::status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
+}
+
+fn unreadable(rejection: BytesRejection) -> Reply {
+    Reply::status(rejection.status())
+}
+
+fn object(bytes: &[u8]) -> Result<Map<String, Value>, Reply> {
+    if bytes.is_empty() {
+        let message = "The request has no body";
+        return Err(Reply::bad_body(StatusCode::UNPROCESSABLE_ENTITY, message));
+    }
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(members)) => Ok(members),
+        Ok(_) => Err(malformed("The body is not a JSON object")),
+        Err(error) => Err(malformed(&format!("The body is not JSON: {error}"))),
+    }
+}
+
+fn malformed(message: &str) -> Reply {
+    Reply::bad_body(StatusCode::BAD_REQUEST, message)
+}
+
+impl Body {
+    /// The body as a schema.
+    pub(super) fn submission(self, normalize: bool) -> Result<Submission, Reply> {
+        self.check_members(SCHEMA_MEMBERS)?;
+        self.check_unsupported()?;
+        Ok(Submission {
+            text: self.text("schema")?,
+            schema_type: self.text("schemaType")?,
+            references: self.references()?,
+            id: self.number("id")?,
+            version: self.number("version")?,
+            normalize,
+        })
+    }
+
+    /// The body as a setting: the name of a level, and the body to send back.
+    pub(super) fn level(self) -> Result<(Option<String>, Value), Reply> {
+        self.check_members(LEVEL_MEMBERS)?;
+        let level = self.text("compatibility")?;
+        let echo = self
+            .members
+            .into_iter()
+            .filter(|(_, value)| !value.is_null());
+        Ok((level, Value::Object(echo.collect())))
+    }
+
+    fn check_members(&self, known: &[&str]) -> Result<(), Reply> {
+        let unknown = self
+            .members
+            .keys()
+            .find(|name| !known.contains(&name.as_str()));
+        match unknown {
+            Some(name) if self.strict => Err(Reply::bad_body(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &format!("Unrecognized field: {name}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Metadata, rules and tags belong to the contract, but are not kept yet. Taking them and
+    /// losing them would be worse than refusing them.
+    fn check_unsupported(&self) -> Result<(), Reply> {
+        let refuse = |code, message: &str| {
+            Err(Reply::error(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                code,
+                message,
+            ))
+        };
+        if self.filled("ruleSet") {
+            return refuse(42210, "Invalid rule set: this registry does not keep rules");
+        }
+        for name in ["metadata", "schemaTagsToAdd", "schemaTagsToRemove"] {
+            if self.filled(name) {
+                let message = format!("Invalid schema: this registry does not keep {name}");
+                return refuse(42201, &message);
+            }
+        }
+        Ok(())
+    }
+
+    fn filled(&self, name: &str) -> bool {
+        match self.members.get(name) {
+            None | Some(Value::Null) => false,
+            Some(Value::Object(members)) => members.values().any(|value| !value.is_null()),
+            Some(Value::Array(entries)) => !entries.is_empty(),
+            Some(_) => true,
+        }
+    }
+
+    fn references(&self) -> Result<Vec<(String, String, i64)>, Reply> {
+        let list = match self.members.get("references") {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err(malformed("references is not an array")),
+        };
+        list.iter()
+            .map(|entry| {
+                let name = entry.get("name")?.as_str()?.to_owned();
+                let subject = entry.get("subject")?.as_str()?.to_owned();
+                Some((name, subject, entry.get("version")?.as_i64()?))
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(|| malformed("a reference needs name, subject and version"))
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, Reply> {
+        match self.members.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(_) => Err(malformed(&format!("{name} is not a string"))),
+        }
+    }
+
+    fn number(&self, name: &str) -> Result<Option<i64>, Reply> {
+        match self.members.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_i64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(malformed(&format!("{name} is not a whole number"))),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn body(bytes: &[u8], strict: bool) -> Result<Body, Reply> {
+        object(bytes).map(|members| Body { members, strict })
+    }
+
+    #[test]
+    fn every_member_of_the_contract_is_read() {
+        let text = br#"{"schema":"s","schemaType":"AVRO","id":-1,"version":2,"metadata":null,
+            "references":[{"name":"n","subject":"t","version":3}]}"#;
+        let submission = body(text, true).unwrap().submission(true).unwrap();
+        assert_eq!(
+            submission,
+            Submission {
+                text: Some("s".into()),
+                schema_type: Some("AVRO".into()),
+                references: vec![("n".into(), "t".into(), 3)],
+                id: Some(-1),
+                version: Some(2),
+                normalize: true,
+            }
+        );
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".*".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            let name = prop::sample::select(
+                ["name", "subject", "version", "properties"]
+                    .map(str::to_owned)
+                    .to_vec(),
+            );
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((name, inner), 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(body) = body(&bytes, false) {
+                let _ = body.submission(false);
+            }
+        }
+
+        #[test]
+        fn any_members_are_read_or_refused(
+            members in prop::collection::vec((prop::sample::select(SCHEMA_MEMBERS), value()), 0..8)
+        ) {
+            let members: Map<String, Value> =
+                members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let _ = Body { members: members.clone(), strict: true }.submission(false);
+            let _ = Body { members, strict: false }.level();
+        }
+    }
+}

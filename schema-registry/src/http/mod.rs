@@ -1,0 +1,364 @@
+//! The HTTP side: Confluent's routes over a [`Registry`].
+//!
+//! Handlers read the request, call the registry and write the answer; rules are absent here.
+//! Parsing and comparing schemas runs off the async threads; writing runs on one thread of its
+//! own, because it waits for the disk.
+
+mod body;
+mod listener;
+mod query;
+mod reply;
+mod schemas;
+mod server;
+mod settings;
+mod subjects;
+mod writer;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tidemesh_model::{Error, ErrorKind, Result};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::refusal::Refusal;
+use crate::registry::Registry;
+use listener::Bounded;
+use reply::Reply;
+use writer::Writer;
+
+/// How many schemas may be parsed and compared at the same time; more requests wait.
+const CHECKS_AT_ONCE_MAX: usize = 16;
+
+/// The stack of a thread that works on schemas. Parsing, printing and comparing follow the nesting
+/// of a schema, which references can make deep; memory is only taken up as it is used.
+const SCHEMA_STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// The longest a request may take, its body included, before it is answered with 50002.
+const REQUEST_MS_MAX: u64 = 30_000;
+
+/// The longest that open requests may hold up a shutdown.
+const SHUTDOWN_MS_MAX: u64 = 8_000;
+
+/// What every handler has.
+#[derive(Debug, Clone)]
+struct Service {
+    registry: Arc<Registry>,
+    writer: Writer,
+    checks: Arc<Semaphore>,
+}
+
+impl Service {
+    /// Runs something that needs the processor rather than the disk, off the async threads. It is
+    /// carried out, and counts, even if the client goes away.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Reply> {
+        // The semaphore is never closed; a permit that could not be had costs only the bound.
+        let permit = Arc::clone(&self.checks).acquire_owned().await.ok();
+        let registry = Arc::clone(&self.registry);
+        let (done, result) = oneshot::channel();
+        let started = schema_thread("registry-check").spawn(move || {
+            // The one who asked may be gone.
+            let _ = done.send(work(&registry));
+            drop(permit);
+        });
+        match (started, result.await) {
+            (Ok(_), Ok(result)) => result.map_err(|refusal| self.refuse(&refusal)),
+            _ => Err(Reply::internal()),
+        }
+    }
+
+    /// Runs something that writes, after everything that was written before it.
+    async fn write<T: Send + 'static>(
+        &self,
+        timed_out: &'static str,
+        work: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Reply> {
+        match self
+            .writer
+            .run(Arc::clone(&self.registry), timed_out, work)
+            .await
+        {
+            Some(result) => result.map_err(|refusal| self.refuse(&refusal)),
+            None => Err(Reply::internal()),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Reply {
+        Reply::refusal(refusal, self.registry.incompatible_code())
+    }
+}
+
+type App = State<Service>;
+
+/// A thread with room for deep schemas.
+fn schema_thread(name: &str) -> std::thread::Builder {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(SCHEMA_STACK_BYTES)
+}
+
+/// Serves a registry until `shutdown` is done and the open requests are answered, or 8 s later.
+///
+/// # Errors
+///
+/// `Unavailable` if the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    registry: Arc<Registry>,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
+    let (ending, mut ended) = tokio::sync::watch::channel(false);
+    let graceful = async move {
+        shutdown.await;
+        ending.send_replace(true);
+    };
+    let server =
+        axum::serve(Bounded::new(listener), router(registry)).with_graceful_shutdown(graceful);
+    let deadline = async move {
+        // An error means that the server is gone, and with it this deadline.
+        let _ = ended.wait_for(|ending| *ending).await;
+        tokio::time::sleep(Duration::from_millis(SHUTDOWN_MS_MAX)).await;
+    };
+    tokio::select! {
+        result = server => result.map_err(|cause| {
+            Error::new(ErrorKind::Unavailable, "serve the schema registry").caused_by(cause)
+        }),
+        () = deadline => {
+            tracing::warn!(limit_ms = SHUTDOWN_MS_MAX, "requests still open are given up");
+            Ok(())
+        }
+    }
+}
+
+/// The routes, to be served alone or inside another program's router. Starts the thread that
+/// writes, which ends with the last clone of the router.
+pub fn router(registry: Arc<Registry>) -> Router {
+    // Text in JSON can be twice as long as the text itself, and references come on top.
+    let body_bytes_max = registry.limits().schema_bytes_max.saturating_mul(2) + 64 * 1024;
+    let service = Service {
+        registry,
+        writer: Writer::start(),
+        checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)),
+    };
+    Router::new()
+        .merge(server_routes())
+        .merge(subject_routes())
+        .merge(schema_routes())
+        .merge(settings_routes())
+        .fallback(|| async { Reply::status(StatusCode::NOT_FOUND) })
+        .method_not_allowed_fallback(|| async { Reply::status(StatusCode::METHOD_NOT_ALLOWED) })
+        .layer(axum::extract::DefaultBodyLimit::max(body_bytes_max))
+        .layer(middleware::from_fn(watch))
+        .with_state(service)
+}
+
+fn server_routes() -> Router<Service> {
+    Router::new()
+        .route("/", get(server::root).post(server::root))
+        .route("/contexts", get(server::contexts))
+        .route("/v1/metadata/id", get(server::id))
+        .route("/v1/metadata/version", get(server::version))
+        .route("/health", get(server::health))
+}
+
+fn subject_routes() -> Router<Service> {
+    let version = "/subjects/{subject}/versions/{version}";
+    Router::new()
+        .route("/subjects", get(subjects::list))
+        .route(
+            "/subjects/{subject}",
+            post(subjects::lookup).delete(subjects::delete),
+        )
+        .route(
+            "/subjects/{subject}/versions",
+            get(subjects::versions).post(subjects::register),
+        )
+        .route(
+            version,
+            get(subjects::version).delete(subjects::delete_version),
+        )
+        .route(&format!("{version}/schema"), get(subjects::version_schema))
+        .route(
+            &format!("{version}/referencedby"),
+            get(subjects::referenced_by),
+        )
+        .route(
+            "/compatibility/subjects/{subject}/versions",
+            post(subjects::check),
+        )
+        .route(
+            "/compatibility/subjects/{subject}/versions/{version}",
+            post(subjects::check_version),
+        )
+}
+
+fn schema_routes() -> Router<Service> {
+    Router::new()
+        .route("/schemas", get(schemas::list))
+        .route("/schemas/types", get(schemas::types))
+        .route("/schemas/ids/{id}", get(schemas::by_id))
+        .route("/schemas/ids/{id}/schema", get(schemas::text))
+        .route("/schemas/ids/{id}/subjects", get(schemas::subjects))
+        .route("/schemas/ids/{id}/versions", get(schemas::versions))
+}
+
+fn settings_routes() -> Router<Service> {
+    Router::new()
+        .route(
+            "/config",
+            get(settings::level_global)
+                .put(settings::set_level_global)
+                .delete(settings::remove_level_global),
+        )
+        .route(
+            "/config/{subject}",
+            get(settings::level)
+                .put(settings::set_level)
+                .delete(settings::remove_level),
+        )
+        .route("/mode", get(settings::mode_global))
+        .route("/mode/{subject}", get(settings::mode))
+}
+
+/// Bounds each request in time, and counts it.
+async fn watch(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let route = match request.extensions().get::<MatchedPath>() {
+        Some(path) => path.as_str().to_owned(),
+        None => "unmatched".to_owned(),
+    };
+    let method = known_method(request.method());
+    let limit = Duration::from_millis(REQUEST_MS_MAX);
+    let response = match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Reply::timed_out("The request took too long").into_response(),
+    };
+    let (status, took) = (response.status().as_u16(), started.elapsed());
+    crate::measure::request(method, &route, status, took);
+    tracing::debug!(
+        method,
+        route,
+        status,
+        took_us = took.as_micros(),
+        "answered"
+    );
+    response
+}
+
+/// The method as a label: any other word of a client's must not become a label of its own.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{RegistryConfig, StoreConfig};
+    use serde_json::{Value, json};
+
+    async fn started() -> (Arc<Registry>, String, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StoreConfig::Sqlite(folder.path().join("registry.db"));
+        let registry = Arc::new(Registry::open(&RegistryConfig::new(store)).unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(serve(
+            listener,
+            Arc::clone(&registry),
+            std::future::pending(),
+        ));
+        (registry, url, folder)
+    }
+
+    async fn get(url: String) -> (u16, Value) {
+        // reqwest asks for a TLS provider even where no TLS is used.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let response = reqwest::get(url).await.unwrap();
+        (response.status().as_u16(), response.json().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn health_is_503_while_the_store_fails_and_reads_go_on() {
+        let (registry, url, _folder) = started().await;
+        registry
+            .set_level(None, crate::CompatibilityLevel::Full)
+            .unwrap();
+        registry.break_store(true);
+        registry
+            .set_level(None, crate::CompatibilityLevel::None)
+            .unwrap_err();
+        let (status, body) = get(format!("{url}/health")).await;
+        assert_eq!((status, &body["status"]), (503, &json!("down")));
+        let level = get(format!("{url}/config")).await;
+        assert_eq!(level, (200, json!({"compatibilityLevel": "FULL"})));
+        registry.break_store(false);
+        assert_eq!(
+            get(format!("{url}/health")).await,
+            (200, json!({"status": "up"}))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_one_write_does_not_end_the_others() {
+        let (registry, _url, _folder) = started().await;
+        let writer = Writer::start();
+        let panicked: Option<Result<(), Refusal>> = writer
+            .run(Arc::clone(&registry), "", |_| panic!("planted"))
+            .await;
+        assert!(panicked.is_none());
+        let level = crate::CompatibilityLevel::Full;
+        let set = writer
+            .run(registry, "", move |registry| {
+                registry.set_level(None, level)
+            })
+            .await;
+        assert!(matches!(set, Some(Ok(()))));
+    }
+
+    /// The runtime of this test has one thread, so the recorder of that thread sees everything
+    /// that does not run on the schema threads.
+    #[tokio::test]
+    async fn requests_are_counted_by_matched_route_and_status() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let _installed = metrics::set_default_local_recorder(&recorder);
+        let (_registry, url, _folder) = started().await;
+        for path in [
+            "/subjects",
+            "/subjects/a/versions/1",
+            "/subjects/b/versions/2",
+            "/secret",
+        ] {
+            get(format!("{url}{path}")).await;
+        }
+        let text = recorder.handle().render();
+        let count = |route: &str, status: u16, count: u32| {
+            let series = format!(
+                r#"tidemesh_registry_requests_total{{method="GET",route="{route}",status="{status}"}} {count}"#
+            );
+            assert!(text.contains(&series), "{series} in {text}");
+        };
+        count("/subjects", 200, 1);
+        count("/subjects/{subject}/versions/{version}", 404, 2);
+        count("unmatched", 404, 1);
+        assert!(!text.contains("secret"), "a path must not become a label");
+        assert!(text.contains("tidemesh_registry_schemas 0"), "{text}");
+        assert!(text.contains("tidemesh_registry_subjects 0"), "{text}");
+    }
+}

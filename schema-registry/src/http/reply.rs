@@ -1,0 +1,90 @@
+//! Answers: JSON under Confluent's content type, and errors with exactly two members.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::config::IncompatibleCode;
+use crate::refusal::Refusal;
+
+/// The content type of every answer.
+pub(super) const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    /// 200 with a JSON value.
+    pub(super) fn json(value: &Value) -> Self {
+        Self::with_status(StatusCode::OK, value)
+    }
+
+    /// 200 with bytes that are JSON already: a schema's own text.
+    pub(super) fn raw(body: Vec<u8>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            body,
+        }
+    }
+
+    /// A JSON value with a status.
+    pub(super) fn with_status(status: StatusCode, value: &Value) -> Self {
+        Self {
+            status,
+            body: value.to_string().into_bytes(),
+        }
+    }
+
+    /// An error: the status, and in the body a code and a message and nothing else, because an
+    /// extra member has crashed strict Java clients (Apicurio issue 1081).
+    pub(super) fn error(status: StatusCode, code: u32, message: &str) -> Self {
+        Self::with_status(status, &json!({"error_code": code, "message": message}))
+    }
+
+    /// What the registry refused.
+    pub(super) fn refusal(refusal: &Refusal, incompatible: IncompatibleCode) -> Self {
+        let status =
+            StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::error(status, refusal.code(incompatible), &refusal.message())
+    }
+
+    /// An error of HTTP itself, in the words of Jersey, on which Confluent's registry is built.
+    pub(super) fn status(status: StatusCode) -> Self {
+        let reason = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => "Request Entity Too Large",
+            other => other.canonical_reason().unwrap_or("Unknown"),
+        };
+        let code = status.as_u16();
+        Self::error(status, u32::from(code), &format!("HTTP {code} {reason}"))
+    }
+
+    /// A body that could not be taken as it is.
+    pub(super) fn bad_body(status: StatusCode, message: &str) -> Self {
+        Self::error(status, u32::from(status.as_u16()), message)
+    }
+
+    /// A bug of ours.
+    pub(super) fn internal() -> Self {
+        Self::error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            500,
+            "Internal Server Error",
+        )
+    }
+
+    /// A request that took too long.
+    pub(super) fn timed_out(message: &'static str) -> Self {
+        Self::refusal(&Refusal::Timeout(message), IncompatibleCode::default())
+    }
+}
+
+impl IntoResponse for Reply {
+    fn into_response(self) -> Response {
+        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        (self.status, [content_type], self.body).into_response()
+    }
+}

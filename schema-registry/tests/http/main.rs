@@ -1,0 +1,12 @@
+//! The registry over real HTTP: a listener on 127.0.0.1, its store in a temporary folder.
+
+mod compatibility;
+mod concurrency;
+mod deletion;
+mod reading;
+mod references;
+mod registration;
+mod restart;
+mod server;
+mod settings;
+mod transport;

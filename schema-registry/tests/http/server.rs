@@ -1,0 +1,199 @@
+//! A registry under test, and a client that checks what every answer must have.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+use tidemesh_schema_registry::{Registry, RegistryConfig, StoreConfig, serve};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+
+/// One registry that listens; it stops when this is dropped or stopped.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) client: Client,
+    pub(crate) file: PathBuf,
+    folder: Option<tempfile::TempDir>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+/// Status and body of an answer.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The body of a 200.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body
+    }
+
+    /// Asserts an error with this status, code and message.
+    #[track_caller]
+    pub(crate) fn refused(self, status: u16, code: u32, message: &str) {
+        assert_eq!(
+            (self.status, self.body),
+            (status, json!({"error_code": code, "message": message}))
+        );
+    }
+
+    /// Asserts an error with this status and code, and gives its message.
+    #[track_caller]
+    pub(crate) fn code(self, status: u16, code: u32) -> String {
+        assert_eq!(
+            (self.status, &self.body["error_code"]),
+            (status, &json!(code)),
+            "{self:?}"
+        );
+        self.body["message"].as_str().expect("a message").to_owned()
+    }
+}
+
+pub(crate) fn client() -> Client {
+    // reqwest asks for a TLS provider even where no TLS is used; the second test to come here
+    // finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().build().expect("a client")
+}
+
+impl Server {
+    /// A new registry with default settings.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// A new registry with other settings.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut RegistryConfig)) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config =
+            RegistryConfig::new(StoreConfig::Sqlite(folder.path().join("registry.db")));
+        change(&mut config);
+        Self::open(config, folder).await
+    }
+
+    async fn open(config: RegistryConfig, folder: tempfile::TempDir) -> Self {
+        let StoreConfig::Sqlite(file) = config.store.clone();
+        let registry = Arc::new(Registry::open(&config).expect("the store opens"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            serve(listener, registry, shutdown)
+                .await
+                .expect("it serves");
+        });
+        let url = format!("http://{address}");
+        Self {
+            url,
+            client: client(),
+            file,
+            folder: Some(folder),
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    /// Stops it and starts another one over the same store.
+    pub(crate) async fn restart(mut self) -> Self {
+        let folder = self.folder.take().expect("the folder is held");
+        let file = self.file.clone();
+        self.stop().await;
+        Self::open(RegistryConfig::new(StoreConfig::Sqlite(file)), folder).await
+    }
+
+    /// Stops it and waits until its store is closed.
+    pub(crate) async fn stop(mut self) {
+        drop(self.stop.take());
+        drop(std::mem::take(&mut self.client));
+        (&mut self.task).await.expect("it stops");
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if let Some(body) = body {
+            request = request
+                .header("content-type", CONTENT_TYPE)
+                .body(body.to_string());
+        }
+        answer(request.send().await.expect("an answer")).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    /// Registers a schema and gives its id.
+    #[track_caller]
+    pub(crate) fn register(&self, subject: &str, schema: &str) -> impl Future<Output = u64> {
+        let place = std::panic::Location::caller();
+        let path = format!("/subjects/{subject}/versions");
+        let body = json!({"schema": schema});
+        async move {
+            let answer = self.post(&path, body).await;
+            assert_eq!(answer.status, 200, "{place}: {}", answer.body);
+            assert_eq!(
+                answer.body.as_object().map(|members| members.len()),
+                Some(1)
+            );
+            answer.body["id"].as_u64().expect("an id")
+        }
+    }
+}
+
+/// Reads an answer and checks what all of them have: the content type, and in an error a code and
+/// a message and nothing else.
+pub(crate) async fn answer(response: Response) -> Answer {
+    let status = response.status().as_u16();
+    assert_eq!(
+        response.headers()["content-type"],
+        CONTENT_TYPE,
+        "status {status}"
+    );
+    let text = response.text().await.expect("a body");
+    let body: Value = serde_json::from_str(&text).expect("JSON");
+    if status >= 400 && body.get("status").is_none() {
+        let members: Vec<_> = body.as_object().expect("an object").keys().collect();
+        assert_eq!(members, ["error_code", "message"]);
+        assert!(
+            body["error_code"].is_u64() && body["message"].is_string(),
+            "{body}"
+        );
+    }
+    Answer { status, body }
+}
+
+/// A record schema with these fields, as Avro's Java library writes it.
+pub(crate) fn record(name: &str, fields: &[(&str, &str)]) -> String {
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(field, schema)| format!(r#"{{"name":"{field}","type":{schema}}}"#))
+        .collect();
+    format!(
+        r#"{{"type":"record","name":"{name}","fields":[{}]}}"#,
+        fields.join(",")
+    )
+}
