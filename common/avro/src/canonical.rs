@@ -69,11 +69,7 @@ fn write_node(schema: &Schema, id: NodeId, seen: &mut HashSet<NodeId>, out: &mut
         Kind::Record(fields) => {
             out.push_str(",\"fields\":[");
             for (index, field) in fields.iter().enumerate() {
-                out.push_str(if index == 0 {
-                    "{\"name\":"
-                } else {
-                    ",{\"name\":"
-                });
+                out.push_str(if index == 0 { "{\"name\":" } else { ",{\"name\":" });
                 quote(&field.name, out);
                 out.push_str(",\"type\":");
                 write_node(schema, field.node, seen, out);

@@ -9,6 +9,18 @@ pub use level::{CompatibilityLevel, Direction, Offence, Verdict, check_level};
 
 use crate::schema::{Field, Kind, NodeId, Schema};
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+/// The most reasons that one pair of types gives; more are left out.
+const FINDINGS_MAX: usize = 64;
+
+/// The most pairs of types that are compared; schemas that need more are taken for incompatible.
+const PAIRS_MAX: usize = 20_000;
+
+/// The deepest nesting of pairs.
+const DEPTH_MAX: usize = 256;
+
+type Findings = Vec<Rc<Incompatibility>>;
 
 /// Why a reader cannot read what a writer wrote, in Avro Java's spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,31 +72,38 @@ pub struct Incompatibility {
 /// Why `reader` cannot read data written with `writer`; empty if it can.
 #[must_use]
 pub fn incompatibilities(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
-    let mut checker = Checker {
-        reader,
-        writer,
-        verdicts: HashMap::new(),
-        path: Vec::new(),
-    };
-    checker.pair(reader.root(), writer.root())
+    let mut checker =
+        Checker { reader, writer, verdicts: HashMap::new(), path: Vec::new(), depth: 0 };
+    let found = checker.pair(reader.root(), writer.root());
+    // Freed first, so that the reasons are taken and not copied.
+    drop(checker);
+    found.into_iter().map(Rc::unwrap_or_clone).collect()
 }
 
 struct Checker<'s> {
     reader: &'s Schema,
     writer: &'s Schema,
     /// What is known of a pair; none while it is being checked, which breaks the recursion.
-    verdicts: HashMap<(NodeId, NodeId), Option<Vec<Incompatibility>>>,
+    verdicts: HashMap<(NodeId, NodeId), Option<Findings>>,
     path: Vec<String>,
+    depth: usize,
 }
 
 impl Checker<'_> {
     /// One pair, checked at most once.
-    fn pair(&mut self, reader: NodeId, writer: NodeId) -> Vec<Incompatibility> {
+    fn pair(&mut self, reader: NodeId, writer: NodeId) -> Findings {
         if let Some(verdict) = self.verdicts.get(&(reader, writer)) {
             return verdict.clone().unwrap_or_default();
         }
+        if self.depth >= DEPTH_MAX || self.verdicts.len() >= PAIRS_MAX {
+            let message = "the schemas are too large to compare".to_owned();
+            return self.wrong(IncompatibilityKind::TypeMismatch, reader, writer, message);
+        }
         self.verdicts.insert((reader, writer), None);
-        let found = self.calculate(reader, writer);
+        self.depth += 1;
+        let mut found = self.calculate(reader, writer);
+        self.depth -= 1;
+        found.truncate(FINDINGS_MAX);
         self.verdicts.insert((reader, writer), Some(found.clone()));
         found
     }
@@ -110,33 +129,27 @@ impl Checker<'_> {
         reader: NodeId,
         writer: NodeId,
         message: String,
-    ) -> Vec<Incompatibility> {
+    ) -> Findings {
         let step = |step: &String| step.replace('~', "~0").replace('/', "~1");
-        vec![Incompatibility {
+        vec![Rc::new(Incompatibility {
             kind,
-            path: format!(
-                "/{}",
-                self.path.iter().map(step).collect::<Vec<_>>().join("/")
-            ),
+            path: format!("/{}", self.path.iter().map(step).collect::<Vec<_>>().join("/")),
             message,
             reader: self.reader.node(reader).type_name(),
             writer: self.writer.node(writer).type_name(),
-        }]
+        })]
     }
 
-    fn calculate(&mut self, reader: NodeId, writer: NodeId) -> Vec<Incompatibility> {
+    fn calculate(&mut self, reader: NodeId, writer: NodeId) -> Findings {
         let (reader_schema, writer_schema) = (self.reader, self.writer);
         let (read, written) = (reader_schema.node(reader), writer_schema.node(writer));
         match (&read.kind, &written.kind) {
             (Kind::Array(r), Kind::Array(w)) => self.within("items", |this| this.pair(*r, *w)),
             (Kind::Map(r), Kind::Map(w)) => self.within("values", |this| this.pair(*r, *w)),
             (Kind::Fixed(r), Kind::Fixed(w)) => self.fixed(reader, writer, *r, *w),
-            (
-                Kind::Enum { symbols, default },
-                Kind::Enum {
-                    symbols: written, ..
-                },
-            ) => self.enumeration(reader, writer, (symbols, default.as_deref()), written),
+            (Kind::Enum { symbols, default }, Kind::Enum { symbols: written, .. }) => {
+                self.enumeration(reader, writer, (symbols, default.as_deref()), written)
+            }
             (Kind::Record(r), Kind::Record(w)) => self.record(reader, writer, r, w),
             (Kind::Union(_), Kind::Union(branches)) => self.unions(reader, writer, branches),
             (_, Kind::Union(branches)) => {
@@ -168,7 +181,7 @@ impl Checker<'_> {
     }
 
     /// Names are compared without their namespaces; a reader's alias is a full name.
-    fn names(&mut self, reader: NodeId, writer: NodeId) -> Vec<Incompatibility> {
+    fn names(&mut self, reader: NodeId, writer: NodeId) -> Findings {
         let read = self.reader.node(reader);
         let (Some(name), Some(written)) = (&read.name, &self.writer.node(writer).name) else {
             return Vec::new();
@@ -182,23 +195,12 @@ impl Checker<'_> {
         })
     }
 
-    fn fixed(
-        &mut self,
-        reader: NodeId,
-        writer: NodeId,
-        r: usize,
-        w: usize,
-    ) -> Vec<Incompatibility> {
+    fn fixed(&mut self, reader: NodeId, writer: NodeId, r: usize, w: usize) -> Findings {
         let mut found = self.names(reader, writer);
         if r != w {
             let message = format!("expected: {w}, found: {r}");
             found.extend(self.within("size", |this| {
-                this.wrong(
-                    IncompatibilityKind::FixedSizeMismatch,
-                    reader,
-                    writer,
-                    message,
-                )
+                this.wrong(IncompatibilityKind::FixedSizeMismatch, reader, writer, message)
             }));
         }
         found
@@ -210,22 +212,14 @@ impl Checker<'_> {
         writer: NodeId,
         (symbols, default): (&[String], Option<&str>),
         written: &[String],
-    ) -> Vec<Incompatibility> {
+    ) -> Findings {
         let mut found = self.names(reader, writer);
-        let missing: BTreeSet<&str> = written
-            .iter()
-            .filter(|symbol| !symbols.contains(symbol))
-            .map(String::as_str)
-            .collect();
+        let missing: BTreeSet<&str> =
+            written.iter().filter(|symbol| !symbols.contains(symbol)).map(String::as_str).collect();
         if !missing.is_empty() && default.is_none() {
             let message = format!("[{}]", missing.into_iter().collect::<Vec<_>>().join(", "));
             found.extend(self.within("symbols", |this| {
-                this.wrong(
-                    IncompatibilityKind::MissingEnumSymbols,
-                    reader,
-                    writer,
-                    message,
-                )
+                this.wrong(IncompatibilityKind::MissingEnumSymbols, reader, writer, message)
             }));
         }
         found
@@ -237,7 +231,7 @@ impl Checker<'_> {
         writer: NodeId,
         read: &[Field],
         written: &[Field],
-    ) -> Vec<Incompatibility> {
+    ) -> Findings {
         let mut found = self.names(reader, writer);
         self.path.push("fields".to_owned());
         for (index, field) in read.iter().enumerate() {
@@ -255,7 +249,7 @@ impl Checker<'_> {
         writer: NodeId,
         field: &Field,
         written: &[Field],
-    ) -> Vec<Incompatibility> {
+    ) -> Findings {
         if let Some(other) = writer_field(field, written) {
             let (r, w) = (field.node, other.node);
             return self.within("type", |this| this.pair(r, w));
@@ -264,10 +258,7 @@ impl Checker<'_> {
             return Vec::new();
         }
         // Java's own oddity: an enum's default serves as the field's, as far as types go.
-        if let Kind::Enum {
-            default: Some(_), ..
-        } = &self.reader.node(field.node).kind
-        {
+        if let Kind::Enum { default: Some(_), .. } = &self.reader.node(field.node).kind {
             let r = field.node;
             return self.within("type", |this| this.pair(r, writer));
         }
@@ -275,12 +266,7 @@ impl Checker<'_> {
         self.wrong(kind, reader, writer, field.name.clone())
     }
 
-    fn unions(
-        &mut self,
-        reader: NodeId,
-        writer: NodeId,
-        branches: &[NodeId],
-    ) -> Vec<Incompatibility> {
+    fn unions(&mut self, reader: NodeId, writer: NodeId, branches: &[NodeId]) -> Findings {
         let mut found = Vec::new();
         for (index, branch) in branches.iter().enumerate() {
             self.path.push(index.to_string());
@@ -292,33 +278,16 @@ impl Checker<'_> {
         found
     }
 
-    fn one_branch(
-        &mut self,
-        reader: NodeId,
-        writer: NodeId,
-        branches: &[NodeId],
-    ) -> Vec<Incompatibility> {
-        let fits = branches
-            .iter()
-            .any(|branch| self.rooted(|this| this.pair(*branch, writer)).is_empty());
-        if fits {
-            Vec::new()
-        } else {
-            self.lacking(reader, writer, writer)
-        }
+    fn one_branch(&mut self, reader: NodeId, writer: NodeId, branches: &[NodeId]) -> Findings {
+        let fits =
+            branches.iter().any(|branch| self.rooted(|this| this.pair(*branch, writer)).is_empty());
+        if fits { Vec::new() } else { self.lacking(reader, writer, writer) }
     }
 
-    fn lacking(&self, reader: NodeId, writer: NodeId, branch: NodeId) -> Vec<Incompatibility> {
-        let message = format!(
-            "reader union lacking writer type: {}",
-            self.writer.node(branch).type_name()
-        );
-        self.wrong(
-            IncompatibilityKind::MissingUnionBranch,
-            reader,
-            writer,
-            message,
-        )
+    fn lacking(&self, reader: NodeId, writer: NodeId, branch: NodeId) -> Findings {
+        let message =
+            format!("reader union lacking writer type: {}", self.writer.node(branch).type_name());
+        self.wrong(IncompatibilityKind::MissingUnionBranch, reader, writer, message)
     }
 }
 
@@ -327,4 +296,26 @@ pub(crate) fn writer_field<'w>(field: &Field, written: &'w [Field]) -> Option<&'
     std::iter::once(&field.name)
         .chain(&field.aliases)
         .find_map(|name| written.iter().find(|other| other.name == *name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ring of records, each within the one before and the last naming the first.
+    fn ring(count: usize, leaf: &str) -> Schema {
+        let mut text = format!("[\"R0\",\"{leaf}\"]");
+        for index in (0..count).rev() {
+            text = format!(
+                "{{\"type\":\"record\",\"name\":\"R{index}\",\"fields\":[{{\"name\":\"x\",\"type\":{text}}}]}}"
+            );
+        }
+        Schema::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn rings_of_different_lengths_are_judged_in_bounded_time() {
+        let (one, other) = (ring(25, "int"), ring(26, "string"));
+        assert!(!incompatibilities(&one, &other).is_empty());
+    }
 }

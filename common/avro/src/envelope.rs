@@ -116,31 +116,15 @@ impl EnvelopeEncoder {
             Change::Read { after } => {
                 self.upsert(origin, Operation::Read, None, after, now_us, buffers, sink)
             }
-            Change::Create { after } => self.upsert(
-                origin,
-                Operation::Create,
-                None,
-                after,
-                now_us,
-                buffers,
-                sink,
-            ),
-            Change::Update {
-                before: None,
-                after,
-            } => self.upsert(
-                origin,
-                Operation::Update,
-                None,
-                after,
-                now_us,
-                buffers,
-                sink,
-            ),
-            Change::Update {
-                before: Some(before),
-                after,
-            } => self.update(origin, before, after, now_us, buffers, sink),
+            Change::Create { after } => {
+                self.upsert(origin, Operation::Create, None, after, now_us, buffers, sink)
+            }
+            Change::Update { before: None, after } => {
+                self.upsert(origin, Operation::Update, None, after, now_us, buffers, sink)
+            }
+            Change::Update { before: Some(before), after } => {
+                self.update(origin, before, after, now_us, buffers, sink)
+            }
             Change::Delete { before } => self.delete(origin, before, now_us, buffers, sink),
             Change::Truncate => {
                 Err(Error::new(ErrorKind::Internal, "encode an event")
@@ -150,10 +134,7 @@ impl EnvelopeEncoder {
     }
 
     /// An event with a new row and no old one.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of an event, passed on once"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the parts of an event, passed on once")]
     fn upsert<R: RowImage, S: RecordSink>(
         &self,
         origin: &Origin<'_>,
@@ -164,9 +145,7 @@ impl EnvelopeEncoder {
         buffers: &mut EncodeBuffers,
         sink: &mut S,
     ) -> Result<()> {
-        let EncodeBuffers {
-            value, key, cells, ..
-        } = buffers;
+        let EncodeBuffers { value, key, cells, .. } = buffers;
         begin_frame(value, self.ids.value);
         match before {
             None => value.push(NULL),
@@ -192,12 +171,7 @@ impl EnvelopeEncoder {
         buffers: &mut EncodeBuffers,
         sink: &mut S,
     ) -> Result<()> {
-        let EncodeBuffers {
-            value,
-            key,
-            old_key,
-            cells,
-        } = &mut *buffers;
+        let EncodeBuffers { value, key, old_key, cells } = &mut *buffers;
         begin_frame(value, self.ids.value);
         value.push(NOT_NULL);
         self.rows.encode(before, true, value, cells)?;
@@ -212,15 +186,7 @@ impl EnvelopeEncoder {
             return sink.record(origin, key, Some(value));
         }
         self.delete(origin, before, now_us, buffers, sink)?;
-        self.upsert(
-            origin,
-            Operation::Create,
-            None,
-            after,
-            now_us,
-            buffers,
-            sink,
-        )
+        self.upsert(origin, Operation::Create, None, after, now_us, buffers, sink)
     }
 
     fn delete<R: RowImage, S: RecordSink>(
@@ -231,9 +197,7 @@ impl EnvelopeEncoder {
         buffers: &mut EncodeBuffers,
         sink: &mut S,
     ) -> Result<()> {
-        let EncodeBuffers {
-            value, key, cells, ..
-        } = buffers;
+        let EncodeBuffers { value, key, cells, .. } = buffers;
         begin_frame(value, self.ids.value);
         value.push(NOT_NULL);
         self.rows.encode(before, true, value, cells)?;
@@ -293,14 +257,7 @@ impl EnvelopeEncoder {
         out.extend_from_slice(&self.source_head);
         write_long(out, at_us.div_euclid(1000));
         out.push(FIRST);
-        write_text(
-            out,
-            if operation == Operation::Read {
-                "incremental"
-            } else {
-                "false"
-            },
-        );
+        write_text(out, if operation == Operation::Read { "incremental" } else { "false" });
         out.extend_from_slice(&self.source_database);
         out.push(NOT_NULL);
         write_long(out, at_us);

@@ -3,6 +3,7 @@
 mod canonical;
 pub mod compat;
 pub mod envelope;
+pub mod json;
 pub mod name;
 pub mod row;
 pub mod schema;

@@ -9,27 +9,19 @@ use std::fmt::Write;
 /// each UTF-16 unit. Two names can collide: who makes a record checks that.
 #[must_use]
 pub fn avro_name(name: &str) -> Cow<'_, str> {
-    escape(name, |index, c| {
-        c == '_' || c.is_ascii_alphabetic() || index > 0 && c.is_ascii_digit()
-    })
+    escape(name, |index, c| c == '_' || c.is_ascii_alphabetic() || index > 0 && c.is_ascii_digit())
 }
 
 /// `name` as a part of a topic's name; what Kafka forbids is escaped the same way.
 #[must_use]
 pub fn topic_part(name: &str) -> Cow<'_, str> {
-    escape(name, |_, c| {
-        c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
-    })
+    escape(name, |_, c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 
 /// The Avro namespace of a topic's records: each part of its name as an Avro name.
 #[must_use]
 pub fn namespace(topic: &str) -> String {
-    topic
-        .split('.')
-        .map(avro_name)
-        .collect::<Vec<_>>()
-        .join(".")
+    topic.split('.').map(avro_name).collect::<Vec<_>>().join(".")
 }
 
 fn escape(name: &str, allowed: impl Fn(usize, char) -> bool) -> Cow<'_, str> {
@@ -64,10 +56,7 @@ mod tests {
         assert_eq!(avro_name("1st"), "_u0031st");
         assert_eq!(avro_name("größe"), "gr_u00f6_u00dfe");
         assert_eq!(topic_part("my table"), "my_u0020table");
-        assert_eq!(
-            namespace("shop-1.public.orders"),
-            "shop_u002d1.public.orders"
-        );
+        assert_eq!(namespace("shop-1.public.orders"), "shop_u002d1.public.orders");
     }
 
     proptest! {

@@ -78,11 +78,7 @@ impl RowPlan {
             .iter()
             .map(|column| in_column_order.partition_point(|other| other < column))
             .collect();
-        Ok(Self {
-            table: schema.name.to_string(),
-            cells,
-            key_order,
-        })
+        Ok(Self { table: schema.name.to_string(), cells, key_order })
     }
 
     /// Appends `row` to `out` and notes where its key's cells stand. Absent cells are written as
@@ -240,14 +236,10 @@ impl<'p> RowEncoder<'p, '_> {
     #[cold]
     fn mismatch(&self, got: &'static str) -> Error {
         let error = Error::new(ErrorKind::Internal, "encode a row")
-            .because(format!(
-                "the source gave {got} where the schema has another type"
-            ))
+            .because(format!("the source gave {got} where the schema has another type"))
             .with("table", &self.plan.table);
         match self.plan.cells.get(self.next) {
-            Some(cell) => error
-                .with("column", &cell.name)
-                .with("type", &cell.data_type),
+            Some(cell) => error.with("column", &cell.name).with("type", &cell.data_type),
             None => error,
         }
     }
@@ -419,10 +411,7 @@ mod tests {
                 default: None,
             })
             .collect();
-        let key = RowKey {
-            origin: KeyOrigin::PrimaryKey,
-            columns: key,
-        };
+        let key = RowKey { origin: KeyOrigin::PrimaryKey, columns: key };
         TableSchema::new(TableName::new("public", "t"), fields, key).unwrap()
     }
 
@@ -437,11 +426,7 @@ mod tests {
     #[test]
     fn the_key_is_written_in_the_keys_own_order() {
         let schema = schema(
-            &[
-                ("a", DataType::Int32),
-                ("b", DataType::Text),
-                ("c", DataType::Int64),
-            ],
+            &[("a", DataType::Int32), ("b", DataType::Text), ("c", DataType::Int64)],
             vec![2, 0],
         );
         let row = vec![Value::Int32(1), Value::Text("x".into()), Value::Int64(-1)];
@@ -482,9 +467,6 @@ mod tests {
     fn a_uuid_is_written_as_its_text() {
         let uuid: [u8; 16] = std::array::from_fn(|index| u8::try_from(index).unwrap());
         let text = uuid_text(&uuid);
-        assert_eq!(
-            std::str::from_utf8(&text).unwrap(),
-            "00010203-0405-0607-0809-0a0b0c0d0e0f"
-        );
+        assert_eq!(std::str::from_utf8(&text).unwrap(), "00010203-0405-0607-0809-0a0b0c0d0e0f");
     }
 }

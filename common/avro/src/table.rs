@@ -43,33 +43,21 @@ pub fn topic_schemas(
         "fields": key_fields(table, &names),
     });
     let value = envelope(&namespace, row_record(table, &names, &plan), block);
-    Ok((
-        TopicSchemas {
-            key: key.to_string(),
-            value: value.to_string(),
-        },
-        plan,
-    ))
+    Ok((TopicSchemas { key: key.to_string(), value: value.to_string() }, plan))
 }
 
 /// The columns' names in Avro, checked for collisions.
 fn field_names(table: &TableSchema) -> Result<Vec<Cow<'_, str>>> {
-    let names: Vec<_> = table
-        .fields
-        .iter()
-        .map(|field| avro_name(&field.name))
-        .collect();
+    let names: Vec<_> = table.fields.iter().map(|field| avro_name(&field.name)).collect();
     for (index, name) in names.iter().enumerate() {
         if let Some(other) = names[..index].iter().position(|other| other == name) {
-            return Err(
-                Error::new(ErrorKind::Unsupported, "name the fields of a topic")
-                    .because("two columns have one name once Avro's rule is applied")
-                    .with("table", &table.name)
-                    .with("first", &table.fields[other].name)
-                    .with("second", &table.fields[index].name)
-                    .with("field", name)
-                    .help("rename one of them"),
-            );
+            return Err(Error::new(ErrorKind::Unsupported, "name the fields of a topic")
+                .because("two columns have one name once Avro's rule is applied")
+                .with("table", &table.name)
+                .with("first", &table.fields[other].name)
+                .with("second", &table.fields[index].name)
+                .with("field", name)
+                .help("rename one of them"));
         }
     }
     Ok(names)
@@ -83,11 +71,7 @@ fn key_fields(table: &TableSchema, names: &[Cow<'_, str>]) -> Vec<Json> {
         .iter()
         .map(|column| {
             let bare = bare_type(&table.fields[*column].data_type);
-            let avro_type = if whole_row {
-                json!(["null", bare])
-            } else {
-                bare
-            };
+            let avro_type = if whole_row { json!(["null", bare]) } else { bare };
             json!({"name": names[*column], "type": avro_type})
         })
         .collect()
@@ -187,12 +171,9 @@ pub(crate) fn default_json(value: &Value) -> Option<Json> {
         Value::Text(value) => Some(json!(value)),
         Value::Bytes(bytes) => Some(json!(latin1(bytes))),
         Value::Decimal { unscaled, .. } => Some(json!(latin1(unscaled))),
-        Value::Uuid(uuid) => Some(json!(
-            crate::row::uuid_text(uuid)
-                .map(char::from)
-                .iter()
-                .collect::<String>()
-        )),
+        Value::Uuid(uuid) => {
+            Some(json!(crate::row::uuid_text(uuid).map(char::from).iter().collect::<String>()))
+        }
         Value::Array(elements) => {
             // A union's default is of its first branch, and an element's first branch is null.
             elements.is_empty().then(|| json!([]))
@@ -282,10 +263,8 @@ mod tests {
     use super::*;
     use tidemesh_model::{RowKey, TableName};
 
-    const BLOCK: &[tidemesh_model::BlockField] = &[tidemesh_model::BlockField {
-        name: "txId",
-        block_type: BlockType::Long,
-    }];
+    const BLOCK: &[tidemesh_model::BlockField] =
+        &[tidemesh_model::BlockField { name: "txId", block_type: BlockType::Long }];
 
     fn block() -> SourceBlock {
         SourceBlock {
@@ -307,10 +286,7 @@ mod tests {
     }
 
     fn table(fields: Vec<Field>, key: Vec<usize>) -> Result<TableSchema> {
-        let key = RowKey {
-            origin: KeyOrigin::PrimaryKey,
-            columns: key,
-        };
+        let key = RowKey { origin: KeyOrigin::PrimaryKey, columns: key };
         TableSchema::new(TableName::new("public", "orders"), fields, key)
     }
 
@@ -319,13 +295,7 @@ mod tests {
         let table = table(
             vec![
                 field("id", DataType::Uuid, None),
-                field(
-                    "kind",
-                    DataType::Enum {
-                        labels: vec!["a".into()],
-                    },
-                    None,
-                ),
+                field("kind", DataType::Enum { labels: vec!["a".into()] }, None),
             ],
             vec![1, 0],
         )
@@ -364,10 +334,7 @@ mod tests {
     #[test]
     fn two_columns_that_would_share_a_field_are_refused() {
         let table = table(
-            vec![
-                field("a-b", DataType::Int64, None),
-                field("a_u002db", DataType::Int64, None),
-            ],
+            vec![field("a-b", DataType::Int64, None), field("a_u002db", DataType::Int64, None)],
             vec![0],
         )
         .unwrap();

@@ -85,13 +85,9 @@ mod tests {
 
     #[test]
     fn the_specifications_examples_hold() {
-        for (value, bytes) in [
-            (0, &[0][..]),
-            (-1, &[1]),
-            (1, &[2]),
-            (-64, &[0x7f]),
-            (64, &[0x80, 1]),
-        ] {
+        for (value, bytes) in
+            [(0, &[0][..]), (-1, &[1]), (1, &[2]), (-64, &[0x7f]), (64, &[0x80, 1])]
+        {
             let mut out = Vec::new();
             write_long(&mut out, value);
             assert_eq!(out, bytes);

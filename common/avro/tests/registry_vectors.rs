@@ -1,5 +1,7 @@
 //! The registry's vectors: verdicts, places, canonical forms and fingerprints of Avro Java 1.12.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use serde_json::Value as Json;
 use tidemesh_avro::compat::{CompatibilityLevel, check_level, incompatibilities};
 use tidemesh_avro::schema::Schema;
@@ -21,10 +23,8 @@ fn every_pair_has_javas_verdict_reasons_and_places() {
     let mut wrong = Vec::new();
     for pair in pairs {
         let id = &pair["id"];
-        let (reader, writer) = (
-            Schema::parse(text(&pair["reader"])),
-            Schema::parse(text(&pair["writer"])),
-        );
+        let (reader, writer) =
+            (Schema::parse(text(&pair["reader"])), Schema::parse(text(&pair["writer"])));
         let (reader, writer) = match (reader, writer) {
             (Ok(reader), Ok(writer)) => (reader, writer),
             (reader, writer) => {
@@ -38,10 +38,7 @@ fn every_pair_has_javas_verdict_reasons_and_places() {
             continue;
         }
         for (attribute, got) in [
-            (
-                "incompatibility_type",
-                found.first().map(|i| i.kind.name().to_owned()),
-            ),
+            ("incompatibility_type", found.first().map(|i| i.kind.name().to_owned())),
             ("location", found.first().map(|i| i.path.clone())),
         ] {
             if let (Some(expected), Some(got)) = (pair.get(attribute).and_then(Json::as_str), got)
@@ -55,21 +52,14 @@ fn every_pair_has_javas_verdict_reasons_and_places() {
                 .iter()
                 .map(|i| (text(&i["type"]).to_owned(), text(&i["location"]).to_owned()))
                 .collect();
-            let got: Vec<_> = found
-                .iter()
-                .map(|i| (i.kind.name().to_owned(), i.path.clone()))
-                .collect();
+            let got: Vec<_> =
+                found.iter().map(|i| (i.kind.name().to_owned(), i.path.clone())).collect();
             if expected != got {
                 wrong.push(format!("{id}: {expected:?} but {got:?}"));
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} rows:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} rows:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
@@ -78,10 +68,7 @@ fn every_invalid_schema_is_refused() {
     let rows = vectors["invalid_schema_rows"].as_array().unwrap();
     assert_eq!(rows.len(), 6);
     for row in rows {
-        let parsed = [
-            Schema::parse(text(&row["reader"])),
-            Schema::parse(text(&row["writer"])),
-        ];
+        let parsed = [Schema::parse(text(&row["reader"])), Schema::parse(text(&row["writer"]))];
         assert!(parsed.iter().any(Result::is_err), "{row}");
     }
 }
@@ -102,16 +89,8 @@ fn every_level_judges_as_confluents_registry() {
             .collect();
         let numbered: Vec<(u32, &Schema)> = (1..).zip(&history).collect();
         let verdict = check_level(level, &new, &numbered);
-        assert_eq!(
-            verdict.compatible(),
-            case["compatible"].as_bool().unwrap(),
-            "{case}"
-        );
-        assert_eq!(
-            verdict.compatible(),
-            verdict.messages().is_empty(),
-            "{case}"
-        );
+        assert_eq!(verdict.compatible(), case["compatible"].as_bool().unwrap(), "{case}");
+        assert_eq!(verdict.compatible(), verdict.messages().is_empty(), "{case}");
     }
 }
 
@@ -124,11 +103,7 @@ fn every_canonical_form_and_fingerprint_is_javas() {
     for row in rows {
         let schema = Schema::parse(text(&row["input"])).unwrap();
         assert_eq!(schema.canonical_form(), text(&row["canonical"]), "{row}");
-        assert_eq!(
-            format!("{:016x}", schema.crc64()),
-            text(&row["crc64_avro_hex"]),
-            "{row}"
-        );
+        assert_eq!(format!("{:016x}", schema.crc64()), text(&row["crc64_avro_hex"]), "{row}");
         assert_eq!(hex(&schema.md5()), text(&row["md5"]), "{row}");
         assert_eq!(hex(&schema.sha256()), text(&row["sha256"]), "{row}");
         let again = Schema::parse(&schema.registry_text()).unwrap();

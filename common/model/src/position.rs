@@ -30,21 +30,13 @@ impl Position {
     /// The place before the first row of transaction `commit`.
     #[must_use]
     pub const fn before(epoch: u32, commit: u64) -> Self {
-        Self {
-            epoch,
-            commit,
-            ordinal: 0,
-        }
+        Self { epoch, commit, ordinal: 0 }
     }
 
     /// The place after the last row of transaction `commit`.
     #[must_use]
     pub const fn after(epoch: u32, commit: u64) -> Self {
-        Self {
-            epoch,
-            commit,
-            ordinal: Self::END,
-        }
+        Self { epoch, commit, ordinal: Self::END }
     }
 
     /// Big-endian epoch, commit, ordinal: sorts as the position does.
@@ -74,22 +66,14 @@ impl Position {
         eight.copy_from_slice(commit);
         let commit = u64::from_be_bytes(eight);
         eight.copy_from_slice(ordinal);
-        Ok(Self {
-            epoch: u32::from_be_bytes(four),
-            commit,
-            ordinal: u64::from_be_bytes(eight),
-        })
+        Ok(Self { epoch: u32::from_be_bytes(four), commit, ordinal: u64::from_be_bytes(eight) })
     }
 }
 
 /// Fixed-width hexadecimal, so that the text sorts as the position does.
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:08x}-{:016x}-{:016x}",
-            self.epoch, self.commit, self.ordinal
-        )
+        write!(f, "{:08x}-{:016x}-{:016x}", self.epoch, self.commit, self.ordinal)
     }
 }
 
@@ -107,11 +91,7 @@ impl FromStr for Position {
         let epoch = u32::from_str_radix(next()?, 16).map_err(|_| malformed())?;
         let commit = u64::from_str_radix(next()?, 16).map_err(|_| malformed())?;
         let ordinal = u64::from_str_radix(next()?, 16).map_err(|_| malformed())?;
-        Ok(Self {
-            epoch,
-            commit,
-            ordinal,
-        })
+        Ok(Self { epoch, commit, ordinal })
     }
 }
 
@@ -149,11 +129,7 @@ mod tests {
 
     #[test]
     fn a_transaction_lies_between_its_before_and_after() {
-        let row = Position {
-            epoch: 1,
-            commit: 7,
-            ordinal: 1,
-        };
+        let row = Position { epoch: 1, commit: 7, ordinal: 1 };
         assert!(Position::before(1, 7) < row && row < Position::after(1, 7));
         assert!(Position::after(1, 7) < Position::before(2, 0));
     }

@@ -122,10 +122,7 @@ impl CellVisitor for Values {
     }
     fn decimal(&mut self, value: DecimalRef<'_>) -> Result<()> {
         let unscaled = value.with_unscaled(<[u8]>::to_vec);
-        self.push(Value::Decimal {
-            unscaled,
-            scale: value.scale(),
-        })
+        self.push(Value::Decimal { unscaled, scale: value.scale() })
     }
     fn text(&mut self, value: &str) -> Result<()> {
         self.push(Value::Text(value.to_owned()))
@@ -169,10 +166,7 @@ mod tests {
             Value::Int64(7),
             Value::Null,
             Value::Array(vec![Value::Text("a".into()), Value::Null]),
-            Value::Decimal {
-                unscaled: vec![1, 0],
-                scale: 2,
-            },
+            Value::Decimal { unscaled: vec![1, 0], scale: 2 },
             Value::Absent,
         ];
         assert_eq!(Values::of(&row).unwrap(), row);

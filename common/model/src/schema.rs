@@ -17,10 +17,7 @@ impl TableName {
     /// A name of its two parts.
     #[must_use]
     pub fn new(schema: impl Into<String>, table: impl Into<String>) -> Self {
-        Self {
-            schema: schema.into(),
-            table: table.into(),
-        }
+        Self { schema: schema.into(), table: table.into() }
     }
 }
 
@@ -100,9 +97,7 @@ impl TableSchema {
         }
         for (index, column) in key.columns.iter().enumerate() {
             if *column >= fields.len() || key.columns[..index].contains(column) {
-                return Err(wrong(
-                    "the key names a column twice or one that is not there",
-                ));
+                return Err(wrong("the key names a column twice or one that is not there"));
             }
         }
         Ok(Self { name, fields, key })

@@ -204,11 +204,7 @@ impl Default for TopicSettings {
 
 impl Default for SnapshotSettings {
     fn default() -> Self {
-        Self {
-            mode: SnapshotMode::Initial,
-            chunk_rows: 20_000,
-            parallel: 2,
-        }
+        Self { mode: SnapshotMode::Initial, chunk_rows: 20_000, parallel: 2 }
     }
 }
 
@@ -220,55 +216,25 @@ impl SourceSettings {
     /// `Config`, naming the key, the problem and the bound.
     pub fn validate(&self) -> Result<()> {
         let name_fits = (1..=64).contains(&self.name.len())
-            && self
-                .name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+            && self.name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !name_fits {
             return Err(
                 wrong("name", "must be 1 to 64 of a-z A-Z 0-9 _ -").with("name", &self.name)
             );
         }
         let ranges = [
-            (
-                "topics.partitions",
-                u64::from(self.topics.partitions),
-                1,
-                1000,
-            ),
-            (
-                "snapshot.chunk_rows",
-                u64::from(self.snapshot.chunk_rows),
-                1,
-                1_000_000,
-            ),
-            (
-                "snapshot.parallel",
-                u64::from(self.snapshot.parallel),
-                1,
-                64,
-            ),
-            (
-                "batch_bytes_max",
-                self.batch_bytes_max as u64,
-                16 * 1024,
-                64 * 1024 * 1024,
-            ),
-            (
-                "heartbeat_interval_ms",
-                self.heartbeat_interval_ms,
-                100,
-                600_000,
-            ),
+            ("topics.partitions", u64::from(self.topics.partitions), 1, 1000),
+            ("snapshot.chunk_rows", u64::from(self.snapshot.chunk_rows), 1, 1_000_000),
+            ("snapshot.parallel", u64::from(self.snapshot.parallel), 1, 64),
+            ("batch_bytes_max", self.batch_bytes_max as u64, 16 * 1024, 64 * 1024 * 1024),
+            ("heartbeat_interval_ms", self.heartbeat_interval_ms, 100, 600_000),
         ];
         ranges.iter().try_for_each(|range| in_range(*range))?;
         match &self.postgres {
             Some(postgres) => postgres.validate(),
-            None => Err(
-                wrong("postgres", "a source needs exactly one connector's table")
-                    .with("source", &self.name)
-                    .help("add a [source.postgres] table"),
-            ),
+            None => Err(wrong("postgres", "a source needs exactly one connector's table")
+                .with("source", &self.name)
+                .help("add a [source.postgres] table")),
         }
     }
 }
@@ -280,10 +246,7 @@ impl PostgresSettings {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn validate(&self) -> Result<()> {
-        for (key, value) in [
-            ("postgres.database", &self.database),
-            ("postgres.user", &self.user),
-        ] {
+        for (key, value) in [("postgres.database", &self.database), ("postgres.user", &self.user)] {
             if value.is_empty() {
                 return Err(wrong(key, "must not be empty"));
             }
@@ -298,32 +261,18 @@ impl PostgresSettings {
                 return Err(wrong("postgres.tables", "names a table twice").with("table", table));
             }
         }
-        for (key, name) in [
-            ("postgres.slot", &self.slot),
-            ("postgres.publication", &self.publication),
-        ] {
+        for (key, name) in
+            [("postgres.slot", &self.slot), ("postgres.publication", &self.publication)]
+        {
             if let Some(name) = name {
                 slot_name(key, name)?;
             }
         }
-        in_range((
-            "postgres.connect_timeout_ms",
-            self.connect_timeout_ms,
-            100,
-            600_000,
-        ))?;
+        in_range(("postgres.connect_timeout_ms", self.connect_timeout_ms, 100, 600_000))?;
         let most = 1024 * 1024 * 1024;
-        in_range((
-            "postgres.message_bytes_max",
-            self.message_bytes_max as u64,
-            1024 * 1024,
-            most,
-        ))?;
+        in_range(("postgres.message_bytes_max", self.message_bytes_max as u64, 1024 * 1024, most))?;
         if self.password.is_some() && self.password_file.is_some() {
-            return Err(wrong(
-                "postgres.password_file",
-                "password is set too; set one of them",
-            ));
+            return Err(wrong("postgres.password_file", "password is set too; set one of them"));
         }
         Ok(())
     }
@@ -346,9 +295,7 @@ impl PostgresSettings {
 /// PostgreSQL's rule for slot names (documentation 18, 26.2.6.1), which suits publications too.
 fn slot_name(key: &'static str, name: &str) -> Result<()> {
     let fits = (1..=63).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if fits {
         return Ok(());
     }
@@ -396,12 +343,7 @@ mod tests {
         settings.snapshot.parallel = 65;
         let error = settings.validate().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(
-            error
-                .to_string()
-                .contains("snapshot.parallel: must be 1 to 64"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("snapshot.parallel: must be 1 to 64"), "{error}");
     }
 
     #[test]
@@ -415,12 +357,6 @@ mod tests {
     fn a_table_without_its_schema_is_refused() {
         let mut settings = settings();
         settings.postgres.as_mut().unwrap().tables = vec!["orders".into()];
-        assert!(
-            settings
-                .validate()
-                .unwrap_err()
-                .to_string()
-                .contains("schema.table")
-        );
+        assert!(settings.validate().unwrap_err().to_string().contains("schema.table"));
     }
 }

@@ -61,10 +61,9 @@ impl Value {
             Self::Int64(value) => visitor.int64(*value),
             Self::Float32(value) => visitor.float32(*value),
             Self::Float64(value) => visitor.float64(*value),
-            Self::Decimal { unscaled, scale } => visitor.decimal(DecimalRef::Big {
-                unscaled,
-                scale: *scale,
-            }),
+            Self::Decimal { unscaled, scale } => {
+                visitor.decimal(DecimalRef::Big { unscaled, scale: *scale })
+            }
             Self::Text(value) => visitor.text(value),
             Self::Bytes(value) => visitor.bytes(value),
             Self::Uuid(value) => visitor.uuid(value),
@@ -74,9 +73,7 @@ impl Value {
             Self::TimestampTz(value) => visitor.timestamp_tz(*value),
             Self::Array(elements) => {
                 visitor.array_start(elements.len())?;
-                elements
-                    .iter()
-                    .try_for_each(|element| element.visit(visitor))?;
+                elements.iter().try_for_each(|element| element.visit(visitor))?;
                 visitor.array_end()
             }
         }

@@ -56,10 +56,7 @@ impl CompatibilityLevel {
     /// Whether all earlier versions count, not the last alone.
     #[must_use]
     pub fn transitive(self) -> bool {
-        matches!(
-            self,
-            Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive
-        )
+        matches!(self, Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive)
     }
 
     fn directions(self) -> &'static [Direction] {
@@ -83,12 +80,9 @@ impl FromStr for CompatibilityLevel {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|level| level.name().eq_ignore_ascii_case(text))
-            .ok_or_else(|| {
-                Error::new(ErrorKind::Malformed, "read a compatibility level").with("level", text)
-            })
+        Self::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(text)).ok_or_else(
+            || Error::new(ErrorKind::Malformed, "read a compatibility level").with("level", text),
+        )
     }
 }
 
@@ -161,15 +155,10 @@ impl Verdict {
         let mut messages = Vec::new();
         for (index, offence) in self.offences.iter().enumerate() {
             messages.extend(
-                offence
-                    .incompatibilities
-                    .iter()
-                    .map(|found| describe(found, offence.direction)),
+                offence.incompatibilities.iter().map(|found| describe(found, offence.direction)),
             );
-            let last_of_version = self
-                .offences
-                .get(index + 1)
-                .is_none_or(|next| next.version != offence.version);
+            let last_of_version =
+                self.offences.get(index + 1).is_none_or(|next| next.version != offence.version);
             if last_of_version {
                 messages.push(format!("{{oldSchemaVersion: {}}}", offence.version));
                 messages.push(format!("{{oldSchema: '{}'}}", offence.schema));
@@ -177,9 +166,7 @@ impl Verdict {
         }
         if !messages.is_empty() {
             let level = self.level;
-            messages.push(format!(
-                "{{validateFields: 'false', compatibility: '{level}'}}"
-            ));
+            messages.push(format!("{{validateFields: 'false', compatibility: '{level}'}}"));
         }
         messages
     }

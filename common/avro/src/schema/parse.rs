@@ -10,18 +10,12 @@ use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 pub(super) fn parse(text: &str, references: &[&str]) -> Result<Schema> {
-    let mut parser = Parser {
-        arena: Arena::default(),
-        path: Vec::new(),
-    };
+    let mut parser = Parser { arena: Arena::default(), path: Vec::new() };
     for reference in references {
         parser.document(reference)?;
     }
     let root = parser.document(text)?;
-    Ok(Schema {
-        arena: Arc::new(parser.arena),
-        root,
-    })
+    Ok(Schema { arena: Arc::new(parser.arena), root })
 }
 
 struct Parser {
@@ -88,14 +82,8 @@ impl Parser {
         }
         let full = Name::resolve(written, around).to_string();
         // As Java does, a name that its own namespace does not have is looked for in none.
-        let found = self
-            .arena
-            .names
-            .get(&full)
-            .or_else(|| self.arena.names.get(written));
-        found
-            .copied()
-            .ok_or_else(|| self.wrong(format!("Undefined name: \"{full}\"")))
+        let found = self.arena.names.get(&full).or_else(|| self.arena.names.get(written));
+        found.copied().ok_or_else(|| self.wrong(format!("Undefined name: \"{full}\"")))
     }
 
     fn union(&mut self, branches: &[Json], around: Option<&str>) -> Result<NodeId> {
@@ -132,19 +120,11 @@ impl Parser {
             "fixed" => self.fixed(object, around),
             "array" => {
                 let items = self.inner(object, "items", around)?;
-                self.add(with_properties(
-                    Kind::Array(items),
-                    object,
-                    &["type", "items"],
-                ))
+                self.add(with_properties(Kind::Array(items), object, &["type", "items"]))
             }
             "map" => {
                 let values = self.inner(object, "values", around)?;
-                self.add(with_properties(
-                    Kind::Map(values),
-                    object,
-                    &["type", "values"],
-                ))
+                self.add(with_properties(Kind::Map(values), object, &["type", "values"]))
             }
             other => match primitive(other) {
                 Some(kind) => self.add(with_properties(kind, object, &["type"])),
@@ -174,9 +154,7 @@ impl Parser {
         let name = Name::resolve(written, namespace);
         self.check_name(&name.name)?;
         if let Some(namespace) = &name.namespace {
-            namespace
-                .split('.')
-                .try_for_each(|part| self.check_name(part))?;
+            namespace.split('.').try_for_each(|part| self.check_name(part))?;
         }
         if primitive(&name.to_string()).is_some() {
             return Err(self.wrong(format!("Schemas may not be named after primitives: {name}")));
@@ -210,9 +188,7 @@ impl Parser {
             return Ok(None);
         };
         let texts = json.as_array().and_then(|list| {
-            list.iter()
-                .map(|text| text.as_str().map(str::to_owned))
-                .collect::<Option<Vec<_>>>()
+            list.iter().map(|text| text.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
         });
         match texts {
             Some(texts) => Ok(Some(texts)),
@@ -275,10 +251,7 @@ impl Parser {
         };
         let node = self.within("type", |parser| parser.schema(json, around))?;
         let known = ["name", "type", "doc", "default", "order", "aliases"];
-        let order = object
-            .get("order")
-            .and_then(Json::as_str)
-            .map(str::to_lowercase);
+        let order = object.get("order").and_then(Json::as_str).map(str::to_lowercase);
         if let Some(order) = &order
             && !matches!(order.as_str(), "ascending" | "descending" | "ignore")
         {
@@ -321,16 +294,14 @@ impl Parser {
         match &self.arena.nodes[id.0 as usize].kind {
             Kind::Null => default.is_null(),
             Kind::Boolean => default.is_boolean(),
-            Kind::Int => default
-                .as_i64()
-                .is_some_and(|value| i32::try_from(value).is_ok()),
+            Kind::Int => default.as_i64().is_some_and(|value| i32::try_from(value).is_ok()),
             Kind::Long => default.as_i64().is_some(),
             Kind::Float | Kind::Double => default.is_number(),
             Kind::Bytes | Kind::String | Kind::Enum { .. } => default.is_string(),
             Kind::Fixed(_) => default.is_string(),
-            Kind::Array(items) => default
-                .as_array()
-                .is_some_and(|list| list.iter().all(|item| deeper(*items, item))),
+            Kind::Array(items) => {
+                default.as_array().is_some_and(|list| list.iter().all(|item| deeper(*items, item)))
+            }
             Kind::Map(values) => default
                 .as_object()
                 .is_some_and(|object| object.values().all(|value| deeper(*values, value))),
@@ -356,10 +327,7 @@ impl Parser {
                 return Err(self.wrong(format!("Duplicate enum symbol: {symbol}")));
             }
         }
-        let default = object
-            .get("default")
-            .and_then(Json::as_str)
-            .map(str::to_owned);
+        let default = object.get("default").and_then(Json::as_str).map(str::to_owned);
         if let Some(default) = &default
             && !symbols.contains(default)
         {
@@ -367,28 +335,13 @@ impl Parser {
                 "The Enum Default: {default} is not in the enum symbol set: {symbols:?}"
             )));
         }
-        let known = [
-            "type",
-            "name",
-            "namespace",
-            "doc",
-            "aliases",
-            "symbols",
-            "default",
-        ];
-        self.define(
-            head,
-            Kind::Enum { symbols, default },
-            others(object, &known),
-        )
+        let known = ["type", "name", "namespace", "doc", "aliases", "symbols", "default"];
+        self.define(head, Kind::Enum { symbols, default }, others(object, &known))
     }
 
     fn fixed(&mut self, object: &Map<String, Json>, around: Option<&str>) -> Result<NodeId> {
         let head = self.head(object, around)?;
-        let size = object
-            .get("size")
-            .and_then(Json::as_u64)
-            .and_then(|s| usize::try_from(s).ok());
+        let size = object.get("size").and_then(Json::as_u64).and_then(|s| usize::try_from(s).ok());
         let Some(size) = size.filter(|size| i32::try_from(*size).is_ok()) else {
             return Err(self.wrong("Invalid or no size"));
         };
@@ -404,24 +357,13 @@ struct Head {
 }
 
 fn plain(kind: Kind) -> Node {
-    Node {
-        kind,
-        name: None,
-        aliases: Vec::new(),
-        doc: None,
-        logical: None,
-        properties: Map::new(),
-    }
+    Node { kind, name: None, aliases: Vec::new(), doc: None, logical: None, properties: Map::new() }
 }
 
 fn with_properties(kind: Kind, object: &Map<String, Json>, known: &[&str]) -> Node {
     let properties = others(object, known);
     let logical = logical(&kind, &properties);
-    Node {
-        logical,
-        properties,
-        ..plain(kind)
-    }
+    Node { logical, properties, ..plain(kind) }
 }
 
 fn others(object: &Map<String, Json>, known: &[&str]) -> Map<String, Json> {
@@ -435,10 +377,7 @@ fn others(object: &Map<String, Json>, known: &[&str]) -> Map<String, Json> {
 /// The logical type, if it is known and fits; others are ignored, as the specification says.
 fn logical(kind: &Kind, properties: &Map<String, Json>) -> Option<Logical> {
     let number = |name: &str| {
-        properties
-            .get(name)
-            .and_then(Json::as_u64)
-            .and_then(|value| usize::try_from(value).ok())
+        properties.get(name).and_then(Json::as_u64).and_then(|value| usize::try_from(value).ok())
     };
     match (properties.get("logicalType")?.as_str()?, kind) {
         ("decimal", Kind::Bytes | Kind::Fixed(_)) => {

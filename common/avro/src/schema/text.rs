@@ -5,10 +5,7 @@ use serde_json::{Map, Value as Json};
 use std::collections::HashSet;
 
 pub(super) fn print(schema: &Schema) -> String {
-    let mut printer = Printer {
-        schema,
-        known: HashSet::new(),
-    };
+    let mut printer = Printer { schema, known: HashSet::new() };
     printer.node(schema.root(), None).to_string()
 }
 
@@ -22,10 +19,9 @@ impl Printer<'_> {
     fn node(&mut self, id: NodeId, around: Option<&str>) -> Json {
         let node = self.schema.node(id).clone();
         match &node.kind {
-            Kind::Union(branches) => branches
-                .iter()
-                .map(|branch| self.node(*branch, around))
-                .collect(),
+            Kind::Union(branches) => {
+                branches.iter().map(|branch| self.node(*branch, around)).collect()
+            }
             Kind::Array(items) => {
                 let items = self.node(*items, around);
                 self.container("array", "items", items, &node)
@@ -78,10 +74,8 @@ impl Printer<'_> {
         let within = name.namespace.as_deref();
         match &node.kind {
             Kind::Record(fields) => {
-                let fields: Vec<Json> = fields
-                    .iter()
-                    .map(|field| self.field(field, within))
-                    .collect();
+                let fields: Vec<Json> =
+                    fields.iter().map(|field| self.field(field, within)).collect();
                 object.insert("fields".into(), fields.into());
             }
             Kind::Enum { symbols, default } => {
@@ -123,10 +117,7 @@ impl Printer<'_> {
 
 fn aliases(object: &mut Map<String, Json>, aliases: &[Name], around: Option<&str>) {
     if !aliases.is_empty() {
-        let written: Vec<_> = aliases
-            .iter()
-            .map(|alias| alias.relative_to(around))
-            .collect();
+        let written: Vec<_> = aliases.iter().map(|alias| alias.relative_to(around)).collect();
         object.insert("aliases".into(), written.into());
     }
 }
