@@ -41,10 +41,7 @@ pub fn check_topics(source: &str, tables: &[TableName]) -> Result<()> {
     for (index, table) in tables.iter().enumerate() {
         let topic = topic_name(source, table);
         crate::check_topic_name(&topic)?;
-        if let Some(other) = tables[..index]
-            .iter()
-            .find(|t| topic_name(source, t) == topic)
-        {
+        if let Some(other) = tables[..index].iter().find(|t| topic_name(source, t) == topic) {
             return Err(Error::new(ErrorKind::Config, "name the topics")
                 .because("two tables would share a topic")
                 .with("first", other)
@@ -131,11 +128,7 @@ impl EventWriter {
         transport: &T,
         schema: &Arc<TableSchema>,
     ) -> Result<()> {
-        if self
-            .routes
-            .iter()
-            .any(|route| Arc::ptr_eq(&route.schema, schema))
-        {
+        if self.routes.iter().any(|route| Arc::ptr_eq(&route.schema, schema)) {
             return Ok(());
         }
         let topic = topic_name(&self.block.name, &schema.name);
@@ -144,14 +137,8 @@ impl EventWriter {
         let value_subject = format!("{topic}-value");
         self.registry.set_level(&value_subject, VALUE_LEVEL).await?;
         let ids = SchemaIds {
-            key: self
-                .registry
-                .register(&format!("{topic}-key"), &schemas.key)
-                .await?,
-            value: self
-                .registry
-                .register(&value_subject, &schemas.value)
-                .await?,
+            key: self.registry.register(&format!("{topic}-key"), &schemas.key).await?,
+            value: self.registry.register(&value_subject, &schemas.value).await?,
         };
         let encoder = EnvelopeEncoder::new(rows, schema, &self.block, ids);
         let first_output = self.outputs_of(&topic, info.config.partitions);
@@ -167,11 +154,7 @@ impl EventWriter {
 
     /// The first of the topic's outputs, which are made if they are missing.
     fn outputs_of(&mut self, topic: &str, partitions: u32) -> usize {
-        if let Some(first) = self
-            .outputs
-            .iter()
-            .position(|output| *output.topic == *topic)
-        {
+        if let Some(first) = self.outputs.iter().position(|output| *output.topic == *topic) {
             return first;
         }
         let first = self.outputs.len();
@@ -225,9 +208,7 @@ impl EventWriter {
             counts: &mut self.counts,
         };
         sink.counts.events += 1;
-        route
-            .encoder
-            .encode(origin, change, self.now_us, &mut self.buffers, &mut sink)
+        route.encoder.encode(origin, change, self.now_us, &mut self.buffers, &mut sink)
     }
 
     /// Encodes the delete of the row that has `key`, framed, for a reconciled truncate.
@@ -249,20 +230,15 @@ impl EventWriter {
             counts: &mut self.counts,
         };
         sink.counts.events += 1;
-        route
-            .encoder
-            .truncate(origin, key, self.now_us, &mut self.buffers, &mut sink)
+        route.encoder.truncate(origin, key, self.now_us, &mut self.buffers, &mut sink)
     }
 
     fn route_of(&self, schema: &Arc<TableSchema>) -> Result<usize> {
-        self.routes
-            .iter()
-            .position(|route| Arc::ptr_eq(&route.schema, schema))
-            .ok_or_else(|| {
-                Error::new(ErrorKind::Internal, "encode an event")
-                    .because("its schema was not prepared")
-                    .with("table", &schema.name)
-            })
+        self.routes.iter().position(|route| Arc::ptr_eq(&route.schema, schema)).ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "encode an event")
+                .because("its schema was not prepared")
+                .with("table", &schema.name)
+        })
     }
 
     /// The keys, framed, of the event encoded last: the new one, and the old one if it was known.
@@ -291,13 +267,7 @@ impl EventWriter {
                 records: std::mem::replace(&mut output.records, empty),
             });
         }
-        (
-            Append {
-                batches,
-                ..Append::default()
-            },
-            std::mem::take(&mut self.counts),
-        )
+        (Append { batches, ..Append::default() }, std::mem::take(&mut self.counts))
     }
 
     /// Takes back the buffers of an append that was answered.
@@ -350,15 +320,9 @@ mod tests {
 
     #[test]
     fn two_tables_that_would_share_a_topic_are_refused() {
-        let tables = [
-            TableName::new("public", "a b"),
-            TableName::new("public", "a_u0020b"),
-        ];
+        let tables = [TableName::new("public", "a b"), TableName::new("public", "a_u0020b")];
         let error = check_topics("shop", &tables).unwrap_err();
-        assert!(
-            error.to_string().contains("two tables would share a topic"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("two tables would share a topic"), "{error}");
         check_topics("shop", &tables[..1]).unwrap();
     }
 }

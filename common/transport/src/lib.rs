@@ -4,11 +4,14 @@
 //! Only this crate knows how topics are stored or which protocol carries them. Absent here: any
 //! database, any processor.
 
+#[cfg(test)]
+mod conformance;
 mod embedded;
 mod event_writer;
 mod partition;
 mod record;
 mod registry_client;
+mod remote;
 mod topic;
 mod transport;
 
@@ -16,7 +19,8 @@ pub use embedded::{Cut, EmbeddedConfig, EmbeddedReader, EmbeddedTransport};
 pub use event_writer::{Counts, EventWriter, POSITION_HEADER, check_topics, topic_name};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
-pub use registry_client::RegistryClient;
+pub use registry_client::{RegistryClient, Verdict};
+pub use remote::{FRAME_BYTES_MAX, Listener, RemoteReader, RemoteTransport, serve_remote};
 pub use topic::{
     PARTITIONS_MAX, PartitionInfo, TOPIC_NAME_BYTES_MAX, TopicConfig, TopicInfo, check_topic_name,
 };

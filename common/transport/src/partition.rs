@@ -5,11 +5,7 @@
 #[must_use]
 #[inline]
 pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
-    if partitions <= 1 {
-        0
-    } else {
-        (murmur2(key) & 0x7fff_ffff) % partitions
-    }
+    if partitions <= 1 { 0 } else { (murmur2(key) & 0x7fff_ffff) % partitions }
 }
 
 /// MurmurHash2 with Kafka's seed (Apache Kafka 4.3, `Utils.murmur2`).
@@ -48,10 +44,7 @@ mod tests {
             ("foobar", -790_332_482),
             ("a-little-bit-long-string", -985_981_536),
             ("a-little-bit-longer-string", -1_486_304_829),
-            (
-                "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
             ("abc", 479_470_107),
         ] {
             assert_eq!(murmur2(key.as_bytes()).cast_signed(), hash, "{key}");

@@ -27,6 +27,11 @@ pub struct Records {
 }
 
 impl Records {
+    /// Records whose bytes were checked.
+    pub(crate) fn from_checked(bytes: Vec<u8>, count: u32) -> Self {
+        Self { start: bytes.len(), bytes, count }
+    }
+
     /// How many records it holds.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -154,9 +159,7 @@ impl Records {
 
     fn finish(&mut self) -> Result<()> {
         let length = self.bytes.len() - self.start - 4;
-        let fits = u32::try_from(length)
-            .ok()
-            .filter(|_| length <= RECORD_BYTES_MAX);
+        let fits = u32::try_from(length).ok().filter(|_| length <= RECORD_BYTES_MAX);
         let Some(length) = fits else {
             return Err(too_large("record", length));
         };
@@ -196,21 +199,13 @@ impl<'a> RecordRef<'a> {
     /// The headers, in order; they were checked when the record was read.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let mut rest = Cursor { rest: self.headers };
-        std::iter::from_fn(move || {
-            if rest.rest.is_empty() {
-                None
-            } else {
-                rest.header()
-            }
-        })
+        std::iter::from_fn(move || if rest.rest.is_empty() { None } else { rest.header() })
     }
 
     /// The value of the first header called `name`.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.headers()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| value)
+        self.headers().find(|(found, _)| *found == name).map(|(_, value)| value)
     }
 }
 
@@ -253,9 +248,7 @@ fn read_record<'a>(rest: &mut &'a [u8]) -> Option<RecordRef<'a>> {
     let whole = *rest;
     let mut outer = Cursor { rest: whole };
     let length = usize::try_from(outer.u32()?).ok()?;
-    let mut body = Cursor {
-        rest: outer.take(length)?,
-    };
+    let mut body = Cursor { rest: outer.take(length)? };
     let offset_delta = body.u32()?;
     let timestamp_ms = i64::from_le_bytes(*body.take(8)?.first_chunk()?);
     let key_length = i32::from_le_bytes(*body.take(4)?.first_chunk()?);
@@ -276,14 +269,7 @@ fn read_record<'a>(rest: &mut &'a [u8]) -> Option<RecordRef<'a>> {
     };
     *rest = outer.rest;
     let raw = &whole[..whole.len() - outer.rest.len()];
-    Some(RecordRef {
-        offset_delta,
-        timestamp_ms,
-        key,
-        value,
-        raw,
-        headers,
-    })
+    Some(RecordRef { offset_delta, timestamp_ms, key, value, raw, headers })
 }
 
 struct Cursor<'a> {
@@ -351,22 +337,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    type Owned = (
-        i64,
-        Option<Vec<u8>>,
-        Vec<(String, Vec<u8>)>,
-        Option<Vec<u8>>,
-    );
+    type Owned = (i64, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, Option<Vec<u8>>);
 
     fn owned() -> impl Strategy<Value = Owned> {
         let bytes = || proptest::collection::vec(any::<u8>(), 0..40);
         let headers = proptest::collection::vec(("[a-z.]{0,12}", bytes()), 0..3);
-        (
-            any::<i64>(),
-            proptest::option::of(bytes()),
-            headers,
-            proptest::option::of(bytes()),
-        )
+        (any::<i64>(), proptest::option::of(bytes()), headers, proptest::option::of(bytes()))
     }
 
     proptest! {

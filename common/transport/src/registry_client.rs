@@ -25,6 +25,16 @@ pub struct RegistryClient {
     by_id: Arc<Mutex<HashMap<u32, Arc<str>>>>,
 }
 
+/// Whether a schema may follow those of its subject.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Verdict {
+    /// Whether it may.
+    pub is_compatible: bool,
+    /// Why not, as the registry words it.
+    #[serde(default)]
+    pub messages: Vec<String>,
+}
+
 #[derive(Deserialize)]
 struct Registered {
     id: u32,
@@ -53,11 +63,7 @@ impl RegistryClient {
             .build()
             .map_err(|e| Error::new(ErrorKind::Config, "make a registry client").caused_by(e))?;
         let url = url.trim_end_matches('/').into();
-        Ok(Self {
-            http,
-            url,
-            by_id: Arc::default(),
-        })
+        Ok(Self { http, url, by_id: Arc::default() })
     }
 
     /// Registers `schema` under `subject` and answers its id; the same schema has the same id.
@@ -83,10 +89,21 @@ impl RegistryClient {
         let url = format!("{}/config/{}", self.url, escape(subject));
         let body = serde_json::json!({ "compatibility": level });
         let request = self.http.put(url).json(&body);
-        let _: serde_json::Value = self
-            .send("set a compatibility level", subject, request)
-            .await?;
+        let _: serde_json::Value = self.send("set a compatibility level", subject, request).await?;
         Ok(())
+    }
+
+    /// Asks whether `schema` may follow those of `subject`, by the subject's level.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away; `Malformed` if it takes the text for no schema.
+    pub async fn check(&self, subject: &str, schema: &str) -> Result<Verdict> {
+        let subject_path = escape(subject);
+        let url =
+            format!("{}/compatibility/subjects/{subject_path}/versions?verbose=true", self.url);
+        let body = serde_json::json!({ "schema": schema });
+        self.send("check a schema", subject, self.http.post(url).json(&body)).await
     }
 
     /// The text of the schema that has `id`; kept after the first call.
@@ -100,9 +117,7 @@ impl RegistryClient {
             return Ok(schema);
         }
         let request = self.http.get(format!("{}/schemas/ids/{id}", self.url));
-        let text: SchemaText = self
-            .send("look up a schema", &id.to_string(), request)
-            .await?;
+        let text: SchemaText = self.send("look up a schema", &id.to_string(), request).await?;
         let schema: Arc<str> = text.schema.into();
         let mut cache = self.cache();
         if cache.len() >= SCHEMAS_CACHED_MAX {
@@ -122,20 +137,15 @@ impl RegistryClient {
         subject: &str,
         request: reqwest::RequestBuilder,
     ) -> Result<A> {
-        let failed = |kind| {
-            Error::new(kind, operation)
-                .with("registry", &self.url)
-                .with("subject", subject)
-        };
+        let failed =
+            |kind| Error::new(kind, operation).with("registry", &self.url).with("subject", subject);
         let unavailable = |error: reqwest::Error| {
             failed(ErrorKind::Unavailable)
                 .because("the registry does not answer")
                 .caused_by(error)
                 .help("start it, or correct the registry's url")
         };
-        let request = request
-            .header("content-type", CONTENT_TYPE)
-            .header("accept", CONTENT_TYPE);
+        let request = request.header("content-type", CONTENT_TYPE).header("accept", CONTENT_TYPE);
         let response = request.send().await.map_err(unavailable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unavailable)?;
@@ -159,9 +169,7 @@ impl RegistryClient {
             408 | 429 | 500..=599 => ErrorKind::Unavailable,
             _ => ErrorKind::Config,
         };
-        Err(failed(kind)
-            .because(failure.message)
-            .with("error_code", failure.error_code))
+        Err(failed(kind).because(failure.message).with("error_code", failure.error_code))
     }
 }
 

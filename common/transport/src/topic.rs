@@ -68,9 +68,7 @@ pub fn check_topic_name(name: &str) -> Result<()> {
     let fits = (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
         && name != "."
         && name != ".."
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if fits {
         return Ok(());
     }

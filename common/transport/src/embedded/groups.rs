@@ -57,10 +57,7 @@ impl Groups {
     pub(super) fn share(&self, group: &str, member: u64) -> Share {
         let inner = self.lock();
         let Some(group) = inner.groups.get(group) else {
-            return Share {
-                generation: 0,
-                places: BTreeMap::new(),
-            };
+            return Share { generation: 0, places: BTreeMap::new() };
         };
         let topics = group.members.get(&member).map_or(&[][..], Vec::as_slice);
         let places = topics
@@ -77,19 +74,14 @@ impl Groups {
                 (topic.clone(), (count(place), count(readers.len().max(1))))
             })
             .collect();
-        Share {
-            generation: group.generation,
-            places,
-        }
+        Share { generation: group.generation, places }
     }
 }
 
 impl Share {
     /// Whether the member has partition `partition` of `topic`.
     pub(super) fn has(&self, topic: &str, partition: u32) -> bool {
-        self.places
-            .get(topic)
-            .is_some_and(|(place, count)| partition % count == *place)
+        self.places.get(topic).is_some_and(|(place, count)| partition % count == *place)
     }
 }
 
@@ -101,16 +93,11 @@ mod tests {
     fn every_partition_has_exactly_one_member() {
         let groups = Groups::default();
         let topics = ["t".to_owned()];
-        let members = [
-            groups.join("g", &topics),
-            groups.join("g", &topics),
-            groups.join("g", &topics),
-        ];
+        let members =
+            [groups.join("g", &topics), groups.join("g", &topics), groups.join("g", &topics)];
         for partition in 0..7 {
-            let owners = members
-                .iter()
-                .filter(|id| groups.share("g", **id).has("t", partition))
-                .count();
+            let owners =
+                members.iter().filter(|id| groups.share("g", **id).has("t", partition)).count();
             assert_eq!(owners, 1);
         }
         groups.leave("g", members[0]);

@@ -52,10 +52,7 @@ pub(super) fn check(folder: &Path) -> Result<Vec<Cut>> {
         };
         let bytes = std::fs::read(&file).map_err(failed)?;
         let good = good_bytes(&bytes);
-        let dirty = bytes[good..]
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |at| at + 1);
+        let dirty = bytes[good..].iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
         if dirty == 0 {
             continue;
         }
@@ -70,11 +67,7 @@ pub(super) fn check(folder: &Path) -> Result<Vec<Cut>> {
         let handle = OpenOptions::new().write(true).open(&file).map_err(failed)?;
         handle.set_len(good as u64).map_err(failed)?;
         handle.sync_all().map_err(failed)?;
-        cuts.push(Cut {
-            file: file.clone(),
-            offset: good as u64,
-            bytes: dirty as u64,
-        });
+        cuts.push(Cut { file: file.clone(), offset: good as u64, bytes: dirty as u64 });
     }
     Ok(cuts)
 }
@@ -122,9 +115,7 @@ fn item(bytes: &[u8]) -> Option<usize> {
             }
             let key = u16::from_le_bytes(*bytes.get(11..13)?.first_chunk()?);
             let stored = u32::from_le_bytes(*bytes.get(17..21)?.first_chunk()?);
-            let length = 21_usize
-                .checked_add(key.into())?
-                .checked_add(stored as usize)?;
+            let length = 21_usize.checked_add(key.into())?.checked_add(stored as usize)?;
             bytes.get(..length).map(|_| length)
         }
         _ => None,
@@ -143,13 +134,9 @@ mod tests {
             .journal_compression(fjall::CompressionType::None)
             .open()
             .unwrap();
-        let keyspace = database
-            .keyspace("k", fjall::KeyspaceCreateOptions::default)
-            .unwrap();
+        let keyspace = database.keyspace("k", fjall::KeyspaceCreateOptions::default).unwrap();
         for index in 0..3_u8 {
-            let mut batch = database
-                .batch()
-                .durability(Some(fjall::PersistMode::SyncData));
+            let mut batch = database.batch().durability(Some(fjall::PersistMode::SyncData));
             batch.insert(&keyspace, [index], vec![index; 5000]);
             batch.insert(&keyspace, [index, 1], vec![index; 3]);
             batch.commit().unwrap();

@@ -3,6 +3,7 @@
 //! One thread writes ([`writer`]); readers read what it has made durable. Absent here: sockets (see
 //! `remote`), and any other machine: the log is for one, and is never stretched over several.
 
+mod clean;
 mod groups;
 mod journal;
 mod reader;
@@ -43,10 +44,7 @@ impl EmbeddedConfig {
     /// The log in `folder` with a budget of 16 MiB.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self {
-            folder: folder.into(),
-            append_bytes_in_flight_max: 16 * 1024 * 1024,
-        }
+        Self { folder: folder.into(), append_bytes_in_flight_max: 16 * 1024 * 1024 }
     }
 }
 
@@ -73,17 +71,43 @@ struct Writing {
     jobs: Option<mpsc::Sender<Job>>,
     budget: Arc<Semaphore>,
     budget_bytes: u32,
-    thread: Option<std::thread::JoinHandle<()>>,
+    /// Hung up to end the cleaning thread.
+    cleaning: Option<std::sync::mpsc::Sender<()>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
+        self.cleaning = None;
         self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the log's writing thread panicked");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the log panicked");
+            }
         }
+    }
+}
+
+impl Writing {
+    /// Starts the threads that write and clean.
+    fn start(shared: &Arc<Shared>, budget_bytes: usize) -> Result<Self> {
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(run)
+                .map_err(|e| Error::new(ErrorKind::Storage, "open the log").caused_by(e))
+        };
+        let budget_bytes = u32::try_from(budget_bytes).unwrap_or(u32::MAX);
+        let budget = Arc::new(Semaphore::new(budget_bytes as usize));
+        let (jobs, receiver) = mpsc::channel(JOBS_WAITING_MAX);
+        let writing = Arc::clone(shared);
+        let cleaner = clean::Cleaner::new(shared, &jobs, &budget);
+        let (cleaning, stop) = std::sync::mpsc::channel();
+        let threads = vec![
+            spawn("log-writer", Box::new(move || writer::run(&writing, receiver)))?,
+            spawn("log-cleaner", Box::new(move || clean::run(cleaner, &stop)))?,
+        ];
+        Ok(Self { jobs: Some(jobs), budget, budget_bytes, cleaning: Some(cleaning), threads })
     }
 }
 
@@ -139,19 +163,7 @@ impl EmbeddedTransport {
             groups: Groups::default(),
             cuts,
         });
-        let (sender, receiver) = mpsc::channel(JOBS_WAITING_MAX);
-        let writing = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("log-writer".to_owned())
-            .spawn(move || writer::run(&writing, receiver))
-            .map_err(|error| Error::new(ErrorKind::Storage, "open the log").caused_by(error))?;
-        let budget_bytes = u32::try_from(config.append_bytes_in_flight_max).unwrap_or(u32::MAX);
-        let writer = Arc::new(Writing {
-            jobs: Some(sender),
-            budget: Arc::new(Semaphore::new(budget_bytes as usize)),
-            budget_bytes,
-            thread: Some(thread),
-        });
+        let writer = Arc::new(Writing::start(&shared, config.append_bytes_in_flight_max)?);
         Ok(Self { shared, writer })
     }
 
@@ -170,16 +182,12 @@ impl EmbeddedTransport {
     ) -> Result<T> {
         let gone =
             || Error::new(ErrorKind::Unavailable, "write to the log").because("the log was closed");
-        let share = u32::try_from(bytes + JOB_BYTES)
-            .unwrap_or(u32::MAX)
-            .min(self.writer.budget_bytes);
+        let share =
+            u32::try_from(bytes + JOB_BYTES).unwrap_or(u32::MAX).min(self.writer.budget_bytes);
         let budget = Arc::clone(&self.writer.budget);
         let permit = budget.acquire_many_owned(share).await.map_err(|_| gone())?;
         let (sender, receiver) = oneshot::channel();
-        let job = Job {
-            work: work(sender),
-            _permit: permit,
-        };
+        let job = Job { work: work(sender), _permit: permit };
         let jobs = self.writer.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job).await.map_err(|_| gone())?;
         receiver.await.map_err(|_| gone())?
@@ -189,19 +197,12 @@ impl EmbeddedTransport {
 /// Holds the storage's own lock while its journal is looked at, so that a running process's
 /// journal is never taken for a torn one.
 fn lock_journal(folder: &Path) -> Result<Option<std::fs::File>> {
-    let Ok(file) = std::fs::OpenOptions::new()
-        .write(true)
-        .open(folder.join("lock"))
-    else {
+    let Ok(file) = std::fs::OpenOptions::new().write(true).open(folder.join("lock")) else {
         return Ok(None);
     };
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
-        Err(_) => Err(store::storage_error(
-            fjall::Error::Locked,
-            "open the log",
-            folder,
-        )),
+        Err(_) => Err(store::storage_error(fjall::Error::Locked, "open the log", folder)),
     }
 }
 
@@ -213,14 +214,12 @@ impl Transport for EmbeddedTransport {
             return Ok(info);
         }
         let (topic, config) = (topic.to_owned(), config.clone());
-        self.submit(0, |sender| Work::CreateTopic(topic, config, sender))
-            .await
+        self.submit(0, |sender| Work::CreateTopic(topic, config, sender)).await
     }
 
     async fn delete_topic(&self, topic: &str) -> Result<()> {
         let topic = topic.to_owned();
-        self.submit(0, |sender| Work::DeleteTopic(topic, sender))
-            .await
+        self.submit(0, |sender| Work::DeleteTopic(topic, sender)).await
     }
 
     async fn topics(&self) -> Result<Vec<TopicInfo>> {
@@ -238,33 +237,17 @@ impl Transport for EmbeddedTransport {
     }
 
     async fn state(&self, id: &str) -> Result<BTreeMap<String, Vec<u8>>> {
-        Ok(self
-            .shared
-            .visible()
-            .items
-            .get(id)
-            .cloned()
-            .unwrap_or_default())
+        Ok(self.shared.visible().items.get(id).cloned().unwrap_or_default())
     }
 
     async fn writers(&self) -> Result<Vec<String>> {
         let state = self.shared.visible();
-        Ok(state
-            .items
-            .iter()
-            .filter(|(_, i)| !i.is_empty())
-            .map(|(id, _)| id.clone())
-            .collect())
+        Ok(state.items.iter().filter(|(_, i)| !i.is_empty()).map(|(id, _)| id.clone()).collect())
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
-        let bytes = append
-            .batches
-            .iter()
-            .map(|batch| batch.records.len_bytes())
-            .sum();
-        self.submit(bytes, |sender| Work::Append(append, sender))
-            .await
+        let bytes = append.batches.iter().map(|batch| batch.records.len_bytes()).sum();
+        self.submit(bytes, |sender| Work::Append(append, sender)).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<EmbeddedReader> {
@@ -272,12 +255,9 @@ impl Transport for EmbeddedTransport {
     }
 
     async fn committed(&self, group: &str) -> Result<BTreeMap<(String, u32), u64>> {
-        Ok(self
-            .shared
-            .visible()
-            .offsets
-            .get(group)
-            .cloned()
-            .unwrap_or_default())
+        Ok(self.shared.visible().offsets.get(group).cloned().unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,20 +54,11 @@ impl EmbeddedReader {
             let shared = Arc::clone(&transport.shared);
             let member = shared.groups.join(&group, &subscription.topics);
             let share = shared.groups.share(&group, member);
-            Membership {
-                shared,
-                group,
-                member,
-                share,
-            }
+            Membership { shared, group, member, share }
         });
         let mut reader = Self {
             appended: transport.shared.appended.subscribe(),
-            topics: subscription
-                .topics
-                .iter()
-                .map(|topic| topic.as_str().into())
-                .collect(),
+            topics: subscription.topics.iter().map(|topic| topic.as_str().into()).collect(),
             start: subscription.start,
             membership,
             positions: BTreeMap::new(),
@@ -82,17 +73,11 @@ impl EmbeddedReader {
     /// Takes up the partitions that are this reader's now and drops the others.
     fn deal(&mut self) -> Result<()> {
         let state = self.transport.shared.visible();
-        let committed = self
-            .membership
-            .as_ref()
-            .and_then(|m| state.offsets.get(&m.group));
+        let committed = self.membership.as_ref().and_then(|m| state.offsets.get(&m.group));
         let mut positions = BTreeMap::new();
         for topic in &self.topics {
             for (partition, info) in (0..).zip(&state.topic(topic)?.partitions) {
-                let mine = self
-                    .membership
-                    .as_ref()
-                    .is_none_or(|m| m.share.has(topic, partition));
+                let mine = self.membership.as_ref().is_none_or(|m| m.share.has(topic, partition));
                 if !mine {
                     continue;
                 }
@@ -121,10 +106,7 @@ impl EmbeddedReader {
         let Some(membership) = &mut self.membership else {
             return Ok(());
         };
-        let share = membership
-            .shared
-            .groups
-            .share(&membership.group, membership.member);
+        let share = membership.shared.groups.share(&membership.group, membership.member);
         if share == membership.share {
             return Ok(());
         }
@@ -207,16 +189,12 @@ fn batch_at(
     let records = &shared.store.records;
     let failed = |error| storage_error(error, "read the log", &shared.folder);
     let first = record_key(id, partition, 0);
-    let holding = records
-        .range(first..=record_key(id, partition, offset))
-        .next_back();
+    let holding = records.range(first..=record_key(id, partition, offset)).next_back();
     let behind =
         || records.range(record_key(id, partition, offset)..record_key(id, partition, end));
     for entry in holding.into_iter().chain(behind().take(2)) {
         let (key, value) = entry.into_inner().map_err(failed)?;
-        let base = key
-            .last_chunk::<8>()
-            .map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let base = key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         let corrupt = || corrupt_batch(&shared.folder, topic, partition, base);
         let batch = read_batch(&value).ok_or_else(corrupt)?;
         if batch.base_offset != base {
@@ -263,10 +241,7 @@ impl Reader for EmbeddedReader {
                 Error::new(ErrorKind::Config, "commit offsets").because("the reader has no group")
             );
         };
-        let now = membership
-            .shared
-            .groups
-            .share(&membership.group, membership.member);
+        let now = membership.shared.groups.share(&membership.group, membership.member);
         let mut lost = 0;
         let mut offsets = Vec::new();
         for ((topic, partition), offset) in &self.positions {
@@ -283,12 +258,7 @@ impl Reader for EmbeddedReader {
         }
         let group = membership.group.clone();
         if !offsets.is_empty() {
-            self.transport
-                .append(Append {
-                    offsets,
-                    ..Append::default()
-                })
-                .await?;
+            self.transport.append(Append { offsets, ..Append::default() }).await?;
         }
         if lost == 0 {
             return Ok(());

@@ -53,15 +53,8 @@ impl State {
         for topic in state.topics.values_mut() {
             topic.partitions = (0..topic.config.partitions)
                 .map(|partition| {
-                    let empty = PartitionInfo {
-                        begin: 0,
-                        end: 0,
-                        bytes: 0,
-                    };
-                    partitions
-                        .get(&(topic.id, partition))
-                        .copied()
-                        .unwrap_or(empty)
+                    let empty = PartitionInfo { begin: 0, end: 0, bytes: 0 };
+                    partitions.get(&(topic.id, partition)).copied().unwrap_or(empty)
                 })
                 .collect();
             state.topic_id_next = state.topic_id_next.max(topic.id + 1);
@@ -79,11 +72,7 @@ impl State {
         match letter {
             b't' => {
                 let stored: StoredTopic = serde_json::from_slice(value).ok()?;
-                let topic = Topic {
-                    id: stored.id,
-                    config: stored.config,
-                    partitions: Vec::new(),
-                };
+                let topic = Topic { id: stored.id, config: stored.config, partitions: Vec::new() };
                 self.topics.insert(text(rest)?, topic);
             }
             b'p' => {
@@ -92,25 +81,18 @@ impl State {
                 partitions.insert((id, partition), read_partition(value)?);
             }
             b'w' => {
-                self.epochs
-                    .insert(text(rest)?, u64::from_be_bytes(*value.first_chunk()?));
+                self.epochs.insert(text(rest)?, u64::from_be_bytes(*value.first_chunk()?));
             }
             b's' => {
                 let (writer, item) = split(rest)?;
-                self.items
-                    .entry(writer)
-                    .or_default()
-                    .insert(text(item)?, value.to_vec());
+                self.items.entry(writer).or_default().insert(text(item)?, value.to_vec());
             }
             b'g' => {
                 let (group, rest) = split(rest)?;
                 let (topic, partition) = split(rest)?;
                 let partition = text(partition)?.parse().ok()?;
                 let offset = u64::from_be_bytes(*value.first_chunk()?);
-                self.offsets
-                    .entry(group)
-                    .or_default()
-                    .insert((topic, partition), offset);
+                self.offsets.entry(group).or_default().insert((topic, partition), offset);
             }
             b'v' => {}
             _ => return None,
@@ -133,9 +115,7 @@ impl State {
 }
 
 pub(super) fn not_found(topic: &str) -> Error {
-    Error::new(ErrorKind::NotFound, "find a topic")
-        .because("there is none")
-        .with("topic", topic)
+    Error::new(ErrorKind::NotFound, "find a topic").because("there is none").with("topic", topic)
 }
 
 fn text(bytes: &[u8]) -> Option<String> {
@@ -157,9 +137,5 @@ pub(super) fn partition_value(partition: &PartitionInfo) -> [u8; 24] {
 
 fn read_partition(value: &[u8]) -> Option<PartitionInfo> {
     let number = |at: usize| Some(u64::from_be_bytes(*value.get(at..at + 8)?.first_chunk()?));
-    Some(PartitionInfo {
-        begin: number(0)?,
-        end: number(8)?,
-        bytes: number(16)?,
-    })
+    Some(PartitionInfo { begin: number(0)?, end: number(8)?, bytes: number(16)? })
 }

@@ -63,11 +63,7 @@ impl Store {
                 KeyspaceCreateOptions::default().max_memtable_size(META_MEMTABLE_BYTES)
             })
             .map_err(failed)?;
-        let store = Self {
-            database,
-            records,
-            meta,
-        };
+        let store = Self { database, records, meta };
         store.check_version(folder)?;
         Ok(store)
     }
@@ -81,9 +77,7 @@ impl Store {
                 batch.commit().map_err(failed)
             }
             Some(stored) => {
-                let stored = stored
-                    .first_chunk()
-                    .map_or(0, |bytes| u32::from_be_bytes(*bytes));
+                let stored = stored.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
                 if stored == VERSION {
                     return Ok(());
                 }
@@ -99,9 +93,7 @@ impl Store {
 
     /// A batch that is durable once it is committed.
     pub(super) fn batch(&self) -> fjall::OwnedWriteBatch {
-        self.database
-            .batch()
-            .durability(Some(PersistMode::SyncData))
+        self.database.batch().durability(Some(PersistMode::SyncData))
     }
 }
 

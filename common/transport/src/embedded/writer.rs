@@ -53,9 +53,7 @@ pub(super) fn run(shared: &Arc<Shared>, mut jobs: mpsc::Receiver<Job>) {
             group.push(job);
         }
         if let Some(error) = &failed {
-            group
-                .into_iter()
-                .for_each(|job| job.work.refuse(again(error)));
+            group.into_iter().for_each(|job| job.work.refuse(again(error)));
             continue;
         }
         if let Err(error) = write(shared, group) {
@@ -78,15 +76,9 @@ fn write(shared: &Arc<Shared>, group: Vec<Job>) -> Result<()> {
         permits.push(job._permit);
         round.take(job.work);
     }
-    let Round {
-        state,
-        batch,
-        answers,
-        ..
-    } = round;
-    let written = batch
-        .commit()
-        .map_err(|error| storage_error(error, "append to the log", &shared.folder));
+    let Round { state, batch, answers, .. } = round;
+    let written =
+        batch.commit().map_err(|error| storage_error(error, "append to the log", &shared.folder));
     if written.is_ok() {
         shared.publish(state);
     }
@@ -142,12 +134,7 @@ impl Round<'_> {
     }
 
     fn append(&mut self, append: Append) -> Result<Appended> {
-        let Append {
-            writer,
-            batches,
-            state,
-            offsets,
-        } = append;
+        let Append { writer, batches, state, offsets } = append;
         self.check(writer.as_ref(), &batches, &state, &offsets)?;
         let mut appended = Appended::default();
         for mut batch in batches {
@@ -164,25 +151,16 @@ impl Round<'_> {
             let value = batch_value(base, partition.end, batch.records.count(), bytes);
             let meta = partition_value(partition);
             let store = &self.shared.store;
-            self.batch.insert(
-                &store.records,
-                record_key(topic.id, batch.partition, base),
-                value,
-            );
-            self.batch
-                .insert(&store.meta, partition_key(topic.id, batch.partition), meta);
+            self.batch.insert(&store.records, record_key(topic.id, batch.partition, base), value);
+            self.batch.insert(&store.meta, partition_key(topic.id, batch.partition), meta);
             appended.base_offsets.push(base);
             batch.records.clear();
             appended.recycled.push(batch.records);
         }
         if let Some(writer) = &writer {
-            state
-                .into_iter()
-                .for_each(|item| self.set_item(&writer.id, item));
+            state.into_iter().for_each(|item| self.set_item(&writer.id, item));
         }
-        offsets
-            .into_iter()
-            .for_each(|offset| self.set_offset(offset));
+        offsets.into_iter().for_each(|offset| self.set_offset(offset));
         Ok(appended)
     }
 
@@ -215,9 +193,7 @@ impl Round<'_> {
                     .with("topic", &batch.topic));
             }
         }
-        offsets
-            .iter()
-            .try_for_each(|offset| self.check_partition(&offset.topic, offset.partition))
+        offsets.iter().try_for_each(|offset| self.check_partition(&offset.topic, offset.partition))
     }
 
     fn check_partition(&self, topic: &str, partition: u32) -> Result<()> {
@@ -225,9 +201,7 @@ impl Round<'_> {
         if partition < partitions {
             return Ok(());
         }
-        Err(not_found(topic)
-            .with("partition", partition)
-            .with("partitions", partitions))
+        Err(not_found(topic).with("partition", partition).with("partitions", partitions))
     }
 
     fn set_item(&mut self, writer: &str, item: StateItem) {
@@ -247,20 +221,10 @@ impl Round<'_> {
     }
 
     fn set_offset(&mut self, offset: GroupOffset) {
-        let GroupOffset {
-            group,
-            topic,
-            partition,
-            offset,
-        } = offset;
+        let GroupOffset { group, topic, partition, offset } = offset;
         let key = text_key(b'g', &[&group, &topic, &partition.to_string()]);
-        self.batch
-            .insert(&self.shared.store.meta, key, offset.to_be_bytes());
-        self.state
-            .offsets
-            .entry(group)
-            .or_default()
-            .insert((topic, partition), offset);
+        self.batch.insert(&self.shared.store.meta, key, offset.to_be_bytes());
+        self.state.offsets.entry(group).or_default().insert((topic, partition), offset);
     }
 
     fn create_topic(&mut self, name: &str, config: &TopicConfig) -> Result<TopicInfo> {
@@ -269,41 +233,24 @@ impl Round<'_> {
         if !self.state.topics.contains_key(name) {
             let id = self.state.topic_id_next;
             self.state.topic_id_next += 1;
-            let stored = StoredTopic {
-                id,
-                config: config.clone(),
-            };
+            let stored = StoredTopic { id, config: config.clone() };
             let value = serde_json::to_vec(&stored)
                 .map_err(|e| Error::new(ErrorKind::Internal, "make a topic").caused_by(e))?;
-            self.batch
-                .insert(&self.shared.store.meta, text_key(b't', &[name]), value);
-            let empty = PartitionInfo {
-                begin: 0,
-                end: 0,
-                bytes: 0,
-            };
+            self.batch.insert(&self.shared.store.meta, text_key(b't', &[name]), value);
+            let empty = PartitionInfo { begin: 0, end: 0, bytes: 0 };
             let partitions = vec![empty; config.partitions as usize];
-            let topic = Topic {
-                id,
-                config: config.clone(),
-                partitions,
-            };
+            let topic = Topic { id, config: config.clone(), partitions };
             self.state.topics.insert(name.to_owned(), topic);
         }
         self.state.info(name)
     }
 
     fn delete_topic(&mut self, name: &str) -> Result<()> {
-        let topic = self
-            .state
-            .topics
-            .remove(name)
-            .ok_or_else(|| not_found(name))?;
+        let topic = self.state.topics.remove(name).ok_or_else(|| not_found(name))?;
         let store = &self.shared.store;
         self.batch.remove(&store.meta, text_key(b't', &[name]));
         for partition in 0..topic.config.partitions {
-            self.batch
-                .remove(&store.meta, partition_key(topic.id, partition));
+            self.batch.remove(&store.meta, partition_key(topic.id, partition));
         }
         for entry in store.records.prefix(topic.id.to_be_bytes()) {
             let key = entry
@@ -331,21 +278,13 @@ impl Round<'_> {
         let epoch = self.state.epochs.entry(id.to_owned()).or_default();
         *epoch += 1;
         let key = text_key(b'w', &[id]);
-        self.batch
-            .insert(&self.shared.store.meta, key, epoch.to_be_bytes());
-        Ok(WriterEpoch {
-            id: id.into(),
-            epoch: *epoch,
-        })
+        self.batch.insert(&self.shared.store.meta, key, epoch.to_be_bytes());
+        Ok(WriterEpoch { id: id.into(), epoch: *epoch })
     }
 
     fn rewrite(&mut self, rewrite: Rewrite) -> Result<()> {
         let name = &rewrite.topic;
-        let topic = self
-            .state
-            .topics
-            .get_mut(name)
-            .ok_or_else(|| not_found(name))?;
+        let topic = self.state.topics.get_mut(name).ok_or_else(|| not_found(name))?;
         let Some(partition) = topic.partitions.get_mut(rewrite.partition as usize) else {
             return Err(not_found(name));
         };
@@ -360,8 +299,7 @@ impl Round<'_> {
         partition.begin = partition.begin.max(rewrite.begin);
         partition.bytes = partition.bytes.saturating_sub(rewrite.bytes_freed);
         let key = partition_key(topic.id, rewrite.partition);
-        self.batch
-            .insert(&store.meta, key, partition_value(partition));
+        self.batch.insert(&store.meta, key, partition_value(partition));
         Ok(())
     }
 }

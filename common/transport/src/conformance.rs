@@ -1,0 +1,347 @@
+//! The trait's contract as tests: every implementation is held to each claim.
+//!
+//! [`conformance_tests!`] makes one test a claim; it is given what makes a transport and what must
+//! live as long as it does.
+
+use crate::{
+    Append, FetchLimit, FetchedBatch, GroupOffset, PartitionBatch, Reader, Records, Start,
+    Subscription, TopicConfig, Transport, WriterEpoch,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tidemesh_model::{ErrorKind, StateItem};
+
+const WAIT: FetchLimit = FetchLimit { bytes_max: 1 << 20, wait_max: Duration::from_secs(10) };
+const NO_WAIT: FetchLimit = FetchLimit { bytes_max: 1 << 20, wait_max: Duration::from_millis(20) };
+
+/// An append of `values` to one partition.
+fn append(topic: &str, partition: u32, values: &[&str]) -> Append {
+    let mut records = Records::default();
+    for value in values {
+        records.push(7, Some(value.as_bytes()), &[("h", b"x")], Some(value.as_bytes())).unwrap();
+    }
+    Append {
+        batches: vec![PartitionBatch { topic: topic.into(), partition, records }],
+        ..Append::default()
+    }
+}
+
+async fn topic<T: Transport>(transport: &T, name: &str, partitions: u32) {
+    let config = TopicConfig { partitions, ..TopicConfig::default() };
+    transport.create_topic(name, &config).await.unwrap();
+}
+
+fn from(topic: &str, start: Start) -> Subscription {
+    Subscription { topics: vec![topic.to_owned()], group: None, start }
+}
+
+fn in_group(topic: &str, group: &str) -> Subscription {
+    Subscription {
+        topics: vec![topic.to_owned()],
+        group: Some(group.to_owned()),
+        start: Start::Committed,
+    }
+}
+
+/// Partition, offset and value of every record in the batches.
+fn values(batches: &[FetchedBatch]) -> Vec<(u32, u64, String)> {
+    let mut values = Vec::new();
+    for batch in batches {
+        for record in batch.iter() {
+            let (offset, record) = record.unwrap();
+            let value = String::from_utf8(record.value.unwrap_or_default().to_vec()).unwrap();
+            values.push((batch.partition, offset, value));
+        }
+    }
+    values
+}
+
+/// Reads until there are `count` records.
+async fn read<R: Reader>(reader: &mut R, count: usize) -> Vec<(u32, u64, String)> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        let batches = reader.poll(WAIT).await.unwrap();
+        assert!(!batches.is_empty(), "only {} of {count} records came", found.len());
+        found.extend(values(&batches));
+    }
+    found
+}
+
+/// Records of a partition keep their order and their offsets rise by one.
+pub(crate) async fn order_is_kept<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    for value in ["a", "b", "c"] {
+        transport.append(append("t", 0, &[value, value])).await.unwrap();
+    }
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let found = read(&mut reader, 6).await;
+    let offsets: Vec<u64> = found.iter().map(|(_, offset, _)| *offset).collect();
+    assert_eq!(offsets, [0, 1, 2, 3, 4, 5]);
+    let text: String = found.iter().map(|(_, _, value)| value.as_str()).collect();
+    assert_eq!(text, "aabbcc");
+    assert!(reader.poll(NO_WAIT).await.unwrap().is_empty());
+}
+
+/// Key, headers, timestamp and a tombstone come as they were given.
+pub(crate) async fn records_come_whole<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let mut records = Records::default();
+    records.push(42, Some(b"k"), &[("a", b"1"), ("b", b"")], Some(b"v")).unwrap();
+    records.push_tombstone(43, Some(b"k"), &[]).unwrap();
+    let batches = vec![PartitionBatch { topic: "t".into(), partition: 0, records }];
+    transport.append(Append { batches, ..Append::default() }).await.unwrap();
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let batches = reader.poll(WAIT).await.unwrap();
+    let found: Vec<_> = batches[0].iter().map(|record| record.unwrap().1).collect();
+    assert_eq!(
+        (found[0].timestamp_ms, found[0].key, found[0].value),
+        (42, Some(&b"k"[..]), Some(&b"v"[..]))
+    );
+    assert_eq!(found[0].headers().collect::<Vec<_>>(), [("a", &b"1"[..]), ("b", &b""[..])]);
+    assert_eq!((found[1].timestamp_ms, found[1].value), (43, None));
+}
+
+/// An append tells the first offset of each of its batches.
+pub(crate) async fn an_append_tells_its_offsets<T: Transport>(transport: &T) {
+    topic(transport, "t", 2).await;
+    transport.append(append("t", 1, &["a", "b"])).await.unwrap();
+    let mut both = append("t", 0, &["c"]);
+    both.batches.extend(append("t", 1, &["d"]).batches);
+    let appended = transport.append(both).await.unwrap();
+    assert_eq!(appended.base_offsets, [0, 2]);
+}
+
+/// Nothing of an append that is refused is there: no record, no state, no offset.
+pub(crate) async fn a_refused_append_leaves_nothing<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let writer = transport.open_writer("w").await.unwrap();
+    let mut refused = append("t", 0, &["a"]);
+    refused.batches.extend(append("t", 9, &["b"]).batches);
+    refused.writer = Some(writer);
+    refused.state = vec![StateItem { key: "k".into(), value: Some(b"v".to_vec()) }];
+    let error = transport.append(refused).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(transport.topic("t").await.unwrap().partitions[0].end, 0);
+    assert!(transport.state("w").await.unwrap().is_empty());
+}
+
+/// The newest epoch of a writer fences every older one.
+pub(crate) async fn an_old_writer_is_fenced<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let old = transport.open_writer("w").await.unwrap();
+    let new = transport.open_writer("w").await.unwrap();
+    assert!(new.epoch > old.epoch);
+    let by =
+        |writer: &WriterEpoch| Append { writer: Some(writer.clone()), ..append("t", 0, &["a"]) };
+    let error = transport.append(by(&old)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    transport.append(by(&new)).await.unwrap();
+    assert_eq!(transport.topic("t").await.unwrap().partitions[0].end, 1);
+}
+
+/// A writer's state is set and removed with its appends and is its own.
+pub(crate) async fn state_goes_with_the_records<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let writer = transport.open_writer("w").await.unwrap();
+    let item = |key: &str, value: Option<&[u8]>| StateItem {
+        key: key.to_owned(),
+        value: value.map(<[u8]>::to_vec),
+    };
+    let with = |state: Vec<StateItem>| Append {
+        writer: Some(writer.clone()),
+        state,
+        ..append("t", 0, &["a"])
+    };
+    transport.append(with(vec![item("a", Some(b"1")), item("b", Some(b"2"))])).await.unwrap();
+    transport.append(with(vec![item("a", None), item("b", Some(b"3"))])).await.unwrap();
+    let state = transport.state("w").await.unwrap();
+    assert_eq!(state, BTreeMap::from([("b".to_owned(), b"3".to_vec())]));
+    assert!(transport.state("other").await.unwrap().is_empty());
+    assert_eq!(transport.writers().await.unwrap(), ["w"]);
+}
+
+/// A reader that waits is woken by an append, long before its wait runs out.
+pub(crate) async fn a_waiting_reader_is_woken<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let (batches, appended) =
+        tokio::join!(reader.poll(WAIT), transport.append(append("t", 0, &["a"])));
+    appended.unwrap();
+    assert_eq!(values(&batches.unwrap()), [(0, 0, "a".to_owned())]);
+}
+
+/// A reader begins where it says: at the end, or at an offset within a batch.
+pub(crate) async fn a_reader_begins_where_it_says<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    transport.append(append("t", 0, &["a", "b", "c"])).await.unwrap();
+    let mut latest = transport.subscribe(from("t", Start::Latest)).await.unwrap();
+    let offsets = BTreeMap::from([(("t".to_owned(), 0), 1)]);
+    let mut within = transport.subscribe(from("t", Start::Offsets(offsets))).await.unwrap();
+    transport.append(append("t", 0, &["d"])).await.unwrap();
+    assert_eq!(read(&mut latest, 1).await, [(0, 3, "d".to_owned())]);
+    let found: String = read(&mut within, 3).await.into_iter().map(|(_, _, value)| value).collect();
+    assert_eq!(found, "bcd");
+}
+
+/// A group goes on where it has committed; what was read and not committed comes again.
+pub(crate) async fn a_group_goes_on_where_it_committed<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    transport.append(append("t", 0, &["a"])).await.unwrap();
+    let mut first = transport.subscribe(in_group("t", "g")).await.unwrap();
+    read(&mut first, 1).await;
+    first.commit().await.unwrap();
+    transport.append(append("t", 0, &["b"])).await.unwrap();
+    read(&mut first, 1).await;
+    drop(first);
+    assert_eq!(transport.committed("g").await.unwrap(), BTreeMap::from([(("t".to_owned(), 0), 1)]));
+    let mut second = transport.subscribe(in_group("t", "g")).await.unwrap();
+    assert_eq!(read(&mut second, 1).await, [(0, 1, "b".to_owned())]);
+}
+
+/// Offsets that an append carries are committed with it.
+pub(crate) async fn offsets_go_with_the_records<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let offsets =
+        vec![GroupOffset { group: "g".into(), topic: "t".into(), partition: 0, offset: 1 }];
+    transport.append(Append { offsets, ..append("t", 0, &["a"]) }).await.unwrap();
+    assert_eq!(transport.committed("g").await.unwrap()[&("t".to_owned(), 0)], 1);
+}
+
+/// Members of a group share the partitions, and take over those of one that leaves.
+pub(crate) async fn members_share_partitions<T: Transport>(transport: &T) {
+    topic(transport, "t", 4).await;
+    let mut one = transport.subscribe(in_group("t", "g")).await.unwrap();
+    let mut two = transport.subscribe(in_group("t", "g")).await.unwrap();
+    one.poll(NO_WAIT).await.unwrap();
+    two.poll(NO_WAIT).await.unwrap();
+    let all: Vec<_> = one.positions().into_keys().chain(two.positions().into_keys()).collect();
+    assert_eq!(all.len(), 4);
+    assert_eq!(one.positions().len(), 2);
+    drop(two);
+    for partition in 0..4 {
+        transport.append(append("t", partition, &["a"])).await.unwrap();
+    }
+    assert_eq!(read(&mut one, 4).await.len(), 4);
+    assert_eq!(one.positions().len(), 4);
+}
+
+/// A topic that was removed is gone with its records; made again it begins anew.
+pub(crate) async fn a_removed_topic_is_gone<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    transport.append(append("t", 0, &["a"])).await.unwrap();
+    transport.delete_topic("t").await.unwrap();
+    assert_eq!(transport.topic("t").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(transport.delete_topic("t").await.unwrap_err().kind(), ErrorKind::NotFound);
+    topic(transport, "t", 1).await;
+    transport.append(append("t", 0, &["b"])).await.unwrap();
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    assert_eq!(read(&mut reader, 1).await, [(0, 0, "b".to_owned())]);
+}
+
+/// A topic that is there stays as it is; a bad name and bad numbers are refused.
+pub(crate) async fn topics_are_made_once<T: Transport>(transport: &T) {
+    topic(transport, "t", 3).await;
+    topic(transport, "t", 5).await;
+    assert_eq!(transport.topic("t").await.unwrap().partitions.len(), 3);
+    let names: Vec<_> =
+        transport.topics().await.unwrap().into_iter().map(|topic| topic.name).collect();
+    assert_eq!(names, ["t"]);
+    let bad = transport.create_topic("a b", &TopicConfig::default()).await.unwrap_err();
+    assert_eq!(bad.kind(), ErrorKind::Config);
+    let none = TopicConfig { partitions: 0, ..TopicConfig::default() };
+    assert_eq!(transport.create_topic("u", &none).await.unwrap_err().kind(), ErrorKind::Config);
+}
+
+/// What is not there is told by its kind.
+pub(crate) async fn what_is_not_there_is_told<T: Transport>(transport: &T) {
+    let missing = transport.subscribe(from("none", Start::Earliest)).await.err().unwrap();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    let error = transport.append(append("none", 0, &["a"])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    topic(transport, "t", 1).await;
+    let mut alone = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    assert_eq!(alone.commit().await.unwrap_err().kind(), ErrorKind::Config);
+}
+
+/// A record larger than a fetch asks for comes alone, whole.
+pub(crate) async fn a_large_record_comes_alone<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let large = "x".repeat(3 << 20);
+    transport.append(append("t", 0, &[&large])).await.unwrap();
+    transport.append(append("t", 0, &["b"])).await.unwrap();
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let first = values(&reader.poll(WAIT).await.unwrap());
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].2.len(), 3 << 20);
+    assert_eq!(read(&mut reader, 1).await, [(0, 1, "b".to_owned())]);
+}
+
+/// Many writers at once lose nothing, and each one's records keep their order.
+pub(crate) async fn writers_at_once_lose_nothing<T: Transport>(transport: &T) {
+    const WRITERS: usize = 8;
+    const APPENDS: usize = 25;
+    topic(transport, "t", 1).await;
+    let writing = (0..WRITERS).map(|writer| async move {
+        for index in 0..APPENDS {
+            let value = format!("{writer}-{index:02}");
+            transport.append(append("t", 0, &[&value])).await.unwrap();
+        }
+    });
+    futures_join(writing).await;
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let found = read(&mut reader, WRITERS * APPENDS).await;
+    for writer in 0..WRITERS {
+        let prefix = format!("{writer}-");
+        let own: Vec<_> = found.iter().filter(|(_, _, v)| v.starts_with(&prefix)).collect();
+        assert_eq!(own.len(), APPENDS);
+        assert!(own.is_sorted_by_key(|(_, _, value)| value.clone()));
+    }
+}
+
+/// Runs futures side by side on this task.
+async fn futures_join<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) {
+    let mut waiting: Vec<_> = futures.map(Box::pin).collect();
+    std::future::poll_fn(|context| {
+        waiting.retain_mut(|future| future.as_mut().poll(context).is_pending());
+        if waiting.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+}
+
+/// A call of `append` that was dropped neither tears nor blocks anything.
+pub(crate) async fn a_dropped_append_tears_nothing<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    for _ in 0..20 {
+        let call = transport.append(append("t", 0, &["a", "b"]));
+        drop(tokio::time::timeout(Duration::ZERO, call).await);
+    }
+    transport.append(append("t", 0, &["last", "last"])).await.unwrap();
+    let end = transport.topic("t").await.unwrap().partitions[0].end;
+    assert_eq!(end % 2, 0);
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let found = read(&mut reader, usize::try_from(end).unwrap()).await;
+    assert_eq!(found.last().unwrap().2, "last");
+}
+
+/// One test a claim, over what `$make` gives: a transport, and what must live as long.
+macro_rules! conformance_tests {
+    ($make:path: $($claim:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $claim() {
+            let (transport, _held) = $make().await;
+            $crate::conformance::$claim(&transport).await;
+        }
+    )*};
+    ($make:path) => {
+        $crate::conformance::conformance_tests!($make:
+            order_is_kept records_come_whole an_append_tells_its_offsets
+            a_refused_append_leaves_nothing an_old_writer_is_fenced state_goes_with_the_records
+            a_waiting_reader_is_woken a_reader_begins_where_it_says
+            a_group_goes_on_where_it_committed offsets_go_with_the_records
+            members_share_partitions a_removed_topic_is_gone topics_are_made_once
+            what_is_not_there_is_told a_large_record_comes_alone writers_at_once_lose_nothing
+            a_dropped_append_tears_nothing
+        );
+    };
+}
+pub(crate) use conformance_tests;
