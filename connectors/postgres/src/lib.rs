@@ -1,1 +1,22 @@
-//! Placeholder until this crate's first module lands.
+//! The PostgreSQL connector: reads the log of PostgreSQL 14 to 18 by `pgoutput`, over a replication
+//! connection of its own, and asks the catalog for what the log does not carry.
+//!
+//! The data's path: `client` (socket, stream) → `source` (batches) → `batch` (events) → `relation`
+//! (rows) → `types` (cells) → the visitor. Absent here: Avro, topics, checkpoints' storage.
+
+mod batch;
+mod catalog;
+mod client;
+mod config;
+mod decode;
+mod frame;
+mod numeric;
+mod open;
+mod precheck;
+mod relation;
+mod source;
+mod types;
+
+pub use batch::PostgresBatch;
+pub use open::PostgresConnector;
+pub use source::PostgresSource;

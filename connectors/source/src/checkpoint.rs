@@ -25,17 +25,10 @@ struct Stored {
 ///
 /// `Internal` if it cannot be written as JSON, which does not happen.
 pub fn position_item(position: Position, at_us: i64) -> Result<StateItem> {
-    let stored = Stored {
-        version: VERSION,
-        position: position.to_string(),
-        at_us,
-    };
+    let stored = Stored { version: VERSION, position: position.to_string(), at_us };
     let value = serde_json::to_vec(&stored)
         .map_err(|e| Error::new(ErrorKind::Internal, "write a checkpoint").caused_by(e))?;
-    Ok(StateItem {
-        key: POSITION_KEY.to_owned(),
-        value: Some(value),
-    })
+    Ok(StateItem { key: POSITION_KEY.to_owned(), value: Some(value) })
 }
 
 /// The checkpoint in a writer's state; none if nothing was ever stored.
@@ -60,14 +53,8 @@ pub fn read_checkpoint(
             .with("version_known", VERSION)
             .help("run that version or a newer one"));
     }
-    let position = stored
-        .position
-        .parse()
-        .map_err(|e| corrupt().caused_by(e))?;
-    Ok(Some(Checkpoint {
-        position,
-        items: state,
-    }))
+    let position = stored.position.parse().map_err(|e| corrupt().caused_by(e))?;
+    Ok(Some(Checkpoint { position, items: state }))
 }
 
 #[cfg(test)]
@@ -75,27 +62,16 @@ mod tests {
     use super::*;
 
     fn state(item: StateItem) -> BTreeMap<String, Vec<u8>> {
-        BTreeMap::from([
-            (item.key, item.value.unwrap()),
-            ("relation/1".into(), vec![7]),
-        ])
+        BTreeMap::from([(item.key, item.value.unwrap()), ("relation/1".into(), vec![7])])
     }
 
     #[test]
     fn a_checkpoint_comes_back_with_the_sources_items() {
-        let position = Position {
-            epoch: 2,
-            commit: 3,
-            ordinal: 4,
-        };
-        let checkpoint = read_checkpoint("s", state(position_item(position, 5).unwrap()))
-            .unwrap()
-            .unwrap();
+        let position = Position { epoch: 2, commit: 3, ordinal: 4 };
+        let checkpoint =
+            read_checkpoint("s", state(position_item(position, 5).unwrap())).unwrap().unwrap();
         assert_eq!(checkpoint.position, position);
-        assert_eq!(
-            checkpoint.items,
-            BTreeMap::from([("relation/1".to_owned(), vec![7])])
-        );
+        assert_eq!(checkpoint.items, BTreeMap::from([("relation/1".to_owned(), vec![7])]));
     }
 
     #[test]

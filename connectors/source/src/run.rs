@@ -81,38 +81,18 @@ impl<C: Connector, T: Transport> Runner<C, T> {
             };
             self.status.failed(&error);
             if error.remedy() == Remedy::Stop {
-                tracing::error!(
-                    source = self.status.name(),
-                    error = error.report(),
-                    "stopped"
-                );
+                tracing::error!(source = self.status.name(), error = error.report(), "stopped");
                 let kind = error.kind().name();
-                self.status.enter(SourceState::Stopped {
-                    error: error.report(),
-                    kind,
-                });
+                self.status.enter(SourceState::Stopped { error: error.report(), kind });
                 return Err(error);
             }
             let progressed = self.status.report().records > began;
-            attempt = if progressed {
-                1
-            } else {
-                attempt.saturating_add(1)
-            };
+            attempt = if progressed { 1 } else { attempt.saturating_add(1) };
             let pause = retry_pause(attempt);
             let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             let report = error.report();
-            tracing::warn!(
-                source = self.status.name(),
-                attempt,
-                pause_ms,
-                error = report,
-                "retry"
-            );
-            self.status.enter(SourceState::Retrying {
-                error: report,
-                attempt,
-            });
+            tracing::warn!(source = self.status.name(), attempt, pause_ms, error = report, "retry");
+            self.status.enter(SourceState::Retrying { error: report, attempt });
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = told_to_stop(&mut shutdown) => {
@@ -157,10 +137,8 @@ impl<C: Connector, T: Transport> Runner<C, T> {
             checkpoint_at: None,
             heartbeat: Duration::from_millis(self.settings.heartbeat_interval_ms),
         };
-        let limit = BatchLimit {
-            bytes_max: self.settings.batch_bytes_max,
-            wait_max: session.heartbeat,
-        };
+        let limit =
+            BatchLimit { bytes_max: self.settings.batch_bytes_max, wait_max: session.heartbeat };
         session.stream(limit, shutdown).await?;
         session.drain().await
     }
@@ -196,45 +174,34 @@ impl<S: Source, T: Transport> Session<'_, S, T> {
             self.events.prepare(self.transport.as_ref(), schema).await?;
         }
         self.events.begin(now_us());
-        let mut visitor = Encode {
-            events: &mut self.events,
-            truncated: None,
-        };
+        let mut visitor = Encode { events: &mut self.events, truncated: Vec::new() };
         batch.visit(&mut visitor)?;
         let truncated = visitor.truncated;
         self.settle().await?;
-        if let Some(truncated) = truncated {
-            self.reconcile(&truncated).await?;
+        if !truncated.is_empty() && self.events.bytes() > 0 {
+            return Err(Error::new(ErrorKind::Internal, "reconcile a truncate")
+                .because("the source gave a truncate together with other events"));
+        }
+        for truncated in &truncated {
+            self.reconcile(truncated).await?;
         }
         let (append, counts) = self.events.finish();
         if counts.records == 0 && batch.state().is_empty() && !self.checkpoint_is_due() {
             return Ok(());
         }
-        self.send(
-            append,
-            counts,
-            batch.state().to_vec(),
-            batch.end(),
-            batch.end_at_us(),
-        )
+        self.send(append, counts, batch.state().to_vec(), batch.end(), batch.end_at_us())
     }
 
     /// Whether an idle source's position should be written.
     fn checkpoint_is_due(&self) -> bool {
-        self.checkpoint_at
-            .is_none_or(|at| at.elapsed() >= self.heartbeat)
+        self.checkpoint_at.is_none_or(|at| at.elapsed() >= self.heartbeat)
     }
 
     /// Writes a delete for every live key of a truncated table.
     async fn reconcile(&mut self, truncated: &Truncated) -> Result<()> {
-        if self.events.bytes() > 0 {
-            return Err(Error::new(ErrorKind::Internal, "reconcile a truncate")
-                .because("the source gave a truncate together with other events"));
-        }
         let source = self.status.name();
         for key in live_keys(self.transport.as_ref(), source, &truncated.schema.name).await? {
-            self.events
-                .delete_key(&truncated.schema, &truncated.origin(), &key)?;
+            self.events.delete_key(&truncated.schema, &truncated.origin(), &key)?;
         }
         Ok(())
     }
@@ -253,12 +220,7 @@ impl<S: Source, T: Transport> Session<'_, S, T> {
         append.state.push(position_item(end, end_at_us)?);
         let transport = Arc::clone(self.transport);
         let task = tokio::spawn(async move { transport.append(append).await });
-        self.in_flight = Some(InFlight {
-            task,
-            end,
-            end_at_us,
-            counts,
-        });
+        self.in_flight = Some(InFlight { task, end, end_at_us, counts });
         self.checkpoint_at = Some(Instant::now());
         Ok(())
     }
@@ -296,9 +258,7 @@ async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appende
     };
     let joined = (&mut current.task).await;
     let appended = joined.map_err(|error| {
-        Error::new(ErrorKind::Internal, "append a batch")
-            .because("its task ended")
-            .caused_by(error)
+        Error::new(ErrorKind::Internal, "append a batch").because("its task ended").caused_by(error)
     })?;
     match in_flight.take() {
         Some(done) => Ok((done, appended?)),
@@ -314,7 +274,7 @@ async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
 /// The visitor that encodes, and notes what cannot be encoded in passing.
 struct Encode<'w> {
     events: &'w mut EventWriter,
-    truncated: Option<Truncated>,
+    truncated: Vec<Truncated>,
 }
 
 impl ChangeVisitor for Encode<'_> {
@@ -326,7 +286,7 @@ impl ChangeVisitor for Encode<'_> {
         change: Change<R>,
     ) -> Result<()> {
         if matches!(change, Change::Truncate) {
-            self.truncated = Some(Truncated::new(schema, origin));
+            self.truncated.push(Truncated::new(schema, origin));
             return Ok(());
         }
         self.events.change(schema, origin, &change)
@@ -338,15 +298,11 @@ impl ChangeVisitor for Encode<'_> {
 }
 
 fn retry_pause(attempt: u32) -> Duration {
-    RETRY_FIRST
-        .saturating_mul(1_u32 << attempt.saturating_sub(1).min(16))
-        .min(RETRY_MAX)
+    RETRY_FIRST.saturating_mul(1_u32 << attempt.saturating_sub(1).min(16)).min(RETRY_MAX)
 }
 
 fn now_us() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 

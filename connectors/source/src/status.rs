@@ -98,11 +98,7 @@ impl SourceStatus {
     pub fn report(&self) -> SourceReport {
         SourceReport {
             name: self.name.clone(),
-            state: self
-                .state
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             position: self
                 .position
                 .lock()

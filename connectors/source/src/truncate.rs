@@ -71,16 +71,10 @@ pub(crate) async fn live_keys<T: Transport>(
     if left == 0 {
         return Ok(live);
     }
-    let subscription = Subscription {
-        topics: vec![topic.clone()],
-        group: None,
-        start: Start::Earliest,
-    };
+    let subscription =
+        Subscription { topics: vec![topic.clone()], group: None, start: Start::Earliest };
     let mut reader = transport.subscribe(subscription).await?;
-    let limit = FetchLimit {
-        bytes_max: FETCH_BYTES_MAX,
-        wait_max: FETCH_WAIT_MAX,
-    };
+    let limit = FetchLimit { bytes_max: FETCH_BYTES_MAX, wait_max: FETCH_WAIT_MAX };
     let mut key_bytes = 0;
     while left > 0 {
         for batch in reader.poll(limit).await? {
@@ -114,10 +108,7 @@ fn behind(ends: &[u64], positions: &std::collections::BTreeMap<(String, u32), u6
     positions
         .iter()
         .map(|((_, partition), offset)| {
-            ends.get(*partition as usize)
-                .copied()
-                .unwrap_or(0)
-                .saturating_sub(*offset)
+            ends.get(*partition as usize).copied().unwrap_or(0).saturating_sub(*offset)
         })
         .sum()
 }

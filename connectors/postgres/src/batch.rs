@@ -1,0 +1,253 @@
+//! A batch of the log: whole messages in the buffers they were read into, and what is needed to
+//! decode them without asking anybody.
+
+use crate::decode::{Begin, Message, decode};
+use crate::frame::{Frame, next_frame};
+use crate::relation::{Relation, Row};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use tidemesh_model::{
+    BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind, Origin,
+    Position, Result, StateItem, TableSchema,
+};
+use tokio::sync::mpsc;
+
+/// What PostgreSQL adds to the `source` block: Debezium's fields.
+pub(crate) const BLOCK_FIELDS: &[BlockField] = &[
+    BlockField { name: "txId", block_type: BlockType::Long },
+    BlockField { name: "lsn", block_type: BlockType::Long },
+    BlockField { name: "xmin", block_type: BlockType::Long },
+];
+
+/// The prefix of this project's own messages in the log.
+pub(crate) const MARK_PREFIX: &str = "tidemesh";
+
+/// A transaction that is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Transaction {
+    pub(crate) xid: u32,
+    pub(crate) commit_lsn: u64,
+    /// Since 1970.
+    pub(crate) committed_at_us: i64,
+    /// Rows so far.
+    pub(crate) ordinal: u64,
+}
+
+impl Transaction {
+    pub(crate) fn begin(begin: Begin) -> Self {
+        let Begin { commit_lsn, committed_at_us, xid } = begin;
+        Self { xid, commit_lsn, committed_at_us, ordinal: 0 }
+    }
+
+    pub(crate) fn position(&self, epoch: u32) -> Position {
+        Position { epoch, commit: self.commit_lsn, ordinal: self.ordinal }
+    }
+}
+
+/// The tables that the log has told of, by id; none for one that is not captured.
+pub(crate) type Relations = HashMap<u32, Option<Arc<Relation>>>;
+
+/// A batch.
+pub struct PostgresBatch {
+    pub(crate) pieces: Vec<(Arc<Vec<u8>>, Range<usize>)>,
+    /// The transaction in the midst of which it begins.
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) epoch: u32,
+    /// Events at or before this position are in the topics already.
+    pub(crate) resume_after: Position,
+    pub(crate) relations: Arc<Relations>,
+    pub(crate) schemas: Vec<Arc<TableSchema>>,
+    pub(crate) state: Vec<StateItem>,
+    pub(crate) end: Position,
+    pub(crate) end_at_us: i64,
+    /// Where emptied buffers go.
+    pub(crate) spare: Option<mpsc::Sender<Vec<u8>>>,
+}
+
+impl Drop for PostgresBatch {
+    fn drop(&mut self) {
+        let Some(spare) = &self.spare else { return };
+        for (buffer, _) in self.pieces.drain(..) {
+            if let Some(buffer) = Arc::into_inner(buffer) {
+                // With enough spare buffers there, this one is freed.
+                let _ = spare.try_send(buffer);
+            }
+        }
+    }
+}
+
+impl ChangeBatch for PostgresBatch {
+    fn schemas(&self) -> &[Arc<TableSchema>] {
+        &self.schemas
+    }
+
+    fn end(&self) -> Position {
+        self.end
+    }
+
+    fn end_at_us(&self) -> i64 {
+        self.end_at_us
+    }
+
+    fn state(&self) -> &[StateItem] {
+        &self.state
+    }
+
+    fn visit<C: ChangeVisitor>(&self, visitor: &mut C) -> Result<()> {
+        let mut walk = Walk { batch: self, transaction: self.transaction, last: None };
+        for (buffer, range) in &self.pieces {
+            let mut input = &buffer[range.clone()];
+            while let Some(frame) = next_frame(&mut input)? {
+                if let Frame::Data { lsn, message } = frame {
+                    walk.message(lsn, message, visitor)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One walk over a batch.
+struct Walk<'b> {
+    batch: &'b PostgresBatch,
+    transaction: Option<Transaction>,
+    /// The relation of the row before: the next one is most often of the same.
+    last: Option<(u32, Option<&'b Arc<Relation>>)>,
+}
+
+impl<'b> Walk<'b> {
+    #[inline]
+    fn message<C: ChangeVisitor>(
+        &mut self,
+        lsn: u64,
+        message: &'b [u8],
+        visitor: &mut C,
+    ) -> Result<()> {
+        match decode(message)? {
+            Message::Insert { relation, new } => {
+                let Some(relation) = self.row(relation)? else {
+                    return Ok(());
+                };
+                let after = Row { relation, tuple: new, old: None, before: None };
+                self.emit(lsn, relation, Change::Create { after }, visitor)
+            }
+            Message::Update { relation, old, new } => {
+                let Some(relation) = self.row(relation)? else {
+                    return Ok(());
+                };
+                let whole = old.filter(|old| old.full).map(|old| old.tuple);
+                let after = Row { relation, tuple: new, old: None, before: whole };
+                let before = old.map(|old| Row::old(relation, old));
+                self.emit(lsn, relation, Change::Update { before, after }, visitor)
+            }
+            Message::Delete { relation, old } => {
+                let Some(relation) = self.row(relation)? else {
+                    return Ok(());
+                };
+                let before = Row::old(relation, old);
+                self.emit(lsn, relation, Change::Delete { before }, visitor)
+            }
+            Message::Begin(begin) => {
+                self.transaction = Some(Transaction::begin(begin));
+                Ok(())
+            }
+            Message::Commit(_) => {
+                self.transaction = None;
+                Ok(())
+            }
+            Message::Truncate(truncate) => {
+                self.count()?;
+                for id in truncate.relations() {
+                    let Some(Some(relation)) = self.batch.relations.get(&id) else {
+                        continue;
+                    };
+                    self.emit(lsn, relation, Change::<Row<'_>>::Truncate, visitor)?;
+                }
+                Ok(())
+            }
+            Message::Logical(logical) if logical.transactional && logical.prefix == MARK_PREFIX => {
+                self.count()?;
+                self.mark(lsn, logical.content, visitor)
+            }
+            Message::Logical(_) | Message::Relation(_) | Message::Origin | Message::Type => Ok(()),
+        }
+    }
+
+    /// Counts a row and finds its relation; none if its table is not captured.
+    #[inline]
+    fn row(&mut self, id: u32) -> Result<Option<&'b Relation>> {
+        self.count()?;
+        if let Some((last, relation)) = self.last
+            && last == id
+        {
+            return Ok(relation.map(Arc::as_ref));
+        }
+        let Some(relation) = self.batch.relations.get(&id) else {
+            return Err(Error::new(ErrorKind::Malformed, "decode the log")
+                .because("a row comes before its table's description")
+                .with("relation", id));
+        };
+        self.last = Some((id, relation.as_ref()));
+        Ok(relation.as_deref())
+    }
+
+    #[inline]
+    fn count(&mut self) -> Result<()> {
+        match &mut self.transaction {
+            Some(transaction) => {
+                transaction.ordinal += 1;
+                Ok(())
+            }
+            None => Err(Error::new(ErrorKind::Malformed, "decode the log")
+                .because("a row stands outside of a transaction")),
+        }
+    }
+
+    #[inline]
+    fn with_origin<T>(
+        &self,
+        lsn: u64,
+        take: impl FnOnce(&Origin<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let Some(transaction) = self.transaction else {
+            return Ok(None);
+        };
+        let position = transaction.position(self.batch.epoch);
+        if position <= self.batch.resume_after {
+            return Ok(None);
+        }
+        let block = [
+            BlockCell::Long(transaction.xid.into()),
+            BlockCell::Long(lsn.cast_signed()),
+            BlockCell::Null,
+        ];
+        let origin = Origin {
+            position,
+            transaction: transaction.xid.into(),
+            committed_at_us: transaction.committed_at_us,
+            block: &block,
+        };
+        take(&origin).map(Some)
+    }
+
+    #[inline]
+    fn emit<C: ChangeVisitor>(
+        &self,
+        lsn: u64,
+        relation: &'b Relation,
+        change: Change<Row<'b>>,
+        visitor: &mut C,
+    ) -> Result<()> {
+        self.with_origin(lsn, |origin| visitor.change(&relation.schema, origin, change))?;
+        Ok(())
+    }
+
+    fn mark<C: ChangeVisitor>(&self, lsn: u64, content: &[u8], visitor: &mut C) -> Result<()> {
+        let Ok(text) = std::str::from_utf8(content) else {
+            return Ok(());
+        };
+        self.with_origin(lsn, |origin| visitor.mark(origin, text))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,320 @@
+//! The stream's thread: reads the log into large buffers, answers the server, and hands whole
+//! messages over a bounded channel.
+//!
+//! The server sends each row as a message of its own. A reader that wakes for each pays for it, and
+//! makes the server slower too; so while messages come densely, the thread pauses before it reads
+//! and lets the socket fill. As soon as little comes, it reads at once again.
+
+use super::{Client, closed, lost, malformed, server_error, would_block};
+use crate::client::socket::Wait;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tidemesh_model::{Error, ErrorKind, Result};
+use tokio::sync::mpsc;
+
+/// Bytes of one buffer at first; it grows for a message that is larger.
+const BUFFER_BYTES: usize = 512 * 1024;
+
+/// Buffers that may wait for the decoder; the thread stops reading when they do.
+const BUFFERS_WAITING_MAX: usize = 4;
+
+/// Emptied buffers that may wait for use again.
+const BUFFERS_SPARE_MAX: usize = 8;
+
+/// How often the server hears of us, far below `wal_sender_timeout`'s default of 60 s.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Wake-ups closer than this are dense.
+const DENSE_WITHIN: Duration = Duration::from_micros(200);
+
+/// So many dense wake-ups in a row begin a burst.
+const DENSE_TO_BURST: u32 = 8;
+
+/// A burst goes on while a read after a pause brings at least so much.
+const BURST_BYTES_MIN: usize = 2048;
+
+/// How long the thread waits when the decoder is behind, before it looks again.
+const BEHIND_PAUSE: Duration = Duration::from_millis(1);
+
+/// Microseconds from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
+pub(crate) const EPOCH_US: i64 = 946_684_800_000_000;
+
+/// The handle of a running stream. Dropping it ends the thread and the connection.
+pub(crate) struct Stream {
+    messages: mpsc::Receiver<Result<Vec<u8>>>,
+    spare: mpsc::Sender<Vec<u8>>,
+    shared: Arc<Shared>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    /// The log up to here may be forgotten.
+    flushed: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Stream {
+    /// Begins to read the stream that `client`'s last command has begun. Nothing before `flushed`
+    /// is needed any more.
+    pub(crate) fn start(client: Client, flushed: u64, message_bytes_max: usize) -> Result<Self> {
+        let (sender, messages) = mpsc::channel(BUFFERS_WAITING_MAX);
+        let (spare, returned) = mpsc::channel(BUFFERS_SPARE_MAX);
+        let shared =
+            Arc::new(Shared { flushed: AtomicU64::new(flushed), stop: AtomicBool::new(false) });
+        let mut reading = Reading {
+            client,
+            sender,
+            returned,
+            shared: Arc::clone(&shared),
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            whole: 0,
+            received: 0,
+            status_at: Instant::now(),
+            message_bytes_max,
+        };
+        let thread = std::thread::Builder::new()
+            .name("postgres-stream".to_owned())
+            .spawn(move || reading.run())
+            .map_err(|e| Error::new(ErrorKind::Unavailable, "read the log").caused_by(e))?;
+        Ok(Self { messages, spare, shared, thread: Some(thread) })
+    }
+
+    /// The next buffer of whole `CopyData` messages. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Result<Vec<u8>> {
+        self.messages.recv().await.unwrap_or_else(|| Err(closed()))
+    }
+
+    /// A buffer that waits already.
+    pub(crate) fn try_next(&mut self) -> Option<Result<Vec<u8>>> {
+        self.messages.try_recv().ok()
+    }
+
+    /// A place that gives buffers back.
+    pub(crate) fn spare(&self) -> mpsc::Sender<Vec<u8>> {
+        self.spare.clone()
+    }
+
+    /// Tells the server, with the next status message, that it may forget the log before `lsn`.
+    pub(crate) fn confirm(&self, lsn: u64) {
+        self.shared.flushed.fetch_max(lsn, Ordering::Release);
+    }
+
+    /// Sends the last status, ends the stream in order and waits for the thread.
+    pub(crate) fn close(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        self.messages.close();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that reads the log panicked");
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the thread holds.
+struct Reading {
+    client: Client,
+    sender: mpsc::Sender<Result<Vec<u8>>>,
+    returned: mpsc::Receiver<Vec<u8>>,
+    shared: Arc<Shared>,
+    buffer: Vec<u8>,
+    /// Bytes of whole messages at the buffer's beginning.
+    whole: usize,
+    /// The log's end as the server told last.
+    received: u64,
+    status_at: Instant,
+    message_bytes_max: usize,
+}
+
+impl Reading {
+    fn run(&mut self) {
+        match self.read_until_stopped() {
+            Ok(()) => {
+                if let Err(error) = self.finish() {
+                    tracing::debug!(error = error.report(), "the stream did not end in order");
+                }
+            }
+            Err(error) => {
+                // What was read whole before the error comes first.
+                let _ = self.hand_over();
+                let _ = self.sender.blocking_send(Err(error));
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Acquire) || self.sender.is_closed()
+    }
+
+    fn read_until_stopped(&mut self) -> Result<()> {
+        let pause = self.client.socket.burst_pause();
+        let (mut dense, mut burst, mut woken_at) = (0_u32, false, Instant::now());
+        while !self.stopped() {
+            self.send_status_if_due()?;
+            let read = self.read()?;
+            if burst && read < BURST_BYTES_MIN {
+                (burst, dense) = (false, 0);
+            }
+            if burst {
+                if self.whole >= BUFFER_BYTES / 2 {
+                    self.hand_over()?;
+                }
+                std::thread::sleep(pause);
+                continue;
+            }
+            if read > 0 {
+                self.hand_over()?;
+            }
+            self.client.socket.wait(Wait::Read, self.wait_max()).map_err(lost)?;
+            let now = Instant::now();
+            dense = if now - woken_at < DENSE_WITHIN { dense + 1 } else { 0 };
+            woken_at = now;
+            if dense >= DENSE_TO_BURST {
+                burst = true;
+                std::thread::sleep(pause);
+            }
+        }
+        Ok(())
+    }
+
+    /// How long the thread may sleep: until the next status, and never so long that a stop waits.
+    fn wait_max(&self) -> Duration {
+        STATUS_INTERVAL
+            .saturating_sub(self.status_at.elapsed())
+            .clamp(Duration::from_millis(1), Duration::from_millis(100))
+    }
+
+    /// Reads what is there, once; answers how many bytes that were.
+    fn read(&mut self) -> Result<usize> {
+        let filled = self.buffer.len();
+        if self.buffer.capacity() - filled < BUFFER_BYTES / 8 {
+            if self.whole > 0 {
+                self.hand_over()?;
+            } else {
+                self.buffer.reserve(self.buffer.capacity());
+            }
+        }
+        let filled = self.buffer.len().min(filled);
+        let room = self.buffer.capacity();
+        self.buffer.resize(room, 0);
+        let read = self.client.socket.read(&mut self.buffer[filled..]);
+        let count = match &read {
+            Ok(count) => *count,
+            Err(_) => 0,
+        };
+        self.buffer.truncate(filled + count);
+        match read {
+            Ok(0) => Err(closed()),
+            Ok(count) => {
+                self.find_whole()?;
+                Ok(count)
+            }
+            Err(error) if would_block(&error) => Ok(0),
+            Err(error) => Err(lost(error)),
+        }
+    }
+
+    /// Walks the messages that have become whole, and answers the server where it asks.
+    fn find_whole(&mut self) -> Result<()> {
+        while let Some(head) = self.buffer.get(self.whole..self.whole + 5) {
+            let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+            if length < 4 || length > self.message_bytes_max {
+                return Err(Error::new(ErrorKind::TooLarge, "read the log")
+                    .because("a message is larger than the limit")
+                    .with("bytes", length)
+                    .with("message_bytes_max", self.message_bytes_max)
+                    .help("raise postgres.message_bytes_max"));
+            }
+            let (start, end) = (self.whole + 5, self.whole + 1 + length);
+            let tag = head[0];
+            let Some(body) = self.buffer.get(start..end) else {
+                return Ok(());
+            };
+            match tag {
+                b'd' => {
+                    if let (Some(b'k'), Some(asked)) = (body.first(), body.get(17)) {
+                        let end = body.get(1..9).and_then(<[u8]>::first_chunk);
+                        self.received = end.map_or(self.received, |b| u64::from_be_bytes(*b));
+                        if *asked == 1 {
+                            self.send_status()?;
+                        }
+                    }
+                    self.whole = end;
+                }
+                b'E' => return Err(server_error(body, "read the log")),
+                // The server ends the stream: it shuts down.
+                b'c' | b'C' | b'Z' => return Err(closed()),
+                b'N' | b'S' => {
+                    self.buffer.drain(self.whole..end);
+                }
+                _ => return Err(malformed().with("tag", tag)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the whole messages over and keeps the rest. While the decoder is behind, the server
+    /// still hears of us.
+    fn hand_over(&mut self) -> Result<()> {
+        if self.whole == 0 {
+            return Ok(());
+        }
+        let mut next = self.returned.try_recv().unwrap_or_default();
+        next.clear();
+        next.reserve(BUFFER_BYTES);
+        next.extend_from_slice(&self.buffer[self.whole..]);
+        let mut full = std::mem::replace(&mut self.buffer, next);
+        full.truncate(std::mem::take(&mut self.whole));
+        let mut message = Ok(full);
+        loop {
+            match self.sender.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Ok(()),
+                Err(mpsc::error::TrySendError::Full(back)) => message = back,
+            }
+            if self.stopped() {
+                return Ok(());
+            }
+            std::thread::sleep(BEHIND_PAUSE);
+            self.send_status_if_due()?;
+        }
+    }
+
+    fn send_status_if_due(&mut self) -> Result<()> {
+        if self.status_at.elapsed() >= STATUS_INTERVAL { self.send_status() } else { Ok(()) }
+    }
+
+    /// "Standby status update" (chapter 54.4): written and flushed up to what is durable.
+    fn send_status(&mut self) -> Result<()> {
+        self.status_at = Instant::now();
+        let flushed = self.shared.flushed.load(Ordering::Acquire);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_us = i64::try_from(since.as_micros()).unwrap_or(i64::MAX) - EPOCH_US;
+        let mut body = vec![b'r'];
+        for lsn in [flushed.max(self.received), flushed, flushed] {
+            body.extend_from_slice(&lsn.to_be_bytes());
+        }
+        body.extend_from_slice(&now_us.to_be_bytes());
+        body.push(0);
+        self.client.send(b'd', &body)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.send_status()?;
+        self.client.send(b'c', &[])?;
+        self.client.send(b'X', &[])?;
+        self.client.socket.flush().map_err(lost)
+    }
+}

@@ -1,0 +1,74 @@
+//! A PostgreSQL source's settings as used.
+
+use tidemesh_model::{Error, ErrorKind, PostgresSettings, Result, SourceSettings, TableName};
+
+/// What the connector works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) source: String,
+    pub(crate) settings: PostgresSettings,
+    pub(crate) tables: Vec<TableName>,
+    pub(crate) slot: String,
+    pub(crate) publication: String,
+}
+
+impl TryFrom<&SourceSettings> for Config {
+    type Error = Error;
+
+    fn try_from(source: &SourceSettings) -> Result<Self> {
+        source.validate()?;
+        let Some(settings) = &source.postgres else {
+            return Err(Error::new(ErrorKind::Config, "use the configuration")
+                .because("postgres: the source has no such table")
+                .with("source", &source.name));
+        };
+        let tables = settings
+            .tables
+            .iter()
+            .map(|entry| settings.table_name(entry))
+            .collect::<Result<Vec<_>>>()?;
+        let default = format!("tidemesh_{}", source.name.to_lowercase().replace('-', "_"));
+        let default: String = default.chars().take(63).collect();
+        Ok(Self {
+            source: source.name.clone(),
+            settings: settings.clone(),
+            tables,
+            slot: settings.slot.clone().unwrap_or_else(|| default.clone()),
+            publication: settings.publication.clone().unwrap_or(default),
+        })
+    }
+}
+
+/// A name for SQL, quoted.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A table's name for SQL, quoted.
+pub(crate) fn quoted_table(table: &TableName) -> String {
+    format!("{}.{}", quoted(&table.schema), quoted(&table.table))
+}
+
+/// A log position as PostgreSQL prints it: `16/B374D848`.
+pub(crate) fn lsn_text(lsn: u64) -> String {
+    format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
+}
+
+/// The inverse of [`lsn_text`].
+pub(crate) fn parse_lsn(text: &str) -> Option<u64> {
+    let (high, low) = text.split_once('/')?;
+    let high = u64::from(u32::from_str_radix(high, 16).ok()?);
+    Some((high << 32) | u64::from(u32::from_str_radix(low, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_position_comes_back() {
+        assert_eq!(lsn_text(0x16_b374_d848), "16/B374D848");
+        assert_eq!(parse_lsn("16/B374D848"), Some(0x16_b374_d848));
+        assert_eq!(parse_lsn("x"), None);
+    }
+}

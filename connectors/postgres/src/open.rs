@@ -1,0 +1,283 @@
+//! Opening a source: every prerequisite is checked, what is missing is made, and the log is taken
+//! up behind the checkpoint, or told to be lost.
+
+use crate::catalog::{Catalog, asking};
+use crate::client::Client;
+use crate::client::stream::Stream;
+use crate::config::{Config, lsn_text, parse_lsn};
+use crate::precheck;
+use crate::relation;
+use crate::source::{Pending, Place, PostgresSource, block, identity_item, watch_lag};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tidemesh_model::{Error, ErrorKind, Position, Result, SourceSettings};
+use tidemesh_source::{Checkpoint, Connector};
+
+/// How long a command of the replication connection may take: making a slot waits for running
+/// transactions to end.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The item under which [`Identity`] is stored.
+pub(crate) const IDENTITY_KEY: &str = "identity";
+
+/// Which log this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) version: u32,
+    pub(crate) system_identifier: String,
+    pub(crate) timeline: u32,
+    pub(crate) database: String,
+    pub(crate) slot: String,
+}
+
+/// Opens PostgreSQL sources.
+pub struct PostgresConnector {
+    config: Config,
+}
+
+impl PostgresConnector {
+    /// The connector for these settings.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the key, the problem and the bound.
+    pub fn new(settings: &SourceSettings) -> Result<Self> {
+        Ok(Self { config: Config::try_from(settings)? })
+    }
+}
+
+impl Connector for PostgresConnector {
+    type Source = PostgresSource;
+
+    async fn open(&self, checkpoint: Option<Checkpoint>) -> Result<PostgresSource> {
+        let config = &self.config;
+        let catalog = Arc::new(Catalog::connect(&config.settings).await?);
+        precheck::run(&catalog, config).await?;
+        let slot = find_slot(&catalog, config).await?;
+        let (mut client, identity) = identify(config).await?;
+        let stored = checkpoint.as_ref().map(|c| read_identity(&c.items)).transpose()?.flatten();
+        let start = match (&checkpoint, slot) {
+            (Some(checkpoint), slot) => {
+                check_position(config, checkpoint, stored.as_ref(), &identity, slot.as_ref())?;
+                checkpoint.position.commit
+            }
+            (None, Some(slot)) => {
+                let lsn = lsn_text(slot.confirmed);
+                tracing::info!(slot = config.slot, lsn, "takes up a slot that is there already");
+                slot.confirmed
+            }
+            (None, None) => {
+                let (made, lsn) = make_slot(client, config.slot.clone()).await?;
+                client = made;
+                tracing::info!(slot = config.slot, lsn = lsn_text(lsn), "made the slot");
+                lsn
+            }
+        };
+        let (epoch, resume_after) = match (&checkpoint, &stored) {
+            (None, _) => (1, Position::before(1, start)),
+            // A promoted standby goes on with the same history, but its positions may overlap
+            // with ones that the old primary wrote and lost: a higher epoch keeps the order.
+            (Some(checkpoint), Some(stored)) if stored.timeline != identity.timeline => {
+                let epoch = checkpoint.position.epoch + 1;
+                (epoch, Position { epoch, ..checkpoint.position })
+            }
+            (Some(checkpoint), _) => (checkpoint.position.epoch, checkpoint.position),
+        };
+        let versions = stored_relations(checkpoint.as_ref())?;
+        let stream = start_stream(client, config, start).await?;
+        let wal_end = Arc::new(AtomicU64::new(0));
+        let lag_task = tokio::spawn(watch_lag(Arc::clone(&catalog), Arc::clone(&wal_end)));
+        let mut source = PostgresSource {
+            block: block(config),
+            config: config.clone(),
+            catalog,
+            stream,
+            epoch,
+            resume_after,
+            first: None,
+            relations: Arc::default(),
+            versions,
+            pending: Pending::default(),
+            failed: None,
+            place: Place { transaction: None, end: resume_after, end_at_us: 0, flush: 0 },
+            ends: VecDeque::new(),
+            wal_end,
+            lag_task,
+        };
+        if stored.as_ref() != Some(&identity) {
+            let state = vec![identity_item(&identity)?];
+            let mut first = source.empty();
+            first.state = state;
+            source.first = Some(first);
+        }
+        Ok(source)
+    }
+}
+
+/// A slot as it is.
+struct Slot {
+    confirmed: u64,
+}
+
+async fn find_slot(catalog: &Catalog, config: &Config) -> Result<Option<Slot>> {
+    let rows = catalog.client.query(SLOT, &[&config.slot]).await.map_err(asking)?;
+    let Some(row) = rows.first() else {
+        return Ok(None);
+    };
+    let conflict = |message: &str| {
+        Err(Error::new(ErrorKind::Conflict, "use the replication slot")
+            .because(message)
+            .with("slot", &config.slot)
+            .help("set postgres.slot to another name"))
+    };
+    let plugin: Option<String> = row.get("plugin");
+    let database: Option<String> = row.get("database");
+    if plugin.as_deref() != Some("pgoutput") {
+        return conflict("a slot of this name has another plugin");
+    }
+    if database.as_deref() != Some(&config.settings.database) {
+        return conflict("a slot of this name belongs to another database");
+    }
+    let status: Option<String> = row.get("wal_status");
+    if status.as_deref() == Some("lost") {
+        return Err(lost(config, "the database has discarded the log that the slot needs"));
+    }
+    let confirmed: Option<String> = row.get("confirmed");
+    let confirmed = confirmed.as_deref().and_then(parse_lsn).unwrap_or(0);
+    Ok(Some(Slot { confirmed }))
+}
+
+fn lost(config: &Config, message: &str) -> Error {
+    Error::new(ErrorKind::PositionLost, "take up the log")
+        .because(message)
+        .with("slot", &config.slot)
+        .help("events are lost: run `tidemesh source remove` for this source and start it anew")
+}
+
+/// The checkpoint must be of this log, and the slot must not be ahead of it.
+fn check_position(
+    config: &Config,
+    checkpoint: &Checkpoint,
+    stored: Option<&Identity>,
+    identity: &Identity,
+    slot: Option<&Slot>,
+) -> Result<()> {
+    if let Some(stored) = stored {
+        if stored.system_identifier != identity.system_identifier {
+            return Err(lost(config, "the checkpoint is of another database system")
+                .with("system_identifier", &identity.system_identifier)
+                .with("checkpoint_of", &stored.system_identifier));
+        }
+        if stored.database != identity.database || stored.slot != identity.slot {
+            return Err(lost(config, "the checkpoint is of another database or slot")
+                .with("checkpoint_slot", &stored.slot)
+                .with("checkpoint_database", &stored.database));
+        }
+    }
+    let Some(slot) = slot else {
+        return Err(lost(config, "there is a checkpoint, but the replication slot is gone"));
+    };
+    // A checkpoint within a transaction has that transaction's commit, which the slot has not
+    // passed; any other has the place that was confirmed.
+    if slot.confirmed <= checkpoint.position.commit {
+        return Ok(());
+    }
+    Err(lost(config, "the slot is ahead of the checkpoint")
+        .with("slot_at", lsn_text(slot.confirmed))
+        .with("checkpoint_at", lsn_text(checkpoint.position.commit)))
+}
+
+fn read_identity(items: &BTreeMap<String, Vec<u8>>) -> Result<Option<Identity>> {
+    let Some(bytes) = items.get(IDENTITY_KEY) else {
+        return Ok(None);
+    };
+    serde_json::from_slice(bytes)
+        .map(Some)
+        .map_err(|e| Error::new(ErrorKind::Corrupt, "read the log's identity").caused_by(e))
+}
+
+fn stored_relations(
+    checkpoint: Option<&Checkpoint>,
+) -> Result<BTreeMap<u32, Vec<Arc<relation::Relation>>>> {
+    let mut versions = BTreeMap::new();
+    for (key, value) in checkpoint.iter().flat_map(|checkpoint| &checkpoint.items) {
+        if let Some(id) = key.strip_prefix("relation/").and_then(|id| id.parse().ok()) {
+            versions.insert(id, relation::read_state(key, value)?);
+        }
+    }
+    Ok(versions)
+}
+
+/// Runs blocking work of the replication connection on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::new(ErrorKind::Internal, "talk to PostgreSQL").caused_by(e))?
+}
+
+/// Connects for replication and asks which log this is.
+async fn identify(config: &Config) -> Result<(Client, Identity)> {
+    let config = config.clone();
+    blocking(move || {
+        let mut client = Client::connect(&config.settings)?;
+        let row = client.command("IDENTIFY_SYSTEM", COMMAND_TIMEOUT)?;
+        let cell = |index: usize| {
+            row.get(index)
+                .and_then(Option::as_deref)
+                .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+                .ok_or_else(crate::client::malformed)
+        };
+        let identity = Identity {
+            version: 1,
+            system_identifier: cell(0)?,
+            timeline: cell(1)?.parse().map_err(|_| crate::client::malformed())?,
+            database: config.settings.database.clone(),
+            slot: config.slot.clone(),
+        };
+        Ok((client, identity))
+    })
+    .await
+}
+
+async fn make_slot(mut client: Client, slot: String) -> Result<(Client, u64)> {
+    blocking(move || {
+        let command = format!(
+            "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT",
+            crate::config::quoted(&slot)
+        );
+        let row = client.command(&command, COMMAND_TIMEOUT)?;
+        let lsn = row
+            .get(1)
+            .and_then(Option::as_deref)
+            .and_then(|bytes| parse_lsn(&String::from_utf8_lossy(bytes)))
+            .ok_or_else(crate::client::malformed)?;
+        Ok((client, lsn))
+    })
+    .await
+}
+
+async fn start_stream(mut client: Client, config: &Config, start: u64) -> Result<Stream> {
+    let command = format!(
+        "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names '{}', \
+         binary 'true', messages 'true')",
+        crate::config::quoted(&config.slot),
+        lsn_text(start),
+        crate::config::quoted(&config.publication).replace('\'', "''"),
+    );
+    let message_bytes_max = config.settings.message_bytes_max;
+    let slot = config.slot.clone();
+    blocking(move || {
+        client.command(&command, COMMAND_TIMEOUT).map_err(|error| error.with("slot", slot))?;
+        Stream::start(client, 0, message_bytes_max)
+    })
+    .await
+}
+
+const SLOT: &str = "
+SELECT plugin::text, database::text, wal_status, confirmed_flush_lsn::text AS confirmed
+FROM pg_replication_slots WHERE slot_name = $1";

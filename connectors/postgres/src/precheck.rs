@@ -1,0 +1,235 @@
+//! Every prerequisite, checked before the log is touched; all that is missing is told at once, each
+//! with the statement that mends it.
+
+use crate::catalog::{Catalog, asking};
+use crate::config::{Config, quoted, quoted_table};
+use tidemesh_model::{Error, ErrorKind, Result, TableName};
+
+/// Server versions that are supported, by `server_version_num` / 10000.
+const VERSIONS: std::ops::RangeInclusive<i32> = 14..=18;
+
+/// What was found wrong.
+#[derive(Debug, Default)]
+struct Findings {
+    wrong: Vec<String>,
+    remedies: Vec<String>,
+    privilege_only: bool,
+}
+
+impl Findings {
+    fn add(&mut self, wrong: impl Into<String>, remedy: impl Into<String>) {
+        self.wrong.push(wrong.into());
+        self.remedies.push(remedy.into());
+    }
+}
+
+/// Checks everything and makes the publication.
+///
+/// # Errors
+///
+/// `Prerequisite` or `Privilege`, with all that is wrong and what to do about each.
+pub(crate) async fn run(catalog: &Catalog, config: &Config) -> Result<()> {
+    let mut findings = Findings { privilege_only: true, ..Findings::default() };
+    server(catalog, config, &mut findings).await?;
+    for table in &config.tables {
+        check_table(catalog, config, table, &mut findings).await?;
+    }
+    if findings.wrong.is_empty() {
+        publication(catalog, config, &mut findings).await?;
+    }
+    if findings.wrong.is_empty() {
+        return Ok(());
+    }
+    let kind = if findings.privilege_only { ErrorKind::Privilege } else { ErrorKind::Prerequisite };
+    Err(Error::new(kind, "prepare the PostgreSQL source")
+        .because(findings.wrong.join("; "))
+        .help(findings.remedies.join(" ")))
+}
+
+async fn server(catalog: &Catalog, config: &Config, findings: &mut Findings) -> Result<()> {
+    let row = catalog.client.query_one(SERVER, &[&config.slot]).await.map_err(asking)?;
+    let version: i32 = row.get("version");
+    if !VERSIONS.contains(&(version / 10_000)) {
+        let (least, most) = (VERSIONS.start(), VERSIONS.end());
+        findings.privilege_only = false;
+        findings.add(
+            format!("the server's version {version} is not supported"),
+            format!("Use PostgreSQL {least} to {most}."),
+        );
+    }
+    let wal_level: String = row.get("wal_level");
+    if wal_level != "logical" {
+        findings.privilege_only = false;
+        findings.add(
+            format!("wal_level is {wal_level}, not logical"),
+            "Run ALTER SYSTEM SET wal_level = 'logical'; and restart the server.",
+        );
+    }
+    let encoding: String = row.get("encoding");
+    if encoding != "UTF8" {
+        findings.privilege_only = false;
+        findings.add(
+            format!("the database's encoding is {encoding}, not UTF8"),
+            "Capture a database that is encoded in UTF8.",
+        );
+    }
+    let (slots_left, slot_there): (i64, bool) = (row.get("slots_left"), row.get("slot_there"));
+    if slots_left <= 0 && !slot_there {
+        findings.privilege_only = false;
+        findings.add(
+            "no replication slot is left",
+            "Drop a slot that is not used, or raise max_replication_slots and restart the server.",
+        );
+    }
+    let may_replicate: bool = row.get("may_replicate");
+    if !may_replicate {
+        let user = quoted(&config.settings.user);
+        findings.add(
+            format!("the role {user} may not replicate"),
+            format!(
+                "Run ALTER ROLE {user} REPLICATION; (on RDS: GRANT rds_replication TO {user};)"
+            ),
+        );
+    }
+    Ok(())
+}
+
+async fn check_table(
+    catalog: &Catalog,
+    config: &Config,
+    table: &TableName,
+    findings: &mut Findings,
+) -> Result<()> {
+    let rows = catalog.client.query(TABLE, &[&table.schema, &table.table]).await.map_err(asking)?;
+    let name = quoted_table(table);
+    let Some(row) = rows.first() else {
+        findings.privilege_only = false;
+        findings.add(
+            format!("the table {name} does not exist"),
+            format!("Correct postgres.tables, or create {name}."),
+        );
+        return Ok(());
+    };
+    let (kind, persistence): (i8, i8) = (row.get("relkind"), row.get("relpersistence"));
+    if char::from(kind.cast_unsigned()) != 'r' || char::from(persistence.cast_unsigned()) != 'p' {
+        findings.privilege_only = false;
+        findings.add(
+            format!("{name} is no ordinary, logged table"),
+            format!("Leave {name} out of postgres.tables (partitioned tables come later; list the partitions)."),
+        );
+        return Ok(());
+    }
+    let identity: i8 = row.get("relreplident");
+    let (has_key, index_is_key): (bool, bool) = (row.get("has_key"), row.get("index_is_key"));
+    let usable = match char::from(identity.cast_unsigned()) {
+        'd' => has_key,
+        'f' => true,
+        'i' => index_is_key || !has_key,
+        _ => false,
+    };
+    if !usable {
+        findings.privilege_only = false;
+        findings.add(
+            format!(
+                "{name} has no replica identity by which a row can be told: once published, \
+                 PostgreSQL would refuse its updates and deletes"
+            ),
+            format!(
+                "Add a primary key to {name} and run ALTER TABLE {name} REPLICA IDENTITY DEFAULT; \
+                 or run ALTER TABLE {name} REPLICA IDENTITY FULL;"
+            ),
+        );
+    }
+    if !row.get::<_, bool>("may_select") {
+        let user = quoted(&config.settings.user);
+        findings.add(
+            format!("the role {user} may not read {name}"),
+            format!("Run GRANT SELECT ON {name} TO {user};"),
+        );
+    }
+    Ok(())
+}
+
+/// Makes the publication, or adds to it, or checks one that is somebody else's.
+async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings) -> Result<()> {
+    let name = quoted(&config.publication);
+    let rows = catalog.client.query(PUBLICATION, &[&config.publication]).await.map_err(asking)?;
+    let Some(row) = rows.first() else {
+        let tables: Vec<String> = config.tables.iter().map(quoted_table).collect();
+        let statement = format!("CREATE PUBLICATION {name} FOR TABLE {}", tables.join(", "));
+        return change(catalog, &statement, findings).await;
+    };
+    if !row.get::<_, bool>("all_operations") {
+        findings.privilege_only = false;
+        findings.add(
+            format!("the publication {name} does not publish every operation"),
+            format!(
+                "Run ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate');"
+            ),
+        );
+    }
+    if row.get::<_, bool>("puballtables") {
+        return Ok(());
+    }
+    let rows = catalog.client.query(PUBLISHED, &[&config.publication]).await.map_err(asking)?;
+    let published: Vec<TableName> = rows
+        .iter()
+        .map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)))
+        .collect();
+    let missing: Vec<String> =
+        config.tables.iter().filter(|table| !published.contains(table)).map(quoted_table).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let statement = format!("ALTER PUBLICATION {name} ADD TABLE {}", missing.join(", "));
+    change(catalog, &statement, findings).await
+}
+
+/// Runs a statement; where the role may not, the statement is what somebody else has to run.
+async fn change(catalog: &Catalog, statement: &str, findings: &mut Findings) -> Result<()> {
+    match catalog.client.batch_execute(statement).await {
+        Ok(()) => {
+            tracing::info!(statement, "publication");
+            Ok(())
+        }
+        Err(error) => {
+            let error = asking(error);
+            if error.kind() != ErrorKind::Privilege {
+                return Err(error);
+            }
+            findings.add(
+                "the role may not make or change the publication",
+                format!("As the tables' owner, run {statement};"),
+            );
+            Ok(())
+        }
+    }
+}
+
+const SERVER: &str = "
+SELECT current_setting('server_version_num')::int AS version,
+       current_setting('wal_level') AS wal_level,
+       current_setting('server_encoding') AS encoding,
+       current_setting('max_replication_slots')::bigint
+         - (SELECT count(*) FROM pg_replication_slots) AS slots_left,
+       EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1) AS slot_there,
+       (SELECT r.rolreplication OR r.rolsuper
+            OR EXISTS (SELECT FROM pg_roles m WHERE m.rolname = 'rds_replication'
+                       AND pg_has_role(r.oid, m.oid, 'member'))
+        FROM pg_roles r WHERE r.rolname = current_user) AS may_replicate";
+
+const TABLE: &str = "
+SELECT c.relkind, c.relpersistence, c.relreplident,
+       has_table_privilege(c.oid, 'SELECT') AS may_select,
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_key,
+       EXISTS (SELECT FROM pg_index i
+               WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisreplident) AS index_is_key
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2";
+
+const PUBLICATION: &str = "
+SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AS all_operations
+FROM pg_publication WHERE pubname = $1";
+
+const PUBLISHED: &str = "
+SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1";

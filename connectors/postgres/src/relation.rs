@@ -1,0 +1,276 @@
+//! A table as the log has it: its schema and how its cells are read, kept under the position where
+//! it was first seen, so that the same log gives the same events again.
+
+use crate::catalog::{Catalog, TableFacts};
+use crate::decode::{Cell, OldTuple, RelationMessage, Tuple};
+use crate::types::Reader;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tidemesh_model::{
+    CellVisitor, Error, ErrorKind, Field, KeyOrigin, Result, RowImage, RowKey, StateItem,
+    TableName, TableSchema,
+};
+
+/// Versions of one relation that are kept; the oldest goes first.
+const VERSIONS_MAX: usize = 8;
+
+/// The version of the stored form.
+const STORED_VERSION: u32 = 1;
+
+/// A relation message, owned: what tells whether a table has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RelationShape {
+    pub(crate) id: u32,
+    pub(crate) name: TableName,
+    pub(crate) replica_identity: u8,
+    pub(crate) columns: Vec<ColumnShape>,
+}
+
+/// One column of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ColumnShape {
+    pub(crate) name: String,
+    pub(crate) type_oid: u32,
+    pub(crate) type_modifier: i32,
+    pub(crate) in_identity: bool,
+}
+
+/// A table at one position of the log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Relation {
+    /// The commit in which it was first seen so.
+    pub(crate) since_lsn: u64,
+    pub(crate) shape: RelationShape,
+    pub(crate) schema: Arc<TableSchema>,
+    pub(crate) readers: Vec<Reader>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    relations: Vec<Relation>,
+}
+
+impl RelationShape {
+    pub(crate) fn of(message: &RelationMessage<'_>) -> Self {
+        Self {
+            id: message.id,
+            name: TableName::new(message.schema, message.table),
+            replica_identity: message.replica_identity,
+            columns: message
+                .columns
+                .iter()
+                .map(|column| ColumnShape {
+                    name: column.name.to_owned(),
+                    type_oid: column.type_oid,
+                    type_modifier: column.type_modifier,
+                    in_identity: column.in_identity,
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The key under which a relation's versions are stored.
+pub(crate) fn state_key(id: u32) -> String {
+    format!("relation/{id}")
+}
+
+/// The versions as stored.
+pub(crate) fn state_item(id: u32, relations: &[Arc<Relation>]) -> Result<StateItem> {
+    let relations = relations.iter().map(|relation| relation.as_ref().clone()).collect();
+    let value = serde_json::to_vec(&Stored { version: STORED_VERSION, relations })
+        .map_err(|e| Error::new(ErrorKind::Internal, "store a table's schema").caused_by(e))?;
+    Ok(StateItem { key: state_key(id), value: Some(value) })
+}
+
+/// Reads stored versions back.
+pub(crate) fn read_state(key: &str, value: &[u8]) -> Result<Vec<Arc<Relation>>> {
+    let wrong = |kind| Error::new(kind, "read a stored schema").with("item", key);
+    let stored: Stored =
+        serde_json::from_slice(value).map_err(|e| wrong(ErrorKind::Corrupt).caused_by(e))?;
+    if stored.version > STORED_VERSION {
+        return Err(wrong(ErrorKind::NewerVersion).with("version", stored.version));
+    }
+    Ok(stored.relations.into_iter().map(Arc::new).collect())
+}
+
+/// Adds a version and forgets the oldest past the limit.
+pub(crate) fn remember(versions: &mut Vec<Arc<Relation>>, relation: Arc<Relation>) {
+    if versions.len() >= VERSIONS_MAX {
+        versions.remove(0);
+    }
+    versions.push(relation);
+}
+
+/// The stored version that the log had at `commit_lsn`, if it has this shape.
+pub(crate) fn known(
+    versions: &[Arc<Relation>],
+    shape: &RelationShape,
+    commit_lsn: u64,
+) -> Option<Arc<Relation>> {
+    versions
+        .iter()
+        .rev()
+        .find(|relation| relation.since_lsn <= commit_lsn && relation.shape == *shape)
+        .map(Arc::clone)
+}
+
+/// Asks the catalog for what the log does not carry. Where they disagree the log is right.
+pub(crate) async fn resolve(
+    catalog: &Catalog,
+    shape: &RelationShape,
+    since_lsn: u64,
+) -> Result<Relation> {
+    let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
+    let types = catalog.types(&oids).await?;
+    let facts = catalog.table(shape.id).await?;
+    let find = |oid| types.get(&oid).cloned();
+    let (mut fields, mut readers) = (Vec::new(), Vec::new());
+    for column in &shape.columns {
+        let type_name = types.get(&column.type_oid).map_or("unknown", |info| &info.name);
+        let Some(reader) = Reader::of(column.type_oid, column.type_modifier, &find) else {
+            return Err(Error::new(ErrorKind::Unsupported, "read a table's schema")
+                .because("a column has a type that is not carried yet")
+                .with("table", &shape.name)
+                .with("column", &column.name)
+                .with("type", type_name)
+                .help("change the column's type, or leave the table out of postgres.tables"));
+        };
+        let today = facts.columns.get(&column.name).filter(|today| {
+            today.type_oid == column.type_oid && today.type_modifier == column.type_modifier
+        });
+        let default = match today {
+            Some(today) => catalog.missing(shape.id, today, &reader).await?,
+            None => None,
+        };
+        fields.push(Field {
+            name: column.name.clone(),
+            data_type: reader.data_type(),
+            source_type: today
+                .map_or_else(|| type_name.to_owned(), |today| today.type_text.clone()),
+            nullable: today.is_none_or(|today| !today.not_null),
+            default,
+        });
+        readers.push(reader);
+    }
+    let key = key(shape, &facts)?;
+    let schema = TableSchema::new(shape.name.clone(), fields, key)?;
+    Ok(Relation { since_lsn, shape: shape.clone(), schema: Arc::new(schema), readers })
+}
+
+/// What identifies a row: the primary key; else the replica identity's index; else the whole row.
+fn key(shape: &RelationShape, facts: &TableFacts) -> Result<RowKey> {
+    let place = |name: &String| shape.columns.iter().position(|column| column.name == *name);
+    let primary: Option<Vec<usize>> = facts.primary_key.iter().map(place).collect();
+    let primary = primary.filter(|columns| !columns.is_empty());
+    let flagged: Vec<usize> =
+        (0..shape.columns.len()).filter(|index| shape.columns[*index].in_identity).collect();
+    let same_set = |columns: &[usize]| {
+        columns.len() == flagged.len() && flagged.iter().all(|column| columns.contains(column))
+    };
+    match (shape.replica_identity, primary) {
+        (b'f', Some(columns)) => Ok(RowKey { origin: KeyOrigin::PrimaryKey, columns }),
+        (b'f', None) => {
+            let columns = (0..shape.columns.len()).collect();
+            Ok(RowKey { origin: KeyOrigin::WholeRow, columns })
+        }
+        (_, Some(columns)) if same_set(&columns) => {
+            Ok(RowKey { origin: KeyOrigin::PrimaryKey, columns })
+        }
+        (b'd', _) if !flagged.is_empty() => {
+            Ok(RowKey { origin: KeyOrigin::PrimaryKey, columns: flagged })
+        }
+        (b'i', _) if !flagged.is_empty() => {
+            Ok(RowKey { origin: KeyOrigin::UniqueIndex, columns: flagged })
+        }
+        _ => Err(Error::new(ErrorKind::Prerequisite, "read a table's schema")
+            .because("nothing in the log identifies its rows")
+            .with("table", &shape.name)
+            .help(format!(
+                "add a primary key, or run ALTER TABLE {} REPLICA IDENTITY FULL",
+                crate::config::quoted_table(&shape.name)
+            ))),
+    }
+}
+
+/// A row of a relation, borrowing from the log's bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub(crate) relation: &'a Relation,
+    pub(crate) tuple: Tuple<'a>,
+    /// For an old row: whether it has all columns, not the key's only.
+    pub(crate) old: Option<bool>,
+    /// For a new row: the whole old one, from which an unchanged large value is taken.
+    pub(crate) before: Option<Tuple<'a>>,
+}
+
+impl RowImage for Row<'_> {
+    #[inline]
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) -> Result<()> {
+        let columns = &self.relation.readers;
+        if usize::from(self.tuple.columns()) != columns.len() {
+            return Err(Error::new(ErrorKind::Malformed, "decode the log")
+                .because("a row has another number of cells than its table")
+                .with("table", &self.relation.shape.name)
+                .with("cells", self.tuple.columns())
+                .with("columns", columns.len()));
+        }
+        let mut cells = self.tuple.cells();
+        for (index, reader) in columns.iter().enumerate() {
+            let read = match cells.next()? {
+                Cell::Binary(bytes) => reader.visit(bytes, visitor),
+                Cell::Text(bytes) => reader.visit_text(bytes, visitor),
+                Cell::Null if self.outside_key(index) => visitor.absent(),
+                Cell::Null => visitor.null(),
+                Cell::Unchanged => self.unchanged(index, reader, visitor),
+            };
+            read.map_err(|error| self.locate(index, error))?;
+        }
+        cells.end()
+    }
+}
+
+impl<'a> Row<'a> {
+    /// An old row.
+    pub(crate) fn old(relation: &'a Relation, old: OldTuple<'a>) -> Self {
+        Self { relation, tuple: old.tuple, old: Some(old.full), before: None }
+    }
+
+    /// Whether a column is not in a key-only row: its null says nothing.
+    #[inline]
+    fn outside_key(&self, index: usize) -> bool {
+        self.old == Some(false) && !self.relation.shape.columns[index].in_identity
+    }
+
+    #[cold]
+    fn unchanged<V: CellVisitor>(
+        &self,
+        index: usize,
+        reader: &Reader,
+        visitor: &mut V,
+    ) -> Result<()> {
+        match self.before.map(|before| before.cell(index)).transpose()? {
+            Some(Cell::Binary(bytes)) => reader.visit(bytes, visitor),
+            Some(Cell::Text(bytes)) => reader.visit_text(bytes, visitor),
+            Some(Cell::Null) => visitor.null(),
+            Some(Cell::Unchanged) | None if self.old.is_some() => visitor.absent(),
+            Some(Cell::Unchanged) | None => {
+                Err(Error::new(ErrorKind::Unsupported, "decode the log")
+                    .because("an update left a large value unchanged, so the log does not hold it")
+                    .help(format!(
+                        "run ALTER TABLE {} REPLICA IDENTITY FULL before the next such update; to \
+                         pass this one, remove the source and let it snapshot anew",
+                        crate::config::quoted_table(&self.relation.shape.name)
+                    )))
+            }
+        }
+    }
+
+    #[cold]
+    fn locate(&self, index: usize, error: Error) -> Error {
+        error
+            .with("table", &self.relation.shape.name)
+            .with("column", &self.relation.shape.columns[index].name)
+    }
+}

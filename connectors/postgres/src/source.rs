@@ -1,0 +1,403 @@
+//! The source: cuts the stream into batches, and asks the catalog where a table is new or changed.
+
+use crate::batch::{BLOCK_FIELDS, MARK_PREFIX, PostgresBatch, Relations, Transaction};
+use crate::catalog::Catalog;
+use crate::client::stream::{EPOCH_US, Stream};
+use crate::config::{Config, parse_lsn};
+use crate::decode::{Message, decode, row_relation};
+use crate::frame::{Frame, next_frame};
+use crate::relation::{self, Relation, RelationShape};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tidemesh_model::{Error, Position, Result, SourceBlock, StateItem, TableSchema};
+use tidemesh_source::{BatchLimit, Source};
+
+/// How often the database is asked how far its log has come.
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Batches' ends that are remembered until they are confirmed; the oldest goes first, which only
+/// delays what the database may forget.
+const ENDS_MAX: usize = 1024;
+
+/// A PostgreSQL log that is being read.
+pub struct PostgresSource {
+    pub(crate) config: Config,
+    pub(crate) block: SourceBlock,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) stream: Stream,
+    pub(crate) epoch: u32,
+    /// Events at or before this position are in the topics already.
+    pub(crate) resume_after: Position,
+    /// A batch that is to come before anything is read: what the start has to store.
+    pub(crate) first: Option<PostgresBatch>,
+    pub(crate) relations: Arc<Relations>,
+    /// All stored versions of every relation.
+    pub(crate) versions: BTreeMap<u32, Vec<Arc<Relation>>>,
+    pub(crate) pending: Pending,
+    /// An error that came behind buffers which were not yet given out.
+    pub(crate) failed: Option<Error>,
+    pub(crate) place: Place,
+    pub(crate) ends: VecDeque<(Position, u64)>,
+    pub(crate) wal_end: Arc<AtomicU64>,
+    pub(crate) lag_task: tokio::task::JoinHandle<()>,
+}
+
+/// Where in the log the next batch begins.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) end: Position,
+    pub(crate) end_at_us: i64,
+    /// What the database may forget once all before it is durable.
+    pub(crate) flush: u64,
+}
+
+/// Buffers that were read and not yet given out.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    buffers: VecDeque<Arc<Vec<u8>>>,
+    /// Bytes of the first buffer that were given out.
+    offset: usize,
+    bytes: usize,
+}
+
+impl Pending {
+    fn push(&mut self, buffer: Vec<u8>) {
+        self.bytes += buffer.len();
+        self.buffers.push_back(Arc::new(buffer));
+    }
+
+    /// Takes the first `bytes` as pieces of the buffers.
+    fn take(&mut self, mut bytes: usize) -> Vec<(Arc<Vec<u8>>, std::ops::Range<usize>)> {
+        let mut pieces = Vec::new();
+        self.bytes -= bytes;
+        while bytes > 0
+            && let Some(front) = self.buffers.front()
+        {
+            let end = front.len().min(self.offset + bytes);
+            pieces.push((Arc::clone(front), self.offset..end));
+            bytes -= end - self.offset;
+            self.offset = end;
+            if end == front.len() {
+                self.buffers.pop_front();
+                self.offset = 0;
+            }
+        }
+        pieces
+    }
+}
+
+/// What a scan of the pending buffers found.
+struct Scan {
+    /// Bytes that make the batch.
+    bytes: usize,
+    place: Place,
+    /// Ids of the relations that have rows in it.
+    relations: Vec<u32>,
+    rows: u64,
+    /// A table that is new or changed, before which the batch ends.
+    changed: Option<RelationShape>,
+}
+
+/// What to do with a message.
+enum Step {
+    Take,
+    /// The batch ends before it.
+    Before,
+    /// The batch ends behind it.
+    Behind,
+}
+
+impl PostgresSource {
+    async fn batch(&mut self, limit: BatchLimit) -> Result<PostgresBatch> {
+        let deadline = tokio::time::Instant::now() + limit.wait_max;
+        loop {
+            // What a table's description has to store comes before the rows that follow it.
+            if let Some(first) = self.first.take() {
+                return Ok(first);
+            }
+            while self.pending.bytes < limit.bytes_max && self.failed.is_none() {
+                match self.stream.try_next() {
+                    Some(Ok(buffer)) => self.pending.push(buffer),
+                    Some(Err(error)) => self.failed = Some(error),
+                    None => break,
+                }
+            }
+            if self.pending.bytes > 0 {
+                let scan = self.scan(limit.bytes_max)?;
+                if scan.bytes > 0 {
+                    return Ok(self.cut(scan));
+                }
+                if let Some(shape) = scan.changed {
+                    self.learn(shape).await?;
+                    continue;
+                }
+            }
+            if let Some(error) = self.failed.take() {
+                return Err(error);
+            }
+            match tokio::time::timeout_at(deadline, self.stream.next()).await {
+                Ok(buffer) => self.pending.push(buffer?),
+                Err(_) => return Ok(self.heartbeat()),
+            }
+        }
+    }
+
+    /// Looks how far the next batch reaches, without decoding rows.
+    fn scan(&self, bytes_max: usize) -> Result<Scan> {
+        let mut scan =
+            Scan { bytes: 0, place: self.place, relations: Vec::new(), rows: 0, changed: None };
+        let mut offset = self.pending.offset;
+        'all: for buffer in &self.pending.buffers {
+            let mut input = &buffer[offset..];
+            offset = 0;
+            loop {
+                let before = input.len();
+                let Some(frame) = next_frame(&mut input)? else {
+                    break;
+                };
+                let step = self.step(frame, &mut scan)?;
+                if matches!(step, Step::Before) {
+                    break 'all;
+                }
+                scan.bytes += before - input.len();
+                if matches!(step, Step::Behind) || scan.bytes >= bytes_max {
+                    break 'all;
+                }
+            }
+        }
+        Ok(scan)
+    }
+
+    fn step(&self, frame: Frame<'_>, scan: &mut Scan) -> Result<Step> {
+        let message = match frame {
+            Frame::Keepalive { end, at_us } => {
+                if scan.place.transaction.is_none() {
+                    let position = Position::before(self.epoch, end);
+                    scan.place.end = scan.place.end.max(position);
+                    scan.place.flush = scan.place.flush.max(end);
+                    scan.place.end_at_us = at_us.saturating_add(EPOCH_US);
+                }
+                return Ok(Step::Take);
+            }
+            Frame::Data { message, .. } => message,
+        };
+        if let Some(id) = row_relation(message) {
+            if scan.relations.last() != Some(&id) && !scan.relations.contains(&id) {
+                scan.relations.push(id);
+            }
+            self.count(scan);
+            return Ok(Step::Take);
+        }
+        match decode(message)? {
+            Message::Begin(begin) => {
+                scan.place.transaction = Some(Transaction::begin(begin));
+                scan.place.end_at_us = begin.committed_at_us;
+            }
+            Message::Commit(commit) => {
+                scan.place.transaction = None;
+                // The next commit stands at its end or behind, so this says "all of it", and is
+                // what the slot is set to.
+                scan.place.end = Position::before(self.epoch, commit.end_lsn);
+                scan.place.flush = commit.end_lsn;
+            }
+            Message::Relation(relation) => {
+                let shape = RelationShape::of(&relation);
+                if self.is_new(&shape) {
+                    scan.changed = Some(shape);
+                    return Ok(Step::Before);
+                }
+            }
+            // A truncate comes alone: the run loop writes a delete for each live key.
+            Message::Truncate(truncate) => {
+                if scan.rows > 0 {
+                    return Ok(Step::Before);
+                }
+                self.count(scan);
+                scan.relations.extend(truncate.relations());
+                return Ok(Step::Behind);
+            }
+            Message::Logical(logical) if logical.transactional && logical.prefix == MARK_PREFIX => {
+                self.count(scan);
+            }
+            _ => {}
+        }
+        Ok(Step::Take)
+    }
+
+    fn count(&self, scan: &mut Scan) {
+        scan.rows += 1;
+        if let Some(transaction) = &mut scan.place.transaction {
+            transaction.ordinal += 1;
+            scan.place.end = scan.place.end.max(transaction.position(self.epoch));
+        }
+    }
+
+    fn is_new(&self, shape: &RelationShape) -> bool {
+        match self.relations.get(&shape.id) {
+            None => true,
+            Some(None) => self.config.tables.contains(&shape.name),
+            Some(Some(relation)) => relation.shape != *shape,
+        }
+    }
+
+    /// Makes a batch of what a scan found.
+    fn cut(&mut self, scan: Scan) -> PostgresBatch {
+        let transaction = self.place.transaction;
+        self.place = scan.place;
+        let schemas: Vec<Arc<TableSchema>> = scan
+            .relations
+            .iter()
+            .filter_map(|id| self.relations.get(id)?.as_ref())
+            .map(|relation| Arc::clone(&relation.schema))
+            .collect();
+        let pieces = self.pending.take(scan.bytes);
+        self.remember_end();
+        let mut batch = self.empty();
+        batch.pieces = pieces;
+        batch.transaction = transaction;
+        batch.schemas = schemas;
+        batch.spare = Some(self.stream.spare());
+        batch
+    }
+
+    fn heartbeat(&mut self) -> PostgresBatch {
+        self.remember_end();
+        self.empty()
+    }
+
+    pub(crate) fn empty(&self) -> PostgresBatch {
+        PostgresBatch {
+            pieces: Vec::new(),
+            transaction: None,
+            epoch: self.epoch,
+            resume_after: self.resume_after,
+            relations: Arc::clone(&self.relations),
+            schemas: Vec::new(),
+            state: Vec::new(),
+            end: self.place.end.max(self.resume_after),
+            end_at_us: self.place.end_at_us,
+            spare: None,
+        }
+    }
+
+    fn remember_end(&mut self) {
+        let end = self.place.end.max(self.resume_after);
+        if self.ends.back().is_some_and(|(last, _)| *last == end) {
+            return;
+        }
+        if self.ends.len() >= ENDS_MAX {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((end, self.place.flush));
+    }
+
+    /// Takes in a table that is new or changed; its schema is stored with the next batch.
+    async fn learn(&mut self, shape: RelationShape) -> Result<()> {
+        let id = shape.id;
+        let entry = if self.config.tables.contains(&shape.name) {
+            Some(self.version(shape).await?)
+        } else {
+            None
+        };
+        Arc::make_mut(&mut self.relations).insert(id, entry);
+        if let Some(versions) = self.versions.get(&id) {
+            let state = vec![relation::state_item(id, versions)?];
+            let mut first = self.empty();
+            first.state = state;
+            self.first = Some(first);
+        }
+        Ok(())
+    }
+
+    /// The stored version for this place of the log, or a new one from the catalog.
+    async fn version(&mut self, shape: RelationShape) -> Result<Arc<Relation>> {
+        let commit_lsn = self.place.transaction.map_or(0, |transaction| transaction.commit_lsn);
+        let versions = self.versions.entry(shape.id).or_default();
+        if let Some(known) = relation::known(versions, &shape, commit_lsn) {
+            return Ok(known);
+        }
+        let resolved = Arc::new(relation::resolve(&self.catalog, &shape, commit_lsn).await?);
+        tracing::info!(table = %shape.name, columns = shape.columns.len(), "schema");
+        relation::remember(versions, Arc::clone(&resolved));
+        Ok(resolved)
+    }
+}
+
+impl Source for PostgresSource {
+    type Batch = PostgresBatch;
+
+    fn block(&self) -> &SourceBlock {
+        &self.block
+    }
+
+    async fn next_batch(&mut self, limit: BatchLimit) -> Result<PostgresBatch> {
+        self.batch(limit).await
+    }
+
+    async fn confirm(&mut self, position: Position) -> Result<()> {
+        let mut flush = None;
+        while let Some((end, lsn)) = self.ends.front().copied()
+            && end <= position
+        {
+            flush = Some(lsn);
+            self.ends.pop_front();
+        }
+        if let Some(lsn) = flush {
+            self.stream.confirm(lsn);
+        }
+        Ok(())
+    }
+
+    fn lag_bytes(&self) -> u64 {
+        self.wal_end.load(Ordering::Relaxed).saturating_sub(self.place.end.commit)
+    }
+
+    async fn close(self) -> Result<()> {
+        let stream = self.stream;
+        self.lag_task.abort();
+        tokio::task::spawn_blocking(move || stream.close()).await.map_err(|error| {
+            Error::new(tidemesh_model::ErrorKind::Internal, "close the stream").caused_by(error)
+        })
+    }
+}
+
+/// Asks, again and again, how far the log has come.
+pub(crate) async fn watch_lag(catalog: Arc<Catalog>, wal_end: Arc<AtomicU64>) {
+    loop {
+        let asked = catalog.client.query_one("SELECT pg_current_wal_lsn()::text", &[]).await;
+        match asked {
+            Ok(row) => {
+                if let Some(lsn) = parse_lsn(row.get(0)) {
+                    wal_end.store(lsn, Ordering::Relaxed);
+                }
+            }
+            // The stream says by itself when the server is away.
+            Err(error) => {
+                tracing::debug!(%error, "the lag is not known");
+                return;
+            }
+        }
+        tokio::time::sleep(LAG_INTERVAL).await;
+    }
+}
+
+/// The block that describes a source.
+pub(crate) fn block(config: &Config) -> SourceBlock {
+    SourceBlock {
+        connector: "postgresql",
+        name: config.source.clone(),
+        database: config.settings.database.clone(),
+        fields: BLOCK_FIELDS,
+    }
+}
+
+/// What is stored of which log this is.
+pub(crate) fn identity_item(identity: &crate::open::Identity) -> Result<StateItem> {
+    let value = serde_json::to_vec(identity).map_err(|error| {
+        Error::new(tidemesh_model::ErrorKind::Internal, "store the log's identity").caused_by(error)
+    })?;
+    Ok(StateItem { key: crate::open::IDENTITY_KEY.to_owned(), value: Some(value) })
+}
