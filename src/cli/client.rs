@@ -1,0 +1,80 @@
+//! How the command line finds a daemon: one address, from which the others follow.
+
+use crate::daemon::Endpoints;
+use clap::Args;
+use std::io::Write;
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::{RegistryClient, RemoteTransport};
+
+/// Which daemon to talk to.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Daemon {
+    /// The daemon's control address.
+    #[arg(long, value_name = "URL", env = "TIDEMESH_URL", default_value = "http://127.0.0.1:8090")]
+    pub(super) url: String,
+}
+
+impl Daemon {
+    /// Asks the control port, for JSON.
+    pub(super) async fn get<A: serde::de::DeserializeOwned>(&self, path: &str) -> Result<A> {
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        let away = || {
+            Error::new(ErrorKind::Unavailable, "talk to the daemon")
+                .with("url", &url)
+                .help("start `tidemesh up`, or give its control address by --url or TIDEMESH_URL")
+        };
+        let response = reqwest::get(&url).await.map_err(|error| away().caused_by(error))?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| away().caused_by(error))?;
+        if !status.is_success() {
+            let text = String::from_utf8_lossy(&body).trim().to_owned();
+            return Err(Error::new(ErrorKind::NotFound, "talk to the daemon")
+                .because(if text.is_empty() { status.to_string() } else { text })
+                .with("url", url));
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            Error::new(ErrorKind::Malformed, "talk to the daemon").with("url", url).caused_by(error)
+        })
+    }
+
+    /// The log that the daemon holds or writes to.
+    pub(super) async fn log(&self) -> Result<RemoteTransport> {
+        let endpoints: Endpoints = self.get("/v1/endpoints").await?;
+        match endpoints.data {
+            Some(data) => RemoteTransport::new(&data),
+            None => Err(Error::new(ErrorKind::NotFound, "find the log")
+                .because("this daemon has none")
+                .with("url", &self.url)),
+        }
+    }
+
+    /// The registry beside it; where the address is a registry's own, that one.
+    pub(super) async fn registry_url(&self) -> Result<String> {
+        match self.get::<Endpoints>("/v1/endpoints").await {
+            Ok(Endpoints { registry: Some(registry), .. }) => Ok(registry),
+            Ok(_) => Ok(self.url.clone()),
+            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
+            Err(_) => Ok(self.url.clone()),
+        }
+    }
+
+    pub(super) async fn registry(&self) -> Result<RegistryClient> {
+        RegistryClient::new(&self.registry_url().await?)
+    }
+}
+
+/// Prints a line; a reader that has gone away ends the process quietly, as `head` expects.
+pub(super) fn print_line(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.map_err(|e| Error::new(ErrorKind::Storage, "print a line").caused_by(e)),
+    }
+}
+
+/// Prints JSON for people.
+pub(super) fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::new(ErrorKind::Internal, "print JSON").caused_by(e))?;
+    print_line(&text)
+}

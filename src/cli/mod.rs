@@ -1,0 +1,114 @@
+//! The command line. Exit codes: 0 done and equal or compatible, 1 incompatible, 2 could not be
+//! done.
+
+mod client;
+mod schema;
+mod source;
+mod topic;
+
+use crate::{config, daemon};
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_schema_registry::RegistryConfig;
+
+/// Change data capture from databases to Avro topics under a schema registry.
+#[derive(Debug, Parser)]
+#[command(name = "tidemesh", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run everything in one process: the log, the registry and the sources.
+    #[command(after_help = "Example:\n  tidemesh up --config tidemesh.toml")]
+    Up(ConfigFile),
+    /// Run sources alone, writing to another process's log.
+    #[command(subcommand)]
+    Connector(ConnectorCommand),
+    /// Run the schema registry alone.
+    #[command(
+        after_help = "Example:\n  tidemesh registry --listen 127.0.0.1:8081 --store sqlite:registry.sqlite"
+    )]
+    Registry(RegistryArgs),
+    /// Look at topics and read them.
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Look at schemas, check and register them.
+    #[command(subcommand)]
+    Schema(schema::SchemaCommand),
+    /// Look at sources.
+    #[command(subcommand)]
+    Source(source::SourceCommand),
+    /// Look at checkpoints.
+    #[command(subcommand)]
+    Checkpoint(source::CheckpointCommand),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The TOML file; `TIDEMESH__A__B=value` in the environment overrides its key `a.b`.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConnectorCommand {
+    /// Capture PostgreSQL.
+    #[command(after_help = "Example:\n  tidemesh connector postgres --config connector.toml")]
+    Postgres(ConfigFile),
+}
+
+#[derive(Debug, Args)]
+struct RegistryArgs {
+    /// The TOML file. Without one, --listen and --store say all.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "store"])]
+    config: Option<PathBuf>,
+    /// Where it listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+    /// Its store, as sqlite:FILE.
+    #[arg(long, value_name = "STORE", required_unless_present = "config")]
+    store: Option<String>,
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+///
+/// Whatever kept it from being done: exit code 2.
+pub async fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Up(file) => daemon::up(read(&file.config)?.up()?).await?,
+        Command::Connector(ConnectorCommand::Postgres(file)) => {
+            daemon::connector(read(&file.config)?.connector()?).await?;
+        }
+        Command::Registry(args) => daemon::registry(registry_config(args)?).await?,
+        Command::Topic(command) => topic::run(command).await?,
+        Command::Schema(command) => return schema::run(command).await,
+        Command::Source(command) => source::run(command).await?,
+        Command::Checkpoint(command) => source::run_checkpoint(command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(file: &std::path::Path) -> Result<config::RawConfig> {
+    config::read(file, std::env::vars())
+}
+
+fn registry_config(args: RegistryArgs) -> Result<RegistryConfig> {
+    match (args.config, args.store) {
+        (Some(file), _) => read(&file)?.registry(),
+        (None, Some(store)) => {
+            let mut config = RegistryConfig::new(store.parse()?);
+            config.listen = args.listen;
+            Ok(config)
+        }
+        (None, None) => Err(Error::new(ErrorKind::Config, "run the registry")
+            .because("neither --config nor --store is given")),
+    }
+}

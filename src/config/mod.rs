@@ -1,0 +1,282 @@
+//! The configuration of a process: as written in TOML, overridden from the environment, checked,
+//! and as used.
+//!
+//! Paths in a file are relative to the file's folder.
+
+mod overrides;
+mod raw;
+
+pub use raw::{ControlSettings, DataSettings, RawConfig, RegistrySettings};
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tidemesh_model::{Error, ErrorKind, Result, SourceSettings, TableName};
+use tidemesh_schema_registry::{IncompatibleCode, RegistryConfig, StoreConfig};
+use tidemesh_transport::check_topics;
+
+/// The configuration of `tidemesh up`.
+#[derive(Debug, Clone)]
+pub struct UpConfig {
+    /// The data folder: the embedded log, the registry's store.
+    pub data_dir: PathBuf,
+    /// The registry.
+    pub registry: RegistryConfig,
+    /// Where control and metrics listen.
+    pub control: SocketAddr,
+    /// Where the data port listens.
+    pub data: SocketAddr,
+    /// A unix socket on which the data port listens too.
+    pub data_socket: Option<PathBuf>,
+    /// The sources.
+    pub sources: Vec<SourceSettings>,
+}
+
+/// The configuration of `tidemesh connector …`.
+#[derive(Debug, Clone)]
+pub struct ConnectorConfig {
+    /// Where control and metrics listen.
+    pub control: SocketAddr,
+    /// The data port of the daemon that holds the log, as `tcp://127.0.0.1:8092`.
+    pub data_url: String,
+    /// The registry, as `http://127.0.0.1:8081`.
+    pub registry_url: String,
+    /// The sources.
+    pub sources: Vec<SourceSettings>,
+}
+
+/// Reads a file and the environment's overrides, as yet unchecked against a role.
+///
+/// `environment` gives the process's variables; those that begin with `TIDEMESH__` count.
+///
+/// # Errors
+///
+/// `Config`, naming the file, the key and the problem.
+pub fn read(file: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<RawConfig> {
+    let wrong =
+        || Error::new(ErrorKind::Config, "read the configuration").with("file", file.display());
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| wrong().because("the file cannot be read").caused_by(error))?;
+    let mut table: toml::Table =
+        text.parse().map_err(|error: toml::de::Error| wrong().because(place(&error, &text)))?;
+    overrides::apply(&mut table, environment)?;
+    // Read from the text where nothing overrides it, so that an error can name line and column.
+    let parsed = if Ok(&table) == text.parse::<toml::Table>().as_ref() {
+        toml::from_str(&text)
+    } else {
+        table.try_into()
+    };
+    let mut raw: RawConfig = parsed.map_err(|error| wrong().because(place(&error, &text)))?;
+    let folder = file.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+    raw.resolve_paths(&folder);
+    Ok(raw)
+}
+
+/// A TOML error in one line, with line and column where they are known.
+fn place(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().trim_end().replace('\n', "; ");
+    match error.span() {
+        Some(span) => {
+            let before = &text[..span.start.min(text.len())];
+            let line = before.matches('\n').count() + 1;
+            let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
+            format!("line {line}, column {column}: {message}")
+        }
+        None => message,
+    }
+}
+
+impl RawConfig {
+    /// As `tidemesh up` uses it.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the key, the problem and the bound.
+    pub fn up(self) -> Result<UpConfig> {
+        refuse(self.registry.url.is_some(), "registry.url", "up runs its own registry")?;
+        refuse(self.data.url.is_some(), "data.url", "up holds the log itself")?;
+        let store = match &self.registry.store {
+            Some(store) => store.parse()?,
+            None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
+        };
+        Ok(UpConfig {
+            registry: registry_config(&self.registry, store)?,
+            control: self.control.listen,
+            data: self.data.listen,
+            data_socket: self.data.socket,
+            sources: check_sources(self.source)?,
+            data_dir: self.data_dir,
+        })
+    }
+
+    /// As `tidemesh connector` uses it.
+    ///
+    /// # Errors
+    ///
+    /// As [`RawConfig::up`].
+    pub fn connector(self) -> Result<ConnectorConfig> {
+        if self.source.is_empty() {
+            return Err(Error::new(ErrorKind::Config, "use the configuration")
+                .because("source: there is none")
+                .help("add a [[source]] table"));
+        }
+        Ok(ConnectorConfig {
+            control: self.control.listen,
+            data_url: self.data.url.unwrap_or_else(|| format!("tcp://{}", self.data.listen)),
+            registry_url: self
+                .registry
+                .url
+                .unwrap_or_else(|| format!("http://{}", self.registry.listen)),
+            sources: check_sources(self.source)?,
+        })
+    }
+
+    /// As `tidemesh registry` uses it.
+    ///
+    /// # Errors
+    ///
+    /// As [`RawConfig::up`].
+    pub fn registry(self) -> Result<RegistryConfig> {
+        let store = match &self.registry.store {
+            Some(store) => store.parse()?,
+            None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
+        };
+        registry_config(&self.registry, store)
+    }
+}
+
+fn registry_config(settings: &RegistrySettings, store: StoreConfig) -> Result<RegistryConfig> {
+    let mut config = RegistryConfig::new(store);
+    config.listen = settings.listen;
+    config.incompatible_code = IncompatibleCode::try_from(settings.incompatible_code)?;
+    Ok(config)
+}
+
+fn refuse(is_set: bool, key: &'static str, why: &'static str) -> Result<()> {
+    if !is_set {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "use the configuration")
+        .because(format!("{key}: {why}"))
+        .help("remove the key"))
+}
+
+/// Checks every source, that no two have one name, and that no two tables share a topic.
+fn check_sources(mut sources: Vec<SourceSettings>) -> Result<Vec<SourceSettings>> {
+    for index in 0..sources.len() {
+        let source = &sources[index];
+        source.validate()?;
+        if sources[..index].iter().any(|other| other.name == source.name) {
+            return Err(Error::new(ErrorKind::Config, "use the configuration")
+                .because("source.name: two sources have one name")
+                .with("name", &source.name));
+        }
+        check_topics(&source.name, &tables(source)?)?;
+        read_password(&mut sources[index])?;
+    }
+    Ok(sources)
+}
+
+fn tables(source: &SourceSettings) -> Result<Vec<TableName>> {
+    let Some(postgres) = &source.postgres else {
+        return Ok(Vec::new());
+    };
+    postgres.tables.iter().map(|entry| postgres.table_name(entry)).collect()
+}
+
+/// Puts the first line of `password_file` where the connector looks for the password.
+fn read_password(source: &mut SourceSettings) -> Result<()> {
+    let Some(postgres) = &mut source.postgres else {
+        return Ok(());
+    };
+    let Some(file) = postgres.password_file.take() else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(&file).map_err(|error| {
+        Error::new(ErrorKind::Config, "use the configuration")
+            .because("postgres.password_file: the file cannot be read")
+            .with("source", &source.name)
+            .with("file", file.display())
+            .caused_by(error)
+    })?;
+    let password = text.lines().next().unwrap_or_default();
+    postgres.password = Some(tidemesh_model::Secret::new(password));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = r#"
+data_dir = "data"
+
+[[source]]
+name = "shop"
+[source.postgres]
+database = "shop"
+user = "capture"
+tables = ["public.orders"]
+"#;
+
+    fn read_text(text: &str, environment: &[(&str, &str)]) -> Result<RawConfig> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tidemesh.toml");
+        std::fs::write(&file, text).unwrap();
+        read(&file, environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())))
+    }
+
+    #[test]
+    fn the_smallest_file_has_the_documented_defaults() {
+        let config = read_text(SMALL, &[]).unwrap().up().unwrap();
+        assert_eq!(config.control.to_string(), "127.0.0.1:8090");
+        assert_eq!(config.data.to_string(), "127.0.0.1:8092");
+        assert_eq!(config.registry.listen.to_string(), "127.0.0.1:8081");
+        assert!(config.data_dir.is_absolute() && config.data_dir.ends_with("data"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = read_text(&SMALL.replace("database", "databse"), &[]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("databse") && text.contains("line 7"), "{text}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let raw = read_text(
+            SMALL,
+            &[
+                ("TIDEMESH__CONTROL__LISTEN", "127.0.0.1:9"),
+                ("TIDEMESH__SOURCE__0__POSTGRES__PASSWORD", "hush"),
+                ("TIDEMESH__SOURCE__0__POSTGRES__PORT", "5433"),
+                ("OTHER", "x"),
+            ],
+        )
+        .unwrap();
+        let config = raw.up().unwrap();
+        assert_eq!(config.control.port(), 9);
+        let postgres = config.sources[0].postgres.as_ref().unwrap();
+        assert_eq!(postgres.port, 5433);
+        assert_eq!(postgres.password.as_ref().unwrap().expose(), "hush");
+    }
+
+    #[test]
+    fn an_override_of_a_key_that_is_not_there_is_refused() {
+        let error = read_text(SMALL, &[("TIDEMESH__SOURCE__0__POSTGRES__PROT", "1")]).unwrap_err();
+        assert!(error.to_string().contains("prot"), "{error}");
+    }
+
+    #[test]
+    fn two_sources_of_one_name_are_refused() {
+        let second = SMALL.replace("data_dir = \"data\"", "");
+        let error = read_text(&format!("{SMALL}{second}"), &[]).unwrap().up().unwrap_err();
+        assert!(error.to_string().contains("two sources have one name"), "{error}");
+    }
+
+    #[test]
+    fn up_refuses_another_registry() {
+        let text = format!("registry.url = \"http://x\"\n{SMALL}");
+        let error = read_text(&text, &[]).unwrap().up().unwrap_err();
+        assert!(error.to_string().contains("registry.url"), "{error}");
+    }
+}

@@ -1,0 +1,105 @@
+//! The configuration as written.
+
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use tidemesh_model::SourceSettings;
+
+/// A TOML file of any role. Keys that a role does not use are checked all the same.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// The data folder, made if it is missing. Default `data`, beside the file.
+    #[serde(default = "data_dir")]
+    pub data_dir: PathBuf,
+    /// The registry.
+    #[serde(default)]
+    pub registry: RegistrySettings,
+    /// Control, health and metrics.
+    #[serde(default)]
+    pub control: ControlSettings,
+    /// The data port.
+    #[serde(default)]
+    pub data: DataSettings,
+    /// The sources.
+    #[serde(default)]
+    pub source: Vec<SourceSettings>,
+}
+
+/// The `[registry]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegistrySettings {
+    /// Where it listens. Default `127.0.0.1:8081`.
+    pub listen: SocketAddr,
+    /// Its store, as `sqlite:FILE`. Default `registry.sqlite` in the data folder.
+    pub store: Option<String>,
+    /// The `error_code` of an incompatible registration: 409 as Confluent 7, 40901 as Confluent 8.
+    /// Default 40901.
+    pub incompatible_code: u32,
+    /// For a connector: the registry's address, as `http://127.0.0.1:8081`. Default: `listen`.
+    pub url: Option<String>,
+}
+
+/// The `[control]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ControlSettings {
+    /// Where `/health`, `/metrics` and the control API listen. Default `127.0.0.1:8090`.
+    pub listen: SocketAddr,
+}
+
+/// The `[data]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSettings {
+    /// Where the data port listens. Default `127.0.0.1:8092`.
+    pub listen: SocketAddr,
+    /// A unix socket on which it listens too. Default none.
+    pub socket: Option<PathBuf>,
+    /// For a connector: the data port's address, as `tcp://127.0.0.1:8092` or `unix:///path`.
+    /// Default: `listen`.
+    pub url: Option<String>,
+}
+
+fn data_dir() -> PathBuf {
+    PathBuf::from("data")
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+impl Default for RegistrySettings {
+    fn default() -> Self {
+        Self { listen: loopback(8081), store: None, incompatible_code: 40901, url: None }
+    }
+}
+
+impl Default for ControlSettings {
+    fn default() -> Self {
+        Self { listen: loopback(8090) }
+    }
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        Self { listen: loopback(8092), socket: None, url: None }
+    }
+}
+
+impl RawConfig {
+    /// Makes relative paths relative to `folder`.
+    pub(super) fn resolve_paths(&mut self, folder: &Path) {
+        self.data_dir = folder.join(&self.data_dir);
+        if let Some(socket) = &mut self.data.socket {
+            *socket = folder.join(&*socket);
+        }
+        for postgres in self.source.iter_mut().filter_map(|source| source.postgres.as_mut()) {
+            let paths = [&mut postgres.password_file, &mut postgres.tls_ca_file];
+            for path in paths.into_iter().flatten() {
+                *path = folder.join(&*path);
+            }
+        }
+    }
+}

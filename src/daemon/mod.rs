@@ -1,0 +1,8 @@
+//! The roles of a daemon, run in one process and stopped together.
+
+mod control;
+mod roles;
+mod signals;
+
+pub(crate) use control::Endpoints;
+pub(crate) use roles::{connector, registry, up};

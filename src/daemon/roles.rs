@@ -1,0 +1,175 @@
+//! The roles: which parts a daemon starts, and how they end together.
+
+use super::control::{Control, Endpoints};
+use super::signals::{stopped, watch_signals};
+use crate::config::{ConnectorConfig, UpConfig};
+use crate::telemetry::install_metrics;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
+use tidemesh_postgres::PostgresConnector;
+use tidemesh_schema_registry::{Registry, RegistryConfig};
+use tidemesh_source::{Runner, SourceStatus};
+use tidemesh_transport::{
+    EmbeddedConfig, EmbeddedTransport, RegistryClient, RemoteTransport, Transport, serve_remote,
+};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// Runs everything in one process: the embedded log, the registry, the sources.
+///
+/// # Errors
+///
+/// What keeps it from starting. A source that stops later does not end the others: `/health` says
+/// so.
+pub(crate) async fn up(config: UpConfig) -> Result<()> {
+    let shutdown = watch_signals()?;
+    let metrics = install_metrics()?;
+    let folder = config.data_dir.join("log");
+    let opening =
+        tokio::task::spawn_blocking(move || EmbeddedTransport::open(&EmbeddedConfig::new(folder)));
+    let transport = Arc::new(
+        opening
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "open the log").caused_by(error))??,
+    );
+    let registry = bind(config.registry.listen, "registry.listen").await?;
+    let control = bind(config.control, "control.listen").await?;
+    let data = bind(config.data, "data.listen").await?;
+    let registry_url = format!("http://{}", local(&registry)?);
+    let endpoints = Endpoints {
+        data: Some(format!("tcp://{}", local(&data)?)),
+        registry: Some(registry_url.clone()),
+    };
+    let opened = Arc::new(open_registry(&config.registry)?);
+    announce(&local(&control)?, &endpoints);
+    let mut parts = JoinSet::new();
+    parts.spawn(tidemesh_schema_registry::serve(registry, opened, stopped(shutdown.clone())));
+    parts.spawn(serve_remote(Arc::clone(&transport), data.into(), shutdown.clone()));
+    if let Some(path) = &config.data_socket {
+        let listener = bind_unix(path)?;
+        parts.spawn(serve_remote(Arc::clone(&transport), listener.into(), shutdown.clone()));
+    }
+    let client = RegistryClient::new(&registry_url)?;
+    let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
+    let control_port = Control { endpoints, sources, metrics };
+    parts.spawn(control_port.serve(control, shutdown.clone()));
+    wait(parts).await
+}
+
+/// Runs sources alone, whose records go to another process.
+///
+/// # Errors
+///
+/// As [`up`].
+pub(crate) async fn connector(config: ConnectorConfig) -> Result<()> {
+    let shutdown = watch_signals()?;
+    let metrics = install_metrics()?;
+    let transport = Arc::new(RemoteTransport::new(&config.data_url)?);
+    let client = RegistryClient::new(&config.registry_url)?;
+    let control = bind(config.control, "control.listen").await?;
+    let endpoints = Endpoints {
+        data: Some(config.data_url.clone()),
+        registry: Some(config.registry_url.clone()),
+    };
+    announce(&local(&control)?, &endpoints);
+    let mut parts = JoinSet::new();
+    let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
+    let control_port = Control { endpoints, sources, metrics };
+    parts.spawn(control_port.serve(control, shutdown.clone()));
+    wait(parts).await
+}
+
+/// Runs the registry alone.
+///
+/// # Errors
+///
+/// What keeps it from starting.
+pub(crate) async fn registry(config: RegistryConfig) -> Result<()> {
+    let shutdown = watch_signals()?;
+    let listener = bind(config.listen, "registry.listen").await?;
+    let registry = Arc::new(open_registry(&config)?);
+    tracing::info!(registry = format!("http://{}", local(&listener)?), "listening");
+    tidemesh_schema_registry::serve(listener, registry, stopped(shutdown)).await
+}
+
+fn open_registry(config: &RegistryConfig) -> Result<Registry> {
+    let tidemesh_schema_registry::StoreConfig::Sqlite(file) = &config.store;
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            Error::new(ErrorKind::Storage, "open the registry's store")
+                .because("its folder cannot be made")
+                .with("folder", folder.display())
+                .caused_by(error)
+        })?;
+    }
+    Registry::open(config)
+}
+
+/// Starts every source's run loop; answers where their state is kept.
+fn start_sources<T: Transport>(
+    settings: &[SourceSettings],
+    transport: &Arc<T>,
+    registry: &RegistryClient,
+    shutdown: &watch::Receiver<bool>,
+    parts: &mut JoinSet<Result<()>>,
+) -> Result<Vec<Arc<SourceStatus>>> {
+    let mut statuses = Vec::new();
+    for source in settings {
+        let status = Arc::new(SourceStatus::new(&source.name));
+        let runner = Runner {
+            connector: PostgresConnector::new(source)?,
+            transport: Arc::clone(transport),
+            registry: registry.clone(),
+            settings: source.clone(),
+            status: Arc::clone(&status),
+        };
+        let shutdown = shutdown.clone();
+        statuses.push(status);
+        parts.spawn(async move {
+            // Its status tells of the error, and its log has it; the daemon goes on.
+            let _ = runner.run(shutdown).await;
+            Ok(())
+        });
+    }
+    Ok(statuses)
+}
+
+/// Waits for every part; the first error ends the wait.
+async fn wait(mut parts: JoinSet<Result<()>>) -> Result<()> {
+    while let Some(part) = parts.join_next().await {
+        part.map_err(|e| Error::new(ErrorKind::Internal, "run the daemon").caused_by(e))??;
+    }
+    Ok(())
+}
+
+async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::new(ErrorKind::Conflict, "listen")
+            .because(format!("{key} cannot be used"))
+            .with("address", address)
+            .caused_by(error)
+            .help("stop what listens there, or choose another address")
+    })
+}
+
+fn bind_unix(path: &std::path::Path) -> Result<tokio::net::UnixListener> {
+    // One that a killed daemon left behind: the log's lock tells that nobody else serves it.
+    let _ = std::fs::remove_file(path);
+    tokio::net::UnixListener::bind(path).map_err(|error| {
+        Error::new(ErrorKind::Conflict, "listen")
+            .because("data.socket cannot be used")
+            .with("path", path.display())
+            .caused_by(error)
+    })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|e| Error::new(ErrorKind::Internal, "listen").caused_by(e))
+}
+
+fn announce(control: &SocketAddr, endpoints: &Endpoints) {
+    let (data, registry) = (endpoints.data.as_deref(), endpoints.registry.as_deref());
+    tracing::info!(control = format!("http://{control}"), data, registry, "listening");
+}
