@@ -1,0 +1,11 @@
+//! End to end: real servers, the real binary, the topics' rows compared with the database's.
+//!
+//! `scripts/test` starts the servers and names them in the environment.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod faults;
+mod history;
+mod streaming;
+mod support;
+mod values;

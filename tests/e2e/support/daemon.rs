@@ -1,0 +1,132 @@
+//! The real binary as a daemon, on ports that it picks, in a folder of its own.
+
+use super::postgres::Database;
+use super::{PATIENCE, eventually};
+use serde_json::Value as Json;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_tidemesh");
+
+/// A daemon. Killed when it is dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    log: Arc<Mutex<Vec<Json>>>,
+    pub(crate) url: String,
+    pub(crate) registry: String,
+}
+
+/// Configuration of `up` for one source of this database.
+pub(crate) fn configuration(database: &Database, tables: &[&str], more: &str) -> String {
+    format!(
+        "data_dir = \"data\"\nregistry.listen = \"127.0.0.1:0\"\ncontrol.listen = \"127.0.0.1:0\"\n\
+         data.listen = \"127.0.0.1:0\"\n[[source]]\nname = \"shop\"\nheartbeat_interval_ms = 200\n\
+         [source.postgres]\nhost = \"127.0.0.1\"\nport = {}\ndatabase = \"{}\"\nuser = \"postgres\"\n\
+         tables = {tables:?}\nslot = \"{}\"\npublication = \"{}\"\n{more}\n",
+        database.port, database.name, database.name, database.name
+    )
+}
+
+impl Daemon {
+    /// Starts `tidemesh up` and waits until it listens.
+    pub(crate) async fn up(folder: &Path, configuration: &str) -> Self {
+        Self::start(folder, configuration, &["up"]).await
+    }
+
+    pub(crate) async fn start(folder: &Path, configuration: &str, role: &[&str]) -> Self {
+        let file = folder.join("tidemesh.toml");
+        std::fs::write(&file, configuration).unwrap();
+        let mut child = Command::new(BINARY)
+            .args(role)
+            .arg("--config")
+            .arg(&file)
+            .env("TIDEMESH_LOG_FORMAT", "json")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log: Arc<Mutex<Vec<Json>>> = Arc::default();
+        let (lines, writing) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                let json = serde_json::from_str(&line).unwrap_or(Json::String(line));
+                writing.lock().unwrap().push(json);
+            }
+        });
+        let mut daemon = Self { child, log, url: String::new(), registry: String::new() };
+        let listening = daemon.logged("listening").await;
+        daemon.url = listening["control"].as_str().unwrap().to_owned();
+        daemon.registry = listening["registry"].as_str().unwrap_or_default().to_owned();
+        daemon
+    }
+
+    /// The fields of the first log line with this message.
+    pub(crate) async fn logged(&self, message: &str) -> Json {
+        eventually(message, async || {
+            let log = self.log.lock().unwrap();
+            log.iter()
+                .find(|line| line["fields"]["message"] == message)
+                .map(|line| line["fields"].clone())
+        })
+        .await
+    }
+
+    /// The text of the error that stopped its source.
+    pub(crate) async fn stopped_with(&self) -> String {
+        self.logged("stopped").await["error"].as_str().unwrap().to_owned()
+    }
+
+    /// One source's report.
+    pub(crate) fn source(&self) -> Json {
+        let output = self.command(&["source", "describe", "shop"]);
+        serde_json::from_slice(&output.stdout).unwrap_or(Json::Null)
+    }
+
+    pub(crate) async fn streaming(&self) {
+        eventually("the source streams", async || {
+            (self.source()["state"] == "streaming").then_some(())
+        })
+        .await;
+    }
+
+    /// Runs a command of the command line against this daemon.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        Command::new(BINARY).args(arguments).env("TIDEMESH_URL", &self.url).output().unwrap()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it did not end");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    Command::new(BINARY).args(arguments).output().unwrap()
+}

@@ -1,0 +1,22 @@
+//! What every end-to-end test needs: a database of its own, a daemon of its own, conditions.
+
+pub(crate) mod daemon;
+pub(crate) mod postgres;
+pub(crate) mod topic;
+
+use std::time::{Duration, Instant};
+
+/// How long a condition may take to hold.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `holds` gives something; panics with `what` if it never does.
+pub(crate) async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = holds().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,118 @@
+//! House rules: who may import whom, and where `unsafe` may be allowed.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Which of our packages each may import (`ARCHITECTURE.md`, "Imports").
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("model", &[]),
+    ("avro", &["model"]),
+    ("transport", &["model", "avro"]),
+    ("source", &["model", "avro", "transport"]),
+    ("postgres", &["model", "source"]),
+    ("schema-registry", &["model", "avro"]),
+];
+
+/// Files that may allow `unsafe_code`, each with a SAFETY comment.
+const UNSAFE: &[&str] = &[];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn manifest(folder: &Path) -> toml::Table {
+    std::fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap()
+}
+
+/// Our packages by their names, with their manifests.
+fn packages() -> BTreeMap<String, toml::Table> {
+    let workspace = manifest(&root());
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    let folders = members.iter().map(|member| root().join(member.as_str().unwrap()));
+    folders
+        .map(|folder| manifest(&folder))
+        .map(|manifest| (manifest["package"]["name"].as_str().unwrap().to_owned(), manifest))
+        .collect()
+}
+
+#[test]
+fn every_package_imports_only_what_the_table_allows() {
+    for (name, manifest) in packages() {
+        let Some(short) = name.strip_prefix("tidemesh-") else { continue };
+        let allowed = IMPORTS.iter().find(|(package, _)| *package == short);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{short} is not in the table"));
+        for kind in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let Some(dependencies) = manifest.get(kind).and_then(toml::Value::as_table) else {
+                continue;
+            };
+            for dependency in dependencies.keys() {
+                if let Some(imported) = dependency.strip_prefix("tidemesh-") {
+                    assert!(allowed.contains(&imported), "{short} must not import {imported}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_package_takes_the_workspaces_lints() {
+    for (name, manifest) in packages() {
+        assert_eq!(manifest["lints"]["workspace"].as_bool(), Some(true), "{name}");
+    }
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().unwrap().to_string_lossy().into_owned();
+        if entry.is_dir() && name != "target" && !name.starts_with('.') {
+            rust_files(&entry, files);
+        } else if name.ends_with(".rs") {
+            files.push(entry);
+        }
+    }
+}
+
+#[test]
+fn unsafe_is_allowed_only_where_the_list_says_so() {
+    let mut files = Vec::new();
+    rust_files(&root(), &mut files);
+    assert!(files.len() > 50);
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let allows = text.lines().any(|line| line.contains("allow(unsafe_") && line.contains('#'));
+        let listed = UNSAFE.iter().any(|listed| file.ends_with(listed));
+        assert!(!allows || listed || file.ends_with("tests/tidy.rs"), "{}", file.display());
+    }
+}
+
+#[test]
+fn only_the_root_package_reads_the_environment_and_exits() {
+    let mut files = Vec::new();
+    for folder in ["common", "connectors", "schema-registry/src"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for forbidden in ["std::env::var", "env::vars(", "process::exit"] {
+            assert!(!text.contains(forbidden), "{} has {forbidden}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_compose_file_pins_its_images_and_keeps_to_loopback() {
+    let text = std::fs::read_to_string(root().join("docker-compose.yml")).unwrap();
+    let compose: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).unwrap();
+    let services = compose["services"].as_mapping().unwrap();
+    assert!(!services.is_empty());
+    for (name, service) in services {
+        let image = service["image"].as_str().unwrap();
+        let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+        assert!(tag.chars().next().is_some_and(|c| c.is_ascii_digit()), "{name:?}: {image}");
+        assert!(service["healthcheck"]["test"].is_sequence(), "{name:?} has no health check");
+        for port in service["ports"].as_sequence().unwrap() {
+            assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name:?}: {port:?}");
+        }
+    }
+}
