@@ -65,13 +65,7 @@ pub(crate) fn parse(
         }
         kept = json.to_string();
     }
-    Ok(Candidate {
-        identity: Identity {
-            text: kept.into(),
-            references,
-        },
-        schema,
-    })
+    Ok(Candidate { identity: Identity { text: kept.into(), references }, schema })
 }
 
 /// Parses a schema that is stored.
@@ -107,9 +101,7 @@ pub(crate) fn messages(level: CompatibilityLevel, offences: Vec<Offence>) -> Vec
 
 fn shorten(text: &mut String) {
     if text.len() > OLD_SCHEMA_BYTES_MAX {
-        let end = (0..=OLD_SCHEMA_BYTES_MAX)
-            .rev()
-            .find(|end| text.is_char_boundary(*end));
+        let end = (0..=OLD_SCHEMA_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end));
         text.truncate(end.unwrap_or(0));
         text.push_str("...");
     }
@@ -127,9 +119,7 @@ fn invalid_because(details: &str) -> Refusal {
 }
 
 fn invalid(error: &Error) -> Refusal {
-    let mut details = error
-        .message()
-        .map_or_else(|| error.to_string(), str::to_owned);
+    let mut details = error.message().map_or_else(|| error.to_string(), str::to_owned);
     if let Some((_, path)) = error.context().iter().find(|(name, _)| *name == "path") {
         details.push_str(" at ");
         details.push_str(path);

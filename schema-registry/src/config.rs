@@ -53,11 +53,9 @@ impl FromStr for StoreConfig {
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.strip_prefix("sqlite:") {
             Some(file) if !file.is_empty() => Ok(Self::Sqlite(PathBuf::from(file))),
-            _ => Err(
-                Error::new(ErrorKind::Config, "read the registry's store setting")
-                    .because("it is not of the form sqlite:FILE")
-                    .with("store", text),
-            ),
+            _ => Err(Error::new(ErrorKind::Config, "read the registry's store setting")
+                .because("it is not of the form sqlite:FILE")
+                .with("store", text)),
         }
     }
 }
@@ -94,11 +92,9 @@ impl TryFrom<u32> for IncompatibleCode {
         match number {
             409 => Ok(Self::Code409),
             40901 => Ok(Self::Code40901),
-            _ => Err(
-                Error::new(ErrorKind::Config, "read the registry's incompatible_code")
-                    .because("it must be 409 or 40901")
-                    .with("incompatible_code", number),
-            ),
+            _ => Err(Error::new(ErrorKind::Config, "read the registry's incompatible_code")
+                .because("it must be 409 or 40901")
+                .with("incompatible_code", number)),
         }
     }
 }
@@ -158,9 +154,6 @@ mod tests {
     fn the_incompatible_code_is_one_of_confluents_two() {
         assert_eq!(IncompatibleCode::default().number(), 40901);
         assert_eq!(IncompatibleCode::try_from(409).unwrap().number(), 409);
-        assert_eq!(
-            IncompatibleCode::try_from(410).unwrap_err().kind(),
-            ErrorKind::Config
-        );
+        assert_eq!(IncompatibleCode::try_from(410).unwrap_err().kind(), ErrorKind::Config);
     }
 }

@@ -34,11 +34,7 @@ pub(crate) fn find(
     filter: Filter,
 ) -> Option<Version> {
     let same = state.id_of(&candidate.identity).and_then(|id| {
-        state
-            .versions(subject, filter)
-            .rev()
-            .find(|version| version.id == id)
-            .copied()
+        state.versions(subject, filter).rev().find(|version| version.id == id).copied()
     });
     if same.is_some() || !candidate.identity.references.is_empty() {
         return same;
@@ -76,10 +72,7 @@ pub(crate) fn register(
     check_room(state, limits, subject)?;
     let details = incompatibilities(state, limits, subject, candidate)?;
     if !details.is_empty() {
-        return Err(Refusal::Incompatible {
-            subject: subject.to_owned(),
-            details,
-        });
+        return Err(Refusal::Incompatible { subject: subject.to_owned(), details });
     }
     let number = next_number(state, subject)?;
     if version_wanted.is_some_and(|wanted| wanted != number) {
@@ -92,34 +85,16 @@ pub(crate) fn register(
         Some(id) => id,
         None => {
             let id = next_id(state)?;
-            changes.push(Change::AddSchema {
-                id,
-                identity: candidate.identity.clone(),
-            });
+            changes.push(Change::AddSchema { id, identity: candidate.identity.clone() });
             id
         }
     };
-    let name = state
-        .subject_name(subject)
-        .unwrap_or_else(|| Arc::from(subject));
-    for old in state
-        .versions(subject, Filter::DeletedOnly)
-        .filter(|old| old.id == id)
-    {
-        changes.push(Change::RemoveVersion {
-            subject: Arc::clone(&name),
-            number: old.number,
-        });
+    let name = state.subject_name(subject).unwrap_or_else(|| Arc::from(subject));
+    for old in state.versions(subject, Filter::DeletedOnly).filter(|old| old.id == id) {
+        changes.push(Change::RemoveVersion { subject: Arc::clone(&name), number: old.number });
     }
-    let version = Version {
-        number,
-        id,
-        deleted: false,
-    };
-    changes.push(Change::PutVersion {
-        subject: name,
-        version,
-    });
+    let version = Version { number, id, deleted: false };
+    changes.push(Change::PutVersion { subject: name, version });
     Ok((changes, version))
 }
 
@@ -144,18 +119,14 @@ fn next_number(state: &State, subject: &str) -> Result<u32, Refusal> {
     let last = state.versions(subject, Filter::WithDeleted).next_back();
     match last.map_or(0, |version| version.number) {
         number if number < NUMBER_MAX => Ok(number + 1),
-        _ => Err(Refusal::NotPermitted(format!(
-            "Subject {subject} has used up its versions"
-        ))),
+        _ => Err(Refusal::NotPermitted(format!("Subject {subject} has used up its versions"))),
     }
 }
 
 fn next_id(state: &State) -> Result<u32, Refusal> {
     match state.id_next() {
         id if id <= NUMBER_MAX => Ok(id),
-        _ => Err(Refusal::NotPermitted(
-            "This registry has used up its ids".to_owned(),
-        )),
+        _ => Err(Refusal::NotPermitted("This registry has used up its ids".to_owned())),
     }
 }
 
@@ -187,9 +158,7 @@ pub(crate) fn against(
     let mut offences = Vec::new();
     let mut versions = 0;
     for version in history.iter().rev().take(count) {
-        let stored = state
-            .schema(version.id)
-            .ok_or(Refusal::SchemaNotFound(Some(version.id)))?;
+        let stored = state.schema(version.id).ok_or(Refusal::SchemaNotFound(Some(version.id)))?;
         let old = avro::resolve(state, limits, stored)?;
         let found = avro::offences(level, candidate, version.number, &old);
         versions += usize::from(!found.is_empty());
@@ -209,41 +178,26 @@ pub(crate) fn delete_subject(state: &State, subject: &str, permanent: bool) -> D
     if !permanent && !state.has_subject(subject, Filter::Live) {
         return Err(Refusal::SubjectSoftDeleted(subject.to_owned()));
     }
-    let filter = if permanent {
-        Filter::WithDeleted
-    } else {
-        Filter::Live
-    };
+    let filter = if permanent { Filter::WithDeleted } else { Filter::Live };
     for version in state.versions(subject, filter) {
         check_unreferenced(state, subject, version.number)?;
         if permanent && !version.deleted {
             return Err(Refusal::SubjectNotSoftDeleted(subject.to_owned()));
         }
     }
-    let name = state
-        .subject_name(subject)
-        .unwrap_or_else(|| Arc::from(subject));
+    let name = state.subject_name(subject).unwrap_or_else(|| Arc::from(subject));
     let versions: Vec<Version> = state.versions(subject, filter).copied().collect();
     let mut changes = Vec::new();
     if permanent {
         remove_versions(state, &name, &versions, &mut changes);
     } else {
         for version in &versions {
-            let version = Version {
-                deleted: true,
-                ..*version
-            };
-            changes.push(Change::PutVersion {
-                subject: Arc::clone(&name),
-                version,
-            });
+            let version = Version { deleted: true, ..*version };
+            changes.push(Change::PutVersion { subject: Arc::clone(&name), version });
         }
         forget_level(state, &name, &mut changes);
     }
-    Ok((
-        changes,
-        versions.iter().map(|version| version.number).collect(),
-    ))
+    Ok((changes, versions.iter().map(|version| version.number).collect()))
 }
 
 /// Deletes one version: softly if it is live, permanently if it is soft-deleted. `asked` is the
@@ -269,21 +223,13 @@ pub(crate) fn delete_version(
             version: version.number,
         });
     }
-    let name = state
-        .subject_name(subject)
-        .unwrap_or_else(|| Arc::from(subject));
+    let name = state.subject_name(subject).unwrap_or_else(|| Arc::from(subject));
     let mut changes = Vec::new();
     if permanent {
         remove_versions(state, &name, &[version], &mut changes);
     } else {
-        let deleted = Version {
-            deleted: true,
-            ..version
-        };
-        changes.push(Change::PutVersion {
-            subject: Arc::clone(&name),
-            version: deleted,
-        });
+        let deleted = Version { deleted: true, ..version };
+        changes.push(Change::PutVersion { subject: Arc::clone(&name), version: deleted });
         if state.versions(subject, Filter::Live).count() == 1 {
             forget_level(state, &name, &mut changes);
         }
@@ -298,16 +244,12 @@ pub(crate) fn get_version<'a>(
     spec: VersionSpec,
     deleted: bool,
 ) -> Result<&'a Version, Refusal> {
-    let filter = if deleted {
-        Filter::WithDeleted
-    } else {
-        Filter::Live
-    };
+    let filter = if deleted { Filter::WithDeleted } else { Filter::Live };
     let found = match spec {
         VersionSpec::Latest => state.latest(subject),
-        VersionSpec::Number(number) => state
-            .version(subject, number)
-            .filter(|version| filter.takes(version.deleted)),
+        VersionSpec::Number(number) => {
+            state.version(subject, number).filter(|version| filter.takes(version.deleted))
+        }
     };
     found.ok_or_else(|| {
         if state.has_subject(subject, filter) {
@@ -322,10 +264,7 @@ fn check_unreferenced(state: &State, subject: &str, version: u32) -> Result<(), 
     if state.referrers(subject, version, Filter::Live).is_empty() {
         return Ok(());
     }
-    Err(Refusal::ReferenceExists {
-        subject: subject.to_owned(),
-        version,
-    })
+    Err(Refusal::ReferenceExists { subject: subject.to_owned(), version })
 }
 
 /// Removes versions for good, and each id whose last version they are. The same text registered
@@ -338,10 +277,7 @@ fn remove_versions(
 ) {
     for version in versions {
         let number = version.number;
-        changes.push(Change::RemoveVersion {
-            subject: Arc::clone(subject),
-            number,
-        });
+        changes.push(Change::RemoveVersion { subject: Arc::clone(subject), number });
     }
     let mut ids: Vec<u32> = versions.iter().map(|version| version.id).collect();
     ids.sort_unstable();
@@ -359,9 +295,7 @@ fn remove_versions(
 /// With its last live version a subject loses its own level, as in Confluent's registry.
 fn forget_level(state: &State, subject: &Arc<str>, changes: &mut Vec<Change>) {
     if state.level_of(subject).is_some() {
-        changes.push(Change::RemoveLevel {
-            subject: Some(Arc::clone(subject)),
-        });
+        changes.push(Change::RemoveLevel { subject: Some(Arc::clone(subject)) });
     }
 }
 
@@ -378,17 +312,12 @@ mod tests {
 
     impl Machine {
         fn new() -> Self {
-            Self {
-                state: State::new(1),
-                limits: Limits::default(),
-            }
+            Self { state: State::new(1), limits: Limits::default() }
         }
 
         fn apply<T>(&mut self, decision: Decision<T>) -> Result<T, Refusal> {
             let (changes, answer) = decision?;
-            changes
-                .into_iter()
-                .for_each(|change| self.state.apply(change));
+            changes.into_iter().for_each(|change| self.state.apply(change));
             Ok(answer)
         }
 
@@ -411,10 +340,7 @@ mod tests {
         }
 
         fn numbers(&self, subject: &str, filter: Filter) -> Vec<u32> {
-            self.state
-                .versions(subject, filter)
-                .map(|version| version.number)
-                .collect()
+            self.state.versions(subject, filter).map(|version| version.number).collect()
         }
     }
 
@@ -476,15 +402,8 @@ mod tests {
         let refused = register(&machine.state, &machine.limits, "b", &candidate, None);
         assert!(matches!(refused, Err(Refusal::NotPermitted(_))));
 
-        let version = Version {
-            number: NUMBER_MAX,
-            id: NUMBER_MAX,
-            deleted: false,
-        };
-        machine.state.apply(Change::PutVersion {
-            subject: "a".into(),
-            version,
-        });
+        let version = Version { number: NUMBER_MAX, id: NUMBER_MAX, deleted: false };
+        machine.state.apply(Change::PutVersion { subject: "a".into(), version });
         let refused = register(&machine.state, &machine.limits, "a", &candidate, None);
         assert!(matches!(refused, Err(Refusal::NotPermitted(_))));
     }
@@ -499,40 +418,19 @@ mod tests {
             level: CompatibilityLevel::None,
         });
         machine.register("base", record);
-        let reference = Reference {
-            name: "R".into(),
-            subject: "base".into(),
-            version: 2,
-        };
-        let identity = Identity {
-            text: "\"R\"".into(),
-            references: [reference].into(),
-        };
+        let reference = Reference { name: "R".into(), subject: "base".into(), version: 2 };
+        let identity = Identity { text: "\"R\"".into(), references: [reference].into() };
         machine.state.apply(Change::AddSchema { id: 3, identity });
-        let version = Version {
-            number: 1,
-            id: 3,
-            deleted: false,
-        };
-        machine.state.apply(Change::PutVersion {
-            subject: "user".into(),
-            version,
-        });
+        let version = Version { number: 1, id: 3, deleted: false };
+        machine.state.apply(Change::PutVersion { subject: "user".into(), version });
 
         let refused = delete_subject(&machine.state, "base", false);
-        assert!(matches!(
-            refused,
-            Err(Refusal::ReferenceExists { version: 2, .. })
-        ));
+        assert!(matches!(refused, Err(Refusal::ReferenceExists { version: 2, .. })));
         assert_eq!(machine.numbers("base", Filter::Live), [1, 2]);
         let deleted = delete_subject(&machine.state, "user", false);
         machine.apply(deleted).unwrap();
         let deleted = delete_subject(&machine.state, "base", false);
         assert_eq!(machine.apply(deleted).unwrap(), [1, 2]);
-        assert_eq!(
-            machine.state.level_of("base"),
-            None,
-            "its level goes with it"
-        );
+        assert_eq!(machine.state.level_of("base"), None, "its level goes with it");
     }
 }

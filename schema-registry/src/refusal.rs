@@ -238,27 +238,18 @@ mod tests {
     fn messages_are_confluents_to_the_letter() {
         let subject = || "a".to_owned();
         let texts = [
-            (
-                Refusal::SubjectNotFound(subject()),
-                "Subject 'a' not found.",
-            ),
+            (Refusal::SubjectNotFound(subject()), "Subject 'a' not found."),
             (
                 Refusal::SubjectSoftDeleted(subject()),
                 "Subject 'a' was soft deleted.Set permanent=true to delete permanently",
             ),
             (
-                Refusal::VersionSoftDeleted {
-                    subject: subject(),
-                    version: "latest".into(),
-                },
+                Refusal::VersionSoftDeleted { subject: subject(), version: "latest".into() },
                 "Subject 'a' Version latest was soft deleted.\
                  Set permanent=true to delete permanently",
             ),
             (
-                Refusal::VersionNotSoftDeleted {
-                    subject: subject(),
-                    version: 2,
-                },
+                Refusal::VersionNotSoftDeleted { subject: subject(), version: 2 },
                 "Subject 'a' Version 2 was not deleted first before being permanently deleted",
             ),
             (
@@ -267,10 +258,7 @@ mod tests {
                  [1, 2^31-1] and the string \"latest\"",
             ),
             (
-                Refusal::ReferenceExists {
-                    subject: subject(),
-                    version: 1,
-                },
+                Refusal::ReferenceExists { subject: subject(), version: 1 },
                 "One or more references exist to the schema \
                  {magic=1,keytype=SCHEMA,subject=a,version=1}.",
             ),
@@ -282,10 +270,7 @@ mod tests {
 
     #[test]
     fn only_the_code_of_an_incompatible_schema_is_a_choice() {
-        let refusal = Refusal::Incompatible {
-            subject: "a".into(),
-            details: vec![],
-        };
+        let refusal = Refusal::Incompatible { subject: "a".into(), details: vec![] };
         assert_eq!(refusal.status(), 409);
         assert_eq!(refusal.code(IncompatibleCode::Code409), 409);
         assert_eq!(refusal.code(IncompatibleCode::Code40901), 40901);

@@ -40,10 +40,7 @@ pub struct Page {
 impl Page {
     fn of<T>(self, entries: impl Iterator<Item = T>, limit_max: usize) -> Vec<T> {
         let limit = self.limit.filter(|limit| (1..=limit_max).contains(limit));
-        entries
-            .skip(self.offset)
-            .take(limit.unwrap_or(limit_max))
-            .collect()
+        entries.skip(self.offset).take(limit.unwrap_or(limit_max)).collect()
     }
 }
 
@@ -123,10 +120,7 @@ impl Registry {
         let registry = Self {
             registry_id: store.registry_id().to_owned(),
             state: RwLock::new(state),
-            disk: Mutex::new(Disk {
-                store,
-                suspect: false,
-            }),
+            disk: Mutex::new(Disk { store, suspect: false }),
             failed: AtomicBool::new(false),
             limits: config.limits.clone(),
             incompatible_code: config.incompatible_code,
@@ -162,19 +156,14 @@ impl Registry {
         let subject = subject_name(subject);
         self.check_registration(subject, submission)?;
         let version_wanted = explicit(submission.version)?;
-        self.write(
-            "Register schema operation failed while writing to the store",
-            |state| {
-                let Some(candidate) = self.parse(state, submission)? else {
-                    // Without a text the latest schema is meant, which is registered already.
-                    let latest = state.latest(subject).copied();
-                    return latest
-                        .map(|version| (Vec::new(), version))
-                        .ok_or_else(empty_schema);
-                };
-                decide::register(state, &self.limits, subject, &candidate, version_wanted)
-            },
-        )
+        self.write("Register schema operation failed while writing to the store", |state| {
+            let Some(candidate) = self.parse(state, submission)? else {
+                // Without a text the latest schema is meant, which is registered already.
+                let latest = state.latest(subject).copied();
+                return latest.map(|version| (Vec::new(), version)).ok_or_else(empty_schema);
+            };
+            decide::register(state, &self.limits, subject, &candidate, version_wanted)
+        })
         .map(registered)
     }
 
@@ -197,9 +186,7 @@ impl Registry {
             return Ok(None);
         };
         let found = decide::find(&state, &self.limits, subject, &candidate, Filter::Live);
-        Ok(found
-            .filter(|v| wanted.is_none_or(|wanted| wanted == v.number))
-            .map(registered))
+        Ok(found.filter(|v| wanted.is_none_or(|wanted| wanted == v.number)).map(registered))
     }
 
     fn check_registration(&self, subject: &str, submission: &Submission) -> Result<(), Refusal> {
@@ -223,11 +210,7 @@ impl Registry {
         deleted: bool,
     ) -> Result<SubjectVersion, Refusal> {
         let subject = subject_name(subject);
-        let filter = if deleted {
-            Filter::WithDeleted
-        } else {
-            Filter::Live
-        };
+        let filter = if deleted { Filter::WithDeleted } else { Filter::Live };
         let state = self.state();
         let found = match self.parse(&state, submission)? {
             Some(candidate) => decide::find(&state, &self.limits, subject, &candidate, filter),
@@ -288,17 +271,11 @@ impl Registry {
     pub fn versions(&self, subject: &str, filter: Filter, page: Page) -> Result<Vec<u32>, Refusal> {
         let subject = subject_name(subject);
         let state = self.state();
-        let visible = if filter == Filter::Live {
-            Filter::Live
-        } else {
-            Filter::WithDeleted
-        };
+        let visible = if filter == Filter::Live { Filter::Live } else { Filter::WithDeleted };
         if !state.has_subject(subject, visible) {
             return Err(Refusal::SubjectNotFound(subject.to_owned()));
         }
-        let numbers = state
-            .versions(subject, filter)
-            .map(|version| version.number);
+        let numbers = state.versions(subject, filter).map(|version| version.number);
         Ok(page.of(numbers, VERSIONS_PAGE_MAX))
     }
 
@@ -346,10 +323,9 @@ impl Registry {
     /// 40401, 40404, 40405, 42206, 50001; then nothing is deleted.
     pub fn delete_subject(&self, subject: &str, permanent: bool) -> Result<Vec<u32>, Refusal> {
         let subject = subject_name(subject);
-        self.write(
-            "Delete subject operation failed while writing to the store",
-            |state| decide::delete_subject(state, subject, permanent),
-        )
+        self.write("Delete subject operation failed while writing to the store", |state| {
+            decide::delete_subject(state, subject, permanent)
+        })
     }
 
     /// Deletes one version: softly, or permanently once it is soft-deleted. Gives its number.
@@ -365,10 +341,9 @@ impl Registry {
     ) -> Result<u32, Refusal> {
         let subject = subject_name(subject);
         let spec = version.parse()?;
-        self.write(
-            "Delete Schema Version operation failed while writing to the store",
-            |state| decide::delete_version(state, subject, spec, version, permanent),
-        )
+        self.write("Delete Schema Version operation failed while writing to the store", |state| {
+            decide::delete_version(state, subject, spec, version, permanent)
+        })
     }
 
     /// Versions of the subjects that begin with a prefix, by subject, then number; with
@@ -385,15 +360,8 @@ impl Registry {
         let names = state.subjects(subject_prefix(prefix), Filter::WithDeleted);
         let versions = names.flat_map(|name| {
             let count = state.versions(name, filter).count();
-            let skipped = if latest_only {
-                count.saturating_sub(1)
-            } else {
-                0
-            };
-            state
-                .versions(name, filter)
-                .skip(skipped)
-                .map(move |version| (name, *version))
+            let skipped = if latest_only { count.saturating_sub(1) } else { 0 };
+            state.versions(name, filter).skip(skipped).map(move |version| (name, *version))
         });
         page.of(versions, SCHEMAS_PAGE_MAX)
             .into_iter()
@@ -407,10 +375,7 @@ impl Registry {
     ///
     /// 40403.
     pub fn schema(&self, id: u32) -> Result<Identity, Refusal> {
-        self.state()
-            .schema(id)
-            .cloned()
-            .ok_or(Refusal::SchemaNotFound(Some(id)))
+        self.state().schema(id).cloned().ok_or(Refusal::SchemaNotFound(Some(id)))
     }
 
     /// The largest id given out so far, 0 if none was.
@@ -482,9 +447,7 @@ impl Registry {
         if default_to_global {
             return Ok(state.level_in_scope(subject));
         }
-        state
-            .level_of(subject)
-            .ok_or_else(|| Refusal::LevelNotConfigured(subject.to_owned()))
+        state.level_of(subject).ok_or_else(|| Refusal::LevelNotConfigured(subject.to_owned()))
     }
 
     /// Sets the level of a subject, which need not exist yet, or without one the global level.
@@ -502,13 +465,7 @@ impl Registry {
             check_subject(&self.limits, subject)?;
         }
         self.write("Failed to update compatibility level", |_| {
-            Ok((
-                vec![Change::SetLevel {
-                    subject: subject.map(Arc::from),
-                    level,
-                }],
-                (),
-            ))
+            Ok((vec![Change::SetLevel { subject: subject.map(Arc::from), level }], ()))
         })
     }
 
@@ -526,12 +483,7 @@ impl Registry {
                     .level_of(subject)
                     .ok_or_else(|| Refusal::SubjectNotFound(subject.to_owned()))?,
             };
-            Ok((
-                vec![Change::RemoveLevel {
-                    subject: subject.map(Arc::from),
-                }],
-                old,
-            ))
+            Ok((vec![Change::RemoveLevel { subject: subject.map(Arc::from) }], old))
         })
     }
 
@@ -549,10 +501,7 @@ impl Registry {
     pub fn recover(&self) -> Result<(), Refusal> {
         const MESSAGE: &str = "The store does not take writes";
         let mut disk = self.disk();
-        let refuse = |cause| Refusal::Store {
-            message: MESSAGE,
-            cause,
-        };
+        let refuse = |cause| Refusal::Store { message: MESSAGE, cause };
         self.reload_if_suspect(&mut disk).map_err(refuse)?;
         disk.store.probe().map_err(refuse)?;
         self.failed.store(false, Ordering::Release);
@@ -604,20 +553,12 @@ impl Registry {
     }
 
     fn parse(&self, state: &State, submission: &Submission) -> Result<Option<Candidate>, Refusal> {
-        if let Some(other) = submission
-            .schema_type
-            .as_deref()
-            .filter(|name| *name != avro::TYPE)
-        {
+        if let Some(other) = submission.schema_type.as_deref().filter(|name| *name != avro::TYPE) {
             return Err(Refusal::InvalidSchema(format!(
                 "Invalid schema type {other}; this registry holds schemas of type AVRO only"
             )));
         }
-        let Some(text) = submission
-            .text
-            .as_deref()
-            .filter(|text| !text.trim().is_empty())
-        else {
+        let Some(text) = submission.text.as_deref().filter(|text| !text.trim().is_empty()) else {
             return Ok(None);
         };
         if text.len() > self.limits.schema_bytes_max {
@@ -639,10 +580,7 @@ impl Registry {
 }
 
 fn registered(version: Version) -> Registered {
-    Registered {
-        id: version.id,
-        version: version.number,
-    }
+    Registered { id: version.id, version: version.number }
 }
 
 fn empty_schema() -> Refusal {
@@ -654,13 +592,9 @@ fn subject_version(
     subject: &str,
     version: Version,
 ) -> Result<SubjectVersion, Refusal> {
-    let schema = state
-        .schema(version.id)
-        .ok_or(Refusal::SchemaNotFound(Some(version.id)))?;
+    let schema = state.schema(version.id).ok_or(Refusal::SchemaNotFound(Some(version.id)))?;
     Ok(SubjectVersion {
-        subject: state
-            .subject_name(subject)
-            .unwrap_or_else(|| Arc::from(subject)),
+        subject: state.subject_name(subject).unwrap_or_else(|| Arc::from(subject)),
         version: version.number,
         id: version.id,
         deleted: version.deleted,
@@ -683,11 +617,7 @@ fn resolve_versions(
             };
             let version =
                 number.ok_or_else(|| avro::reference_not_found(subject, &version.to_string()))?;
-            Ok(Reference {
-                name: name.clone(),
-                subject: subject.to_owned(),
-                version,
-            })
+            Ok(Reference { name: name.clone(), subject: subject.to_owned(), version })
         })
         .collect()
 }
@@ -708,10 +638,7 @@ impl Registry {
             } else {
                 format!("DROP TRIGGER {table}_i; DROP TRIGGER {table}_u;")
             };
-            disk.store
-                .connection()
-                .execute_batch(&sql)
-                .expect("triggers are made");
+            disk.store.connection().execute_batch(&sql).expect("triggers are made");
         }
     }
 }
@@ -728,10 +655,7 @@ mod tests {
     }
 
     fn text(schema: &str) -> Submission {
-        Submission {
-            text: Some(schema.to_owned()),
-            ..Submission::default()
-        }
+        Submission { text: Some(schema.to_owned()), ..Submission::default() }
     }
 
     #[test]
@@ -742,43 +666,20 @@ mod tests {
         registry.break_store(true);
         let refusal = registry.register("a", &text("\"long\"")).unwrap_err();
         assert!(matches!(refusal, Refusal::Store { .. }), "{refusal:?}");
-        assert_eq!(
-            (refusal.status(), refusal.code(IncompatibleCode::default())),
-            (500, 50001)
-        );
+        assert_eq!((refusal.status(), refusal.code(IncompatibleCode::default())), (500, 50001));
         let level = registry.set_level(None, CompatibilityLevel::Full);
         assert!(matches!(level, Err(Refusal::Store { .. })));
-        assert!(matches!(
-            registry.delete_subject("a", false),
-            Err(Refusal::Store { .. })
-        ));
+        assert!(matches!(registry.delete_subject("a", false), Err(Refusal::Store { .. })));
 
-        assert_eq!(
-            registry
-                .versions("a", Filter::WithDeleted, Page::default())
-                .unwrap(),
-            [1]
-        );
-        assert_eq!(
-            (registry.id_max(), registry.level_global()),
-            (1, CompatibilityLevel::Backward)
-        );
-        assert_eq!(
-            registry.register("a", &text("\"int\"")).unwrap().id,
-            1,
-            "reads go on"
-        );
+        assert_eq!(registry.versions("a", Filter::WithDeleted, Page::default()).unwrap(), [1]);
+        assert_eq!((registry.id_max(), registry.level_global()), (1, CompatibilityLevel::Backward));
+        assert_eq!(registry.register("a", &text("\"int\"")).unwrap().id, 1, "reads go on");
         registry.break_store(false);
         let made = registry.register("a", &text("\"long\"")).unwrap();
         assert_eq!(made, Registered { id: 2, version: 2 });
         drop(registry);
         let registry = open(&folder);
-        assert_eq!(
-            registry
-                .versions("a", Filter::Live, Page::default())
-                .unwrap(),
-            [1, 2]
-        );
+        assert_eq!(registry.versions("a", Filter::Live, Page::default()).unwrap(), [1, 2]);
     }
 
     #[test]
@@ -802,35 +703,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = open(&folder);
         let mut disk = registry.disk();
-        let identity = Identity {
-            text: "\"int\"".into(),
-            references: Arc::from([]),
-        };
-        let version = Version {
-            number: 1,
-            id: 1,
-            deleted: false,
-        };
+        let identity = Identity { text: "\"int\"".into(), references: Arc::from([]) };
+        let version = Version { number: 1, id: 1, deleted: false };
         disk.store
             .commit(&[
                 Change::AddSchema { id: 1, identity },
-                Change::PutVersion {
-                    subject: "a".into(),
-                    version,
-                },
+                Change::PutVersion { subject: "a".into(), version },
             ])
             .unwrap();
         disk.suspect = true;
         drop(disk);
         let made = registry.register("b", &text("\"long\"")).unwrap();
         assert_eq!(made.id, 2);
-        assert_eq!(
-            registry
-                .version("a", VersionSpec::Latest, false)
-                .unwrap()
-                .id,
-            1
-        );
+        assert_eq!(registry.version("a", VersionSpec::Latest, false).unwrap().id, 1);
     }
 
     #[test]
@@ -847,35 +732,15 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Register {
-            subject: usize,
-            schema: usize,
-        },
-        DeleteSubject {
-            subject: usize,
-            permanent: bool,
-        },
-        DeleteVersion {
-            subject: usize,
-            version: u32,
-            permanent: bool,
-        },
-        SetLevel {
-            subject: usize,
-            level: CompatibilityLevel,
-        },
-        RemoveLevel {
-            subject: usize,
-        },
+        Register { subject: usize, schema: usize },
+        DeleteSubject { subject: usize, permanent: bool },
+        DeleteVersion { subject: usize, version: u32, permanent: bool },
+        SetLevel { subject: usize, level: CompatibilityLevel },
+        RemoveLevel { subject: usize },
     }
 
-    const SCHEMAS: [&str; 5] = [
-        "\"int\"",
-        "\"long\"",
-        "\"float\"",
-        "\"string\"",
-        r#"{"type":"array","items":"int"}"#,
-    ];
+    const SCHEMAS: [&str; 5] =
+        ["\"int\"", "\"long\"", "\"float\"", "\"string\"", r#"{"type":"array","items":"int"}"#];
 
     fn step() -> impl Strategy<Value = Step> {
         let subject = 0..3_usize;
@@ -901,22 +766,18 @@ mod tests {
     fn take(registry: &Registry, step: Step) -> Result<Option<Registered>, Refusal> {
         let name = |subject: usize| ["a", "b", "c"][subject];
         match step {
-            Step::Register { subject, schema } => registry
-                .register(name(subject), &text(SCHEMAS[schema]))
-                .map(Some),
-            Step::DeleteSubject { subject, permanent } => registry
-                .delete_subject(name(subject), permanent)
-                .map(|_| None),
-            Step::DeleteVersion {
-                subject,
-                version,
-                permanent,
-            } => registry
+            Step::Register { subject, schema } => {
+                registry.register(name(subject), &text(SCHEMAS[schema])).map(Some)
+            }
+            Step::DeleteSubject { subject, permanent } => {
+                registry.delete_subject(name(subject), permanent).map(|_| None)
+            }
+            Step::DeleteVersion { subject, version, permanent } => registry
                 .delete_version(name(subject), &version.to_string(), permanent)
                 .map(|_| None),
-            Step::SetLevel { subject, level } => registry
-                .set_level(Some(name(subject)), level)
-                .map(|()| None),
+            Step::SetLevel { subject, level } => {
+                registry.set_level(Some(name(subject)), level).map(|()| None)
+            }
             Step::RemoveLevel { subject } => {
                 registry.remove_level(Some(name(subject))).map(|_| None)
             }

@@ -77,10 +77,7 @@ pub(crate) enum Change {
     /// A version is gone for good.
     RemoveVersion { subject: Arc<str>, number: u32 },
     /// The level of a subject, or without one the global level.
-    SetLevel {
-        subject: Option<Arc<str>>,
-        level: CompatibilityLevel,
-    },
+    SetLevel { subject: Option<Arc<str>>, level: CompatibilityLevel },
     /// The subject, or without one the registry, returns to its default.
     RemoveLevel { subject: Option<Arc<str>> },
 }
@@ -128,25 +125,14 @@ impl State {
                 if let Some(entry) = self.schemas.get_mut(&version.id) {
                     entry.uses.insert((Arc::clone(&subject), version.number));
                 }
-                self.subjects
-                    .entry(subject)
-                    .or_default()
-                    .insert(version.number, version);
+                self.subjects.entry(subject).or_default().insert(version.number, version);
             }
             Change::RemoveVersion { subject, number } => self.remove_version(&subject, number),
-            Change::SetLevel {
-                subject: Some(subject),
-                level,
-            } => {
+            Change::SetLevel { subject: Some(subject), level } => {
                 self.levels.insert(subject, level);
             }
-            Change::SetLevel {
-                subject: None,
-                level,
-            } => self.level_global = Some(level),
-            Change::RemoveLevel {
-                subject: Some(subject),
-            } => {
+            Change::SetLevel { subject: None, level } => self.level_global = Some(level),
+            Change::RemoveLevel { subject: Some(subject) } => {
                 self.levels.remove(&subject);
             }
             Change::RemoveLevel { subject: None } => self.level_global = None,
@@ -161,13 +147,7 @@ impl State {
                 .insert(id);
         }
         self.ids.insert(identity.clone(), id);
-        self.schemas.insert(
-            id,
-            SchemaEntry {
-                identity,
-                uses: BTreeSet::new(),
-            },
-        );
+        self.schemas.insert(id, SchemaEntry { identity, uses: BTreeSet::new() });
         self.id_next = self.id_next.max(id.saturating_add(1));
     }
 
@@ -233,23 +213,16 @@ impl State {
 
     /// The versions that have this id, by subject, then number; soft-deleted ones included.
     pub(crate) fn uses(&self, id: u32) -> impl Iterator<Item = (&Arc<str>, &Version)> {
-        self.schemas
-            .get(&id)
-            .into_iter()
-            .flat_map(|entry| &entry.uses)
-            .filter_map(|(subject, number)| {
-                self.subjects
-                    .get(subject)?
-                    .get(number)
-                    .map(|version| (subject, version))
-            })
+        self.schemas.get(&id).into_iter().flat_map(|entry| &entry.uses).filter_map(
+            |(subject, number)| {
+                self.subjects.get(subject)?.get(number).map(|version| (subject, version))
+            },
+        )
     }
 
     /// The subject's own copy of its name.
     pub(crate) fn subject_name(&self, subject: &str) -> Option<Arc<str>> {
-        self.subjects
-            .get_key_value(subject)
-            .map(|(name, _)| Arc::clone(name))
+        self.subjects.get_key_value(subject).map(|(name, _)| Arc::clone(name))
     }
 
     /// The names of the subjects that begin with `prefix`, in the order of their bytes. A subject
@@ -301,10 +274,7 @@ impl State {
         };
         ids.iter()
             .copied()
-            .filter(|id| {
-                self.uses(*id)
-                    .any(|(_, version)| filter.takes(version.deleted))
-            })
+            .filter(|id| self.uses(*id).any(|(_, version)| filter.takes(version.deleted)))
             .collect()
     }
 
@@ -320,8 +290,7 @@ impl State {
 
     /// The level that holds for a subject.
     pub(crate) fn level_in_scope(&self, subject: &str) -> CompatibilityLevel {
-        self.level_of(subject)
-            .unwrap_or_else(|| self.level_global())
+        self.level_of(subject).unwrap_or_else(|| self.level_global())
     }
 }
 
@@ -344,14 +313,7 @@ mod tests {
     }
 
     fn put(subject: &str, number: u32, id: u32, deleted: bool) -> Change {
-        Change::PutVersion {
-            subject: subject.into(),
-            version: Version {
-                number,
-                id,
-                deleted,
-            },
-        }
+        Change::PutVersion { subject: subject.into(), version: Version { number, id, deleted } }
     }
 
     fn state(changes: impl IntoIterator<Item = Change>) -> State {
@@ -368,16 +330,8 @@ mod tests {
 
     #[test]
     fn a_subject_is_deleted_when_all_its_versions_are() {
-        let add = Change::AddSchema {
-            id: 1,
-            identity: identity("x", &[]),
-        };
-        let state = state([
-            add,
-            put("a", 1, 1, true),
-            put("b", 1, 1, true),
-            put("b", 2, 1, false),
-        ]);
+        let add = Change::AddSchema { id: 1, identity: identity("x", &[]) };
+        let state = state([add, put("a", 1, 1, true), put("b", 1, 1, true), put("b", 2, 1, false)]);
         assert_eq!(names(state.subjects("", Filter::Live)), ["b"]);
         assert_eq!(names(state.subjects("", Filter::WithDeleted)), ["a", "b"]);
         assert_eq!(names(state.subjects("", Filter::DeletedOnly)), ["a"]);
@@ -385,10 +339,7 @@ mod tests {
 
     #[test]
     fn a_prefix_takes_neither_neighbour() {
-        let add = Change::AddSchema {
-            id: 1,
-            identity: identity("x", &[]),
-        };
+        let add = Change::AddSchema { id: 1, identity: identity("x", &[]) };
         let state = state([
             add,
             put("a", 1, 1, false),
@@ -396,19 +347,13 @@ mod tests {
             put("ab\u{10ffff}", 1, 1, false),
             put("ac", 1, 1, false),
         ]);
-        assert_eq!(
-            names(state.subjects("ab", Filter::Live)),
-            ["ab", "ab\u{10ffff}"]
-        );
+        assert_eq!(names(state.subjects("ab", Filter::Live)), ["ab", "ab\u{10ffff}"]);
     }
 
     #[test]
     fn ids_stay_used_up_when_their_schema_goes() {
         let state = state([
-            Change::AddSchema {
-                id: 1,
-                identity: identity("x", &[]),
-            },
+            Change::AddSchema { id: 1, identity: identity("x", &[]) },
             Change::RemoveSchema { id: 1 },
         ]);
         assert_eq!((state.id_next(), state.schema_count()), (2, 0));
@@ -418,25 +363,16 @@ mod tests {
     #[test]
     fn a_reference_counts_while_a_version_that_makes_it_is_live() {
         let mut state = state([
-            Change::AddSchema {
-                id: 1,
-                identity: identity("x", &[]),
-            },
+            Change::AddSchema { id: 1, identity: identity("x", &[]) },
             put("base", 1, 1, false),
-            Change::AddSchema {
-                id: 2,
-                identity: identity("y", &[("base", 1)]),
-            },
+            Change::AddSchema { id: 2, identity: identity("y", &[("base", 1)]) },
             put("user", 1, 2, false),
         ]);
         assert_eq!(state.referrers("base", 1, Filter::Live), [2]);
         state.apply(put("user", 1, 2, true));
         assert!(state.referrers("base", 1, Filter::Live).is_empty());
         assert_eq!(state.referrers("base", 1, Filter::DeletedOnly), [2]);
-        state.apply(Change::RemoveVersion {
-            subject: "user".into(),
-            number: 1,
-        });
+        state.apply(Change::RemoveVersion { subject: "user".into(), number: 1 });
         state.apply(Change::RemoveSchema { id: 2 });
         assert!(state.referrers("base", 1, Filter::WithDeleted).is_empty());
     }

@@ -70,15 +70,10 @@ impl Store {
             connection.busy_timeout(Duration::from_millis(LOCK_WAIT_MS))?;
             connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
             connection.pragma_update(None, "foreign_keys", true)?;
-            Ok(Self {
-                connection,
-                registry_id: String::new(),
-            })
+            Ok(Self { connection, registry_id: String::new() })
         };
         let mut store = open().map_err(|cause| open_failed(cause, path))?;
-        store
-            .prepare(LAYOUT)
-            .map_err(|error| error.with("file", path.display()))?;
+        store.prepare(LAYOUT).map_err(|error| error.with("file", path.display()))?;
         Ok(store)
     }
 
@@ -87,12 +82,8 @@ impl Store {
         let version = self.check_origin(layout.len())?;
         let failed = |cause| store_failed(cause, "prepare the registry's store");
         // WAL is set only once the file is known to be ours: it changes the file.
-        self.connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(failed)?;
-        self.connection
-            .pragma_update(None, "synchronous", "FULL")
-            .map_err(failed)?;
+        self.connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        self.connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Exclusive)
@@ -100,21 +91,13 @@ impl Store {
         for step in layout.iter().skip(version) {
             transaction.execute_batch(step).map_err(failed)?;
         }
-        transaction
-            .pragma_update(None, "application_id", APPLICATION_ID)
-            .map_err(failed)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
         let version_now = i64::try_from(layout.len()).unwrap_or(i64::MAX);
-        transaction
-            .pragma_update(None, "user_version", version_now)
-            .map_err(failed)?;
+        transaction.pragma_update(None, "user_version", version_now).map_err(failed)?;
         transaction.commit().map_err(failed)?;
         self.registry_id = self
             .connection
-            .query_row(
-                "SELECT value FROM fact WHERE name = 'registry_id'",
-                [],
-                |row| row.get(0),
-            )
+            .query_row("SELECT value FROM fact WHERE name = 'registry_id'", [], |row| row.get(0))
             .map_err(failed)?;
         Ok(())
     }
@@ -122,10 +105,8 @@ impl Store {
     /// The layout's version in the file, 0 for an empty file.
     fn check_origin(&self, version_max: usize) -> Result<usize> {
         let failed = |cause| store_failed(cause, "open the registry's store");
-        let pragma = |name: &str| {
-            self.connection
-                .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-        };
+        let pragma =
+            |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
         let version = pragma("user_version").map_err(failed)?;
         let origin = pragma("application_id").map_err(failed)?;
         let tables: i64 = self
@@ -140,13 +121,11 @@ impl Store {
         }
         let version = usize::try_from(version).unwrap_or(usize::MAX);
         if version > version_max {
-            return Err(
-                Error::new(ErrorKind::NewerVersion, "open the registry's store")
-                    .because("a newer version of this program wrote it")
-                    .with("version", version)
-                    .with("version_known", version_max)
-                    .help("run the newer program; this one would not understand the data"),
-            );
+            return Err(Error::new(ErrorKind::NewerVersion, "open the registry's store")
+                .because("a newer version of this program wrote it")
+                .with("version", version)
+                .with("version_known", version_max)
+                .help("run the newer program; this one would not understand the data"));
         }
         Ok(version)
     }
@@ -161,11 +140,7 @@ impl Store {
         let failed = |cause| store_failed(cause, "read the registry's store");
         let id_next = self
             .connection
-            .query_row(
-                "SELECT value FROM counter WHERE name = 'id_next'",
-                [],
-                |row| row.get(0),
-            )
+            .query_row("SELECT value FROM counter WHERE name = 'id_next'", [], |row| row.get(0))
             .map_err(failed)?;
         let mut state = State::new(id_next);
         self.load_schemas(&mut state)?;
@@ -187,10 +162,7 @@ impl Store {
             let list: String = row.get(2).map_err(failed)?;
             let references = references_from_text(&list)
                 .ok_or_else(|| corrupt("its references cannot be read").with("id", id))?;
-            let identity = Identity {
-                text: text.into(),
-                references,
-            };
+            let identity = Identity { text: text.into(), references };
             state.apply(Change::AddSchema { id, identity });
         }
         Ok(())
@@ -207,25 +179,16 @@ impl Store {
             if *subject != *name {
                 subject = Arc::from(name);
             }
-            let version = Version {
-                number: row.get(1)?,
-                id: row.get(2)?,
-                deleted: row.get(3)?,
-            };
-            state.apply(Change::PutVersion {
-                subject: Arc::clone(&subject),
-                version,
-            });
+            let version = Version { number: row.get(1)?, id: row.get(2)?, deleted: row.get(3)? };
+            state.apply(Change::PutVersion { subject: Arc::clone(&subject), version });
         }
         Ok(())
     }
 
     fn load_levels(&self, state: &mut State) -> Result<()> {
         let failed = |cause| store_failed(cause, "read the registry's compatibility levels");
-        let mut statement = self
-            .connection
-            .prepare("SELECT subject, level FROM level")
-            .map_err(failed)?;
+        let mut statement =
+            self.connection.prepare("SELECT subject, level FROM level").map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let name: String = row.get(0).map_err(failed)?;
@@ -259,10 +222,7 @@ impl Store {
     /// Writes something of no meaning, to learn whether writing works.
     pub(crate) fn probe(&mut self) -> Result<()> {
         self.connection
-            .execute(
-                "UPDATE counter SET value = value + 1 WHERE name = 'probes'",
-                [],
-            )
+            .execute("UPDATE counter SET value = value + 1 WHERE name = 'probes'", [])
             .map(|_| ())
             .map_err(|cause| store_failed(cause, "write to the registry's store"))
     }
@@ -289,10 +249,7 @@ fn write_change(
                 "INSERT INTO schema (id, text, reference_list, created_at_ms) VALUES (?, ?, ?, ?)",
                 params![id, &*identity.text, list, now_ms],
             )?;
-            run(
-                "UPDATE counter SET value = ? WHERE name = 'id_next'",
-                params![i64::from(*id) + 1],
-            )
+            run("UPDATE counter SET value = ? WHERE name = 'id_next'", params![i64::from(*id) + 1])
         }
         Change::RemoveSchema { id } => run("DELETE FROM schema WHERE id = ?", params![id]),
         Change::PutVersion { subject, version } => run(
@@ -300,18 +257,11 @@ fn write_change(
              VALUES (?, ?, ?, ?, ?)
              ON CONFLICT (subject, number)
              DO UPDATE SET schema_id = excluded.schema_id, deleted = excluded.deleted",
-            params![
-                &**subject,
-                version.number,
-                version.id,
-                version.deleted,
-                now_ms
-            ],
+            params![&**subject, version.number, version.id, version.deleted, now_ms],
         ),
-        Change::RemoveVersion { subject, number } => run(
-            "DELETE FROM version WHERE subject = ? AND number = ?",
-            params![&**subject, number],
-        ),
+        Change::RemoveVersion { subject, number } => {
+            run("DELETE FROM version WHERE subject = ? AND number = ?", params![&**subject, number])
+        }
         Change::SetLevel { subject, level } => run(
             "INSERT INTO level (subject, level) VALUES (?, ?)
              ON CONFLICT (subject) DO UPDATE SET level = excluded.level",
@@ -325,9 +275,7 @@ fn write_change(
 }
 
 fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -391,55 +339,30 @@ mod tests {
     fn schema(id: u32, text: &str) -> Change {
         Change::AddSchema {
             id,
-            identity: Identity {
-                text: text.into(),
-                references: Arc::from([]),
-            },
+            identity: Identity { text: text.into(), references: Arc::from([]) },
         }
     }
 
     fn version(subject: &str, number: u32, id: u32) -> Change {
-        let version = Version {
-            number,
-            id,
-            deleted: false,
-        };
-        Change::PutVersion {
-            subject: subject.into(),
-            version,
-        }
+        let version = Version { number, id, deleted: false };
+        Change::PutVersion { subject: subject.into(), version }
     }
 
     #[test]
     fn what_was_committed_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("registry.db");
-        let reference = Reference {
-            name: "a.B".into(),
-            subject: "s\"'\u{1f600}".into(),
-            version: 7,
-        };
-        let identity = Identity {
-            text: "{}".into(),
-            references: Arc::from([reference]),
-        };
+        let reference =
+            Reference { name: "a.B".into(), subject: "s\"'\u{1f600}".into(), version: 7 };
+        let identity = Identity { text: "{}".into(), references: Arc::from([reference]) };
         let mut store = Store::open(&file).unwrap();
         let id = store.registry_id().to_owned();
         store
             .commit(&[
-                Change::AddSchema {
-                    id: 4,
-                    identity: identity.clone(),
-                },
+                Change::AddSchema { id: 4, identity: identity.clone() },
                 version("s", 2, 4),
-                Change::SetLevel {
-                    subject: None,
-                    level: CompatibilityLevel::None,
-                },
-                Change::SetLevel {
-                    subject: Some("s".into()),
-                    level: CompatibilityLevel::Full,
-                },
+                Change::SetLevel { subject: None, level: CompatibilityLevel::None },
+                Change::SetLevel { subject: Some("s".into()), level: CompatibilityLevel::Full },
             ])
             .unwrap();
         drop(store);
@@ -448,14 +371,7 @@ mod tests {
         let state = store.load().unwrap();
         assert_eq!(store.registry_id(), id);
         assert_eq!(state.schema(4), Some(&identity));
-        assert_eq!(
-            state.version("s", 2),
-            Some(&Version {
-                number: 2,
-                id: 4,
-                deleted: false
-            })
-        );
+        assert_eq!(state.version("s", 2), Some(&Version { number: 2, id: 4, deleted: false }));
         assert_eq!(state.level_global(), CompatibilityLevel::None);
         assert_eq!(state.level_of("s"), Some(CompatibilityLevel::Full));
         assert_eq!(state.id_next(), 5);
@@ -467,34 +383,21 @@ mod tests {
         let file = folder.path().join("registry.db");
         let mut store = Store::open(&file).unwrap();
         store.commit(&[schema(1, "x"), version("s", 1, 1)]).unwrap();
-        let gone = Change::RemoveVersion {
-            subject: "s".into(),
-            number: 1,
-        };
-        store
-            .commit(&[gone, Change::RemoveSchema { id: 1 }])
-            .unwrap();
+        let gone = Change::RemoveVersion { subject: "s".into(), number: 1 };
+        store.commit(&[gone, Change::RemoveSchema { id: 1 }]).unwrap();
         drop(store);
         let state = Store::open(&file).unwrap().load().unwrap();
-        assert_eq!(
-            (state.id_next(), state.schema_count(), state.subject_count()),
-            (2, 0, 0)
-        );
+        assert_eq!((state.id_next(), state.schema_count(), state.subject_count()), (2, 0, 0));
     }
 
     #[test]
     fn a_failed_commit_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(&folder.path().join("registry.db")).unwrap();
-        let error = store
-            .commit(&[schema(1, "x"), version("s", 1, 99)])
-            .unwrap_err();
+        let error = store.commit(&[schema(1, "x"), version("s", 1, 99)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Internal);
         let state = store.load().unwrap();
-        assert_eq!(
-            (state.id_next(), state.schema_count(), state.subject_count()),
-            (1, 0, 0)
-        );
+        assert_eq!((state.id_next(), state.schema_count(), state.subject_count()), (1, 0, 0));
     }
 
     #[test]
@@ -519,10 +422,7 @@ mod tests {
         let before = std::fs::read(&file).unwrap();
         let error = Store::open(&file).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NewerVersion);
-        assert!(
-            error.to_string().contains(&format!("version={newer}")),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("version={newer}")), "{error}");
         assert_eq!(std::fs::read(&file).unwrap(), before);
     }
 
@@ -538,10 +438,7 @@ mod tests {
         layout.push("CREATE TABLE later (n INTEGER) STRICT; INSERT INTO later VALUES (1);");
         for _ in 0..2 {
             let connection = Connection::open(&file).unwrap();
-            let mut store = Store {
-                connection,
-                registry_id: String::new(),
-            };
+            let mut store = Store { connection, registry_id: String::new() };
             store.prepare(&layout).unwrap();
             let rows: i64 = store
                 .connection
@@ -550,30 +447,20 @@ mod tests {
             assert_eq!(rows, 1);
             assert_eq!(store.load().unwrap().schema_count(), 1);
         }
-        assert_eq!(
-            Store::open(&file).unwrap_err().kind(),
-            ErrorKind::NewerVersion
-        );
+        assert_eq!(Store::open(&file).unwrap_err().kind(), ErrorKind::NewerVersion);
     }
 
     #[test]
     fn a_file_of_another_program_is_refused_and_untouched() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("other.db");
-        Connection::open(&file)
-            .unwrap()
-            .execute_batch("CREATE TABLE t (n)")
-            .unwrap();
+        Connection::open(&file).unwrap().execute_batch("CREATE TABLE t (n)").unwrap();
         let before = std::fs::read(&file).unwrap();
         assert_eq!(Store::open(&file).unwrap_err().kind(), ErrorKind::Config);
         assert_eq!(std::fs::read(&file).unwrap(), before);
 
         let file = folder.path().join("text.db");
-        std::fs::write(
-            &file,
-            "not a database, but long enough to look at".repeat(100),
-        )
-        .unwrap();
+        std::fs::write(&file, "not a database, but long enough to look at".repeat(100)).unwrap();
         assert_eq!(Store::open(&file).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
@@ -585,13 +472,9 @@ mod tests {
         let file = folder.path().join("registry.db");
         let wal = folder.path().join("registry.db-wal");
         let mut store = Store::open(&file).unwrap();
-        store
-            .commit(&[schema(1, "first"), version("s", 1, 1)])
-            .unwrap();
+        store.commit(&[schema(1, "first"), version("s", 1, 1)]).unwrap();
         let length_kept = std::fs::metadata(&wal).unwrap().len();
-        store
-            .commit(&[schema(2, "second"), version("s", 2, 2)])
-            .unwrap();
+        store.commit(&[schema(2, "second"), version("s", 2, 2)]).unwrap();
         let bytes = std::fs::read(&wal).unwrap();
         let kept = usize::try_from(length_kept).unwrap();
         assert!(bytes.len() > kept);

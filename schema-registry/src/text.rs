@@ -37,10 +37,9 @@ type Replace<'a> = dyn FnMut(&Map<String, Value>, Option<&str>) -> Option<Value>
 /// around it, what stands there instead; `None` leaves it and goes on within it.
 fn walk(schema: &Value, around: Option<&str>, replace: &mut Replace<'_>) -> Value {
     match schema {
-        Value::Array(branches) => branches
-            .iter()
-            .map(|branch| walk(branch, around, replace))
-            .collect(),
+        Value::Array(branches) => {
+            branches.iter().map(|branch| walk(branch, around, replace)).collect()
+        }
         Value::Object(object) => {
             let mut object = object.clone();
             if !named(&object) {
@@ -113,10 +112,7 @@ pub(crate) fn normalize(schema: &mut Value) {
                 }
             }
             if let Some(Value::Array(fields)) = object.get_mut("fields") {
-                fields
-                    .iter_mut()
-                    .filter_map(Value::as_object_mut)
-                    .for_each(normalize_field);
+                fields.iter_mut().filter_map(Value::as_object_mut).for_each(normalize_field);
             }
             normalize_type(object);
         }
@@ -129,10 +125,7 @@ fn normalize_field(field: &mut Map<String, Value>) {
         normalize(schema);
     }
     sort_aliases(field);
-    sort_others(
-        field,
-        &["name", "type", "doc", "default", "order", "aliases"],
-    );
+    sort_others(field, &["name", "type", "doc", "default", "order", "aliases"]);
 }
 
 fn normalize_type(object: &mut Map<String, Value>) {
@@ -179,13 +172,7 @@ fn sort_others(object: &mut Map<String, Value>, known: &[&str]) {
     let mut others = others.into_iter();
     *object = std::mem::take(object)
         .into_iter()
-        .filter_map(|entry| {
-            if is_known(&entry.0) {
-                Some(entry)
-            } else {
-                others.next()
-            }
-        })
+        .filter_map(|entry| if is_known(&entry.0) { Some(entry) } else { others.next() })
         .collect();
 }
 
@@ -212,28 +199,18 @@ mod tests {
     fn definitions_are_found_under_their_full_names() {
         let mut found = HashSet::new();
         defined_names(&json(SHOP), &mut found);
-        assert_eq!(
-            found,
-            names(&["shop.Order", "shop.Address", "post.Zip", "shop.Tag", "Bare"])
-        );
+        assert_eq!(found, names(&["shop.Order", "shop.Address", "post.Zip", "shop.Tag", "Bare"]));
     }
 
     #[test]
     fn definitions_from_references_become_names_relative_to_their_namespace() {
         let text = without(&json(SHOP), &names(&["post.Zip", "shop.Tag", "Bare"])).to_string();
-        for part in [
-            r#""type":"post.Zip""#,
-            r#""items":"Tag""#,
-            r#""values":"Bare""#,
-        ] {
+        for part in [r#""type":"post.Zip""#, r#""items":"Tag""#, r#""values":"Bare""#] {
             assert!(text.contains(part), "{part} in {text}");
         }
         let text = without(&json(SHOP), &names(&["shop.Address"])).to_string();
         assert!(text.contains(r#"["null","Address"]"#), "{text}");
-        assert_eq!(
-            without(&json(SHOP), &names(&["shop.Order"])),
-            json("\"shop.Order\"")
-        );
+        assert_eq!(without(&json(SHOP), &names(&["shop.Order"])), json("\"shop.Order\""));
     }
 
     #[test]

@@ -70,9 +70,7 @@ pub(crate) fn subject_name(subject: &str) -> &str {
 
 /// A prefix of subjects' names without a context before it; there is only the default one.
 pub(crate) fn subject_prefix(prefix: &str) -> &str {
-    prefix
-        .strip_prefix(CONTEXT_ANY)
-        .unwrap_or_else(|| subject_name(prefix))
+    prefix.strip_prefix(CONTEXT_ANY).unwrap_or_else(|| subject_name(prefix))
 }
 
 /// Whether a subject may be called so. Names of other contexts are refused: there are none yet.
@@ -125,15 +123,7 @@ mod tests {
         for name in ["a", "a-value", "a/b", "größe", ":x", &"a".repeat(1024)] {
             assert!(check_subject(&limits, name).is_ok(), "{name}");
         }
-        for name in [
-            "",
-            "a\n",
-            "__GLOBAL",
-            "__EMPTY",
-            ":.other:a",
-            ":*:a",
-            &"a".repeat(1025),
-        ] {
+        for name in ["", "a\n", "__GLOBAL", "__EMPTY", ":.other:a", ":*:a", &"a".repeat(1025)] {
             assert!(check_subject(&limits, name).is_err(), "{name}");
         }
     }

@@ -50,17 +50,9 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Reply> {
         check_content_type(request.headers())?;
-        let lenient = request
-            .headers()
-            .get(ACCEPT_UNKNOWN)
-            .is_some_and(|value| value == "true");
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(unreadable)?;
-        Ok(Self {
-            members: object(&bytes)?,
-            strict: !lenient,
-        })
+        let lenient = request.headers().get(ACCEPT_UNKNOWN).is_some_and(|value| value == "true");
+        let bytes = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        Ok(Self { members: object(&bytes)?, strict: !lenient })
     }
 }
 
@@ -68,17 +60,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Reply> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };
-    let name = value
-        .to_str()
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    if CONTENT_TYPES
-        .iter()
-        .any(|known| known.eq_ignore_ascii_case(name))
-    {
+    let name = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if CONTENT_TYPES.iter().any(|known| known.eq_ignore_ascii_case(name)) {
         return Ok(());
     }
     Err(Reply::status(StatusCode::UNSUPPORTED_MEDIA_TYPE))
@@ -123,18 +106,12 @@ impl Body {
     pub(super) fn level(self) -> Result<(Option<String>, Value), Reply> {
         self.check_members(LEVEL_MEMBERS)?;
         let level = self.text("compatibility")?;
-        let echo = self
-            .members
-            .into_iter()
-            .filter(|(_, value)| !value.is_null());
+        let echo = self.members.into_iter().filter(|(_, value)| !value.is_null());
         Ok((level, Value::Object(echo.collect())))
     }
 
     fn check_members(&self, known: &[&str]) -> Result<(), Reply> {
-        let unknown = self
-            .members
-            .keys()
-            .find(|name| !known.contains(&name.as_str()));
+        let unknown = self.members.keys().find(|name| !known.contains(&name.as_str()));
         match unknown {
             Some(name) if self.strict => Err(Reply::bad_body(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -148,11 +125,7 @@ impl Body {
     /// losing them would be worse than refusing them.
     fn check_unsupported(&self) -> Result<(), Reply> {
         let refuse = |code, message: &str| {
-            Err(Reply::error(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                code,
-                message,
-            ))
+            Err(Reply::error(StatusCode::UNPROCESSABLE_ENTITY, code, message))
         };
         if self.filled("ruleSet") {
             return refuse(42210, "Invalid rule set: this registry does not keep rules");
@@ -247,9 +220,7 @@ mod tests {
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {
             let name = prop::sample::select(
-                ["name", "subject", "version", "properties"]
-                    .map(str::to_owned)
-                    .to_vec(),
+                ["name", "subject", "version", "properties"].map(str::to_owned).to_vec(),
             );
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),

@@ -30,19 +30,11 @@ pub(super) struct Bounded {
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener) -> Self {
-        Self::with(
-            listener,
-            CONNECTIONS_MAX,
-            Duration::from_millis(IDLE_MS_MAX),
-        )
+        Self::with(listener, CONNECTIONS_MAX, Duration::from_millis(IDLE_MS_MAX))
     }
 
     fn with(listener: TcpListener, connections_max: usize, idle_max: Duration) -> Self {
-        Self {
-            listener,
-            places: Arc::new(Semaphore::new(connections_max)),
-            idle_max,
-        }
+        Self { listener, places: Arc::new(Semaphore::new(connections_max)), idle_max }
     }
 }
 
@@ -61,15 +53,7 @@ impl Listener for Bounded {
             tracing::debug!(%error, "a connection keeps Nagle's algorithm");
         }
         let idle = Box::pin(sleep(self.idle_max));
-        (
-            Connection {
-                stream,
-                idle,
-                idle_max: self.idle_max,
-                _place: place,
-            },
-            address,
-        )
+        (Connection { stream, idle, idle_max: self.idle_max, _place: place }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -155,14 +139,7 @@ mod tests {
     async fn bounded(connections_max: usize, idle_ms_max: u64) -> (Bounded, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        (
-            Bounded::with(
-                listener,
-                connections_max,
-                Duration::from_millis(idle_ms_max),
-            ),
-            address,
-        )
+        (Bounded::with(listener, connections_max, Duration::from_millis(idle_ms_max)), address)
     }
 
     #[tokio::test]

@@ -82,11 +82,7 @@ impl Service {
         timed_out: &'static str,
         work: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Reply> {
-        match self
-            .writer
-            .run(Arc::clone(&self.registry), timed_out, work)
-            .await
-        {
+        match self.writer.run(Arc::clone(&self.registry), timed_out, work).await {
             Some(result) => result.map_err(|refusal| self.refuse(&refusal)),
             None => Err(Reply::internal()),
         }
@@ -101,9 +97,7 @@ type App = State<Service>;
 
 /// A thread with room for deep schemas.
 fn schema_thread(name: &str) -> std::thread::Builder {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(SCHEMA_STACK_BYTES)
+    std::thread::Builder::new().name(name.to_owned()).stack_size(SCHEMA_STACK_BYTES)
 }
 
 /// Serves a registry until `shutdown` is done and the open requests are answered, or 8 s later.
@@ -174,27 +168,12 @@ fn subject_routes() -> Router<Service> {
     let version = "/subjects/{subject}/versions/{version}";
     Router::new()
         .route("/subjects", get(subjects::list))
-        .route(
-            "/subjects/{subject}",
-            post(subjects::lookup).delete(subjects::delete),
-        )
-        .route(
-            "/subjects/{subject}/versions",
-            get(subjects::versions).post(subjects::register),
-        )
-        .route(
-            version,
-            get(subjects::version).delete(subjects::delete_version),
-        )
+        .route("/subjects/{subject}", post(subjects::lookup).delete(subjects::delete))
+        .route("/subjects/{subject}/versions", get(subjects::versions).post(subjects::register))
+        .route(version, get(subjects::version).delete(subjects::delete_version))
         .route(&format!("{version}/schema"), get(subjects::version_schema))
-        .route(
-            &format!("{version}/referencedby"),
-            get(subjects::referenced_by),
-        )
-        .route(
-            "/compatibility/subjects/{subject}/versions",
-            post(subjects::check),
-        )
+        .route(&format!("{version}/referencedby"), get(subjects::referenced_by))
+        .route("/compatibility/subjects/{subject}/versions", post(subjects::check))
         .route(
             "/compatibility/subjects/{subject}/versions/{version}",
             post(subjects::check_version),
@@ -221,9 +200,7 @@ fn settings_routes() -> Router<Service> {
         )
         .route(
             "/config/{subject}",
-            get(settings::level)
-                .put(settings::set_level)
-                .delete(settings::remove_level),
+            get(settings::level).put(settings::set_level).delete(settings::remove_level),
         )
         .route("/mode", get(settings::mode_global))
         .route("/mode/{subject}", get(settings::mode))
@@ -244,13 +221,7 @@ async fn watch(request: Request, next: Next) -> Response {
     };
     let (status, took) = (response.status().as_u16(), started.elapsed());
     crate::measure::request(method, &route, status, took);
-    tracing::debug!(
-        method,
-        route,
-        status,
-        took_us = took.as_micros(),
-        "answered"
-    );
+    tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
     response
 }
 
@@ -279,11 +250,7 @@ mod tests {
         let registry = Arc::new(Registry::open(&RegistryConfig::new(store)).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(serve(
-            listener,
-            Arc::clone(&registry),
-            std::future::pending(),
-        ));
+        tokio::spawn(serve(listener, Arc::clone(&registry), std::future::pending()));
         (registry, url, folder)
     }
 
@@ -297,38 +264,26 @@ mod tests {
     #[tokio::test]
     async fn health_is_503_while_the_store_fails_and_reads_go_on() {
         let (registry, url, _folder) = started().await;
-        registry
-            .set_level(None, crate::CompatibilityLevel::Full)
-            .unwrap();
+        registry.set_level(None, crate::CompatibilityLevel::Full).unwrap();
         registry.break_store(true);
-        registry
-            .set_level(None, crate::CompatibilityLevel::None)
-            .unwrap_err();
+        registry.set_level(None, crate::CompatibilityLevel::None).unwrap_err();
         let (status, body) = get(format!("{url}/health")).await;
         assert_eq!((status, &body["status"]), (503, &json!("down")));
         let level = get(format!("{url}/config")).await;
         assert_eq!(level, (200, json!({"compatibilityLevel": "FULL"})));
         registry.break_store(false);
-        assert_eq!(
-            get(format!("{url}/health")).await,
-            (200, json!({"status": "up"}))
-        );
+        assert_eq!(get(format!("{url}/health")).await, (200, json!({"status": "up"})));
     }
 
     #[tokio::test]
     async fn a_panic_of_one_write_does_not_end_the_others() {
         let (registry, _url, _folder) = started().await;
         let writer = Writer::start();
-        let panicked: Option<Result<(), Refusal>> = writer
-            .run(Arc::clone(&registry), "", |_| panic!("planted"))
-            .await;
+        let panicked: Option<Result<(), Refusal>> =
+            writer.run(Arc::clone(&registry), "", |_| panic!("planted")).await;
         assert!(panicked.is_none());
         let level = crate::CompatibilityLevel::Full;
-        let set = writer
-            .run(registry, "", move |registry| {
-                registry.set_level(None, level)
-            })
-            .await;
+        let set = writer.run(registry, "", move |registry| registry.set_level(None, level)).await;
         assert!(matches!(set, Some(Ok(()))));
     }
 
@@ -339,12 +294,7 @@ mod tests {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let _installed = metrics::set_default_local_recorder(&recorder);
         let (_registry, url, _folder) = started().await;
-        for path in [
-            "/subjects",
-            "/subjects/a/versions/1",
-            "/subjects/b/versions/2",
-            "/secret",
-        ] {
+        for path in ["/subjects", "/subjects/a/versions/1", "/subjects/b/versions/2", "/secret"] {
             get(format!("{url}{path}")).await;
         }
         let text = recorder.handle().render();

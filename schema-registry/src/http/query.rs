@@ -28,24 +28,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 
 impl Parameters {
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn flag(&self, name: &str) -> bool {
-        self.text(name)
-            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+        self.text(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     fn number(&self, name: &str) -> Result<Option<i32>, Reply> {
         match self.text(name) {
             None | Some("") => Ok(None),
-            Some(text) => text
-                .parse()
-                .map(Some)
-                .map_err(|_| Reply::status(StatusCode::NOT_FOUND)),
+            Some(text) => text.parse().map(Some).map_err(|_| Reply::status(StatusCode::NOT_FOUND)),
         }
     }
 
@@ -68,11 +61,7 @@ impl Parameters {
 
     /// `deleted` alone.
     pub(super) fn filter_deleted(&self) -> Filter {
-        if self.flag("deleted") {
-            Filter::WithDeleted
-        } else {
-            Filter::Live
-        }
+        if self.flag("deleted") { Filter::WithDeleted } else { Filter::Live }
     }
 }
 

@@ -25,18 +25,12 @@ impl Reply {
 
     /// 200 with bytes that are JSON already: a schema's own text.
     pub(super) fn raw(body: Vec<u8>) -> Self {
-        Self {
-            status: StatusCode::OK,
-            body,
-        }
+        Self { status: StatusCode::OK, body }
     }
 
     /// A JSON value with a status.
     pub(super) fn with_status(status: StatusCode, value: &Value) -> Self {
-        Self {
-            status,
-            body: value.to_string().into_bytes(),
-        }
+        Self { status, body: value.to_string().into_bytes() }
     }
 
     /// An error: the status, and in the body a code and a message and nothing else, because an
@@ -69,11 +63,7 @@ impl Reply {
 
     /// A bug of ours.
     pub(super) fn internal() -> Self {
-        Self::error(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            500,
-            "Internal Server Error",
-        )
+        Self::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "Internal Server Error")
     }
 
     /// A request that took too long.

@@ -14,9 +14,7 @@ type Handled = Result<Reply, Reply>;
 pub(super) async fn list(State(service): App, query: Parameters) -> Handled {
     let prefix = query.text("subjectPrefix").unwrap_or_default();
     let (filter, page) = (query.filter_deleted(), query.page()?);
-    let found = service
-        .registry
-        .schemas(prefix, filter, query.flag("latestOnly"), page);
+    let found = service.registry.schemas(prefix, filter, query.flag("latestOnly"), page);
     Ok(Reply::json(&found.iter().map(subject_version).collect()))
 }
 
@@ -32,10 +30,7 @@ pub(super) async fn by_id(
     Place(id): Place<u32>,
     query: Parameters,
 ) -> Handled {
-    let schema = service
-        .registry
-        .schema(id)
-        .map_err(|refusal| service.refuse(&refusal))?;
+    let schema = service.registry.schema(id).map_err(|refusal| service.refuse(&refusal))?;
     let mut answer = json!({});
     with_schema(&mut answer, &schema);
     if query.flag("fetchMaxId") {
@@ -46,10 +41,7 @@ pub(super) async fn by_id(
 
 /// `GET /schemas/ids/{id}/schema`: the text itself.
 pub(super) async fn text(State(service): App, Place(id): Place<u32>) -> Handled {
-    let schema = service
-        .registry
-        .schema(id)
-        .map_err(|refusal| service.refuse(&refusal))?;
+    let schema = service.registry.schema(id).map_err(|refusal| service.refuse(&refusal))?;
     Ok(Reply::raw(schema.text.as_bytes().to_vec()))
 }
 
@@ -63,9 +55,7 @@ pub(super) async fn subjects(
         .registry
         .subjects_of(id, query.filter_deleted(), query.page()?)
         .map_err(|refusal| service.refuse(&refusal))?;
-    Ok(Reply::json(
-        &names.iter().map(AsRef::<str>::as_ref).collect(),
-    ))
+    Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
 }
 
 /// `GET /schemas/ids/{id}/versions`.

@@ -47,9 +47,6 @@ pub(super) async fn health(State(service): App) -> Reply {
 
 async fn recovered(service: &Service) -> bool {
     let registry = Arc::clone(&service.registry);
-    let result = service
-        .writer
-        .run(registry, "", |registry| registry.recover())
-        .await;
+    let result = service.writer.run(registry, "", |registry| registry.recover()).await;
     matches!(result, Some(Ok(())))
 }

@@ -36,12 +36,8 @@ pub(super) async fn level(
     Place(subject): Place<String>,
     query: Parameters,
 ) -> Handled {
-    let level = service
-        .registry
-        .level(&subject, query.flag("defaultToGlobal"));
-    level
-        .map(current)
-        .map_err(|refusal| service.refuse(&refusal))
+    let level = service.registry.level(&subject, query.flag("defaultToGlobal"));
+    level.map(current).map_err(|refusal| service.refuse(&refusal))
 }
 
 /// `PUT /config/{subject}`.
@@ -86,20 +82,14 @@ async fn set(service: &Service, subject: Option<String>, body: Body) -> Handled 
         .and_then(level::from_name)
         .ok_or_else(|| service.refuse(&Refusal::InvalidLevel))?;
     let timed_out = "Update compatibility level operation timed out";
-    service
-        .write(timed_out, move |registry| {
-            registry.set_level(subject.as_deref(), level)
-        })
-        .await?;
+    service.write(timed_out, move |registry| registry.set_level(subject.as_deref(), level)).await?;
     Ok(Reply::json(&echo))
 }
 
 async fn remove(service: &Service, subject: Option<String>) -> Handled {
     let timed_out = "Delete compatibility level operation timed out";
     service
-        .write(timed_out, move |registry| {
-            registry.remove_level(subject.as_deref())
-        })
+        .write(timed_out, move |registry| registry.remove_level(subject.as_deref()))
         .await
         .map(current)
 }

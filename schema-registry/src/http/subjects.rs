@@ -17,12 +17,8 @@ type Handled = Result<Reply, Reply>;
 /// `GET /subjects`.
 pub(super) async fn list(State(service): App, query: Parameters) -> Handled {
     let prefix = query.text("subjectPrefix").unwrap_or_default();
-    let names = service
-        .registry
-        .subjects(prefix, query.filter(), query.page()?);
-    Ok(Reply::json(
-        &names.iter().map(AsRef::<str>::as_ref).collect(),
-    ))
+    let names = service.registry.subjects(prefix, query.filter(), query.page()?);
+    Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
 }
 
 /// `POST /subjects/{subject}`: is this schema registered here?
@@ -34,9 +30,8 @@ pub(super) async fn lookup(
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
     let deleted = query.flag("deleted");
-    let found = service
-        .compute(move |registry| registry.lookup(&subject, &submission, deleted))
-        .await?;
+    let found =
+        service.compute(move |registry| registry.lookup(&subject, &submission, deleted)).await?;
     Ok(Reply::json(&subject_version(&found)))
 }
 
@@ -49,9 +44,7 @@ pub(super) async fn delete(
     let permanent = query.flag("permanent");
     let timed_out = "Delete subject operation timed out";
     let versions = service
-        .write(timed_out, move |registry| {
-            registry.delete_subject(&subject, permanent)
-        })
+        .write(timed_out, move |registry| registry.delete_subject(&subject, permanent))
         .await?;
     Ok(Reply::json(&json!(versions)))
 }
@@ -150,9 +143,7 @@ pub(super) async fn delete_version(
     let permanent = query.flag("permanent");
     let timed_out = "Delete Schema Version operation timed out";
     let number = service
-        .write(timed_out, move |registry| {
-            registry.delete_version(&subject, &version, permanent)
-        })
+        .write(timed_out, move |registry| registry.delete_version(&subject, &version, permanent))
         .await?;
     Ok(Reply::json(&json!(number)))
 }
@@ -188,13 +179,11 @@ async fn judge(
     let submission = body.submission(query.flag("normalize"))?;
     let verbose = query.flag("verbose");
     let messages = service
-        .compute(
-            move |registry| match registry.check(&subject, version, &submission) {
-                // Whoever asks for words gets them for an invalid schema too, as from Confluent.
-                Err(Refusal::InvalidSchema(message)) if verbose => Ok(vec![message]),
-                other => other,
-            },
-        )
+        .compute(move |registry| match registry.check(&subject, version, &submission) {
+            // Whoever asks for words gets them for an invalid schema too, as from Confluent.
+            Err(Refusal::InvalidSchema(message)) if verbose => Ok(vec![message]),
+            other => other,
+        })
         .await?;
     let mut answer = json!({"is_compatible": messages.is_empty()});
     if verbose {

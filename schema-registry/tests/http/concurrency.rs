@@ -23,16 +23,10 @@ async fn register_all(
             let client = client();
             let mut answers = Vec::new();
             for number in 0..SCHEMAS_EACH {
-                let url = format!(
-                    "{}/subjects/{}/versions",
-                    server.url,
-                    subject(connection, number)
-                );
+                let url =
+                    format!("{}/subjects/{}/versions", server.url, subject(connection, number));
                 let body = json!({"schema": schema(connection, number)}).to_string();
-                let request = client
-                    .post(url)
-                    .header("content-type", CONTENT_TYPE)
-                    .body(body);
+                let request = client.post(url).header("content-type", CONTENT_TYPE).body(body);
                 answers.push(answer(request.send().await.expect("an answer")).await);
             }
             answers
@@ -46,10 +40,7 @@ async fn register_all(
 }
 
 fn ids(answers: Vec<Answer>) -> Vec<u64> {
-    answers
-        .into_iter()
-        .map(|answer| answer.ok()["id"].as_u64().expect("an id"))
-        .collect()
+    answers.into_iter().map(|answer| answer.ok()["id"].as_u64().expect("an id")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -70,10 +61,7 @@ async fn distinct_schemas_get_dense_distinct_ids() {
     let count = u64::try_from(CONNECTIONS * SCHEMAS_EACH).unwrap();
     assert_eq!(ids, (1..=count).collect());
     for subject in 0..5 {
-        let versions = server
-            .get(&format!("/subjects/s{subject}/versions"))
-            .await
-            .ok();
+        let versions = server.get(&format!("/subjects/s{subject}/versions")).await.ok();
         assert_eq!(versions, json!((1..=40).collect::<Vec<_>>()));
     }
 }
@@ -108,8 +96,5 @@ async fn of_schemas_that_exclude_each_other_exactly_one_wins() {
     .await;
     let won = answers.iter().filter(|answer| answer.status == 200).count();
     let lost = answers.iter().filter(|answer| answer.status == 409).count();
-    assert_eq!(
-        (won, lost),
-        (SCHEMAS_EACH, (CONNECTIONS - 1) * SCHEMAS_EACH)
-    );
+    assert_eq!((won, lost), (SCHEMAS_EACH, (CONNECTIONS - 1) * SCHEMAS_EACH));
 }

@@ -37,11 +37,7 @@ async fn subjects_are_listed_by_prefix_state_and_page() {
         ("?limit=0", json!(["a", "c"])),
         ("?offset=9", json!([])),
     ] {
-        assert_eq!(
-            server.get(&format!("/subjects{query}")).await.ok(),
-            names,
-            "{query}"
-        );
+        assert_eq!(server.get(&format!("/subjects{query}")).await.ok(), names, "{query}");
     }
 }
 
@@ -60,14 +56,8 @@ async fn versions_are_listed_by_state_and_page() {
     ] {
         assert_eq!(server.get(path).await.ok(), numbers, "{path}");
     }
-    server
-        .get("/subjects/b/versions")
-        .await
-        .refused(404, 40401, "Subject 'b' not found.");
-    server
-        .get("/subjects/x/versions")
-        .await
-        .refused(404, 40401, "Subject 'x' not found.");
+    server.get("/subjects/b/versions").await.refused(404, 40401, "Subject 'b' not found.");
+    server.get("/subjects/x/versions").await.refused(404, 40401, "Subject 'x' not found.");
 }
 
 #[tokio::test]
@@ -77,32 +67,14 @@ async fn a_version_is_found_by_number_latest_and_minus_one() {
     for version in ["2", "latest", "LATEST", "-1"] {
         let path = format!("/subjects/a/versions/{version}");
         assert_eq!(server.get(&path).await.ok(), second, "{version}");
-        assert_eq!(
-            server.get(&format!("{path}/schema")).await.ok(),
-            json!("long")
-        );
+        assert_eq!(server.get(&format!("{path}/schema")).await.ok(), json!("long"));
     }
     let path = "/subjects/c/versions/1";
-    server
-        .get(path)
-        .await
-        .refused(404, 40402, "Version 1 not found.");
-    server
-        .get(&format!("{path}/schema"))
-        .await
-        .refused(404, 40402, "Version 1 not found.");
-    assert_eq!(
-        server.get(&format!("{path}?deleted=true")).await.ok()["id"],
-        json!(3)
-    );
-    server
-        .get("/subjects/x/versions/1")
-        .await
-        .refused(404, 40401, "Subject 'x' not found.");
-    server
-        .get("/subjects/b/versions/latest")
-        .await
-        .refused(404, 40401, "Subject 'b' not found.");
+    server.get(path).await.refused(404, 40402, "Version 1 not found.");
+    server.get(&format!("{path}/schema")).await.refused(404, 40402, "Version 1 not found.");
+    assert_eq!(server.get(&format!("{path}?deleted=true")).await.ok()["id"], json!(3));
+    server.get("/subjects/x/versions/1").await.refused(404, 40401, "Subject 'x' not found.");
+    server.get("/subjects/b/versions/latest").await.refused(404, 40401, "Subject 'b' not found.");
     // Confluent's own answer: the latest is never a deleted one, and its number is -1.
     let refused = server.get("/subjects/b/versions/latest?deleted=true").await;
     refused.refused(404, 40402, "Version -1 not found.");
@@ -118,10 +90,7 @@ async fn a_version_is_found_by_number_latest_and_minus_one() {
         let path = format!("/subjects/a/versions/{version}");
         server.delete(&path).await.refused(422, 42202, &message);
         let body = json!({"schema": "\"int\""});
-        server
-            .post(&format!("/compatibility{path}"), body)
-            .await
-            .refused(422, 42202, &message);
+        server.post(&format!("/compatibility{path}"), body).await.refused(422, 42202, &message);
     }
 }
 
@@ -129,36 +98,18 @@ async fn a_version_is_found_by_number_latest_and_minus_one() {
 async fn schemas_are_found_by_id_even_when_deleted() {
     let server = filled().await;
     assert_eq!(server.get("/schemas/types").await.ok(), json!(["AVRO"]));
+    assert_eq!(server.get("/schemas/ids/1").await.ok(), json!({"schema": "\"int\""}));
+    assert_eq!(server.get("/schemas/ids/3").await.ok(), json!({"schema": "\"float\""}));
     assert_eq!(
-        server.get("/schemas/ids/1").await.ok(),
-        json!({"schema": "\"int\""})
-    );
-    assert_eq!(
-        server.get("/schemas/ids/3").await.ok(),
-        json!({"schema": "\"float\""})
-    );
-    assert_eq!(
-        server
-            .get("/schemas/ids/1?fetchMaxId=true&subject=a")
-            .await
-            .ok(),
+        server.get("/schemas/ids/1?fetchMaxId=true&subject=a").await.ok(),
         json!({"schema": "\"int\"", "maxId": 4})
     );
-    assert_eq!(
-        server.get("/schemas/ids/4/schema").await.ok(),
-        json!("double")
-    );
+    assert_eq!(server.get("/schemas/ids/4/schema").await.ok(), json!("double"));
     for (path, list) in [
         ("/schemas/ids/1/subjects", json!(["a"])),
         ("/schemas/ids/1/subjects?deleted=true", json!(["a", "b"])),
-        (
-            "/schemas/ids/1/subjects?deleted=true&offset=1",
-            json!(["b"]),
-        ),
-        (
-            "/schemas/ids/1/versions",
-            json!([{"subject": "a", "version": 1}]),
-        ),
+        ("/schemas/ids/1/subjects?deleted=true&offset=1", json!(["b"])),
+        ("/schemas/ids/1/versions", json!([{"subject": "a", "version": 1}])),
         (
             "/schemas/ids/1/versions?deleted=true",
             json!([{"subject": "a", "version": 1}, {"subject": "b", "version": 1}]),
@@ -167,22 +118,10 @@ async fn schemas_are_found_by_id_even_when_deleted() {
     ] {
         assert_eq!(server.get(path).await.ok(), list, "{path}");
     }
-    server
-        .get("/schemas/ids/9")
-        .await
-        .refused(404, 40403, "Schema 9 not found");
-    server
-        .get("/schemas/ids/9/schema")
-        .await
-        .refused(404, 40403, "Schema 9 not found");
-    server
-        .get("/schemas/ids/9/subjects")
-        .await
-        .refused(404, 40403, "Schema not found");
-    server
-        .get("/schemas/ids/9/versions")
-        .await
-        .refused(404, 40403, "Schema not found");
+    server.get("/schemas/ids/9").await.refused(404, 40403, "Schema 9 not found");
+    server.get("/schemas/ids/9/schema").await.refused(404, 40403, "Schema 9 not found");
+    server.get("/schemas/ids/9/subjects").await.refused(404, 40403, "Schema not found");
+    server.get("/schemas/ids/9/versions").await.refused(404, 40403, "Schema not found");
 }
 
 #[tokio::test]
@@ -191,17 +130,12 @@ async fn the_list_of_schemas_goes_by_subject_and_version() {
     let keys = async |query: &str| -> Vec<String> {
         let list = server.get(&format!("/schemas{query}")).await.ok();
         let list = list.as_array().unwrap();
-        list.iter()
-            .map(|s| format!("{}{}", s["subject"].as_str().unwrap(), s["version"]))
-            .collect()
+        list.iter().map(|s| format!("{}{}", s["subject"].as_str().unwrap(), s["version"])).collect()
     };
     assert_eq!(keys("").await, ["a1", "a2", "c2"]);
     assert_eq!(keys("?deleted=true").await, ["a1", "a2", "b1", "c1", "c2"]);
     assert_eq!(keys("?latestOnly=true").await, ["a2", "c2"]);
-    assert_eq!(
-        keys("?latestOnly=true&deleted=true").await,
-        ["a2", "b1", "c2"]
-    );
+    assert_eq!(keys("?latestOnly=true&deleted=true").await, ["a2", "b1", "c2"]);
     assert_eq!(keys("?subjectPrefix=a").await, ["a1", "a2"]);
     assert_eq!(keys("?subjectPrefix=:*:&offset=1&limit=1").await, ["a2"]);
 }

@@ -25,36 +25,19 @@ async fn another_subject_shares_the_id_of_the_same_text() {
     assert_eq!(server.register("c", &schema).await, 2);
     assert_eq!(server.register("d", "\"long\"").await, 3);
     assert_eq!(server.register(":.:d", "\"long\"").await, 3);
-    assert_eq!(
-        server.get("/subjects").await.ok(),
-        json!(["a", "b", "c", "d"])
-    );
+    assert_eq!(server.get("/subjects").await.ok(), json!(["a", "b", "c", "d"]));
 }
 
 #[tokio::test]
 async fn a_refused_schema_leaves_no_trace_and_uses_no_id() {
     let server = Server::start().await;
     for schema in ["", "  "] {
-        let refused = server
-            .post("/subjects/s/versions", json!({"schema": schema}))
-            .await;
+        let refused = server.post("/subjects/s/versions", json!({"schema": schema})).await;
         refused.refused(422, 42201, "Empty schema");
     }
-    server
-        .post("/subjects/s/versions", json!({}))
-        .await
-        .refused(422, 42201, "Empty schema");
-    for schema in [
-        "{",
-        "\"nosuch\"",
-        r#"{"type":"record","name":"r"}"#,
-        "[]junk",
-        "17",
-        "{}",
-    ] {
-        let refused = server
-            .post("/subjects/s/versions", json!({"schema": schema}))
-            .await;
+    server.post("/subjects/s/versions", json!({})).await.refused(422, 42201, "Empty schema");
+    for schema in ["{", "\"nosuch\"", r#"{"type":"record","name":"r"}"#, "[]junk", "17", "{}"] {
+        let refused = server.post("/subjects/s/versions", json!({"schema": schema})).await;
         let message = refused.code(422, 42201);
         assert!(
             message.starts_with("Invalid schema of type AVRO, details: "),
@@ -75,20 +58,12 @@ async fn only_avro_is_taken() {
         );
         let refused = server.post("/subjects/s/versions", body.clone()).await;
         refused.refused(422, 42201, &message);
-        server
-            .post("/subjects/s", body.clone())
-            .await
-            .refused(422, 42201, &message);
-        let refused = server
-            .post("/compatibility/subjects/s/versions", body)
-            .await;
+        server.post("/subjects/s", body.clone()).await.refused(422, 42201, &message);
+        let refused = server.post("/compatibility/subjects/s/versions", body).await;
         refused.refused(422, 42201, &message);
     }
     let body = json!({"schema": "\"int\"", "schemaType": "AVRO", "references": [], "version": 0});
-    assert_eq!(
-        server.post("/subjects/s/versions", body).await.ok(),
-        json!({"id": 1})
-    );
+    assert_eq!(server.post("/subjects/s/versions", body).await.ok(), json!({"id": 1}));
 }
 
 #[tokio::test]
@@ -96,20 +71,12 @@ async fn metadata_and_rules_are_refused_rather_than_lost() {
     let server = Server::start().await;
     let with = |name: &str, value| json!({"schema": "\"int\"", name: value});
     let full = with("metadata", json!({"properties": {"owner": "x"}}));
-    let message = server
-        .post("/subjects/s/versions", full)
-        .await
-        .code(422, 42201);
+    let message = server.post("/subjects/s/versions", full).await.code(422, 42201);
     assert!(message.contains("metadata"), "{message}");
     let full = with("ruleSet", json!({"domainRules": [{"name": "r"}]}));
-    server
-        .post("/subjects/s/versions", full)
-        .await
-        .code(422, 42210);
+    server.post("/subjects/s/versions", full).await.code(422, 42210);
     for name in ["metadata", "ruleSet"] {
-        let empty = server
-            .post("/subjects/s/versions", with(name, json!(null)))
-            .await;
+        let empty = server.post("/subjects/s/versions", with(name, json!(null))).await;
         assert_eq!(empty.ok(), json!({"id": 1}));
     }
 }
@@ -120,49 +87,24 @@ async fn an_explicit_id_is_for_import_only_and_an_explicit_version_must_be_the_n
     let with = |name: &str, value: i64| json!({"schema": "\"int\"", name: value});
     let refused = server.post("/subjects/s/versions", with("id", 7)).await;
     refused.refused(422, 42205, "Subject s is not in import mode");
-    let refused = server
-        .post("/subjects/s/versions", with("version", 2))
-        .await;
+    let refused = server.post("/subjects/s/versions", with("version", 2)).await;
     refused.refused(422, 42201, "Version is not one more than previous version");
-    let taken = server
-        .post("/subjects/s/versions", with("version", 1))
-        .await;
+    let taken = server.post("/subjects/s/versions", with("version", 1)).await;
     assert_eq!(taken.ok(), json!({"id": 1}));
-    let again = server
-        .post("/subjects/s/versions", with("version", 1))
-        .await;
+    let again = server.post("/subjects/s/versions", with("version", 1)).await;
     assert_eq!(again.ok(), json!({"id": 1}));
-    assert_eq!(
-        server
-            .post("/subjects/s/versions", with("id", -1))
-            .await
-            .ok(),
-        json!({"id": 1})
-    );
+    assert_eq!(server.post("/subjects/s/versions", with("id", -1)).await.ok(), json!({"id": 1}));
 }
 
 #[tokio::test]
 async fn a_subject_has_a_sane_name_and_a_bounded_length() {
     let server = Server::start().await;
     let long = "a".repeat(1025);
-    let names = [
-        ("%0A", "\n"),
-        ("__GLOBAL", "__GLOBAL"),
-        (":.x:a", ":.x:a"),
-        (&*long, &*long),
-    ];
+    let names = [("%0A", "\n"), ("__GLOBAL", "__GLOBAL"), (":.x:a", ":.x:a"), (&*long, &*long)];
     for (path, name) in names {
-        let refused = server
-            .post(
-                &format!("/subjects/{path}/versions"),
-                json!({"schema": "\"int\""}),
-            )
-            .await;
-        refused.refused(
-            422,
-            42208,
-            &format!("The specified subject '{name}' is not a valid."),
-        );
+        let refused =
+            server.post(&format!("/subjects/{path}/versions"), json!({"schema": "\"int\""})).await;
+        refused.refused(422, 42208, &format!("The specified subject '{name}' is not a valid."));
     }
 }
 
@@ -173,10 +115,7 @@ async fn subjects_and_versions_beyond_their_limits_are_refused() {
         config.limits.subject_versions_max = 2;
     })
     .await;
-    server
-        .put("/config", json!({"compatibility": "NONE"}))
-        .await
-        .ok();
+    server.put("/config", json!({"compatibility": "NONE"})).await.ok();
     for subject in ["a", "b"] {
         server.register(subject, "\"int\"").await;
         server.register(subject, "\"long\"").await;
@@ -194,31 +133,16 @@ async fn a_lookup_finds_the_version_by_its_schema() {
     let server = Server::start().await;
     let schema = record("r", &[("f", "\"int\"")]);
     let body = json!({"schema": schema});
-    server
-        .post("/subjects/a", body.clone())
-        .await
-        .refused(404, 40401, "Subject 'a' not found.");
+    server.post("/subjects/a", body.clone()).await.refused(404, 40401, "Subject 'a' not found.");
     server.register("a", "\"string\"").await;
-    server
-        .post("/subjects/a", body.clone())
-        .await
-        .refused(404, 40403, "Schema not found");
+    server.post("/subjects/a", body.clone()).await.refused(404, 40403, "Schema not found");
     server.register("b", &schema).await;
-    server
-        .post("/subjects/a", body.clone())
-        .await
-        .refused(404, 40403, "Schema not found");
+    server.post("/subjects/a", body.clone()).await.refused(404, 40403, "Schema not found");
     let found = server.post("/subjects/b", body).await.ok();
-    assert_eq!(
-        found,
-        json!({"subject": "b", "version": 1, "id": 2, "schema": schema})
-    );
+    assert_eq!(found, json!({"subject": "b", "version": 1, "id": 2, "schema": schema}));
     let names: Vec<_> = found.as_object().unwrap().keys().collect();
     assert_eq!(names, ["subject", "version", "id", "schema"]);
-    server
-        .post("/subjects/b", json!({"schema": "{"}))
-        .await
-        .code(422, 42201);
+    server.post("/subjects/b", json!({"schema": "{"})).await.code(422, 42201);
 }
 
 #[tokio::test]
@@ -228,24 +152,12 @@ async fn a_lookup_sees_deleted_versions_only_when_asked() {
     server.register("a", "\"long\"").await;
     let body = json!({"schema": "\"int\""});
     server.delete("/subjects/a/versions/1").await.ok();
-    server
-        .post("/subjects/a", body.clone())
-        .await
-        .refused(404, 40403, "Schema not found");
-    let found = server
-        .post("/subjects/a?deleted=true", body.clone())
-        .await
-        .ok();
+    server.post("/subjects/a", body.clone()).await.refused(404, 40403, "Schema not found");
+    let found = server.post("/subjects/a?deleted=true", body.clone()).await.ok();
     assert_eq!(found["version"], json!(1));
     server.delete("/subjects/a").await.ok();
-    server
-        .post("/subjects/a", body.clone())
-        .await
-        .refused(404, 40401, "Subject 'a' not found.");
-    assert_eq!(
-        server.post("/subjects/a?deleted=TRUE", body).await.ok()["version"],
-        json!(1)
-    );
+    server.post("/subjects/a", body.clone()).await.refused(404, 40401, "Subject 'a' not found.");
+    assert_eq!(server.post("/subjects/a?deleted=TRUE", body).await.ok()["version"], json!(1));
 }
 
 #[tokio::test]
@@ -254,36 +166,16 @@ async fn normalizing_makes_schemas_equal_that_differ_in_the_order_of_properties(
     let one = r#"{"type":"int","b":1,"a":2}"#;
     let other = r#"{"type":"int","a":2,"b":1}"#;
     assert_eq!(server.register("plain", one).await, 1);
-    assert_eq!(
-        server.register("plain", other).await,
-        2,
-        "the order of properties counts"
-    );
+    assert_eq!(server.register("plain", other).await, 2, "the order of properties counts");
     let path = "/subjects/normal/versions?normalize=true";
     for schema in [one, other] {
         let answer = server.post(path, json!({"schema": schema})).await.ok();
         assert_eq!(answer, json!({"id": 2}));
     }
-    assert_eq!(
-        server.get("/subjects/normal/versions").await.ok(),
-        json!([1])
-    );
-    assert_eq!(
-        server
-            .get("/subjects/normal/versions/1/schema")
-            .await
-            .ok()
-            .to_string(),
-        other
-    );
+    assert_eq!(server.get("/subjects/normal/versions").await.ok(), json!([1]));
+    assert_eq!(server.get("/subjects/normal/versions/1/schema").await.ok().to_string(), other);
     let body = json!({"schema": one});
-    server
-        .post("/subjects/normal", body.clone())
-        .await
-        .refused(404, 40403, "Schema not found");
-    let found = server
-        .post("/subjects/normal?normalize=true", body)
-        .await
-        .ok();
+    server.post("/subjects/normal", body.clone()).await.refused(404, 40403, "Schema not found");
+    let found = server.post("/subjects/normal?normalize=true", body).await.ok();
     assert_eq!(found["id"], json!(2));
 }

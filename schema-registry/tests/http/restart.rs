@@ -9,14 +9,8 @@ use crate::server::Server;
 #[tokio::test]
 async fn ids_versions_soft_deletes_and_levels_survive_a_restart() {
     let server = Server::start().await;
-    server
-        .put("/config", json!({"compatibility": "NONE"}))
-        .await
-        .ok();
-    server
-        .put("/config/a", json!({"compatibility": "FULL"}))
-        .await
-        .ok();
+    server.put("/config", json!({"compatibility": "NONE"})).await.ok();
+    server.put("/config/a", json!({"compatibility": "FULL"})).await.ok();
     for schema in ["\"int\"", "\"long\"", "\"string\""] {
         server.register("b", schema).await;
     }
@@ -43,20 +37,10 @@ async fn ids_versions_soft_deletes_and_levels_survive_a_restart() {
     for (path, before) in paths.iter().zip(before) {
         assert_eq!(server.get(path).await.ok(), before, "{path}");
     }
-    server
-        .get("/schemas/ids/5")
-        .await
-        .refused(404, 40403, "Schema 5 not found");
-    assert_eq!(
-        server.register("c", "\"double\"").await,
-        6,
-        "id 5 is used up"
-    );
+    server.get("/schemas/ids/5").await.refused(404, 40403, "Schema 5 not found");
+    assert_eq!(server.register("c", "\"double\"").await, 6, "id 5 is used up");
     assert_eq!(server.register("b", "\"long\"").await, 2);
-    assert_eq!(
-        server.get("/subjects/b/versions").await.ok(),
-        json!([1, 3, 4])
-    );
+    assert_eq!(server.get("/subjects/b/versions").await.ok(), json!([1, 3, 4]));
 }
 
 #[tokio::test]

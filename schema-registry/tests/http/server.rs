@@ -49,11 +49,7 @@ impl Answer {
     /// Asserts an error with this status and code, and gives its message.
     #[track_caller]
     pub(crate) fn code(self, status: u16, code: u32) -> String {
-        assert_eq!(
-            (self.status, &self.body["error_code"]),
-            (status, &json!(code)),
-            "{self:?}"
-        );
+        assert_eq!((self.status, &self.body["error_code"]), (status, &json!(code)), "{self:?}");
         self.body["message"].as_str().expect("a message").to_owned()
     }
 }
@@ -90,19 +86,10 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            serve(listener, registry, shutdown)
-                .await
-                .expect("it serves");
+            serve(listener, registry, shutdown).await.expect("it serves");
         });
         let url = format!("http://{address}");
-        Self {
-            url,
-            client: client(),
-            file,
-            folder: Some(folder),
-            stop: Some(stop),
-            task,
-        }
+        Self { url, client: client(), file, folder: Some(folder), stop: Some(stop), task }
     }
 
     /// Stops it and starts another one over the same store.
@@ -123,9 +110,7 @@ impl Server {
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         if let Some(body) = body {
-            request = request
-                .header("content-type", CONTENT_TYPE)
-                .body(body.to_string());
+            request = request.header("content-type", CONTENT_TYPE).body(body.to_string());
         }
         answer(request.send().await.expect("an answer")).await
     }
@@ -155,10 +140,7 @@ impl Server {
         async move {
             let answer = self.post(&path, body).await;
             assert_eq!(answer.status, 200, "{place}: {}", answer.body);
-            assert_eq!(
-                answer.body.as_object().map(|members| members.len()),
-                Some(1)
-            );
+            assert_eq!(answer.body.as_object().map(|members| members.len()), Some(1));
             answer.body["id"].as_u64().expect("an id")
         }
     }
@@ -168,20 +150,13 @@ impl Server {
 /// a message and nothing else.
 pub(crate) async fn answer(response: Response) -> Answer {
     let status = response.status().as_u16();
-    assert_eq!(
-        response.headers()["content-type"],
-        CONTENT_TYPE,
-        "status {status}"
-    );
+    assert_eq!(response.headers()["content-type"], CONTENT_TYPE, "status {status}");
     let text = response.text().await.expect("a body");
     let body: Value = serde_json::from_str(&text).expect("JSON");
     if status >= 400 && body.get("status").is_none() {
         let members: Vec<_> = body.as_object().expect("an object").keys().collect();
         assert_eq!(members, ["error_code", "message"]);
-        assert!(
-            body["error_code"].is_u64() && body["message"].is_string(),
-            "{body}"
-        );
+        assert!(body["error_code"].is_u64() && body["message"].is_string(), "{body}");
     }
     Answer { status, body }
 }
@@ -192,8 +167,5 @@ pub(crate) fn record(name: &str, fields: &[(&str, &str)]) -> String {
         .iter()
         .map(|(field, schema)| format!(r#"{{"name":"{field}","type":{schema}}}"#))
         .collect();
-    format!(
-        r#"{{"type":"record","name":"{name}","fields":[{}]}}"#,
-        fields.join(",")
-    )
+    format!(r#"{{"type":"record","name":"{name}","fields":[{}]}}"#, fields.join(","))
 }

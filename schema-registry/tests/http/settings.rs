@@ -19,67 +19,36 @@ const NOT_CONFIGURED: &str = "Subject 's' does not have subject-level compatibil
 #[tokio::test]
 async fn the_global_level_is_backward_until_set_and_after_it_is_deleted() {
     let server = Server::start().await;
-    assert_eq!(
-        server.get("/config").await.ok(),
-        json!({"compatibilityLevel": "BACKWARD"})
-    );
+    assert_eq!(server.get("/config").await.ok(), json!({"compatibilityLevel": "BACKWARD"}));
     for level in LEVELS {
         let body = json!({"compatibility": level});
         assert_eq!(server.put("/config", body.clone()).await.ok(), body);
-        assert_eq!(
-            server.get("/config").await.ok(),
-            json!({"compatibilityLevel": level})
-        );
+        assert_eq!(server.get("/config").await.ok(), json!({"compatibilityLevel": level}));
     }
     assert_eq!(
         server.delete("/config").await.ok(),
         json!({"compatibilityLevel": "FULL_TRANSITIVE"})
     );
-    assert_eq!(
-        server.get("/config").await.ok(),
-        json!({"compatibilityLevel": "BACKWARD"})
-    );
-    assert_eq!(
-        server.delete("/config").await.ok(),
-        json!({"compatibilityLevel": "BACKWARD"})
-    );
+    assert_eq!(server.get("/config").await.ok(), json!({"compatibilityLevel": "BACKWARD"}));
+    assert_eq!(server.delete("/config").await.ok(), json!({"compatibilityLevel": "BACKWARD"}));
 }
 
 #[tokio::test]
 async fn a_subject_has_its_own_level_or_on_request_the_global_one() {
     let server = Server::start().await;
-    server
-        .get("/config/s")
-        .await
-        .refused(404, 40408, NOT_CONFIGURED);
-    server
-        .delete("/config/s")
-        .await
-        .refused(404, 40401, "Subject 's' not found.");
+    server.get("/config/s").await.refused(404, 40408, NOT_CONFIGURED);
+    server.delete("/config/s").await.refused(404, 40401, "Subject 's' not found.");
     let default = server.get("/config/s?defaultToGlobal=true").await.ok();
     assert_eq!(default, json!({"compatibilityLevel": "BACKWARD"}));
     for level in LEVELS {
         let body = json!({"compatibility": level.to_lowercase()});
-        assert_eq!(
-            server.put("/config/s", body.clone()).await.ok(),
-            body,
-            "sent back as it came"
-        );
-        assert_eq!(
-            server.get("/config/s").await.ok(),
-            json!({"compatibilityLevel": level})
-        );
+        assert_eq!(server.put("/config/s", body.clone()).await.ok(), body, "sent back as it came");
+        assert_eq!(server.get("/config/s").await.ok(), json!({"compatibilityLevel": level}));
     }
-    assert_eq!(
-        server.get("/config").await.ok(),
-        json!({"compatibilityLevel": "BACKWARD"})
-    );
+    assert_eq!(server.get("/config").await.ok(), json!({"compatibilityLevel": "BACKWARD"}));
     let old = server.delete("/config/s").await.ok();
     assert_eq!(old, json!({"compatibilityLevel": "FULL_TRANSITIVE"}));
-    server
-        .get("/config/s")
-        .await
-        .refused(404, 40408, NOT_CONFIGURED);
+    server.get("/config/s").await.refused(404, 40408, NOT_CONFIGURED);
 }
 
 #[tokio::test]
@@ -87,27 +56,13 @@ async fn what_is_no_level_is_42203() {
     let server = Server::start().await;
     let message = "Invalid compatibility level. Valid values are none, backward, forward, full, \
                    backward_transitive, forward_transitive, and full_transitive";
-    for body in [
-        json!({"compatibility": "SIDEWARD"}),
-        json!({"compatibility": ""}),
-        json!({}),
-    ] {
-        server
-            .put("/config", body.clone())
-            .await
-            .refused(422, 42203, message);
-        server
-            .put("/config/s", body)
-            .await
-            .refused(422, 42203, message);
+    for body in [json!({"compatibility": "SIDEWARD"}), json!({"compatibility": ""}), json!({})] {
+        server.put("/config", body.clone()).await.refused(422, 42203, message);
+        server.put("/config/s", body).await.refused(422, 42203, message);
     }
-    let refused = server
-        .put("/config", json!({"compatibility": "FULL", "alias": "x"}))
-        .await;
+    let refused = server.put("/config", json!({"compatibility": "FULL", "alias": "x"})).await;
     refused.refused(422, 422, "Unrecognized field: alias");
-    let refused = server
-        .put("/config/%0A", json!({"compatibility": "FULL"}))
-        .await;
+    let refused = server.put("/config/%0A", json!({"compatibility": "FULL"})).await;
     refused.refused(422, 42208, "The specified subject '\n' is not a valid.");
 }
 

