@@ -16,8 +16,8 @@ pub(super) enum SchemaCommand {
         /// The subject; without one, all subjects are listed.
         subject: Option<String>,
         /// A number or `latest`.
-        #[arg(long = "at", default_value = "latest", value_name = "VERSION")]
-        version: String,
+        #[arg(long, default_value = "latest", value_name = "VERSION")]
+        at: String,
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -48,8 +48,8 @@ struct Version {
 
 pub(super) async fn run(command: SchemaCommand) -> Result<ExitCode> {
     match command {
-        SchemaCommand::Get { subject, version, daemon } => {
-            get(subject.as_deref(), &version, &daemon).await?;
+        SchemaCommand::Get { subject, at, daemon } => {
+            get(subject.as_deref(), &at, &daemon).await?;
             Ok(ExitCode::SUCCESS)
         }
         SchemaCommand::Check(file) => check(&file).await,

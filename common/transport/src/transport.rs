@@ -145,8 +145,9 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// `Fenced`; `NotFound` for a topic or partition; `Storage` if the disk is full or failing:
-    /// then nothing of it is visible, now or after a restart.
+    /// `Fenced` or `NotFound` for a topic or partition: nothing of it is there. `Storage` if the
+    /// disk is full or failing: nothing of it is visible now; after a restart all of it or nothing
+    /// is, and the writer's state tells which.
     fn append(&self, append: Append) -> impl Future<Output = Result<Appended>> + Send;
 
     /// Begins to read.

@@ -9,6 +9,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 
+/// The most values that checking one field's default looks at: defaults of records hold those of
+/// their fields, which can double with each.
+const DEFAULT_VALUES_MAX: usize = 100_000;
+
 pub(super) fn parse(text: &str, references: &[&str]) -> Result<Schema> {
     let mut parser = Parser { arena: Arena::default(), path: Vec::new() };
     for reference in references {
@@ -275,7 +279,7 @@ impl Parser {
         };
         for field in fields {
             if let Some(default) = &field.default
-                && !self.valid_default(field.node, default, 0)
+                && !self.valid_default(field.node, default, &mut 0, 0)
             {
                 return Err(self.wrong(format!(
                     "Invalid default for field {}: {default} is not of its type",
@@ -286,11 +290,13 @@ impl Parser {
         Ok(())
     }
 
-    fn valid_default(&self, id: NodeId, default: &Json, depth: usize) -> bool {
-        if depth > SCHEMA_DEPTH_MAX {
+    /// Whether `default` is of the type; false too past the limits on depth and on values seen.
+    fn valid_default(&self, id: NodeId, default: &Json, seen: &mut usize, depth: usize) -> bool {
+        *seen += 1;
+        if depth > SCHEMA_DEPTH_MAX || *seen > DEFAULT_VALUES_MAX {
             return false;
         }
-        let deeper = |id: NodeId, json: &Json| self.valid_default(id, json, depth + 1);
+        let mut deeper = |id: NodeId, json: &Json| self.valid_default(id, json, seen, depth + 1);
         match &self.arena.nodes[id.0 as usize].kind {
             Kind::Null => default.is_null(),
             Kind::Boolean => default.is_boolean(),
@@ -400,5 +406,25 @@ fn logical(kind: &Kind, properties: &Map<String, Json>) -> Option<Logical> {
         ("local-timestamp-nanos", Kind::Long) => Some(Logical::LocalTimestampNanos),
         ("duration", Kind::Fixed(12)) => Some(Logical::Duration),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_that_doubles_with_each_record_is_refused_in_bounded_time() {
+        let mut inner = r#"{"type":"record","name":"R0","fields":[]}"#.to_owned();
+        for index in 1..40 {
+            let before = format!("R{}", index - 1);
+            inner = format!(
+                r#"{{"type":"record","name":"R{index}","fields":[{{"name":"a","type":{inner},"default":{{}}}},{{"name":"b","type":"{before}","default":{{}}}}]}}"#
+            );
+            if index > 25 {
+                break;
+            }
+        }
+        assert!(parse(&inner, &[]).is_err());
     }
 }
