@@ -90,15 +90,23 @@ async fn a_table_that_is_not_there_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_type_that_is_not_carried_is_named_with_its_column() {
+async fn types_that_are_not_carried_are_all_named_at_the_start() {
     let database = Database::new().await;
-    database.execute("CREATE TABLE places (id int PRIMARY KEY, at point)").await;
+    database.execute("CREATE TABLE places (id int PRIMARY KEY, at point, around int4range)").await;
+    let error = refused(&database, &["public.places"], "").await;
+    assert_says(&error, &["\"at\" of type point", "\"around\" of type int4range"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_is_not_carried_and_comes_later_stops_with_table_and_column() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.places"], "")).await;
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
     daemon.streaming().await;
-    database.execute("INSERT INTO places VALUES (1, '(1,2)')").await;
+    database.execute("ALTER TABLE orders ADD COLUMN at point; INSERT INTO orders VALUES (1)").await;
     let error = daemon.stopped_with().await;
-    assert_says(&error, &["public.places", "column=at", "type=point"]);
+    assert_says(&error, &["public.orders", "column=at", "type=point"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

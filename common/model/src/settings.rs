@@ -16,9 +16,6 @@ pub struct SourceSettings {
     /// How its topics are made.
     #[serde(default)]
     pub topics: TopicSettings,
-    /// How its tables are first read.
-    #[serde(default)]
-    pub snapshot: SnapshotSettings,
     /// The most log bytes that are decoded and appended as one batch. 16 KiB to 64 MiB;
     /// default 1 MiB: large enough that an fsync a batch is cheap, small enough for 128 MiB in all.
     #[serde(default = "defaults::batch_bytes_max")]
@@ -54,28 +51,6 @@ pub enum CleanupPolicy {
     Compact,
     /// Records go by age and size.
     Delete,
-}
-
-/// How a source's tables are first read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SnapshotSettings {
-    /// When. Default `initial`.
-    pub mode: SnapshotMode,
-    /// Rows of one chunk. 1 to 1000000; default 20000.
-    pub chunk_rows: u32,
-    /// Chunks that are read at the same time, each on a connection of its own. 1 to 64; default 2.
-    pub parallel: u32,
-}
-
-/// When a table is read whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SnapshotMode {
-    /// Once, when the source first sees the table.
-    Initial,
-    /// Only when asked.
-    Never,
 }
 
 /// A PostgreSQL database, 14 to 18.
@@ -202,12 +177,6 @@ impl Default for TopicSettings {
     }
 }
 
-impl Default for SnapshotSettings {
-    fn default() -> Self {
-        Self { mode: SnapshotMode::Initial, chunk_rows: 20_000, parallel: 2 }
-    }
-}
-
 impl SourceSettings {
     /// Checks every bound.
     ///
@@ -224,8 +193,6 @@ impl SourceSettings {
         }
         let ranges = [
             ("topics.partitions", u64::from(self.topics.partitions), 1, 1000),
-            ("snapshot.chunk_rows", u64::from(self.snapshot.chunk_rows), 1, 1_000_000),
-            ("snapshot.parallel", u64::from(self.snapshot.parallel), 1, 64),
             ("batch_bytes_max", self.batch_bytes_max as u64, 16 * 1024, 64 * 1024 * 1024),
             ("heartbeat_interval_ms", self.heartbeat_interval_ms, 100, 600_000),
         ];
@@ -340,10 +307,10 @@ mod tests {
     #[test]
     fn a_bound_is_named_with_its_key() {
         let mut settings = settings();
-        settings.snapshot.parallel = 65;
+        settings.topics.partitions = 1001;
         let error = settings.validate().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("snapshot.parallel: must be 1 to 64"), "{error}");
+        assert!(error.to_string().contains("topics.partitions: must be 1 to 1000"), "{error}");
     }
 
     #[test]

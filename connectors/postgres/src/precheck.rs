@@ -3,6 +3,7 @@
 
 use crate::catalog::{Catalog, asking};
 use crate::config::{Config, quoted, quoted_table};
+use crate::types::Reader;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
 
 /// Server versions that are supported, by `server_version_num` / 10000.
@@ -140,11 +141,42 @@ async fn check_table(
             ),
         );
     }
+    check_types(catalog, table, row.get("oid"), findings).await?;
     if !row.get::<_, bool>("may_select") {
         let user = quoted(&config.settings.user);
         findings.add(
             format!("the role {user} may not read {name}"),
             format!("Run GRANT SELECT ON {name} TO {user};"),
+        );
+    }
+    Ok(())
+}
+
+/// Names every column whose type is not carried.
+async fn check_types(
+    catalog: &Catalog,
+    table: &TableName,
+    oid: u32,
+    findings: &mut Findings,
+) -> Result<()> {
+    let columns = catalog.table(oid).await?.columns;
+    let oids: Vec<u32> = columns.values().map(|column| column.type_oid).collect();
+    let types = catalog.types(&oids).await?;
+    let find = |oid| types.get(&oid).cloned();
+    let mut wrong: Vec<_> = columns
+        .iter()
+        .filter(|(_, c)| Reader::of(c.type_oid, c.type_modifier, &find).is_none())
+        .collect();
+    wrong.sort_by_key(|(_, column)| column.number);
+    for (name, column) in wrong {
+        let (table, type_text) = (quoted_table(table), &column.type_text);
+        findings.privilege_only = false;
+        findings.add(
+            format!(
+                "{table} has the column {} of type {type_text}, which is not carried yet",
+                quoted(name)
+            ),
+            format!("Change the column's type, or leave {table} out of postgres.tables."),
         );
     }
     Ok(())
@@ -219,7 +251,7 @@ SELECT current_setting('server_version_num')::int AS version,
         FROM pg_roles r WHERE r.rolname = current_user) AS may_replicate";
 
 const TABLE: &str = "
-SELECT c.relkind, c.relpersistence, c.relreplident,
+SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
        has_table_privilege(c.oid, 'SELECT') AS may_select,
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) AS has_key,
        EXISTS (SELECT FROM pg_index i
