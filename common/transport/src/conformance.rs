@@ -1,7 +1,10 @@
 //! The trait's contract as tests: every implementation is held to each claim.
 //!
-//! [`conformance_tests!`] makes one test a claim; it is given what makes a transport and what must
-//! live as long as it does.
+//! `conformance_tests!(make)` makes one test a claim; `make` is an async function that gives a fresh
+//! transport and what must live as long as it does. Absent here: durability, which only whoever can
+//! kill and restart an implementation can test. A claim fails by panicking.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, also where another crate compiles them")]
 
 use crate::{
     Append, FetchLimit, FetchedBatch, GroupOffset, PartitionBatch, Reader, Records, Start,
@@ -68,7 +71,7 @@ async fn read<R: Reader>(reader: &mut R, count: usize) -> Vec<(u32, u64, String)
 }
 
 /// Records of a partition keep their order and their offsets rise by one.
-pub(crate) async fn order_is_kept<T: Transport>(transport: &T) {
+pub async fn order_is_kept<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     for value in ["a", "b", "c"] {
         transport.append(append("t", 0, &[value, value])).await.unwrap();
@@ -83,7 +86,7 @@ pub(crate) async fn order_is_kept<T: Transport>(transport: &T) {
 }
 
 /// Key, headers, timestamp and a tombstone come as they were given.
-pub(crate) async fn records_come_whole<T: Transport>(transport: &T) {
+pub async fn records_come_whole<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     let mut records = Records::default();
     records.push(42, Some(b"k"), &[("a", b"1"), ("b", b"")], Some(b"v")).unwrap();
@@ -102,7 +105,7 @@ pub(crate) async fn records_come_whole<T: Transport>(transport: &T) {
 }
 
 /// An append tells the first offset of each of its batches.
-pub(crate) async fn an_append_tells_its_offsets<T: Transport>(transport: &T) {
+pub async fn an_append_tells_its_offsets<T: Transport>(transport: &T) {
     topic(transport, "t", 2).await;
     transport.append(append("t", 1, &["a", "b"])).await.unwrap();
     let mut both = append("t", 0, &["c"]);
@@ -112,7 +115,7 @@ pub(crate) async fn an_append_tells_its_offsets<T: Transport>(transport: &T) {
 }
 
 /// Nothing of an append that is refused is there: no record, no state, no offset.
-pub(crate) async fn a_refused_append_leaves_nothing<T: Transport>(transport: &T) {
+pub async fn a_refused_append_leaves_nothing<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     let writer = transport.open_writer("w").await.unwrap();
     let mut refused = append("t", 0, &["a"]);
@@ -126,7 +129,7 @@ pub(crate) async fn a_refused_append_leaves_nothing<T: Transport>(transport: &T)
 }
 
 /// The newest epoch of a writer fences every older one.
-pub(crate) async fn an_old_writer_is_fenced<T: Transport>(transport: &T) {
+pub async fn an_old_writer_is_fenced<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     let old = transport.open_writer("w").await.unwrap();
     let new = transport.open_writer("w").await.unwrap();
@@ -140,7 +143,7 @@ pub(crate) async fn an_old_writer_is_fenced<T: Transport>(transport: &T) {
 }
 
 /// A writer's state is set and removed with its appends and is its own.
-pub(crate) async fn state_goes_with_the_records<T: Transport>(transport: &T) {
+pub async fn state_goes_with_the_records<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     let writer = transport.open_writer("w").await.unwrap();
     let item = |key: &str, value: Option<&[u8]>| StateItem {
@@ -161,7 +164,7 @@ pub(crate) async fn state_goes_with_the_records<T: Transport>(transport: &T) {
 }
 
 /// A reader that waits is woken by an append, long before its wait runs out.
-pub(crate) async fn a_waiting_reader_is_woken<T: Transport>(transport: &T) {
+pub async fn a_waiting_reader_is_woken<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
     let (batches, appended) =
@@ -171,7 +174,7 @@ pub(crate) async fn a_waiting_reader_is_woken<T: Transport>(transport: &T) {
 }
 
 /// A reader begins where it says: at the end, or at an offset within a batch.
-pub(crate) async fn a_reader_begins_where_it_says<T: Transport>(transport: &T) {
+pub async fn a_reader_begins_where_it_says<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     transport.append(append("t", 0, &["a", "b", "c"])).await.unwrap();
     let mut latest = transport.subscribe(from("t", Start::Latest)).await.unwrap();
@@ -184,7 +187,7 @@ pub(crate) async fn a_reader_begins_where_it_says<T: Transport>(transport: &T) {
 }
 
 /// A group goes on where it has committed; what was read and not committed comes again.
-pub(crate) async fn a_group_goes_on_where_it_committed<T: Transport>(transport: &T) {
+pub async fn a_group_goes_on_where_it_committed<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     transport.append(append("t", 0, &["a"])).await.unwrap();
     let mut first = transport.subscribe(in_group("t", "g")).await.unwrap();
@@ -199,7 +202,7 @@ pub(crate) async fn a_group_goes_on_where_it_committed<T: Transport>(transport: 
 }
 
 /// Offsets that an append carries are committed with it.
-pub(crate) async fn offsets_go_with_the_records<T: Transport>(transport: &T) {
+pub async fn offsets_go_with_the_records<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     let offsets =
         vec![GroupOffset { group: "g".into(), topic: "t".into(), partition: 0, offset: 1 }];
@@ -208,7 +211,7 @@ pub(crate) async fn offsets_go_with_the_records<T: Transport>(transport: &T) {
 }
 
 /// Members of a group share the partitions, and take over those of one that leaves.
-pub(crate) async fn members_share_partitions<T: Transport>(transport: &T) {
+pub async fn members_share_partitions<T: Transport>(transport: &T) {
     topic(transport, "t", 4).await;
     let mut one = transport.subscribe(in_group("t", "g")).await.unwrap();
     let mut two = transport.subscribe(in_group("t", "g")).await.unwrap();
@@ -226,7 +229,7 @@ pub(crate) async fn members_share_partitions<T: Transport>(transport: &T) {
 }
 
 /// A topic that was removed is gone with its records; made again it begins anew.
-pub(crate) async fn a_removed_topic_is_gone<T: Transport>(transport: &T) {
+pub async fn a_removed_topic_is_gone<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     transport.append(append("t", 0, &["a"])).await.unwrap();
     transport.delete_topic("t").await.unwrap();
@@ -239,7 +242,7 @@ pub(crate) async fn a_removed_topic_is_gone<T: Transport>(transport: &T) {
 }
 
 /// A topic that is there stays as it is; a bad name and bad numbers are refused.
-pub(crate) async fn topics_are_made_once<T: Transport>(transport: &T) {
+pub async fn topics_are_made_once<T: Transport>(transport: &T) {
     topic(transport, "t", 3).await;
     topic(transport, "t", 5).await;
     assert_eq!(transport.topic("t").await.unwrap().partitions.len(), 3);
@@ -253,7 +256,7 @@ pub(crate) async fn topics_are_made_once<T: Transport>(transport: &T) {
 }
 
 /// What is not there is told by its kind.
-pub(crate) async fn what_is_not_there_is_told<T: Transport>(transport: &T) {
+pub async fn what_is_not_there_is_told<T: Transport>(transport: &T) {
     let missing = transport.subscribe(from("none", Start::Earliest)).await.err().unwrap();
     assert_eq!(missing.kind(), ErrorKind::NotFound);
     let error = transport.append(append("none", 0, &["a"])).await.unwrap_err();
@@ -264,7 +267,7 @@ pub(crate) async fn what_is_not_there_is_told<T: Transport>(transport: &T) {
 }
 
 /// A record larger than a fetch asks for comes alone, whole.
-pub(crate) async fn a_large_record_comes_alone<T: Transport>(transport: &T) {
+pub async fn a_large_record_comes_alone<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     let large = "x".repeat(3 << 20);
     transport.append(append("t", 0, &[&large])).await.unwrap();
@@ -277,7 +280,7 @@ pub(crate) async fn a_large_record_comes_alone<T: Transport>(transport: &T) {
 }
 
 /// Many writers at once lose nothing, and each one's records keep their order.
-pub(crate) async fn writers_at_once_lose_nothing<T: Transport>(transport: &T) {
+pub async fn writers_at_once_lose_nothing<T: Transport>(transport: &T) {
     const WRITERS: usize = 8;
     const APPENDS: usize = 25;
     topic(transport, "t", 1).await;
@@ -309,7 +312,7 @@ async fn futures_join<F: Future<Output = ()>>(futures: impl Iterator<Item = F>) 
 }
 
 /// A call of `append` that was dropped neither tears nor blocks anything.
-pub(crate) async fn a_dropped_append_tears_nothing<T: Transport>(transport: &T) {
+pub async fn a_dropped_append_tears_nothing<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
     for _ in 0..20 {
         let call = transport.append(append("t", 0, &["a", "b"]));
@@ -323,8 +326,174 @@ pub(crate) async fn a_dropped_append_tears_nothing<T: Transport>(transport: &T) 
     assert_eq!(found.last().unwrap().2, "last");
 }
 
+/// A writer that was never opened has no right to append, whatever epoch it says.
+pub async fn a_writer_that_was_not_opened_is_fenced<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    for epoch in [0, 1] {
+        let writer = Some(WriterEpoch { id: "w".into(), epoch });
+        let error =
+            transport.append(Append { writer, ..append("t", 0, &["a"]) }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced);
+    }
+    assert_eq!(transport.topic("t").await.unwrap().partitions[0].end, 0);
+}
+
+/// Whoever reads a record sees the state and the offsets of its append too.
+pub async fn all_of_an_append_shows_at_once<T: Transport>(transport: &T) {
+    const APPENDS: u64 = 50;
+    topic(transport, "t", 1).await;
+    let writer = transport.open_writer("w").await.unwrap();
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let writing = async {
+        for number in 1..=APPENDS {
+            let state = StateItem { key: "n".into(), value: Some(number.to_be_bytes().to_vec()) };
+            let offset =
+                GroupOffset { group: "g".into(), topic: "t".into(), partition: 0, offset: number };
+            let append = Append {
+                writer: Some(writer.clone()),
+                state: vec![state],
+                offsets: vec![offset],
+                ..append("t", 0, &["a"])
+            };
+            transport.append(append).await.unwrap();
+        }
+    };
+    let reading = async {
+        let mut seen = 0;
+        while seen < APPENDS {
+            for batch in reader.poll(WAIT).await.unwrap() {
+                seen = batch.next_offset;
+            }
+            let state = transport.state("w").await.unwrap()["n"].clone();
+            assert!(u64::from_be_bytes(*state.first_chunk().unwrap()) >= seen);
+            assert!(transport.committed("g").await.unwrap()[&("t".to_owned(), 0)] >= seen);
+        }
+    };
+    tokio::join!(writing, reading);
+}
+
+/// Records of many partitions all come, each once, whatever the size of a fetch.
+pub async fn many_partitions_all_come<T: Transport>(transport: &T) {
+    const PARTITIONS: u32 = 64;
+    topic(transport, "t", PARTITIONS).await;
+    for round in 0..3 {
+        let batches = (0..PARTITIONS).flat_map(|partition| {
+            append("t", partition, &[&format!("{partition}-{round}")]).batches
+        });
+        let batches = batches.collect();
+        transport.append(Append { batches, ..Append::default() }).await.unwrap();
+    }
+    for bytes_max in [1, 100, 1 << 20] {
+        let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+        let mut found = Vec::new();
+        while found.len() < 3 * PARTITIONS as usize {
+            let batches = reader.poll(FetchLimit { bytes_max, ..WAIT }).await.unwrap();
+            assert!(!batches.is_empty());
+            found.extend(values(&batches));
+        }
+        found.sort();
+        let expected = (0..PARTITIONS).flat_map(|partition| {
+            (0..3_u64).map(move |round| (partition, round, format!("{partition}-{round}")))
+        });
+        assert_eq!(found, expected.collect::<Vec<_>>());
+        assert!(reader.poll(NO_WAIT).await.unwrap().is_empty());
+    }
+}
+
+/// A call of `poll` that was dropped loses no record.
+pub async fn a_dropped_poll_loses_nothing<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let mut found = Vec::new();
+    for number in 0..30 {
+        transport.append(append("t", 0, &[&format!("{number:02}")])).await.unwrap();
+        let wait = Duration::from_micros(number * 40);
+        if let Ok(batches) = tokio::time::timeout(wait, reader.poll(WAIT)).await {
+            found.extend(values(&batches.unwrap()));
+        }
+    }
+    if found.len() < 30 {
+        let rest = 30 - found.len();
+        found.extend(read(&mut reader, rest).await);
+    }
+    let offsets: Vec<u64> = found.iter().map(|(_, offset, _)| *offset).collect();
+    assert_eq!(offsets, (0..30).collect::<Vec<u64>>());
+}
+
+/// A member cannot commit for a partition that went to another; its new owner can.
+pub async fn a_member_cannot_commit_what_it_lost<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    topic(transport, "u", 1).await;
+    let both = |group: &str| Subscription {
+        topics: vec!["t".to_owned(), "u".to_owned()],
+        ..in_group("t", group)
+    };
+    transport.append(append("t", 0, &["a"])).await.unwrap();
+    transport.append(append("u", 0, &["a"])).await.unwrap();
+    let mut one = transport.subscribe(both("g")).await.unwrap();
+    assert_eq!(read(&mut one, 2).await.len(), 2);
+    let mut two = transport.subscribe(both("g")).await.unwrap();
+    assert_eq!(one.commit().await.unwrap_err().kind(), ErrorKind::Fenced);
+    assert_eq!(read(&mut two, 1).await.len(), 1, "what was not committed comes again");
+    two.commit().await.unwrap();
+    one.poll(NO_WAIT).await.unwrap();
+    one.commit().await.unwrap();
+    let committed = transport.committed("g").await.unwrap();
+    assert_eq!(committed.into_values().collect::<Vec<_>>(), [1, 1]);
+}
+
+/// A member that joins at the latest record skips none that the group has still to read.
+pub async fn a_group_skips_nothing_when_a_member_joins<T: Transport>(transport: &T) {
+    topic(transport, "t", 2).await;
+    let latest = || Subscription { start: Start::Latest, ..in_group("t", "g") };
+    transport.append(append("t", 0, &["before"])).await.unwrap();
+    let mut one = transport.subscribe(latest()).await.unwrap();
+    transport.append(append("t", 0, &["a"])).await.unwrap();
+    transport.append(append("t", 1, &["b"])).await.unwrap();
+    let mut two = transport.subscribe(latest()).await.unwrap();
+    let mut found = read(&mut one, 1).await;
+    found.extend(read(&mut two, 1).await);
+    found.sort();
+    assert_eq!(found, [(0, 1, "a".to_owned()), (1, 0, "b".to_owned())]);
+}
+
+/// A reader of a topic that was removed is told, also when another has taken its name.
+pub async fn a_reader_of_a_removed_topic_is_told<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    transport.delete_topic("t").await.unwrap();
+    assert_eq!(reader.poll(WAIT).await.unwrap_err().kind(), ErrorKind::NotFound);
+    topic(transport, "t", 1).await;
+    transport.append(append("t", 0, &["a"])).await.unwrap();
+    assert_eq!(reader.poll(WAIT).await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// A topic tells the bytes of its partitions, which rise with what is appended.
+pub async fn a_topic_tells_its_bytes<T: Transport>(transport: &T) {
+    topic(transport, "t", 2).await;
+    transport.append(append("t", 1, &[&"x".repeat(1000)])).await.unwrap();
+    let partitions = transport.topic("t").await.unwrap().partitions;
+    assert_eq!(partitions[0].bytes, 0);
+    assert!((1000..3000).contains(&partitions[1].bytes), "{partitions:?}");
+}
+
+/// Appends of more bytes than are taken at a time wait, and all come through, in order.
+pub async fn large_appends_wait_for_each_other<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let large = "x".repeat(6 << 20);
+    let appending = (0..6).map(|_| async {
+        transport.append(append("t", 0, &[&large])).await.unwrap();
+    });
+    futures_join(appending).await;
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let found = read(&mut reader, 6).await;
+    assert!(found.iter().all(|(_, _, value)| value.len() == large.len()));
+}
+
 /// One test a claim, over what `$make` gives: a transport, and what must live as long.
-macro_rules! conformance_tests {
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_tests {
     ($make:path: $($claim:ident)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $claim() {
@@ -340,8 +509,12 @@ macro_rules! conformance_tests {
             a_group_goes_on_where_it_committed offsets_go_with_the_records
             members_share_partitions a_removed_topic_is_gone topics_are_made_once
             what_is_not_there_is_told a_large_record_comes_alone writers_at_once_lose_nothing
-            a_dropped_append_tears_nothing
+            a_dropped_append_tears_nothing a_writer_that_was_not_opened_is_fenced
+            all_of_an_append_shows_at_once many_partitions_all_come a_dropped_poll_loses_nothing
+            a_member_cannot_commit_what_it_lost a_group_skips_nothing_when_a_member_joins
+            a_reader_of_a_removed_topic_is_told a_topic_tells_its_bytes
+            large_appends_wait_for_each_other
         );
     };
 }
-pub(crate) use conformance_tests;
+pub use crate::__conformance_tests as conformance_tests;

@@ -4,8 +4,9 @@
 //! Only this crate knows how topics are stored or which protocol carries them. Absent here: any
 //! database, any processor.
 
-#[cfg(test)]
-mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod event_writer;
 mod partition;
@@ -15,7 +16,8 @@ mod remote;
 mod topic;
 mod transport;
 
-pub use embedded::{Cut, EmbeddedConfig, EmbeddedReader, EmbeddedTransport};
+#[cfg(feature = "embedded")]
+pub use embedded::{Cut, EmbeddedConfig, EmbeddedReader, EmbeddedTransport, Recovery};
 pub use event_writer::{Counts, EventWriter, POSITION_HEADER, check_topics, topic_name};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};

@@ -1,29 +1,41 @@
 //! The embedded log: topics on local disk, held by one process, with `fjall` as its storage.
 //!
-//! One thread writes ([`writer`]); readers read what it has made durable. Absent here: sockets (see
-//! `remote`), and any other machine: the log is for one, and is never stretched over several.
+//! An append goes through [`writer`], one thread, which syncs it and makes it visible; readers
+//! ([`reader`], [`fetch`]) read what is durable; [`clean`] drops what policies let go. [`folder`] and
+//! [`journal`] look at the folder before the storage does. Absent here: sockets (see `remote`), and
+//! any other machine: the log is for one, and is never stretched over several.
 
+mod batch;
 mod clean;
+mod damage;
+mod fetch;
+mod folder;
 mod groups;
 mod journal;
 mod reader;
+mod round;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use journal::Cut;
 pub use reader::EmbeddedReader;
 
 use crate::{Append, Appended, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch};
+use clean::Cleaner;
+use folder::Folder;
 use groups::Groups;
-use state::State;
+use state::{Change, State};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::Store;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use writer::{Job, Work};
+use writer::{Answer, Job, Work};
 
 /// How many jobs may wait for the writing thread; bytes are bounded by the budget.
 const JOBS_WAITING_MAX: usize = 1024;
@@ -31,42 +43,80 @@ const JOBS_WAITING_MAX: usize = 1024;
 /// What a job counts for beyond its records.
 const JOB_BYTES: usize = 1024;
 
-/// How an embedded log is opened.
+/// The least budget: a job takes at most all of it.
+const BUDGET_BYTES_MIN: usize = 64 * 1024;
+
+const MIB: u64 = 1024 * 1024;
+
+/// How an embedded log is opened. With the defaults it needs some 50 MB of memory at its busiest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedConfig {
     /// The log's folder, made if it is missing. One process at a time.
     pub folder: PathBuf,
     /// The most bytes of appends that are taken and not yet durable; an append past it waits.
+    /// At least 64 KiB; default 16 MiB.
     pub append_bytes_in_flight_max: usize,
+    /// What the storage holds in memory before it writes a table; up to three times this, while it
+    /// writes. Default 8 MiB.
+    pub memtable_bytes_max: u64,
+    /// Blocks of the storage's files kept in memory. Default 8 MiB.
+    pub cache_bytes_max: u64,
+    /// The storage's journals on disk, at least 64 MiB, which is the default. What a start reads.
+    pub journal_bytes_max: u64,
+    /// How often topics are looked at for retention and compaction, in milliseconds.
+    /// Default 30 s.
+    pub clean_interval_ms: u64,
+    /// The newest bytes of a partition that compaction leaves alone. Default 32 MiB.
+    pub compact_tail_bytes: u64,
 }
 
 impl EmbeddedConfig {
-    /// The log in `folder` with a budget of 16 MiB.
+    /// The log in `folder` with the defaults.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), append_bytes_in_flight_max: 16 * 1024 * 1024 }
+        Self {
+            folder: folder.into(),
+            append_bytes_in_flight_max: 16 * 1024 * 1024,
+            memtable_bytes_max: 8 * MIB,
+            cache_bytes_max: 8 * MIB,
+            journal_bytes_max: 64 * MIB,
+            clean_interval_ms: 30_000,
+            compact_tail_bytes: 32 * MIB,
+        }
     }
 }
 
-/// A log on local disk. Cheap to clone; the last clone and reader to go close it.
+/// What was repaired when a log was opened.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The torn last write that a crash left, which was never acknowledged: at most one.
+    pub cuts: Vec<Cut>,
+}
+
+/// A log on local disk. Cheap to clone; the last clone and reader to go close it, which waits for
+/// what is being written.
 #[derive(Clone)]
 pub struct EmbeddedTransport {
     shared: Arc<Shared>,
-    writer: Arc<Writing>,
+    writing: Arc<Writing>,
 }
 
-/// What writer and readers share.
+/// What writer, readers and cleaner share.
 struct Shared {
-    store: Store,
-    folder: PathBuf,
-    visible: Mutex<Arc<State>>,
-    /// Counts what readers may want to look for: appends and changes of groups.
+    /// None while it could not be opened again after a failure. Dropped before the folder is let go.
+    store: RwLock<Option<Store>>,
+    visible: RwLock<State>,
+    /// Counts what readers may want to look for: records and changes of groups.
     appended: watch::Sender<u64>,
     groups: Groups,
-    cuts: Vec<Cut>,
+    /// Held by the one cleaning.
+    cleaning: Mutex<()>,
+    config: EmbeddedConfig,
+    recovery: Recovery,
+    folder: Folder,
 }
 
-/// The way to the writing thread, which ends when this is dropped.
+/// The way to the threads, which end when this is dropped.
 struct Writing {
     jobs: Option<mpsc::Sender<Job>>,
     budget: Arc<Semaphore>,
@@ -90,164 +140,198 @@ impl Drop for Writing {
 
 impl Writing {
     /// Starts the threads that write and clean.
-    fn start(shared: &Arc<Shared>, budget_bytes: usize) -> Result<Self> {
+    fn start(shared: &Arc<Shared>) -> Result<Self> {
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(run)
                 .map_err(|e| Error::new(ErrorKind::Storage, "open the log").caused_by(e))
         };
-        let budget_bytes = u32::try_from(budget_bytes).unwrap_or(u32::MAX);
-        let budget = Arc::new(Semaphore::new(budget_bytes as usize));
+        let budget = shared.config.append_bytes_in_flight_max.max(BUDGET_BYTES_MIN);
+        let budget_bytes = u32::try_from(budget).unwrap_or(u32::MAX);
         let (jobs, receiver) = mpsc::channel(JOBS_WAITING_MAX);
-        let writing = Arc::clone(shared);
-        let cleaner = clean::Cleaner::new(shared, &jobs, &budget);
+        let writes = Arc::clone(shared);
+        let cleaner = Cleaner { shared: Arc::downgrade(shared), jobs: jobs.downgrade() };
+        let interval = Duration::from_millis(shared.config.clean_interval_ms);
         let (cleaning, stop) = std::sync::mpsc::channel();
-        let threads = vec![
-            spawn("log-writer", Box::new(move || writer::run(&writing, receiver)))?,
-            spawn("log-cleaner", Box::new(move || clean::run(cleaner, &stop)))?,
-        ];
-        Ok(Self { jobs: Some(jobs), budget, budget_bytes, cleaning: Some(cleaning), threads })
+        Ok(Self {
+            jobs: Some(jobs),
+            budget: Arc::new(Semaphore::new(budget_bytes as usize)),
+            budget_bytes,
+            cleaning: Some(cleaning),
+            threads: vec![
+                spawn("log-writer", Box::new(move || writer::run(&writes, receiver)))?,
+                spawn("log-cleaner", Box::new(move || clean::run(&cleaner, interval, &stop)))?,
+            ],
+        })
     }
 }
 
 impl Shared {
-    fn visible(&self) -> Arc<State> {
-        Arc::clone(&self.visible.lock().unwrap_or_else(PoisonError::into_inner))
+    fn read_state(&self) -> RwLockReadGuard<'_, State> {
+        self.visible.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, state: State) {
-        *self.visible.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
-        self.wake();
+    /// Shows what is durable now.
+    fn publish(&self, changes: &[Change]) {
+        let mut state = self.visible.write().unwrap_or_else(PoisonError::into_inner);
+        let mut wakes = false;
+        for change in changes {
+            state.apply(change);
+            match change {
+                Change::Offset(group, place, offset) => {
+                    self.groups.committed(group, place, *offset);
+                }
+                Change::TopicGone(topic) => self.groups.forget(topic),
+                _ => {}
+            }
+            wakes |= matches!(change, Change::Partition(..) | Change::TopicGone(_));
+        }
+        drop(state);
+        if wakes {
+            self.wake();
+        }
     }
 
     fn wake(&self) {
-        self.appended.send_modify(|count| *count += 1);
+        self.appended.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// The storage is gone: it failed, and could not be opened again so far.
+    fn closed(&self) -> Error {
+        Error::new(ErrorKind::Unavailable, "use the log")
+            .because("its storage has failed and could not be opened again yet")
+            .with("folder", self.folder.path().display())
+            .help("see that the disk has room and works; each append tries again")
     }
 }
 
 impl EmbeddedTransport {
     /// Opens the log, recovers what a crash has torn, and begins to write.
     ///
+    /// Blocks while it reads the journal, 64 MiB or some more.
+    ///
     /// # Errors
     ///
     /// `Conflict` if another process has the folder; `NewerVersion` if a newer program wrote it;
-    /// `Corrupt` with file and place; `Storage`. Blocks while it reads the journal.
+    /// `Config` if it holds something else; `Corrupt` with file and place; `Storage`.
     pub fn open(config: &EmbeddedConfig) -> Result<Self> {
-        let folder = &config.folder;
-        std::fs::create_dir_all(folder).map_err(|error| {
-            Error::new(ErrorKind::Storage, "open the log")
-                .because("its folder cannot be made")
-                .with("folder", folder.display())
-                .caused_by(error)
-        })?;
-        let _lock = lock_journal(folder)?;
-        let cuts = journal::check(folder)?;
-        for cut in &cuts {
-            let file = cut.file.display().to_string();
-            tracing::warn!(
-                file,
-                offset = cut.offset,
-                bytes_cut = cut.bytes,
-                "a torn write was cut"
-            );
-        }
-        drop(_lock);
-        let store = Store::open(folder)?;
-        let state = State::load(&store, folder)?;
+        let folder = Folder::open(&config.folder)?;
+        let (store, cuts) = Store::open(&folder, config)?;
+        let state = State::load(&store, folder.path())?;
         let shared = Arc::new(Shared {
-            store,
-            folder: folder.clone(),
-            visible: Mutex::new(Arc::new(state)),
+            store: RwLock::new(Some(store)),
+            visible: RwLock::new(state),
             appended: watch::Sender::new(0),
             groups: Groups::default(),
-            cuts,
+            cleaning: Mutex::new(()),
+            config: config.clone(),
+            recovery: Recovery { cuts },
+            folder,
         });
-        let writer = Arc::new(Writing::start(&shared, config.append_bytes_in_flight_max)?);
-        Ok(Self { shared, writer })
+        let writing = Arc::new(Writing::start(&shared)?);
+        Ok(Self { shared, writing })
     }
 
-    /// The torn writes that were cut off when the log was opened.
+    /// What was repaired when the log was opened.
     #[must_use]
-    pub fn cuts(&self) -> &[Cut] {
-        &self.shared.cuts
+    pub fn recovery(&self) -> &Recovery {
+        &self.shared.recovery
+    }
+
+    /// Applies retention and compaction now, not only at the next interval; answers when done.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` and `Storage` as a reader would get them; what was cleaned until then stays so.
+    pub async fn clean(&self) -> Result<()> {
+        self.clean_at(now_ms()).await
+    }
+
+    async fn clean_at(&self, now_ms: i64) -> Result<()> {
+        let jobs = self.writing.jobs.as_ref().ok_or_else(gone)?.downgrade();
+        let cleaner = Cleaner { shared: Arc::downgrade(&self.shared), jobs };
+        let cleaning = tokio::task::spawn_blocking(move || cleaner.clean(now_ms));
+        cleaning
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "clean topics").caused_by(error))?
     }
 
     /// Hands a job to the writing thread and waits for its answer. Waits first while the budget is
     /// full; a job larger than the whole budget takes all of it.
-    async fn submit<T>(
-        &self,
-        bytes: usize,
-        work: impl FnOnce(oneshot::Sender<Result<T>>) -> Work,
-    ) -> Result<T> {
-        let gone =
-            || Error::new(ErrorKind::Unavailable, "write to the log").because("the log was closed");
-        let share =
-            u32::try_from(bytes + JOB_BYTES).unwrap_or(u32::MAX).min(self.writer.budget_bytes);
-        let budget = Arc::clone(&self.writer.budget);
+    async fn submit<T>(&self, bytes: usize, work: impl FnOnce(Answer<T>) -> Work) -> Result<T> {
+        let share = u32::try_from(bytes.saturating_add(JOB_BYTES))
+            .unwrap_or(u32::MAX)
+            .min(self.writing.budget_bytes);
+        let budget = Arc::clone(&self.writing.budget);
         let permit = budget.acquire_many_owned(share).await.map_err(|_| gone())?;
-        let (sender, receiver) = oneshot::channel();
-        let job = Job { work: work(sender), _permit: permit };
-        let jobs = self.writer.jobs.as_ref().ok_or_else(gone)?;
+        let (answer, done) = oneshot::channel();
+        let job = Job { work: work(answer), bytes, permit: Some(permit) };
+        let jobs = self.writing.jobs.as_ref().ok_or_else(gone)?;
         jobs.send(job).await.map_err(|_| gone())?;
-        receiver.await.map_err(|_| gone())?
+        done.await.map_err(|_| gone())?
     }
 }
 
-/// Holds the storage's own lock while its journal is looked at, so that a running process's
-/// journal is never taken for a torn one.
-fn lock_journal(folder: &Path) -> Result<Option<std::fs::File>> {
-    let Ok(file) = std::fs::OpenOptions::new().write(true).open(folder.join("lock")) else {
-        return Ok(None);
-    };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(_) => Err(store::storage_error(fjall::Error::Locked, "open the log", folder)),
-    }
+fn gone() -> Error {
+    Error::new(ErrorKind::Unavailable, "write to the log").because("the log was closed")
+}
+
+/// Milliseconds since 1970-01-01 00:00:00 UTC.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Transport for EmbeddedTransport {
     type Reader = EmbeddedReader;
 
     async fn create_topic(&self, topic: &str, config: &TopicConfig) -> Result<TopicInfo> {
-        if let Ok(info) = self.shared.visible().info(topic) {
+        if let Ok(info) = self.shared.read_state().info(topic) {
             return Ok(info);
         }
         let (topic, config) = (topic.to_owned(), config.clone());
-        self.submit(0, |sender| Work::CreateTopic(topic, config, sender)).await
+        self.submit(0, |answer| Work::CreateTopic(topic, config, answer)).await
     }
 
     async fn delete_topic(&self, topic: &str) -> Result<()> {
         let topic = topic.to_owned();
-        self.submit(0, |sender| Work::DeleteTopic(topic, sender)).await
+        self.submit(0, |answer| Work::DeleteTopic(topic, answer)).await
     }
 
     async fn topics(&self) -> Result<Vec<TopicInfo>> {
-        let state = self.shared.visible();
+        let state = self.shared.read_state();
         state.topics.keys().map(|name| state.info(name)).collect()
     }
 
     async fn topic(&self, topic: &str) -> Result<TopicInfo> {
-        self.shared.visible().info(topic)
+        self.shared.read_state().info(topic)
     }
 
     async fn open_writer(&self, id: &str) -> Result<WriterEpoch> {
         let id = id.to_owned();
-        self.submit(0, |sender| Work::OpenWriter(id, sender)).await
+        self.submit(0, |answer| Work::OpenWriter(id, answer)).await
     }
 
     async fn state(&self, id: &str) -> Result<BTreeMap<String, Vec<u8>>> {
-        Ok(self.shared.visible().items.get(id).cloned().unwrap_or_default())
+        let state = self.shared.read_state();
+        let items = state.items.get(id).into_iter().flatten();
+        Ok(items.map(|(key, value)| (key.to_string(), value.to_vec())).collect())
     }
 
     async fn writers(&self) -> Result<Vec<String>> {
-        let state = self.shared.visible();
-        Ok(state.items.iter().filter(|(_, i)| !i.is_empty()).map(|(id, _)| id.clone()).collect())
+        Ok(self.shared.read_state().items.keys().map(ToString::to_string).collect())
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
-        let bytes = append.batches.iter().map(|batch| batch.records.len_bytes()).sum();
-        self.submit(bytes, |sender| Work::Append(append, sender)).await
+        let mut bytes =
+            append.state.iter().filter_map(|item| Some(item.value.as_ref()?.len())).sum();
+        let mut timestamps = Vec::with_capacity(append.batches.len());
+        for batch in &append.batches {
+            bytes += batch.records.len_bytes();
+            timestamps.push(batch::check_records(batch.records.as_bytes(), batch.records.count())?);
+        }
+        self.submit(bytes, |answer| Work::Append(append, timestamps, answer)).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<EmbeddedReader> {
@@ -255,9 +339,8 @@ impl Transport for EmbeddedTransport {
     }
 
     async fn committed(&self, group: &str) -> Result<BTreeMap<(String, u32), u64>> {
-        Ok(self.shared.visible().offsets.get(group).cloned().unwrap_or_default())
+        let state = self.shared.read_state();
+        let offsets = state.offsets.get(group).into_iter().flatten();
+        Ok(offsets.map(|((topic, p), offset)| ((topic.to_string(), *p), *offset)).collect())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,12 +1,12 @@
 //! Readers of the embedded log.
 
-use super::groups::Share;
-use super::store::{corrupt_batch, read_batch, record_key, storage_error};
-use super::{EmbeddedTransport, Shared};
-use crate::{
-    Append, FetchLimit, FetchedBatch, GroupOffset, Reader, Start, Subscription, Transport,
-};
-use bytes::Bytes;
+use super::EmbeddedTransport;
+use super::fetch::{Fetched, Wanted, fetch};
+use super::groups::Place;
+use super::round::check_name;
+use super::state::{State, not_found};
+use super::writer::{Commit, Work};
+use crate::{FetchLimit, FetchedBatch, GroupOffset, Reader, Start, Subscription};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -17,219 +17,212 @@ use tokio::time::Instant;
 pub struct EmbeddedReader {
     transport: EmbeddedTransport,
     appended: watch::Receiver<u64>,
-    topics: Vec<Arc<str>>,
+    /// The topics' ids: another topic that takes a name is not the one subscribed to.
+    topics: BTreeMap<Arc<str>, u32>,
     start: Start,
     membership: Option<Membership>,
-    /// The offset that is read next, by topic and partition.
-    positions: BTreeMap<(Arc<str>, u32), u64>,
+    /// The offset that is read next.
+    positions: BTreeMap<Place, u64>,
     /// The partition that is looked at first: each takes its turn.
     turn: usize,
 }
 
 struct Membership {
-    shared: Arc<Shared>,
-    group: String,
+    transport: EmbeddedTransport,
+    group: Arc<str>,
     member: u64,
-    share: Share,
+    /// The group's generation when partitions were taken up last.
+    generation: Option<u64>,
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.shared.groups.leave(&self.group, self.member);
-        self.shared.wake();
+        let shared = &self.transport.shared;
+        shared.groups.leave(&self.group, self.member);
+        shared.wake();
     }
 }
 
 impl EmbeddedReader {
     pub(super) fn new(transport: EmbeddedTransport, subscription: Subscription) -> Result<Self> {
-        let state = transport.shared.visible();
-        for topic in &subscription.topics {
-            state.topic(topic)?;
-        }
-        if subscription.group.is_none() && subscription.start == Start::Committed {
+        let Subscription { topics, group, start } = subscription;
+        if group.is_none() && start == Start::Committed {
             return Err(Error::new(ErrorKind::Config, "subscribe")
                 .because("a start at the committed offset needs a group"));
         }
-        let membership = subscription.group.map(|group| {
-            let shared = Arc::clone(&transport.shared);
-            let member = shared.groups.join(&group, &subscription.topics);
-            let share = shared.groups.share(&group, member);
-            Membership { shared, group, member, share }
-        });
+        let mut ids = BTreeMap::new();
+        let mut sizes = Vec::with_capacity(topics.len());
+        for topic in topics {
+            let state = transport.shared.read_state();
+            let found = state.topic(&topic)?;
+            let name: Arc<str> = topic.into();
+            if ids.insert(Arc::clone(&name), found.id).is_none() {
+                sizes.push((name, found.config.partitions));
+            }
+        }
+        let membership = match group {
+            None => None,
+            Some(group) => {
+                check_name("group", &group)?;
+                let group = Arc::from(group);
+                let member = transport.shared.groups.join(&group, sizes.clone());
+                let transport = transport.clone();
+                Some(Membership { transport, group, member, generation: None })
+            }
+        };
         let mut reader = Self {
             appended: transport.shared.appended.subscribe(),
-            topics: subscription.topics.iter().map(|topic| topic.as_str().into()).collect(),
-            start: subscription.start,
+            topics: ids,
+            start,
             membership,
             positions: BTreeMap::new(),
             turn: 0,
             transport,
         };
-        reader.deal()?;
-        reader.transport.shared.wake();
+        if reader.membership.is_some() {
+            reader.follow_group()?;
+            reader.transport.shared.wake();
+        } else {
+            let all = |(topic, partitions): (Arc<str>, u32)| {
+                (0..partitions).map(move |partition| (Arc::clone(&topic), partition))
+            };
+            reader.take_up(sizes.into_iter().flat_map(all).collect())?;
+        }
         Ok(reader)
     }
 
-    /// Takes up the partitions that are this reader's now and drops the others.
-    fn deal(&mut self) -> Result<()> {
-        let state = self.transport.shared.visible();
-        let committed = self.membership.as_ref().and_then(|m| state.offsets.get(&m.group));
+    /// After a change of the group's members, takes up the partitions that are this reader's now
+    /// and drops the others.
+    fn follow_group(&mut self) -> Result<()> {
+        let Some(membership) = &mut self.membership else { return Ok(()) };
+        let groups = &membership.transport.shared.groups;
+        let share = groups.share(&membership.group, membership.member, membership.generation);
+        let Some((generation, places)) = share else { return Ok(()) };
+        membership.generation = Some(generation);
+        self.take_up(places)
+    }
+
+    fn take_up(&mut self, places: Vec<Place>) -> Result<()> {
+        let shared = Arc::clone(&self.transport.shared);
+        let state = shared.read_state();
         let mut positions = BTreeMap::new();
-        for topic in &self.topics {
-            for (partition, info) in (0..).zip(&state.topic(topic)?.partitions) {
-                let mine = self.membership.as_ref().is_none_or(|m| m.share.has(topic, partition));
-                if !mine {
-                    continue;
-                }
-                let key = (Arc::clone(topic), partition);
-                let named = (topic.to_string(), partition);
-                let committed = committed.and_then(|offsets| offsets.get(&named)).copied();
-                let offset = match (self.positions.get(&key), &self.start) {
-                    (Some(offset), _) => *offset,
-                    (None, Start::Earliest) => info.begin,
-                    (None, Start::Latest) => info.end,
-                    (None, Start::Committed) => committed.unwrap_or(info.begin),
-                    (None, Start::Offsets(offsets)) => {
-                        offsets.get(&named).copied().unwrap_or(info.begin)
+        for place in places {
+            let offset = match self.positions.get(&place) {
+                Some(offset) => *offset,
+                None => {
+                    let first = self.first(&state, &place)?;
+                    match &self.membership {
+                        Some(m) => shared.groups.start(&m.group, &place, first),
+                        None => first,
                     }
-                };
-                positions.insert(key, offset);
-            }
+                }
+            };
+            positions.insert(place, offset);
         }
         self.positions = positions;
         Ok(())
     }
 
-    /// Follows the group: after a change of its members, partitions are dealt anew, and those that
-    /// are new to this reader begin where the group has committed.
-    fn follow_group(&mut self) -> Result<()> {
-        let Some(membership) = &mut self.membership else {
-            return Ok(());
+    /// Where this reader begins in a partition by its subscription.
+    fn first(&self, state: &State, place: &Place) -> Result<u64> {
+        let (topic, partition) = place;
+        let found = state.topic(topic)?;
+        let info = found.partitions.get(*partition as usize).ok_or_else(|| not_found(topic))?;
+        let committed = || {
+            let group = &self.membership.as_ref()?.group;
+            state.offsets.get(group)?.get(place).copied()
         };
-        let share = membership.shared.groups.share(&membership.group, membership.member);
-        if share == membership.share {
-            return Ok(());
-        }
-        membership.share = share;
-        if !matches!(self.start, Start::Offsets(_)) {
-            self.start = Start::Committed;
-        }
-        self.deal()
+        Ok(match &self.start {
+            Start::Earliest => info.begin,
+            Start::Latest => info.end,
+            Start::Committed => committed().unwrap_or(info.begin),
+            Start::Offsets(offsets) => {
+                offsets.get(&(topic.to_string(), *partition)).copied().unwrap_or(info.begin)
+            }
+        })
     }
 
-    /// What is there now, up to the limit. A partition's batch that is over the limit comes alone.
-    async fn fetch(&mut self, bytes_max: usize) -> Result<Vec<FetchedBatch>> {
-        let state = self.transport.shared.visible();
+    /// The partitions that have records for this reader, each taking its turn to be first.
+    fn wanted(&mut self) -> Result<Vec<Wanted>> {
         let mut wanted = Vec::new();
+        let state = self.transport.shared.read_state();
         for ((topic, partition), offset) in &self.positions {
             let found = state.topic(topic)?;
-            if let Some(info) = found.partitions.get(*partition as usize)
-                && info.end > (*offset).max(info.begin)
-            {
-                let from = (*offset).max(info.begin);
-                wanted.push((Arc::clone(topic), found.id, *partition, from, info.end));
+            if self.topics.get(topic) != Some(&found.id) {
+                return Err(not_found(topic).because("it was removed and made again"));
+            }
+            let Some(info) = found.partitions.get(*partition as usize) else { continue };
+            if info.end > (*offset).max(info.begin) {
+                wanted.push(Wanted {
+                    topic: Arc::clone(topic),
+                    topic_id: found.id,
+                    partition: *partition,
+                    offset: *offset,
+                    begin: info.begin,
+                    end: info.end,
+                });
             }
         }
-        if wanted.is_empty() {
-            return Ok(Vec::new());
+        if !wanted.is_empty() {
+            self.turn = (self.turn + 1) % wanted.len();
+            wanted.rotate_left(self.turn);
         }
-        self.turn = (self.turn + 1) % wanted.len();
-        wanted.rotate_left(self.turn);
+        Ok(wanted)
+    }
+
+    /// What is there now. None if there is nothing to read; maybe no batch if all was removed.
+    async fn fetch(&mut self, bytes_max: usize) -> Result<Option<Vec<FetchedBatch>>> {
+        let wanted = self.wanted()?;
+        if wanted.is_empty() {
+            return Ok(None);
+        }
         let shared = Arc::clone(&self.transport.shared);
-        let read = tokio::task::spawn_blocking(move || read(&shared, &wanted, bytes_max));
-        let (batches, seen) = read
-            .await
-            .map_err(|error| Error::new(ErrorKind::Internal, "read the log").caused_by(error))??;
-        for (topic, partition, next) in seen {
-            if let Some(position) = self.positions.get_mut(&(topic, partition)) {
+        let reading = tokio::task::spawn_blocking(move || {
+            let fetched = fetch(&shared, &wanted, bytes_max);
+            (wanted, fetched)
+        });
+        let (wanted, fetched) = reading.await.map_err(|error| self.panicked(error))?;
+        let (batches, seen): Fetched = match fetched {
+            // Retention went ahead; the next look begins where it has come to.
+            Err(error) if error.kind() == ErrorKind::Exhausted => return Ok(Some(Vec::new())),
+            fetched => fetched?,
+        };
+        for (wanted, next) in wanted.into_iter().zip(seen) {
+            if let Some(position) = self.positions.get_mut(&(wanted.topic, wanted.partition)) {
                 *position = next;
             }
         }
-        Ok(batches)
+        Ok(Some(batches))
     }
-}
 
-type Wanted = (Arc<str>, u32, u32, u64, u64);
-type Seen = Vec<(Arc<str>, u32, u64)>;
-
-/// Reads the wanted partitions in turn until the limit is reached. Says how far each was seen:
-/// where everything up to its end was removed, that is the end, and there is no batch.
-fn read(shared: &Shared, wanted: &[Wanted], bytes_max: usize) -> Result<(Vec<FetchedBatch>, Seen)> {
-    let (mut batches, mut seen, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for (topic, id, partition, from, end) in wanted {
-        let mut offset = *from;
-        while offset < *end && bytes < bytes_max {
-            let batch = match batch_at(shared, (topic, *id, *partition), offset, *end)? {
-                Some(batch) if bytes > 0 && bytes + batch.bytes.len() > bytes_max => {
-                    seen.push((Arc::clone(topic), *partition, offset));
-                    return Ok((batches, seen));
-                }
-                Some(batch) => batch,
-                None => {
-                    offset = *end;
-                    break;
-                }
-            };
-            offset = batch.next_offset;
-            bytes += batch.bytes.len();
-            batches.push(batch);
-        }
-        seen.push((Arc::clone(topic), *partition, offset));
+    /// The storage panics on some damaged bytes instead of answering an error.
+    fn panicked(&self, error: tokio::task::JoinError) -> Error {
+        Error::new(ErrorKind::Corrupt, "read the log")
+            .because("the storage could not make sense of its bytes")
+            .with("folder", self.transport.shared.folder.path().display())
+            .caused_by(error)
     }
-    Ok((batches, seen))
-}
-
-/// The batch that holds `offset`, or the first behind it, before `end`.
-fn batch_at(
-    shared: &Shared,
-    (topic, id, partition): (&Arc<str>, u32, u32),
-    offset: u64,
-    end: u64,
-) -> Result<Option<FetchedBatch>> {
-    let records = &shared.store.records;
-    let failed = |error| storage_error(error, "read the log", &shared.folder);
-    let first = record_key(id, partition, 0);
-    let holding = records.range(first..=record_key(id, partition, offset)).next_back();
-    let behind =
-        || records.range(record_key(id, partition, offset)..record_key(id, partition, end));
-    for entry in holding.into_iter().chain(behind().take(2)) {
-        let (key, value) = entry.into_inner().map_err(failed)?;
-        let base = key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let corrupt = || corrupt_batch(&shared.folder, topic, partition, base);
-        let batch = read_batch(&value).ok_or_else(corrupt)?;
-        if batch.base_offset != base {
-            return Err(corrupt());
-        }
-        if batch.next_offset > offset {
-            return Ok(Some(FetchedBatch {
-                topic: Arc::clone(topic),
-                partition,
-                base_offset: base,
-                from_offset: offset,
-                next_offset: batch.next_offset,
-                bytes: Bytes::copy_from_slice(batch.records),
-            }));
-        }
-    }
-    Ok(None)
 }
 
 impl Reader for EmbeddedReader {
     async fn poll(&mut self, limit: FetchLimit) -> Result<Vec<FetchedBatch>> {
-        let deadline = Instant::now() + limit.wait_max;
+        let deadline = Instant::now().checked_add(limit.wait_max);
         loop {
             self.appended.mark_unchanged();
             self.follow_group()?;
-            let batches = self.fetch(limit.bytes_max).await?;
-            if !batches.is_empty() {
-                return Ok(batches);
+            match self.fetch(limit.bytes_max).await? {
+                Some(batches) if batches.is_empty() => continue,
+                Some(batches) => return Ok(batches),
+                None => {}
             }
-            match tokio::time::timeout_at(deadline, self.appended.changed()).await {
-                Err(_) => return Ok(Vec::new()),
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => {
-                    return Err(Error::new(ErrorKind::Unavailable, "read the log")
-                        .because("the log was closed"));
+            // The sender lives as long as this reader: no error.
+            let changed = async { drop(self.appended.changed().await) };
+            match deadline {
+                None => changed.await,
+                Some(deadline) => {
+                    if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                        return Ok(Vec::new());
+                    }
                 }
             }
         }
@@ -241,38 +234,24 @@ impl Reader for EmbeddedReader {
                 Error::new(ErrorKind::Config, "commit offsets").because("the reader has no group")
             );
         };
-        let now = membership.shared.groups.share(&membership.group, membership.member);
-        let mut lost = 0;
-        let mut offsets = Vec::new();
-        for ((topic, partition), offset) in &self.positions {
-            if now.has(topic, *partition) {
-                offsets.push(GroupOffset {
-                    group: membership.group.clone(),
-                    topic: topic.to_string(),
-                    partition: *partition,
-                    offset: *offset,
-                });
-            } else {
-                lost += 1;
-            }
-        }
-        let group = membership.group.clone();
-        if !offsets.is_empty() {
-            self.transport.append(Append { offsets, ..Append::default() }).await?;
-        }
-        if lost == 0 {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Fenced, "commit offsets")
-            .because("partitions went to another member of the group")
-            .with("group", group)
-            .with("partitions", lost))
+        let offset = |((topic, partition), offset): (&Place, &u64)| GroupOffset {
+            group: membership.group.to_string(),
+            topic: topic.to_string(),
+            partition: *partition,
+            offset: *offset,
+        };
+        let commit = Commit {
+            group: Arc::clone(&membership.group),
+            member: membership.member,
+            offsets: self.positions.iter().map(offset).collect(),
+        };
+        self.transport.submit(0, |answer| Work::Commit(commit, answer)).await
     }
 
     fn positions(&self) -> BTreeMap<(String, u32), u64> {
-        self.positions
-            .iter()
-            .map(|((topic, partition), offset)| ((topic.to_string(), *partition), *offset))
-            .collect()
+        let named = |((topic, partition), offset): (&Place, &u64)| {
+            ((topic.to_string(), *partition), *offset)
+        };
+        self.positions.iter().map(named).collect()
     }
 }

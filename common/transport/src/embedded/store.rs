@@ -1,124 +1,159 @@
-//! What is stored and under which keys: the embedded log's format.
+//! The storage: `fjall`, opened so that its memory is bounded, and what is asked of it.
 //!
-//! Keyspace `records`: `u32 topic, u32 partition, u64 base offset` (big-endian) → one batch.
-//! Keyspace `meta`: `t<topic name>` → its id and configuration; `p<topic id, partition>` → begin,
-//! end, bytes; `w<writer>` → its epoch; `s<writer>\0<key>` → its state; `g<group>\0<topic>\0
-//! <partition>` → the committed offset; `version` → the format's version.
+//! Keyspace `records`: `u32 topic id, u32 partition, u64 base offset` (big-endian) → one batch
+//! (`batch.rs`). Keyspace `meta`: `state.rs`.
 //!
-//! A batch's value: `u32 CRC-32C of the rest, u32 records, u64 base offset, u64 next offset,
-//! i64 largest timestamp, ms`, then the records in the layout of `record.rs`.
+//! `fjall` is pinned to one version, and three of its habits are worked around here and in
+//! `writer.rs` (fjall 3.1.13): its worker rotates a full memtable only when it has time, so memory
+//! is bounded by rotating from outside ([`Store::make_room`]); a commit sleeps for ever when flushing
+//! has failed, so it is never called while flushes are behind; after a failed write it refuses
+//! everything, so the writing thread opens it anew.
 
-use crate::record::RecordIter;
+use super::EmbeddedConfig;
+use super::folder::Folder;
+use super::journal::{self, Cut};
+use super::state::Puts;
 use fjall::{
-    CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode,
+    AbstractTree as _, CompressionType, Database, Keyspace, KeyspaceCreateOptions,
+    KvSeparationOptions, LsmError, PersistMode,
 };
 use std::path::Path;
+use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
 
-/// The format's version, in `meta` under [`VERSION_KEY`].
-pub(super) const VERSION: u32 = 1;
-pub(super) const VERSION_KEY: &[u8] = b"version";
-
-/// Room for blocks read from disk.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-/// Room for what is written and not yet in a table.
-const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
-const META_MEMTABLE_BYTES: u64 = 2 * 1024 * 1024;
-/// Journals on disk: the storage's least.
-const JOURNALS_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Values from here on are written once and not moved by the storage's own compaction.
+/// Values from here on are written once and not moved when the storage merges its tables.
 const SEPARATED_BYTES_MIN: u32 = 4096;
 
-/// The bytes before a batch's records.
-pub(super) const BATCH_HEADER_BYTES: usize = 32;
+/// The share of a value file that must be garbage before its rest is moved.
+const STALE_SHARE_MIN: f32 = 0.5;
+
+/// Memtables that may wait to be flushed. With the active one they bound the storage's memory.
+const SEALED_MEMTABLES_MAX: usize = 2;
+
+/// How often a wait for a flush looks again; the storage has nothing to wake us.
+const FLUSH_LOOK: Duration = Duration::from_millis(1);
+
+/// Files of the storage held open.
+const OPEN_FILES_MAX: usize = 256;
 
 /// The storage and its keyspaces.
 pub(super) struct Store {
     pub(super) database: Database,
     pub(super) records: Keyspace,
     pub(super) meta: Keyspace,
+    memtable_bytes_max: u64,
 }
 
 impl Store {
-    pub(super) fn open(folder: &Path) -> Result<Self> {
-        let failed = |error| storage_error(error, "open the log", folder);
-        let database = Database::builder(folder)
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(JOURNALS_BYTES_MAX)
+    /// Opens the storage in its folder, or makes it. Answers the torn writes that were cut first.
+    pub(super) fn open(folder: &Folder, config: &EmbeddedConfig) -> Result<(Self, Vec<Cut>)> {
+        let path = folder.store();
+        if !path.exists() {
+            drop(Self::open_at(&folder.store_new(), config)?);
+            folder.finish_store()?;
+        }
+        let cuts = journal::recover(&path)?;
+        Ok((Self::open_at(&path, config)?, cuts))
+    }
+
+    fn open_at(path: &Path, config: &EmbeddedConfig) -> Result<Self> {
+        let failed = |error| storage_error(error, "open the log", path);
+        let database = Database::builder(path)
+            .cache_size(config.cache_bytes_max)
+            .max_journaling_size(config.journal_bytes_max.max(journal::FILE_BYTES))
+            .max_cached_files(Some(OPEN_FILES_MAX))
             .journal_compression(CompressionType::None)
             .manual_journal_persist(true)
             .worker_threads(1)
             .open()
             .map_err(failed)?;
-        let separated = KvSeparationOptions::default().separation_threshold(SEPARATED_BYTES_MIN);
+        let separated = KvSeparationOptions::default()
+            .separation_threshold(SEPARATED_BYTES_MIN)
+            .staleness_threshold(STALE_SHARE_MIN);
+        // Never reached: memtables are rotated by `make_room`, and by the size of the journal.
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(u64::MAX);
         let records = database
-            .keyspace("records", || {
-                KeyspaceCreateOptions::default()
-                    .max_memtable_size(MEMTABLE_BYTES)
-                    .with_kv_separation(Some(separated))
-            })
+            .keyspace("records", || options().with_kv_separation(Some(separated)))
             .map_err(failed)?;
-        let meta = database
-            .keyspace("meta", || {
-                KeyspaceCreateOptions::default().max_memtable_size(META_MEMTABLE_BYTES)
-            })
-            .map_err(failed)?;
-        let store = Self { database, records, meta };
-        store.check_version(folder)?;
-        Ok(store)
+        let meta = database.keyspace("meta", options).map_err(failed)?;
+        Ok(Self { database, records, meta, memtable_bytes_max: config.memtable_bytes_max })
     }
 
-    fn check_version(&self, folder: &Path) -> Result<()> {
-        let failed = |error| storage_error(error, "open the log", folder);
-        match self.meta.get(VERSION_KEY).map_err(failed)? {
-            None => {
-                let mut batch = self.batch();
-                batch.insert(&self.meta, VERSION_KEY, VERSION.to_be_bytes());
-                batch.commit().map_err(failed)
+    /// Whether the storage still takes writes.
+    pub(super) fn healthy(&self) -> bool {
+        self.database.persist(PersistMode::Buffer).is_ok()
+    }
+
+    /// Waits until flushes have caught up, and begins one where a memtable is full. Called before
+    /// each write, on the writing thread only. Returns early where the storage has failed.
+    pub(super) fn make_room(&self) -> fjall::Result<()> {
+        for keyspace in [&self.records, &self.meta] {
+            while keyspace.tree.sealed_memtable_count() >= SEALED_MEMTABLES_MAX {
+                self.database.persist(PersistMode::Buffer)?;
+                std::thread::sleep(FLUSH_LOOK);
             }
-            Some(stored) => {
-                let stored = stored.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-                if stored == VERSION {
-                    return Ok(());
-                }
-                Err(Error::new(ErrorKind::NewerVersion, "open the log")
-                    .because("its folder was written by another version of tidemesh")
-                    .with("folder", folder.display())
-                    .with("version", stored)
-                    .with("version_known", VERSION)
-                    .help("run the version that wrote it, or a newer one"))
+            if keyspace.tree.active_memtable().size() >= self.memtable_bytes_max {
+                keyspace.rotate_memtable()?;
             }
         }
+        Ok(())
     }
 
-    /// A batch that is durable once it is committed.
-    pub(super) fn batch(&self) -> fjall::OwnedWriteBatch {
-        self.database.batch().durability(Some(PersistMode::SyncData))
+    /// Writes records and metadata as one batch and syncs it.
+    pub(super) fn write(&self, records: Writes, puts: Puts) -> fjall::Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for (key, value) in records {
+            match value {
+                Some(value) => batch.insert(&self.records, key, value),
+                None => batch.remove(&self.records, key),
+            }
+        }
+        for (key, value) in puts {
+            match value {
+                Some(value) => batch.insert(&self.meta, key, value),
+                None => batch.remove(&self.meta, key),
+            }
+        }
+        batch.commit()
     }
 }
 
+/// Keys of `records` to be written, none to remove one; each key at most once.
+pub(super) type Writes = Vec<([u8; 16], Option<Vec<u8>>)>;
+
 /// A failure of the storage, by kind.
 pub(super) fn storage_error(error: fjall::Error, doing: &'static str, folder: &Path) -> Error {
-    let kind = match &error {
-        fjall::Error::Locked => {
-            return Error::new(ErrorKind::Conflict, doing)
-                .because("another process has this folder open")
-                .with("folder", folder.display())
-                .help("stop the other `tidemesh up`, or use another data_dir");
-        }
+    let failed = Error::new(kind_of(&error), doing).with("folder", folder.display());
+    let failed = match failed.kind() {
+        ErrorKind::Corrupt => failed
+            .because("the storage's bytes are not what was written")
+            .help("restore the folder from a backup, or remove it and snapshot anew"),
+        ErrorKind::NewerVersion => failed.because("the storage's format is another version's"),
+        _ => failed.because("the storage failed").help("see that the disk has room and works"),
+    };
+    failed.caused_by(error)
+}
+
+fn kind_of(error: &fjall::Error) -> ErrorKind {
+    match error {
+        fjall::Error::Locked => ErrorKind::Conflict,
         fjall::Error::InvalidVersion(_) => ErrorKind::NewerVersion,
-        fjall::Error::JournalRecovery(_)
+        fjall::Error::Storage(LsmError::Io(error)) | fjall::Error::Io(error) => {
+            match error.kind() {
+                std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidData => {
+                    ErrorKind::Corrupt
+                }
+                _ => ErrorKind::Storage,
+            }
+        }
+        fjall::Error::Storage(_)
+        | fjall::Error::JournalRecovery(_)
         | fjall::Error::InvalidTrailer
         | fjall::Error::InvalidTag(_)
         | fjall::Error::Decompress(_)
         | fjall::Error::Unrecoverable => ErrorKind::Corrupt,
         _ => ErrorKind::Storage,
-    };
-    Error::new(kind, doing)
-        .because("the storage failed")
-        .with("folder", folder.display())
-        .caused_by(error)
-        .help("see that the disk has room and works, then start again")
+    }
 }
 
 pub(super) fn record_key(topic: u32, partition: u32, offset: u64) -> [u8; 16] {
@@ -129,78 +164,7 @@ pub(super) fn record_key(topic: u32, partition: u32, offset: u64) -> [u8; 16] {
     key
 }
 
-pub(super) fn partition_key(topic: u32, partition: u32) -> [u8; 9] {
-    let mut key = [b'p'; 9];
-    key[1..5].copy_from_slice(&topic.to_be_bytes());
-    key[5..].copy_from_slice(&partition.to_be_bytes());
-    key
-}
-
-/// A key of `meta`: a letter and texts, a zero byte between them.
-pub(super) fn text_key(letter: u8, parts: &[&str]) -> Vec<u8> {
-    let mut key = vec![letter];
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 {
-            key.push(0);
-        }
-        key.extend_from_slice(part.as_bytes());
-    }
-    key
-}
-
-/// A stored batch, checked.
-pub(super) struct StoredBatch<'a> {
-    pub(super) base_offset: u64,
-    pub(super) next_offset: u64,
-    pub(super) timestamp_ms_max: i64,
-    pub(super) records: &'a [u8],
-}
-
-/// A batch's value for the storage.
-pub(super) fn batch_value(
-    base_offset: u64,
-    next_offset: u64,
-    count: u32,
-    records: &[u8],
-) -> Vec<u8> {
-    let timestamp_ms_max = RecordIter::new(records)
-        .filter_map(|record| record.ok().map(|record| record.timestamp_ms))
-        .max()
-        .unwrap_or(0);
-    let mut value = Vec::with_capacity(BATCH_HEADER_BYTES + records.len());
-    value.extend_from_slice(&[0; 4]);
-    value.extend_from_slice(&count.to_le_bytes());
-    value.extend_from_slice(&base_offset.to_le_bytes());
-    value.extend_from_slice(&next_offset.to_le_bytes());
-    value.extend_from_slice(&timestamp_ms_max.to_le_bytes());
-    value.extend_from_slice(records);
-    let checksum = crc32c::crc32c(&value[4..]);
-    value[..4].copy_from_slice(&checksum.to_le_bytes());
-    value
-}
-
-/// Reads and checks a batch's value.
-pub(super) fn read_batch(value: &[u8]) -> Option<StoredBatch<'_>> {
-    let (header, records) = value.split_at_checked(BATCH_HEADER_BYTES)?;
-    let checksum = u32::from_le_bytes(*header.first_chunk()?);
-    if crc32c::crc32c(&value[4..]) != checksum {
-        return None;
-    }
-    Some(StoredBatch {
-        base_offset: u64::from_le_bytes(*header.get(8..16)?.first_chunk()?),
-        next_offset: u64::from_le_bytes(*header.get(16..24)?.first_chunk()?),
-        timestamp_ms_max: i64::from_le_bytes(*header.get(24..32)?.first_chunk()?),
-        records,
-    })
-}
-
-/// The error for a batch whose bytes are not what was written.
-pub(super) fn corrupt_batch(folder: &Path, topic: &str, partition: u32, base_offset: u64) -> Error {
-    Error::new(ErrorKind::Corrupt, "read the log")
-        .because("a batch's bytes are not what was written")
-        .with("folder", folder.display())
-        .with("topic", topic)
-        .with("partition", partition)
-        .with("base_offset", base_offset)
-        .help("restore the folder from a backup, or remove it and snapshot anew")
+/// The base offset in a key of `records`.
+pub(super) fn base_of(key: &[u8]) -> u64 {
+    key.last_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
