@@ -17,18 +17,42 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Asks the control port, for JSON.
     pub(super) async fn get<A: serde::de::DeserializeOwned>(&self, path: &str) -> Result<A> {
+        self.ask(path, |http, url| http.get(url)).await
+    }
+
+    /// Has the daemon do something.
+    pub(super) async fn post<A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<A> {
+        self.ask(path, |http, url| http.post(url).json(body)).await
+    }
+
+    async fn ask<A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        request: impl FnOnce(reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<A> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
         let away = || {
             Error::new(ErrorKind::Unavailable, "talk to the daemon")
                 .with("url", &url)
                 .help("start `tidemesh up`, or give its control address by --url or TIDEMESH_URL")
         };
-        let response = reqwest::get(&url).await.map_err(|error| away().caused_by(error))?;
+        let sent = request(reqwest::Client::new(), &url).send().await;
+        let response = sent.map_err(|error| away().caused_by(error))?;
         let status = response.status();
         let body = response.bytes().await.map_err(|error| away().caused_by(error))?;
         if !status.is_success() {
             let text = String::from_utf8_lossy(&body).trim().to_owned();
-            return Err(Error::new(ErrorKind::NotFound, "talk to the daemon")
+            let kind = match status.as_u16() {
+                404 => ErrorKind::NotFound,
+                409 => ErrorKind::Conflict,
+                503 => ErrorKind::Unavailable,
+                _ => ErrorKind::Config,
+            };
+            return Err(Error::new(kind, "talk to the daemon")
                 .because(if text.is_empty() { status.to_string() } else { text })
                 .with("url", url));
         }

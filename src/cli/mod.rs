@@ -2,7 +2,9 @@
 //! done.
 
 mod client;
+mod progress;
 mod schema;
+mod snapshot;
 mod source;
 mod topic;
 
@@ -44,6 +46,9 @@ enum Command {
     /// Look at sources.
     #[command(subcommand)]
     Source(source::SourceCommand),
+    /// Read tables beside the log, and watch how far that has come.
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Look at checkpoints.
     #[command(subcommand)]
     Checkpoint(source::CheckpointCommand),
@@ -91,6 +96,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Topic(command) => topic::run(command).await?,
         Command::Schema(command) => return schema::run(command).await,
         Command::Source(command) => source::run(command).await?,
+        Command::Snapshot(command) => return snapshot::run(command).await,
         Command::Checkpoint(command) => source::run_checkpoint(command).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use super::signals::stopped;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_source::{SourceReport, SourceState, SourceStatus};
+use tidemesh_source::{
+    SnapshotCommand, SnapshotReport, SnapshotRequest, SourceHandle, SourceReport, SourceState,
+    TableState,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -30,7 +33,7 @@ pub(crate) struct Control {
     /// The daemon's other ports.
     pub(crate) endpoints: Endpoints,
     /// The sources that run here.
-    pub(crate) sources: Vec<Arc<SourceStatus>>,
+    pub(crate) sources: Vec<SourceHandle>,
     /// The collected metrics.
     pub(crate) metrics: PrometheusHandle,
 }
@@ -58,6 +61,9 @@ impl Control {
             .route("/v1/endpoints", get(endpoints))
             .route("/v1/sources", get(sources))
             .route("/v1/sources/{name}", get(source))
+            .route("/v1/sources/{name}/snapshot", get(snapshot).post(start_snapshot))
+            .route("/v1/sources/{name}/snapshot/pause", post(pause_snapshot))
+            .route("/v1/sources/{name}/snapshot/resume", post(resume_snapshot))
             .with_state(Arc::new(self));
         axum::serve(listener, router)
             .with_graceful_shutdown(stopped(shutdown))
@@ -66,21 +72,78 @@ impl Control {
     }
 
     fn reports(&self) -> BTreeMap<String, SourceReport> {
-        self.sources.iter().map(|status| (status.name().to_owned(), status.report())).collect()
+        let report = |source: &SourceHandle| {
+            (source.status.name().to_owned(), source.status.report())
+        };
+        self.sources.iter().map(report).collect()
+    }
+
+    async fn command(&self, source: &str, command: SnapshotCommand) -> Response {
+        let Some(handle) = self.sources.iter().find(|handle| handle.status.name() == source) else {
+            return no_source(source);
+        };
+        match handle.command(command).await {
+            Ok(report) => Json(report).into_response(),
+            Err(error) => refused(&error),
+        }
     }
 }
 
-/// 200 while every source runs or will run again, 503 when one has stopped for good.
+fn no_source(name: &str) -> Response {
+    (StatusCode::NOT_FOUND, format!("no source is called {name}\n")).into_response()
+}
+
+fn refused(error: &Error) -> Response {
+    let code = match error.kind() {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (code, format!("{}\n", error.report())).into_response()
+}
+
+async fn snapshot(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Response {
+    match control.reports().remove(&name) {
+        Some(report) => Json(report.snapshot).into_response(),
+        None => no_source(&name),
+    }
+}
+
+async fn start_snapshot(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    Json(request): Json<SnapshotRequest>,
+) -> Response {
+    control.command(&name, SnapshotCommand::Start(request)).await
+}
+
+async fn pause_snapshot(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Response {
+    control.command(&name, SnapshotCommand::Pause).await
+}
+
+async fn resume_snapshot(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+) -> Response {
+    control.command(&name, SnapshotCommand::Resume).await
+}
+
+/// 200 while every source runs or will run again, 503 when one has stopped for good or a table's
+/// snapshot has failed.
 async fn health(State(control): State<Arc<Control>>) -> Response {
     let sources = control.reports();
     let stopped =
         sources.values().any(|source| matches!(source.state, SourceState::Stopped { .. }));
     let retrying =
         sources.values().any(|source| matches!(source.state, SourceState::Retrying { .. }));
-    let (code, status) = match (stopped, retrying) {
-        (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
-        (false, true) => (StatusCode::OK, "retrying"),
-        (false, false) => (StatusCode::OK, "up"),
+    let tables = || sources.values().flat_map(|source| &source.snapshot.tables);
+    let failed = tables().any(|table| table.state == TableState::Failed);
+    let (code, status) = match (stopped, failed, retrying) {
+        (true, _, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
+        (_, true, _) => (StatusCode::SERVICE_UNAVAILABLE, "snapshot_failed"),
+        (_, _, true) => (StatusCode::OK, "retrying"),
+        _ => (StatusCode::OK, "up"),
     };
     (code, Json(Health { status, sources })).into_response()
 }
@@ -96,12 +159,12 @@ async fn sources(State(control): State<Arc<Control>>) -> Json<Vec<SourceReport>>
 async fn source(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Response {
     match control.reports().remove(&name) {
         Some(report) => Json(report).into_response(),
-        None => (StatusCode::NOT_FOUND, format!("no source is called {name}\n")).into_response(),
+        None => no_source(&name),
     }
 }
 
 async fn render_metrics(State(control): State<Arc<Control>>) -> String {
-    control.sources.iter().for_each(|status| export(&status.report()));
+    control.sources.iter().for_each(|source| export(&source.status.report()));
     control.metrics.render()
 }
 
@@ -120,6 +183,25 @@ fn export(report: &SourceReport) {
     metrics::gauge!("tidemesh_source_streaming", &source()).set(f64::from(u8::from(up)));
     let stopped = matches!(report.state, SourceState::Stopped { .. });
     metrics::gauge!("tidemesh_source_stopped", &source()).set(f64::from(u8::from(stopped)));
+    export_snapshot(&report.name, &report.snapshot);
+}
+
+/// A source's snapshots, each table by its name.
+fn export_snapshot(source: &str, report: &SnapshotReport) {
+    metrics::gauge!("tidemesh_snapshot_paused", "source" => source.to_owned())
+        .set(f64::from(u8::from(report.paused)));
+    for table in &report.tables {
+        let labels = || [("source", source.to_owned()), ("table", table.table.to_string())];
+        metrics::gauge!("tidemesh_snapshot_rows", &labels()).set(float(table.rows));
+        metrics::gauge!("tidemesh_snapshot_rows_estimate", &labels())
+            .set(float(table.rows_estimate));
+        metrics::gauge!("tidemesh_snapshot_chunks", &labels()).set(float(table.chunks));
+        metrics::gauge!("tidemesh_snapshot_chunks_repeated", &labels()).set(float(table.repeats));
+        for (name, state) in [("running", TableState::Running), ("failed", TableState::Failed)] {
+            let value = f64::from(u8::from(table.state == state));
+            metrics::gauge!(format!("tidemesh_snapshot_{name}"), &labels()).set(value);
+        }
+    }
 }
 
 /// How old the newest event is that is durable, while the log holds more; 0 when it does not.

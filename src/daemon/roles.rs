@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
 use tidemesh_schema_registry::{Registry, RegistryConfig};
-use tidemesh_source::{Runner, SourceStatus};
+use tidemesh_source::{Runner, SourceHandle};
 use tidemesh_transport::{
     EmbeddedConfig, EmbeddedTransport, RegistryClient, RemoteTransport, Transport, serve_remote,
 };
@@ -107,33 +107,31 @@ fn open_registry(config: &RegistryConfig) -> Result<Registry> {
     Registry::open(config)
 }
 
-/// Starts every source's run loop; answers where their state is kept.
+/// Starts every source's run loop; answers the handles of them.
 fn start_sources<T: Transport>(
     settings: &[SourceSettings],
     transport: &Arc<T>,
     registry: &RegistryClient,
     shutdown: &watch::Receiver<bool>,
     parts: &mut JoinSet<Result<()>>,
-) -> Result<Vec<Arc<SourceStatus>>> {
-    let mut statuses = Vec::new();
+) -> Result<Vec<SourceHandle>> {
+    let mut handles = Vec::new();
     for source in settings {
-        let status = Arc::new(SourceStatus::new(&source.name));
-        let runner = Runner {
-            connector: PostgresConnector::new(source)?,
-            transport: Arc::clone(transport),
-            registry: registry.clone(),
-            settings: source.clone(),
-            status: Arc::clone(&status),
-        };
+        let (runner, handle) = Runner::new(
+            Arc::new(PostgresConnector::new(source)?),
+            Arc::clone(transport),
+            registry.clone(),
+            source.clone(),
+        );
         let shutdown = shutdown.clone();
-        statuses.push(status);
+        handles.push(handle);
         parts.spawn(async move {
             // Its status tells of the error, and its log has it; the daemon goes on.
             let _ = runner.run(shutdown).await;
             Ok(())
         });
     }
-    Ok(statuses)
+    Ok(handles)
 }
 
 /// Waits for every part; the first error ends the wait.

@@ -64,7 +64,8 @@ impl ErrorKind {
     #[must_use]
     pub fn remedy(self) -> Remedy {
         match self {
-            Self::Unavailable | Self::Timeout | Self::Exhausted => Remedy::Retry,
+            // A full disk gets room again.
+            Self::Unavailable | Self::Timeout | Self::Exhausted | Self::Storage => Remedy::Retry,
             Self::Config
             | Self::Authentication
             | Self::Privilege
@@ -78,7 +79,6 @@ impl ErrorKind {
             | Self::Malformed
             | Self::Corrupt
             | Self::NewerVersion
-            | Self::Storage
             | Self::TooLarge
             | Self::Internal => Remedy::Stop,
         }

@@ -24,9 +24,40 @@ pub struct SourceSettings {
     /// default 10000, PostgreSQL's own interval for status messages.
     #[serde(default = "defaults::heartbeat_interval_ms")]
     pub heartbeat_interval_ms: u64,
+    /// How tables are read beside the log.
+    #[serde(default)]
+    pub snapshot: SnapshotSettings,
     /// A PostgreSQL database. Exactly one connector's table must be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresSettings>,
+}
+
+/// How tables are read beside the log: in chunks, each between two watermarks in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SnapshotSettings {
+    /// Which tables are read without being asked for. Default `initial`.
+    pub mode: SnapshotMode,
+    /// Chunks that are read at the same time, each over a connection of its own. 1 to 16;
+    /// default 2.
+    pub parallel: u32,
+    /// The most rows of a chunk. 1 to 1000000; default 20000.
+    pub chunk_rows: u32,
+    /// The most bytes of a chunk; one row that is larger comes alone. 64 KiB to 64 MiB; default
+    /// 4 MiB. Memory holds `parallel` of them.
+    pub chunk_bytes_max: usize,
+    /// The most rows that are read in a second, 1 or more; none reads as fast as it can.
+    pub rows_per_second_max: Option<u32>,
+}
+
+/// Which tables are read without being asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapshotMode {
+    /// Every table that never was: all at the first start, later each one that is added.
+    Initial,
+    /// None; `tidemesh snapshot start` reads one.
+    Never,
 }
 
 /// How a source's topics are made. Existing topics are left as they are.
@@ -166,6 +197,18 @@ mod defaults {
     }
 }
 
+impl Default for SnapshotSettings {
+    fn default() -> Self {
+        Self {
+            mode: SnapshotMode::Initial,
+            parallel: 2,
+            chunk_rows: 20_000,
+            chunk_bytes_max: 4 * 1024 * 1024,
+            rows_per_second_max: None,
+        }
+    }
+}
+
 impl Default for TopicSettings {
     fn default() -> Self {
         Self {
@@ -195,6 +238,20 @@ impl SourceSettings {
             ("topics.partitions", u64::from(self.topics.partitions), 1, 1000),
             ("batch_bytes_max", self.batch_bytes_max as u64, 16 * 1024, 64 * 1024 * 1024),
             ("heartbeat_interval_ms", self.heartbeat_interval_ms, 100, 600_000),
+            ("snapshot.parallel", u64::from(self.snapshot.parallel), 1, 16),
+            ("snapshot.chunk_rows", u64::from(self.snapshot.chunk_rows), 1, 1_000_000),
+            (
+                "snapshot.chunk_bytes_max",
+                self.snapshot.chunk_bytes_max as u64,
+                64 * 1024,
+                64 * 1024 * 1024,
+            ),
+            (
+                "snapshot.rows_per_second_max",
+                u64::from(self.snapshot.rows_per_second_max.unwrap_or(1)),
+                1,
+                u64::from(u32::MAX),
+            ),
         ];
         ranges.iter().try_for_each(|range| in_range(*range))?;
         match &self.postgres {

@@ -194,6 +194,22 @@ impl EventWriter {
         origin: &Origin<'_>,
         change: &Change<R>,
     ) -> Result<()> {
+        self.change_unless(schema, origin, change, |_| false)
+    }
+
+    /// As [`EventWriter::change`], but the event is left out if `skip` says so of its key, framed.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventWriter::change`].
+    #[inline]
+    pub fn change_unless<R: RowImage>(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        origin: &Origin<'_>,
+        change: &Change<R>,
+        skip: impl Fn(&[u8]) -> bool,
+    ) -> Result<()> {
         let route = match self.routes.get(self.last) {
             Some(route) if Arc::ptr_eq(&route.schema, schema) => route,
             _ => {
@@ -206,9 +222,13 @@ impl EventWriter {
                 [route.first_output..route.first_output + route.partitions as usize],
             partitions: route.partitions,
             counts: &mut self.counts,
+            skip,
+            taken: false,
         };
-        sink.counts.events += 1;
-        route.encoder.encode(origin, change, self.now_us, &mut self.buffers, &mut sink)
+        route.encoder.encode(origin, change, self.now_us, &mut self.buffers, &mut sink)?;
+        let taken = sink.taken;
+        self.counts.events += u64::from(taken);
+        Ok(())
     }
 
     /// Encodes the delete of the row that has `key`, framed, for a reconciled truncate.
@@ -228,6 +248,8 @@ impl EventWriter {
                 [route.first_output..route.first_output + route.partitions as usize],
             partitions: route.partitions,
             counts: &mut self.counts,
+            skip: |_: &[u8]| false,
+            taken: false,
         };
         sink.counts.events += 1;
         route.encoder.truncate(origin, key, self.now_us, &mut self.buffers, &mut sink)
@@ -282,15 +304,23 @@ impl EventWriter {
 }
 
 /// Puts records where their keys belong.
-struct Sink<'w> {
+struct Sink<'w, F> {
     outputs: &'w mut [Output],
     partitions: u32,
     counts: &'w mut Counts,
+    /// Which keys are left out.
+    skip: F,
+    /// Whether any record was not left out.
+    taken: bool,
 }
 
-impl RecordSink for Sink<'_> {
+impl<F: Fn(&[u8]) -> bool> RecordSink for Sink<'_, F> {
     #[inline]
     fn record(&mut self, origin: &Origin<'_>, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        if (self.skip)(key) {
+            return Ok(());
+        }
+        self.taken = true;
         let output = &mut self.outputs[partition_of(key, self.partitions) as usize];
         let before = output.records.len_bytes();
         let position = origin.position.to_bytes();

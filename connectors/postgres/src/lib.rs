@@ -2,7 +2,7 @@
 //! connection of its own, and asks the catalog for what the log does not carry.
 //!
 //! The data's path: `client` (socket, stream) → `source` (batches) → `batch` (events) → `relation`
-//! (rows) → `types` (cells) → the visitor. Absent here: Avro, topics, checkpoints' storage.
+//! (rows) → `types` (cells) → the visitor; beside the log, `snapshot` reads tables. Absent here: Avro, topics, checkpoints' storage.
 
 mod batch;
 mod catalog;
@@ -14,9 +14,11 @@ mod numeric;
 mod open;
 mod precheck;
 mod relation;
+mod snapshot;
 mod source;
 mod types;
 
 pub use batch::PostgresBatch;
 pub use open::PostgresConnector;
+pub use snapshot::{PostgresChunk, PostgresReader};
 pub use source::PostgresSource;

@@ -7,13 +7,14 @@ use crate::client::stream::Stream;
 use crate::config::{Config, lsn_text, parse_lsn};
 use crate::precheck;
 use crate::relation;
+use crate::snapshot::{KnownTables, PostgresReader};
 use crate::source::{Pending, Place, PostgresSource, block, identity_item, watch_lag};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Position, Result, SourceSettings};
+use tidemesh_model::{Error, ErrorKind, Position, Result, SourceSettings, TableName};
 use tidemesh_source::{Checkpoint, Connector};
 
 /// How long a command of the replication connection may take: making a slot waits for running
@@ -36,6 +37,7 @@ pub(crate) struct Identity {
 /// Opens PostgreSQL sources.
 pub struct PostgresConnector {
     config: Config,
+    known: KnownTables,
 }
 
 impl PostgresConnector {
@@ -45,12 +47,21 @@ impl PostgresConnector {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn new(settings: &SourceSettings) -> Result<Self> {
-        Ok(Self { config: Config::try_from(settings)? })
+        Ok(Self { config: Config::try_from(settings)?, known: KnownTables::default() })
     }
 }
 
 impl Connector for PostgresConnector {
     type Source = PostgresSource;
+    type Reader = PostgresReader;
+
+    fn tables(&self) -> Vec<TableName> {
+        self.config.tables.clone()
+    }
+
+    async fn reader(&self) -> Result<PostgresReader> {
+        PostgresReader::connect(&self.config, Arc::clone(&self.known)).await
+    }
 
     async fn open(&self, checkpoint: Option<Checkpoint>) -> Result<PostgresSource> {
         let config = &self.config;

@@ -1,9 +1,10 @@
 //! The traits that a connector implements.
 
+use crate::TableReader;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
-use tidemesh_model::{ChangeBatch, Position, Result, SourceBlock};
+use tidemesh_model::{ChangeBatch, Position, Result, SourceBlock, TableName};
 
 /// What is durable of a source: where it stands, and what it asked to remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,19 @@ pub struct BatchLimit {
 pub trait Connector: Send + Sync + 'static {
     /// What it opens.
     type Source: Source;
+
+    /// What reads tables beside the log.
+    type Reader: TableReader;
+
+    /// The tables that are captured.
+    fn tables(&self) -> Vec<TableName>;
+
+    /// Connects for reading tables.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout`, `Authentication`, `Privilege`.
+    fn reader(&self) -> impl Future<Output = Result<Self::Reader>> + Send;
 
     /// Checks every prerequisite, makes what is missing, and starts to read behind `checkpoint`.
     ///

@@ -1,5 +1,6 @@
 //! What is known of a running source, for `/health`, `/metrics` and `tidemesh source list`.
 
+use crate::SnapshotReport;
 use serde::Serialize;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -37,6 +38,7 @@ pub struct SourceStatus {
     name: String,
     state: Mutex<SourceState>,
     position: Mutex<Option<Position>>,
+    snapshot: Mutex<SnapshotReport>,
     events: AtomicU64,
     records: AtomicU64,
     record_bytes: AtomicU64,
@@ -68,6 +70,8 @@ pub struct SourceReport {
     pub errors: u64,
     /// Bytes of log that are written and not yet handed out.
     pub lag_bytes: u64,
+    /// The tables that are or were read beside the log.
+    pub snapshot: SnapshotReport,
 }
 
 impl SourceStatus {
@@ -78,6 +82,7 @@ impl SourceStatus {
             name: name.into(),
             state: Mutex::new(SourceState::Starting),
             position: Mutex::new(None),
+            snapshot: Mutex::default(),
             events: AtomicU64::new(0),
             records: AtomicU64::new(0),
             record_bytes: AtomicU64::new(0),
@@ -110,11 +115,19 @@ impl SourceStatus {
             record_bytes: self.record_bytes.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             lag_bytes: self.lag_bytes.load(Ordering::Relaxed),
+            snapshot: self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
     pub(crate) fn enter(&self, state: SourceState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    pub(crate) fn snapshot(&self, report: &SnapshotReport) {
+        let mut snapshot = self.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if *snapshot != *report {
+            snapshot.clone_from(report);
+        }
     }
 
     pub(crate) fn failed(&self, _error: &Error) {

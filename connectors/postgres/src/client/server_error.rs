@@ -46,13 +46,14 @@ fn kind(code: &str, message: &str) -> ErrorKind {
         "28P01" | "28000" => ErrorKind::Authentication,
         "42501" => ErrorKind::Privilege,
         // The slot is in use: by an instance that still runs, or whose end the server has not seen.
-        "55006" => ErrorKind::Unavailable,
+        "55006" | "55P03" => ErrorKind::Unavailable,
         "3D000" | "42704" | "42P01" => ErrorKind::NotFound,
         // A slot that was invalidated (PostgreSQL 18, `ReplicationSlotAcquire`).
         "55000" if message.contains("slot") => ErrorKind::PositionLost,
         "58P01" if message.contains("has already been removed") => ErrorKind::PositionLost,
         _ => match code.get(..2) {
-            Some("08" | "53" | "57") => ErrorKind::Unavailable,
+            // 40: deadlocks and the like.
+            Some("08" | "40" | "53" | "57") => ErrorKind::Unavailable,
             _ => ErrorKind::Prerequisite,
         },
     }

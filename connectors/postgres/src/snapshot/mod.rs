@@ -1,0 +1,351 @@
+//! Reading tables beside the log: one chunk by `COPY … (FORMAT binary)` in one consistent view,
+//! which is told together with the transactions it has. Absent here: which chunk is read when, and
+//! what becomes of it (`tidemesh_source`).
+
+mod chunk;
+mod copy;
+mod sql;
+mod view;
+
+pub use chunk::PostgresChunk;
+
+use crate::catalog::{Catalog, asking};
+use crate::client::database_error;
+use crate::config::Config;
+use crate::relation::{self, ColumnShape, Relation, RelationShape};
+use copy::CopyRows;
+use futures_util::TryStreamExt;
+use sql::{KeyColumns, chunk_query, key_text_query};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tidemesh_model::{Error, ErrorKind, Result, TableName};
+use tidemesh_source::{ChunkRequest, Key, Part, TablePlan, TableReader};
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use view::View;
+
+/// The bytes of a row that are assumed before any was read.
+const ROW_BYTES_FIRST: usize = 2048;
+
+/// Tables of fewer rows are read in one part.
+const PART_ROWS_MIN: u64 = 100_000;
+
+/// About how many rows a sample for parts has.
+const SAMPLE_ROWS: u64 = 2000;
+
+/// How often it is looked whether older transactions have ended.
+const SETTLE_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// How long it is waited for them before the log says so, and again after as long.
+const SETTLE_WARNING: Duration = Duration::from_secs(10);
+
+/// Tables as snapshots know them: shared, so that all chunks of a table have one schema.
+pub(crate) type KnownTables = Arc<Mutex<HashMap<TableName, Arc<Relation>>>>;
+
+/// Reads tables over a connection of its own.
+pub struct PostgresReader {
+    catalog: Catalog,
+    known: KnownTables,
+    /// Bytes of a row, by the last chunk.
+    row_bytes: HashMap<TableName, usize>,
+}
+
+/// A table within a consistent view.
+struct Opened {
+    relation: Arc<Relation>,
+    view: View,
+    /// Which file holds the rows.
+    storage: String,
+    pages: u64,
+    rows_estimate: u64,
+}
+
+impl PostgresReader {
+    pub(crate) async fn connect(config: &Config, known: KnownTables) -> Result<Self> {
+        let catalog = Catalog::connect(&config.settings).await?;
+        catalog.client.batch_execute(sql::SESSION).await.map_err(reading)?;
+        Ok(Self { catalog, known, row_bytes: HashMap::new() })
+    }
+
+    /// Begins a view of a table. The lock comes before the view, so that no statement that rewrites
+    /// the table can come between them.
+    async fn open(&self, table: &TableName) -> Result<Opened> {
+        let client = &self.catalog.client;
+        client.batch_execute(&sql::begin(table)).await.map_err(reading)?;
+        let row = client
+            .query_one(sql::TABLE, &[&table.schema, &table.table])
+            .await
+            .map_err(reading)?;
+        let snapshot: String = row.get("snapshot");
+        let view = View::read(&snapshot).ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, "read a table")
+                .because("the server's snapshot is not understood")
+                .with("snapshot", &snapshot)
+        })?;
+        let identity: i8 = row.get("relreplident");
+        let shape = RelationShape {
+            id: row.get("oid"),
+            name: table.clone(),
+            replica_identity: identity.cast_unsigned(),
+            columns: self.columns(row.get("oid")).await?,
+        };
+        let pages = u64::try_from(row.get::<_, i64>("pages")).unwrap_or(0);
+        let rows: i64 = row.get("rows_estimate");
+        Ok(Opened {
+            relation: self.relation(shape).await?,
+            view,
+            storage: row.get("storage"),
+            pages,
+            // A table that was never analysed says -1.
+            rows_estimate: u64::try_from(rows).unwrap_or(pages * 50),
+        })
+    }
+
+    async fn columns(&self, table: u32) -> Result<Vec<ColumnShape>> {
+        let rows = self.catalog.client.query(sql::COLUMNS, &[&table]).await.map_err(reading)?;
+        let column = |row: &tokio_postgres::Row| ColumnShape {
+            name: row.get("attname"),
+            type_oid: row.get("atttypid"),
+            type_modifier: row.get("atttypmod"),
+            in_identity: row.get("in_identity"),
+        };
+        Ok(rows.iter().map(column).collect())
+    }
+
+    /// The relation of this shape; the same one as long as the shape does not change.
+    async fn relation(&self, shape: RelationShape) -> Result<Arc<Relation>> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(relation) = known().get(&shape.name).filter(|known| known.shape == shape) {
+            return Ok(Arc::clone(relation));
+        }
+        let resolved = Arc::new(relation::resolve(&self.catalog, &shape, 0).await?);
+        // Another reader may have been faster: all take the first one.
+        let mut known = known();
+        if let Some(relation) = known.get(&shape.name).filter(|known| known.shape == shape) {
+            return Ok(Arc::clone(relation));
+        }
+        known.insert(shape.name, Arc::clone(&resolved));
+        Ok(resolved)
+    }
+
+    async fn end(&self) -> Result<()> {
+        self.catalog.client.batch_execute("COMMIT").await.map_err(reading)
+    }
+
+    /// Reads rows until there are no more or enough bytes.
+    async fn copy(&self, query: &str, bytes_max: usize) -> Result<CopyRows> {
+        let stream = self.catalog.client.copy_out(query).await.map_err(reading)?;
+        let mut stream = std::pin::pin!(stream);
+        let mut rows = CopyRows::new(bytes_max);
+        while let Some(piece) = stream.try_next().await.map_err(reading)? {
+            if !rows.push(&piece)? {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The text of the last row's key.
+    async fn last_key(&self, keys: &KeyColumns<'_>, rows: &CopyRows) -> Result<Option<Key>> {
+        let Some(cells) = rows.last_row() else { return Ok(None) };
+        let cells = cells.collect::<Result<Vec<_>>>()?;
+        let Some(columns) = keys.columns() else {
+            let place = cells.first().copied().flatten().and_then(sql::ctid_text);
+            return place.map(|place| Some(vec![place])).ok_or_else(copy::malformed);
+        };
+        let binary: Vec<Binary<'_>> =
+            columns.iter().map(|(index, _)| Binary(cells.get(*index).copied().flatten())).collect();
+        let parameters: Vec<&(dyn ToSql + Sync)> =
+            binary.iter().map(|cell| cell as &(dyn ToSql + Sync)).collect();
+        let query = key_text_query(keys);
+        let row = self.catalog.client.query_one(&query, &parameters).await.map_err(reading)?;
+        (0..columns.len())
+            .map(|index| row.try_get::<_, String>(index).map_err(reading))
+            .collect::<Result<Key>>()
+            .map(Some)
+    }
+
+    /// Bounds that cut the key space into parts of about the same size.
+    async fn bounds(&self, keys: &KeyColumns<'_>, opened: &Opened, parts: u32) -> Result<Vec<Key>> {
+        let query = sql::sample_query(keys, opened.rows_estimate, SAMPLE_ROWS);
+        let rows = self.catalog.client.query(&query, &[]).await.map_err(reading)?;
+        let key = |index: usize| -> Result<Key> {
+            let row = &rows[index];
+            (0..row.len()).map(|cell| row.try_get(cell).map_err(reading)).collect()
+        };
+        let mut bounds: Vec<Key> = Vec::new();
+        for part in 1..parts as usize {
+            let bound = match rows.len() * part / parts as usize {
+                0 => continue,
+                index => key(index)?,
+            };
+            if bounds.last() != Some(&bound) {
+                bounds.push(bound);
+            }
+        }
+        Ok(bounds)
+    }
+
+    /// The table's largest key: what comes behind it later is in the log.
+    async fn largest(&self, keys: &KeyColumns<'_>) -> Result<Option<Key>> {
+        let query = sql::largest_query(keys);
+        let row = self.catalog.client.query_opt(&query, &[]).await.map_err(reading)?;
+        row.map(|row| (0..row.len()).map(|cell| row.try_get(cell).map_err(reading)).collect())
+            .transpose()
+    }
+
+    async fn parts(&self, opened: &Opened, parts_max: u32) -> Result<Vec<Part>> {
+        let keys = KeyColumns::of(&opened.relation);
+        let parts = if opened.rows_estimate < PART_ROWS_MIN { 1 } else { parts_max };
+        let (bounds, last) = if keys.columns().is_some() {
+            (self.bounds(&keys, opened, parts).await?, self.largest(&keys).await?)
+        } else {
+            let page = |part: u64| vec![format!("({},0)", opened.pages * part / u64::from(parts))];
+            let bounds = (1..u64::from(parts)).map(page).collect();
+            (bounds, Some(page(parts.into())))
+        };
+        Ok(spans(bounds, last))
+    }
+
+    fn rows_max(&self, request: &ChunkRequest) -> u32 {
+        let row_bytes = self.row_bytes.get(&request.table).copied().unwrap_or(ROW_BYTES_FIRST);
+        let by_bytes = u32::try_from(request.bytes_max / row_bytes.max(1)).unwrap_or(u32::MAX);
+        request.rows_max.min(by_bytes.max(1))
+    }
+}
+
+/// Spans between rising bounds, the last of them up to `last`.
+fn spans(bounds: Vec<Key>, last: Option<Key>) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(bounds.len() + 1);
+    let mut after = None;
+    for bound in bounds {
+        parts.push(Part::Span { after: after.take(), upto: Some(bound.clone()) });
+        after = Some(bound);
+    }
+    parts.push(Part::Span { after, upto: last });
+    parts
+}
+
+impl TableReader for PostgresReader {
+    type Chunk = PostgresChunk;
+
+    async fn settle(&mut self) -> Result<()> {
+        let client = &self.catalog.client;
+        let row = client.query_one(sql::NEW_TRANSACTION, &[]).await.map_err(reading)?;
+        let newest: String = row.get(0);
+        let mut warned = Instant::now();
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let row = client.query_one(sql::SETTLED, &[&newest]).await.map_err(reading)?;
+            if row.get(0) {
+                return Ok(());
+            }
+            if warned.elapsed() >= SETTLE_WARNING {
+                warned = Instant::now();
+                let row = client.query_one(sql::OLDER, &[]).await.map_err(reading)?;
+                let pids: Option<String> = row.get(0);
+                let message = "a snapshot waits for older transactions to end";
+                tracing::warn!(pids = pids.as_deref().unwrap_or("unknown"), "{message}");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(SETTLE_PAUSE_MAX);
+        }
+    }
+
+    async fn plan(&mut self, table: &TableName, parts_max: u32) -> Result<TablePlan> {
+        let opened = self.open(table).await?;
+        let parts = self.parts(&opened, parts_max).await?;
+        self.end().await?;
+        let keyed = KeyColumns::of(&opened.relation).columns().is_some();
+        Ok(TablePlan {
+            parts,
+            rows_estimate: opened.rows_estimate,
+            generation: (!keyed).then_some(opened.storage),
+        })
+    }
+
+    async fn mark(&mut self, text: &str) -> Result<()> {
+        let parameters: &[&(dyn ToSql + Sync)] = &[&crate::batch::MARK_PREFIX, &text];
+        self.catalog.client.query_one(sql::MARK, parameters).await.map_err(reading)?;
+        Ok(())
+    }
+
+    async fn sees(&mut self, transactions: &[u64]) -> Result<bool> {
+        let row = self.catalog.client.query_one(sql::VIEW, &[]).await.map_err(reading)?;
+        let view = View::read(row.get(0)).ok_or_else(copy::malformed)?;
+        Ok(transactions.iter().all(|transaction| view.sees(*transaction)))
+    }
+
+    async fn chunk(&mut self, request: &ChunkRequest) -> Result<PostgresChunk> {
+        let opened = self.open(&request.table).await?;
+        let keys = KeyColumns::of(&opened.relation);
+        let rows_max = self.rows_max(request);
+        let query = chunk_query(&opened.relation, &keys, request, rows_max)?;
+        let rows = self.copy(&query, request.bytes_max).await?;
+        let last_key = self.last_key(&keys, &rows).await?;
+        self.end().await?;
+        if rows.count() > 0 {
+            let row_bytes = rows.len_bytes() / usize::try_from(rows.count()).unwrap_or(1);
+            self.row_bytes.insert(request.table.clone(), row_bytes);
+        }
+        let keyed = keys.columns().is_some();
+        Ok(PostgresChunk {
+            is_last: rows.is_whole() && rows.count() < u64::from(rows_max),
+            generation: (!keyed).then_some(opened.storage),
+            leading: usize::from(!keyed),
+            relation: opened.relation,
+            view: opened.view,
+            rows,
+            last_key,
+        })
+    }
+}
+
+/// A cell's binary form as a parameter of whatever type.
+#[derive(Debug)]
+struct Binary<'a>(Option<&'a [u8]>);
+
+impl ToSql for Binary<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        match self.0 {
+            None => Ok(IsNull::Yes),
+            Some(bytes) => {
+                out.extend_from_slice(bytes);
+                Ok(IsNull::No)
+            }
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+fn reading(error: tokio_postgres::Error) -> Error {
+    database_error(error, "read a table")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_lie_end_to_end() {
+        let key = |text: &str| vec![text.to_owned()];
+        let found = spans(vec![key("b"), key("d")], Some(key("z")));
+        assert_eq!(
+            found,
+            [
+                Part::Span { after: None, upto: Some(key("b")) },
+                Part::Span { after: Some(key("b")), upto: Some(key("d")) },
+                Part::Span { after: Some(key("d")), upto: Some(key("z")) },
+            ]
+        );
+    }
+}

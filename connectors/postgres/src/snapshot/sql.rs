@@ -1,0 +1,214 @@
+//! The statements that read tables. Keys are texts of the database's own, quoted here and cast to
+//! their columns' types by the server.
+
+use crate::config::{quoted, quoted_table};
+use crate::relation::Relation;
+use tidemesh_model::{Error, ErrorKind, KeyOrigin, Result, TableName};
+use tidemesh_source::{ChunkRequest, Key, Part};
+
+/// What a reader's session is set to: texts of one form whatever the server's defaults, no limit of
+/// time of somebody else's, marks that do not wait for a standby, and tables read from their start.
+pub(super) const SESSION: &str = "
+SET synchronous_commit = local; SET standard_conforming_strings = on;
+SET DateStyle = 'ISO'; SET TimeZone = 'UTC'; SET IntervalStyle = 'iso_8601';
+SET extra_float_digits = 1; SET bytea_output = 'hex';
+SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0";
+
+pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, $1, $2)::text";
+
+pub(super) const VIEW: &str = "SELECT pg_current_snapshot()::text";
+
+/// Takes an id: every transaction that was in progress has a lower one.
+pub(super) const NEW_TRANSACTION: &str = "SELECT pg_current_xact_id()::text";
+
+pub(super) const SETTLED: &str =
+    "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8";
+
+pub(super) const OLDER: &str = "
+SELECT string_agg(pid::text, ', ') FROM pg_stat_activity
+WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()";
+
+pub(super) const TABLE: &str = "
+SELECT pg_current_snapshot()::text AS snapshot, c.oid, c.relreplident,
+       pg_relation_filenode(c.oid)::text AS storage,
+       pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
+       c.reltuples::bigint AS rows_estimate
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2";
+
+/// The columns that the log carries, as its relation messages describe them.
+pub(super) const COLUMNS: &str = "
+SELECT a.attname::text, a.atttypid, a.atttypmod,
+       COALESCE(c.relreplident = 'f' OR a.attnum = ANY (
+           SELECT unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) FROM pg_index i
+           WHERE i.indrelid = c.oid
+             AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END
+       ), false) AS in_identity
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY a.attnum";
+
+/// Begins a view of a table, locked against statements that rewrite it.
+pub(super) fn begin(table: &TableName) -> String {
+    format!(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+        quoted_table(table)
+    )
+}
+
+/// By what a table's chunks are cut.
+pub(super) struct KeyColumns<'r> {
+    relation: &'r Relation,
+    /// Index and quoted name; none for a table without a key, which is cut by places in its storage.
+    columns: Option<Vec<(usize, String)>>,
+}
+
+impl<'r> KeyColumns<'r> {
+    pub(super) fn of(relation: &'r Relation) -> Self {
+        let key = &relation.schema.key;
+        let named = |index: &usize| (*index, quoted(&relation.schema.fields[*index].name));
+        let columns =
+            (key.origin != KeyOrigin::WholeRow).then(|| key.columns.iter().map(named).collect());
+        Self { relation, columns }
+    }
+
+    pub(super) fn columns(&self) -> Option<&[(usize, String)]> {
+        self.columns.as_deref()
+    }
+
+    /// `("a", "b")`.
+    fn tuple(&self) -> String {
+        match &self.columns {
+            None => "(ctid)".to_owned(),
+            Some(columns) => format!("({})", self.list(columns)),
+        }
+    }
+
+    fn list(&self, columns: &[(usize, String)]) -> String {
+        columns.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// `('1'::bigint, 'x'::text)`.
+    fn literal(&self, key: &Key) -> Result<String> {
+        let types: Vec<&str> = match &self.columns {
+            None => vec!["tid"],
+            Some(columns) => columns
+                .iter()
+                .map(|(index, _)| self.relation.schema.fields[*index].source_type.as_str())
+                .collect(),
+        };
+        if types.len() != key.len() || key.iter().any(|text| text.contains('\0')) {
+            return Err(Error::new(ErrorKind::Config, "read a table")
+                .because("a key has other columns than the table's")
+                .with("table", &self.relation.schema.name)
+                .with("key", format!("{key:?}"))
+                .with("columns", self.tuple()));
+        }
+        let cell = |(text, of): (&String, &&str)| format!("'{}'::{of}", text.replace('\'', "''"));
+        Ok(format!("({})", key.iter().zip(&types).map(cell).collect::<Vec<_>>().join(", ")))
+    }
+
+    fn texts(&self) -> String {
+        let columns = self.columns.as_deref().unwrap_or_default();
+        columns.iter().map(|(_, name)| format!("{name}::text")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The `COPY` of one chunk.
+pub(super) fn chunk_query(
+    relation: &Relation,
+    keys: &KeyColumns<'_>,
+    request: &ChunkRequest,
+    rows_max: u32,
+) -> Result<String> {
+    let mut columns: Vec<String> = relation.schema.fields.iter().map(|f| quoted(&f.name)).collect();
+    // A place in the storage comes first, because no column of the table holds it.
+    let order = match &keys.columns {
+        None => {
+            columns.insert(0, "ctid".to_owned());
+            String::new()
+        }
+        Some(names) => format!("ORDER BY {} ", keys.list(names)),
+    };
+    Ok(format!(
+        "COPY (SELECT {} FROM ONLY {} WHERE {} {order}LIMIT {rows_max}) TO STDOUT (FORMAT binary)",
+        columns.join(", "),
+        quoted_table(&relation.schema.name),
+        condition(keys, request)?,
+    ))
+}
+
+fn condition(keys: &KeyColumns<'_>, request: &ChunkRequest) -> Result<String> {
+    let mut conditions = Vec::new();
+    let after = match &request.part {
+        Part::Keys(listed) => {
+            let listed = listed.iter().map(|key| keys.literal(key)).collect::<Result<Vec<_>>>()?;
+            let listed = if listed.is_empty() { "(NULL)".to_owned() } else { listed.join(", ") };
+            conditions.push(format!("{} IN ({listed})", keys.tuple()));
+            request.after.as_ref()
+        }
+        Part::Span { after, upto } => {
+            if let Some(upto) = upto {
+                conditions.push(format!("{} <= {}", keys.tuple(), keys.literal(upto)?));
+            }
+            request.after.as_ref().or(after.as_ref())
+        }
+    };
+    if let Some(after) = after {
+        conditions.push(format!("{} > {}", keys.tuple(), keys.literal(after)?));
+    } else if keys.columns.is_none() {
+        // So that the server goes by places from the first page on.
+        conditions.push("ctid > '(0,0)'::tid".to_owned());
+    }
+    Ok(if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") })
+}
+
+/// The key's text, from its columns' binary forms.
+pub(super) fn key_text_query(keys: &KeyColumns<'_>) -> String {
+    let columns = keys.columns.as_deref().unwrap_or_default();
+    let cell = |(place, (index, _)): (usize, &(usize, String))| {
+        let of = &keys.relation.schema.fields[*index].source_type;
+        format!("(${}::{of})::text", place + 1)
+    };
+    let cells: Vec<String> = columns.iter().enumerate().map(cell).collect();
+    format!("SELECT {}", cells.join(", "))
+}
+
+/// Keys of about `wanted` rows from all over the table, in order.
+pub(super) fn sample_query(keys: &KeyColumns<'_>, rows: u64, wanted: u64) -> String {
+    let columns = keys.columns.as_deref().unwrap_or_default();
+    // In hundredths of a percent, at least one.
+    let share = (wanted.saturating_mul(10_000) / rows.max(1)).clamp(1, 10_000);
+    format!(
+        "SELECT {} FROM ONLY {} TABLESAMPLE SYSTEM ({}.{:02}) ORDER BY {} LIMIT {}",
+        keys.texts(),
+        quoted_table(&keys.relation.schema.name),
+        share / 100,
+        share % 100,
+        keys.list(columns),
+        wanted * 10
+    )
+}
+
+/// The largest key.
+pub(super) fn largest_query(keys: &KeyColumns<'_>) -> String {
+    let columns = keys.columns.as_deref().unwrap_or_default();
+    let order: Vec<String> = columns.iter().map(|(_, name)| format!("{name} DESC")).collect();
+    format!(
+        "SELECT {} FROM ONLY {} ORDER BY {} LIMIT 1",
+        keys.texts(),
+        quoted_table(&keys.relation.schema.name),
+        order.join(", ")
+    )
+}
+
+/// The text of a place in the storage (`tidsend`): its page and its row there.
+pub(super) fn ctid_text(bytes: &[u8]) -> Option<String> {
+    let (page, row) = bytes.split_first_chunk::<4>()?;
+    let row = u16::from_be_bytes(row.try_into().ok()?);
+    Some(format!("({},{row})", u32::from_be_bytes(*page)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! The statements' texts.
+
+use super::*;
+use crate::relation::RelationShape;
+use crate::types::Reader;
+use std::sync::Arc;
+use tidemesh_model::{DataType, Field, RowKey, TableSchema};
+
+fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
+    let field = |name: &str, of: &str| Field {
+        name: name.into(),
+        data_type: DataType::Text,
+        source_type: of.into(),
+        nullable: false,
+        default: None,
+    };
+    let name = TableName::new("public", "o'rders");
+    let fields = vec![field("a", "bigint"), field("b\"", "text")];
+    let schema = TableSchema::new(name.clone(), fields, RowKey { origin, columns }).unwrap();
+    Relation {
+        since_lsn: 0,
+        shape: RelationShape { id: 1, name, replica_identity: b'd', columns: Vec::new() },
+        schema: Arc::new(schema),
+        readers: vec![Reader::Int8, Reader::Text],
+    }
+}
+
+fn query(relation: &Relation, part: Part, after: Option<Key>) -> Result<String> {
+    let table = relation.schema.name.clone();
+    let request = ChunkRequest { table, part, after, rows_max: 9, bytes_max: 9 };
+    chunk_query(relation, &KeyColumns::of(relation), &request, 7)
+}
+
+fn key(texts: &[&str]) -> Key {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[test]
+fn a_composite_key_is_compared_as_a_row() {
+    let relation = relation(KeyOrigin::PrimaryKey, vec![1, 0]);
+    let part = Part::Span { after: Some(key(&["x", "1"])), upto: Some(key(&["it's", "2"])) };
+    assert_eq!(
+        query(&relation, part.clone(), None).unwrap(),
+        "COPY (SELECT \"a\", \"b\"\"\" FROM ONLY \"public\".\"o'rders\" WHERE \
+         (\"b\"\"\", \"a\") <= ('it''s'::text, '2'::bigint) AND \
+         (\"b\"\"\", \"a\") > ('x'::text, '1'::bigint) \
+         ORDER BY \"b\"\"\", \"a\" LIMIT 7) TO STDOUT (FORMAT binary)"
+    );
+    let later = query(&relation, part, Some(key(&["y", "3"]))).unwrap();
+    assert!(later.contains("> ('y'::text, '3'::bigint)"), "{later}");
+    assert!(!later.contains("'x'"), "{later}");
+}
+
+#[test]
+fn a_table_without_a_key_goes_by_places() {
+    let relation = relation(KeyOrigin::WholeRow, vec![0, 1]);
+    let part = Part::Span { after: None, upto: Some(key(&["(9,0)"])) };
+    assert_eq!(
+        query(&relation, part, None).unwrap(),
+        "COPY (SELECT ctid, \"a\", \"b\"\"\" FROM ONLY \"public\".\"o'rders\" WHERE \
+         (ctid) <= ('(9,0)'::tid) AND ctid > '(0,0)'::tid LIMIT 7) TO STDOUT (FORMAT binary)"
+    );
+}
+
+#[test]
+fn keys_that_the_table_cannot_have_are_refused() {
+    let relation = relation(KeyOrigin::PrimaryKey, vec![0]);
+    let error = query(&relation, Part::Keys(vec![key(&["1", "2"])]), None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    let listed = query(&relation, Part::Keys(vec![key(&["1"]), key(&["2"])]), None).unwrap();
+    assert!(listed.contains("(\"a\") IN (('1'::bigint), ('2'::bigint))"), "{listed}");
+}
+
+#[test]
+fn a_place_is_printed_as_the_server_prints_it() {
+    assert_eq!(ctid_text(&[0, 0, 1, 2, 0, 3]).unwrap(), "(258,3)");
+    assert_eq!(ctid_text(&[0]), None);
+}

@@ -1,0 +1,97 @@
+//! The visitor of a batch: encodes events, follows snapshots' windows, and emits a chunk where its
+//! high mark stands.
+
+use crate::snapshot::{Chunk, Event, Mark, RowVisitor, Touched, Verdict, Windows, emitted};
+use crate::truncate::Truncated;
+use std::sync::Arc;
+use tidemesh_model::{
+    Change, ChangeVisitor, Origin, Position, Result, RowImage, TableSchema,
+};
+use tidemesh_transport::EventWriter;
+
+/// What cannot be done while a batch is visited, and is done behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Noted {
+    pub(crate) truncated: Vec<Truncated>,
+    /// Windows whose high mark was decoded.
+    pub(crate) closed: Vec<(u64, Event)>,
+    /// Marks that somebody waits for.
+    pub(crate) reached: Vec<(String, Position)>,
+}
+
+/// The visitor.
+pub(crate) struct Encode<'w, K> {
+    pub(crate) events: &'w mut EventWriter,
+    pub(crate) windows: &'w mut Windows<K>,
+    pub(crate) noted: Noted,
+}
+
+impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
+    #[inline]
+    fn change<R: RowImage>(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        origin: &Origin<'_>,
+        change: Change<R>,
+    ) -> Result<()> {
+        if matches!(change, Change::Truncate) {
+            self.noted.truncated.push(Truncated::new(schema, origin));
+            if self.windows.is_active() {
+                self.windows.truncate(origin.transaction, &schema.name);
+            }
+            return Ok(());
+        }
+        self.events.change(schema, origin, &change)?;
+        if self.windows.is_active() {
+            let (key, old_key) = self.events.last_keys();
+            self.windows.change(origin.transaction, schema, key, old_key);
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, origin: &Origin<'_>, mark: &str) -> Result<()> {
+        match Mark::read(mark) {
+            Some(Mark::Sync(name)) => self.noted.reached.push((name.to_owned(), origin.position)),
+            Some(mark) => {
+                if let Some((number, verdict)) = self.windows.mark(mark) {
+                    let event = self.verdict(origin, verdict)?;
+                    self.noted.closed.push((number, event));
+                }
+            }
+            None => tracing::warn!(mark, "a mark in the log that this version does not know"),
+        }
+        Ok(())
+    }
+}
+
+impl<K: Chunk> Encode<'_, K> {
+    fn verdict(&mut self, origin: &Origin<'_>, verdict: Verdict<K>) -> Result<Event> {
+        match verdict {
+            Verdict::Again(again) => Ok(Event::Again(again)),
+            Verdict::Emit(chunk, touched) => {
+                let schema = Arc::clone(chunk.schema());
+                let mut rows =
+                    Rows { events: self.events, schema: &schema, origin, touched: &touched };
+                chunk.visit(&mut rows)?;
+                Ok(emitted(&chunk))
+            }
+        }
+    }
+}
+
+/// Encodes a chunk's rows but for those that the log touched.
+struct Rows<'w> {
+    events: &'w mut EventWriter,
+    schema: &'w Arc<TableSchema>,
+    origin: &'w Origin<'w>,
+    touched: &'w Touched,
+}
+
+impl RowVisitor for Rows<'_> {
+    fn row<R: RowImage>(&mut self, row: &R) -> Result<()> {
+        let touched = self.touched;
+        self.events.change_unless(self.schema, self.origin, &Change::Read { after: row }, |key| {
+            touched.contains(key)
+        })
+    }
+}

@@ -1,0 +1,294 @@
+//! One connection's life: pulls batches, appends them with the checkpoint in one step, and confirms
+//! to the database what is durable. While one batch is being written the next is decoded.
+
+use crate::checkpoint::{position_item, read_checkpoint};
+use crate::clock::now_us;
+use crate::encode::{Encode, Noted};
+use crate::run::told_to_stop;
+use crate::snapshot::{Answer, Chunk, Command, Engine, MarkBoard, SnapshotCommand};
+use crate::status::{SourceState, SourceStatus};
+use crate::truncate::{Truncated, live_keys};
+use crate::{BatchLimit, Connector, Runner, Source};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tidemesh_model::{ChangeBatch, Error, ErrorKind, Position, Result, StateItem};
+use tidemesh_transport::{
+    Append, Appended, Counts, EventWriter, TopicConfig, Transport, WriterEpoch,
+};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// How long a batch that is being written may take once the process is told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// Where a batch ends.
+#[derive(Debug, Clone, Copy)]
+struct End {
+    position: Position,
+    /// By the source's clock.
+    at_us: i64,
+}
+
+/// An append that is being made durable.
+struct InFlight {
+    task: JoinHandle<Result<Appended>>,
+    end: End,
+    counts: Counts,
+    /// Marks to be told of once it is durable.
+    reached: Vec<(String, Position)>,
+}
+
+/// What one session of streaming holds.
+pub(crate) struct Session<C: Connector, T> {
+    source: C::Source,
+    transport: Arc<T>,
+    writer: WriterEpoch,
+    events: EventWriter,
+    status: Arc<SourceStatus>,
+    marks: Arc<MarkBoard>,
+    snapshots: Engine<C>,
+    in_flight: Option<InFlight>,
+    /// Where the batch ended that was taken last.
+    end: Option<End>,
+    checkpoint_at: Option<Instant>,
+    limit: BatchLimit,
+}
+
+impl<C: Connector, T: Transport> Session<C, T> {
+    /// Takes the writer's epoch, then the checkpoint, then the database: from the first on no older
+    /// instance can write behind our back.
+    pub(crate) async fn open(runner: &Runner<C, T>) -> Result<Self> {
+        let settings = &runner.settings;
+        let name = &settings.name;
+        let writer = runner.transport.open_writer(name).await?;
+        let mut checkpoint = read_checkpoint(name, runner.transport.state(name).await?)?;
+        let mut items = checkpoint.as_mut().map(|c| std::mem::take(&mut c.items));
+        let snapshots =
+            Engine::new(&runner.connector, &settings.snapshot, items.get_or_insert_default())?;
+        if let (Some(checkpoint), Some(items)) = (&mut checkpoint, items) {
+            checkpoint.items = items;
+            tracing::info!(source = name, position = %checkpoint.position, "resuming");
+        }
+        let source = runner.connector.open(checkpoint).await?;
+        let topics = TopicConfig {
+            partitions: settings.topics.partitions,
+            cleanup_policy: settings.topics.cleanup_policy,
+            retention_ms: settings.topics.retention_ms,
+            retention_bytes: settings.topics.retention_bytes,
+            ..TopicConfig::default()
+        };
+        let events = EventWriter::new(source.block().clone(), topics, runner.registry.clone());
+        let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
+        let mut session = Self {
+            source,
+            transport: Arc::clone(&runner.transport),
+            writer,
+            events,
+            status: Arc::clone(&runner.status),
+            marks: Arc::clone(&runner.marks),
+            snapshots,
+            in_flight: None,
+            end: None,
+            checkpoint_at: None,
+            limit: BatchLimit { bytes_max: settings.batch_bytes_max, wait_max },
+        };
+        session.snapshots.schedule();
+        Ok(session)
+    }
+
+    /// Streams until told to stop.
+    pub(crate) async fn stream(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<()> {
+        loop {
+            let due = self.snapshots.due();
+            tokio::select! {
+                biased;
+                () = told_to_stop(shutdown) => return Ok(()),
+                done = finished(&mut self.in_flight) => self.complete(done?).await?,
+                Some((command, answer)) = commands.recv() => self.command(&command, answer).await?,
+                () = self.snapshots.told() => {}
+                () = until(due) => self.snapshots.schedule(),
+                batch = self.source.next_batch(self.limit) => {
+                    let batch = batch?;
+                    tokio::select! {
+                        taken = self.take(&batch) => taken?,
+                        () = told_to_stop(shutdown) => return Ok(()),
+                    }
+                    self.status.enter(SourceState::Streaming);
+                    self.status.lag(self.source.lag_bytes());
+                }
+            }
+        }
+    }
+
+    /// Carries out a command and answers once it is stored.
+    async fn command(&mut self, command: &SnapshotCommand, answer: Answer) -> Result<()> {
+        let done = match self.snapshots.command(command) {
+            Ok(()) => {
+                self.store().await?;
+                Ok(self.snapshots.report().clone())
+            }
+            Err(error) => Err(error),
+        };
+        self.status.snapshot(self.snapshots.report());
+        // Who asked may have gone.
+        let _ = answer.send(done);
+        Ok(())
+    }
+
+    /// Stores snapshots' progress without records, where the last batch ended.
+    async fn store(&mut self) -> Result<()> {
+        let Some(end) = self.end else { return Ok(()) };
+        self.settle().await?;
+        if self.snapshots.is_changed() {
+            self.send(Append::default(), Counts::default(), &[], end, Vec::new())?;
+        }
+        self.settle().await
+    }
+
+    /// Encodes one batch, while the one before it may still be on its way, and sends it off.
+    async fn take<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
+        self.prepare(batch).await?;
+        self.events.begin(now_us());
+        let mut visitor = Encode {
+            events: &mut self.events,
+            windows: &mut self.snapshots.windows,
+            noted: Noted::default(),
+        };
+        batch.visit(&mut visitor)?;
+        let Noted { truncated, closed, reached } = visitor.noted;
+        for (window, event) in closed {
+            self.snapshots.closed(window, event);
+        }
+        self.snapshots.batch_taken();
+        self.settle().await?;
+        self.reconcile(&truncated).await?;
+        let (append, counts) = self.events.finish();
+        let end = End { position: batch.end(), at_us: batch.end_at_us() };
+        self.end = Some(end);
+        let nothing_to_store = counts.records == 0
+            && batch.state().is_empty()
+            && !self.snapshots.is_changed()
+            && !self.checkpoint_is_due();
+        if nothing_to_store {
+            // All before these marks was settled above.
+            self.tell(reached);
+            return Ok(());
+        }
+        self.send(append, counts, batch.state(), end, reached)
+    }
+
+    /// Makes ready for the schemas of a batch, and of the chunks whose high marks it may hold.
+    async fn prepare<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
+        for schema in batch.schemas() {
+            self.events.prepare(self.transport.as_ref(), schema).await?;
+        }
+        self.snapshots.take_told();
+        for chunk in self.snapshots.windows.chunks() {
+            self.events.prepare(self.transport.as_ref(), chunk.schema()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether an idle source's position should be written.
+    fn checkpoint_is_due(&self) -> bool {
+        self.checkpoint_at.is_none_or(|at| at.elapsed() >= self.limit.wait_max)
+    }
+
+    /// Writes a delete for every live key of truncated tables.
+    async fn reconcile(&mut self, truncated: &[Truncated]) -> Result<()> {
+        if !truncated.is_empty() && self.events.bytes() > 0 {
+            return Err(Error::new(ErrorKind::Internal, "reconcile a truncate")
+                .because("the source gave a truncate together with other events"));
+        }
+        for truncated in truncated {
+            let source = self.status.name();
+            let keys =
+                live_keys(self.transport.as_ref(), source, &truncated.schema.name).await?;
+            for key in keys {
+                self.events.delete_key(&truncated.schema, &truncated.origin(), &key)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins an append whose answer [`Session::settle`] awaits.
+    fn send(
+        &mut self,
+        mut append: Append,
+        counts: Counts,
+        state: &[StateItem],
+        end: End,
+        reached: Vec<(String, Position)>,
+    ) -> Result<()> {
+        append.writer = Some(self.writer.clone());
+        append.state = state.to_vec();
+        append.state.extend(self.snapshots.items()?);
+        append.state.push(position_item(end.position, end.at_us)?);
+        let transport = Arc::clone(&self.transport);
+        let task = tokio::spawn(async move { transport.append(append).await });
+        self.in_flight = Some(InFlight { task, end, counts, reached });
+        self.checkpoint_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Waits for the append that is on its way, if there is one.
+    async fn settle(&mut self) -> Result<()> {
+        if self.in_flight.is_some() {
+            let done = finished(&mut self.in_flight).await?;
+            self.complete(done).await?;
+        }
+        Ok(())
+    }
+
+    /// An append is durable: now, and not before, the database may forget that part of its log.
+    async fn complete(&mut self, (in_flight, appended): (InFlight, Appended)) -> Result<()> {
+        self.events.recycle(appended.recycled);
+        self.status.appended(in_flight.counts);
+        self.status.checkpointed(in_flight.end.position, in_flight.end.at_us);
+        self.status.snapshot(self.snapshots.report());
+        self.tell(in_flight.reached);
+        self.source.confirm(in_flight.end.position).await
+    }
+
+    fn tell(&self, reached: Vec<(String, Position)>) {
+        for (name, position) in reached {
+            self.marks.reached(&name, position);
+        }
+    }
+
+    /// Waits a while for what is on its way, and closes.
+    pub(crate) async fn drain(mut self) -> Result<()> {
+        match tokio::time::timeout(DRAIN_MAX, self.settle()).await {
+            Ok(settled) => settled?,
+            Err(_) => tracing::warn!("the last batch is not durable yet; it is read again"),
+        }
+        self.source.close().await
+    }
+}
+
+/// Returns at `due`; never, if there is no such time. Cancel-safe.
+async fn until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The end of the append that is on its way; never, if there is none. Cancel-safe.
+async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appended)> {
+    let Some(current) = in_flight else {
+        return std::future::pending().await;
+    };
+    let joined = (&mut current.task).await;
+    let appended = joined.map_err(|error| {
+        Error::new(ErrorKind::Internal, "append a batch").because("its task ended").caused_by(error)
+    })?;
+    match in_flight.take() {
+        Some(done) => Ok((done, appended?)),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,460 @@
+//! The run loop's part of snapshots: which chunk is read next, and what its end means.
+
+use super::command::SnapshotCommand;
+use super::mark::unique_name;
+use super::progress::{Progress, Range, TableSnapshot, TableState};
+use super::work::{ChunkJob, Job, Told, Workers};
+use super::{Again, Chunk, ChunkRequest, SnapshotReport, SnapshotRequest, TableReader, Windows};
+use crate::Connector;
+use crate::clock::now_us;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_model::{
+    Error, ErrorKind, Remedy, Result, SnapshotMode, SnapshotSettings, StateItem, TableName,
+};
+use tokio::time::Instant;
+
+/// The first pause before a chunk is tried again after an error.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest such pause.
+const RETRY_MAX: Duration = Duration::from_secs(15);
+
+/// The chunk type of a connector.
+type ChunkOf<C> = <<C as Connector>::Reader as TableReader>::Chunk;
+
+/// A chunk that was asked for.
+#[derive(Debug, Clone)]
+struct Asked {
+    table: TableName,
+    range: usize,
+    worker: usize,
+}
+
+/// What a worker is busy with.
+#[derive(Debug, Clone)]
+enum Busy {
+    Settling,
+    Planning(TableName),
+    /// The window's number.
+    Reading(u64),
+}
+
+/// What happens to a chunk at its high mark, as the run loop saw it.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Its rows are in the batch under construction.
+    Emitted {
+        /// Rows of the chunk, those that were dropped included.
+        rows: u64,
+        /// Its last key.
+        at: Option<super::Key>,
+        /// Whether its part ends there.
+        last: bool,
+        /// See [`Chunk::generation`].
+        generation: Option<String>,
+    },
+    /// It has to be read again.
+    Again(Again),
+}
+
+/// A table's trouble, which makes the next chunk smaller or later. Not stored.
+#[derive(Debug, Clone, Default)]
+struct Trouble {
+    attempt: u32,
+    /// How often the chunk's rows are halved.
+    shrink: u32,
+    wait_for: Vec<u64>,
+}
+
+/// The snapshots of a session.
+pub(crate) struct Engine<C: Connector> {
+    connector: Arc<C>,
+    settings: SnapshotSettings,
+    progress: Progress,
+    pub(crate) windows: Windows<ChunkOf<C>>,
+    workers: Option<Workers<ChunkOf<C>>>,
+    busy: Vec<Option<Busy>>,
+    asked: BTreeMap<u64, Asked>,
+    trouble: BTreeMap<(TableName, usize), Trouble>,
+    settled: bool,
+    /// How often in a row no chunk could be asked for: connections fail.
+    starts_failed: u32,
+    /// When the next chunk may be asked for, at the rate that was set.
+    due: Instant,
+}
+
+impl<C: Connector> Engine<C> {
+    /// Takes up what the checkpoint's items tell, which it takes out of them.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` and `NewerVersion`, with the item.
+    pub(crate) fn new(
+        connector: &Arc<C>,
+        settings: &SnapshotSettings,
+        items: &mut BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self> {
+        let mut engine = Self {
+            connector: Arc::clone(connector),
+            settings: settings.clone(),
+            progress: Progress::take(items)?,
+            windows: Windows::new(unique_name()),
+            workers: None,
+            busy: Vec::new(),
+            asked: BTreeMap::new(),
+            trouble: BTreeMap::new(),
+            settled: false,
+            starts_failed: 0,
+            due: Instant::now(),
+        };
+        let captured = engine.connector.tables();
+        if engine.settings.mode == SnapshotMode::Initial {
+            for table in &captured {
+                if engine.progress.table(table).is_none() {
+                    engine.progress.put(TableSnapshot::new(table.clone(), None, now_us()));
+                }
+            }
+        }
+        engine.progress.report.tables.retain(|snapshot| captured.contains(&snapshot.table));
+        // One that failed is tried again by every start.
+        for snapshot in &mut engine.progress.report.tables {
+            if snapshot.state == TableState::Failed {
+                snapshot.state = TableState::Running;
+                snapshot.error = None;
+            }
+        }
+        engine.schedule();
+        Ok(engine)
+    }
+
+    pub(crate) fn report(&self) -> &SnapshotReport {
+        &self.progress.report
+    }
+
+    /// Whether something has to be stored.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.progress.is_changed()
+    }
+
+    /// What has to be stored, in one step with the records of the batch under construction.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if it cannot be written as JSON, which does not happen.
+    pub(crate) fn items(&mut self) -> Result<Vec<StateItem>> {
+        self.progress.items()
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, `NotFound` and `Conflict`: what cannot be done.
+    pub(crate) fn command(&mut self, command: &SnapshotCommand) -> Result<()> {
+        match command {
+            SnapshotCommand::Start(request) => self.start(request)?,
+            SnapshotCommand::Pause => self.progress.pause(true),
+            SnapshotCommand::Resume => self.progress.pause(false),
+        }
+        self.schedule();
+        Ok(())
+    }
+
+    fn start(&mut self, request: &SnapshotRequest) -> Result<()> {
+        let part = request.part()?;
+        let captured = self.connector.tables();
+        let named = |name: &String| {
+            captured.iter().find(|table| table.to_string() == *name).cloned().ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, "start a snapshot")
+                    .because("the source does not capture this table")
+                    .with("table", name)
+            })
+        };
+        let tables = match request.tables.as_slice() {
+            [] => captured.clone(),
+            names => names.iter().map(named).collect::<Result<Vec<_>>>()?,
+        };
+        let running = |table: &&TableName| {
+            self.progress.table(table).is_some_and(|s| s.state == TableState::Running)
+        };
+        if let Some(table) = tables.iter().find(running) {
+            return Err(Error::new(ErrorKind::Conflict, "start a snapshot")
+                .because("a snapshot of this table is running")
+                .with("table", table)
+                .help("wait until `tidemesh snapshot status` says that it is done"));
+        }
+        for table in tables {
+            self.progress.put(TableSnapshot::new(table, part.clone(), now_us()));
+        }
+        Ok(())
+    }
+
+    /// When [`Engine::schedule`] is to be called even if nothing happens; none, if no chunk waits
+    /// for its time.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        (self.windows.is_active() && self.due > Instant::now()).then_some(self.due)
+    }
+
+    /// Gives every free worker what is to be done next.
+    pub(crate) fn schedule(&mut self) {
+        if !self.progress.is_running() {
+            self.rest();
+            return;
+        }
+        if self.progress.report.paused {
+            return;
+        }
+        if self.workers.is_none() {
+            let workers = Workers::start(&self.connector, self.settings.parallel);
+            self.busy = vec![None; workers.count()];
+            self.workers = Some(workers);
+            self.windows.follow(true);
+        }
+        for worker in 0..self.busy.len() {
+            if self.busy[worker].is_some() {
+                continue;
+            }
+            let Some((busy, pause, job)) = self.next_job(worker) else { return };
+            self.busy[worker] = Some(busy);
+            if let Some(workers) = &self.workers {
+                workers.give(worker, pause, job);
+            }
+        }
+    }
+
+    /// Nothing is left to be read: the connections go, and the log is no longer followed.
+    fn rest(&mut self) {
+        self.workers = None;
+        self.busy.clear();
+        self.asked.clear();
+        self.trouble.clear();
+        self.settled = false;
+        self.windows.follow(false);
+    }
+
+    fn next_job(&mut self, worker: usize) -> Option<(Busy, Duration, Job)> {
+        if !self.settled {
+            let settling = self.busy.iter().flatten().any(|busy| matches!(busy, Busy::Settling));
+            let pause = retry_pause(self.starts_failed);
+            return (!settling).then_some((Busy::Settling, pause, Job::Settle));
+        }
+        let running: Vec<TableName> = self
+            .progress
+            .report
+            .tables
+            .iter()
+            .filter(|snapshot| snapshot.state == TableState::Running)
+            .map(|snapshot| snapshot.table.clone())
+            .collect();
+        running.iter().find_map(|table| self.next_of(table, worker))
+    }
+
+    /// The next thing to do for a table, if there is one that nobody does yet.
+    fn next_of(&mut self, table: &TableName, worker: usize) -> Option<(Busy, Duration, Job)> {
+        let snapshot = self.progress.table(table)?;
+        let Some(ranges) = &snapshot.ranges else {
+            let planning =
+                |busy: &Busy| matches!(busy, Busy::Planning(planned) if planned == table);
+            if self.busy.iter().flatten().any(planning) {
+                return None;
+            }
+            let job = Job::Plan(table.clone(), self.settings.parallel);
+            return Some((Busy::Planning(table.clone()), retry_pause(self.starts_failed), job));
+        };
+        if self.due > Instant::now() {
+            return None;
+        }
+        let asked = |range: usize| {
+            self.asked.values().any(|asked| asked.table == *table && asked.range == range)
+        };
+        let free = |(index, range): &(usize, &Range)| !range.done && !asked(*index);
+        let (index, range) = ranges.iter().enumerate().find(free)?;
+        let trouble = self.trouble.get(&(table.clone(), index)).cloned().unwrap_or_default();
+        let request = ChunkRequest {
+            table: table.clone(),
+            part: range.part.clone(),
+            after: range.at.clone(),
+            rows_max: (self.settings.chunk_rows >> trouble.shrink.min(31)).max(1),
+            bytes_max: self.settings.chunk_bytes_max,
+        };
+        let (window, marks) = self.windows.begin(table);
+        self.asked.insert(window, Asked { table: table.clone(), range: index, worker });
+        let wait_for = trouble.wait_for;
+        let job = Job::Chunk(ChunkJob { window, marks, request, wait_for });
+        Some((Busy::Reading(window), retry_pause(trouble.attempt), job))
+    }
+
+    /// Waits until a worker tells something, and takes it in. Cancel-safe.
+    pub(crate) async fn told(&mut self) {
+        let Some(workers) = &mut self.workers else {
+            return std::future::pending().await;
+        };
+        let (worker, told) = workers.told().await;
+        self.take(worker, told);
+    }
+
+    /// Takes in what workers have told: a chunk is here before its high mark is decoded.
+    pub(crate) fn take_told(&mut self) {
+        while let Some((worker, told)) = self.workers.as_mut().and_then(Workers::try_told) {
+            self.take(worker, told);
+        }
+    }
+
+    fn take(&mut self, worker: usize, told: Told<ChunkOf<C>>) {
+        match told {
+            Told::Settled => {
+                self.settled = true;
+                self.starts_failed = 0;
+            }
+            Told::Planned(table, plan) => {
+                self.starts_failed = 0;
+                if let Some(snapshot) = self.progress.change(&table) {
+                    tracing::info!(%table, rows_estimate = plan.rows_estimate, "snapshot begins");
+                    snapshot.planned(plan);
+                }
+            }
+            Told::Chunk(window, chunk) => self.windows.deliver(window, chunk),
+            Told::Free => self.busy[worker] = None,
+            Told::Failed(error) => {
+                if let Some(busy) = self.busy[worker].take() {
+                    self.failed(&busy, &error);
+                }
+            }
+        }
+        self.schedule();
+    }
+
+    /// A job came to an error: what passes is tried again, what does not ends the table's snapshot.
+    fn failed(&mut self, busy: &Busy, error: &Error) {
+        let (table, range) = match busy {
+            Busy::Settling => {
+                tracing::warn!(error = error.report(), "a snapshot could not begin; retry");
+                self.starts_failed += 1;
+                return;
+            }
+            Busy::Planning(table) => {
+                self.starts_failed += 1;
+                (table.clone(), 0)
+            }
+            Busy::Reading(window) => {
+                self.windows.abandon(*window);
+                match self.asked.remove(window) {
+                    Some(asked) => (asked.table, asked.range),
+                    // Its high mark was decoded before the error came.
+                    None => return,
+                }
+            }
+        };
+        if error.remedy() == Remedy::Stop {
+            tracing::error!(%table, error = error.report(), "snapshot failed");
+            if let Some(snapshot) = self.progress.change(&table) {
+                snapshot.end(TableState::Failed, Some(error.report()), now_us());
+            }
+            self.abandon(&table);
+            return;
+        }
+        tracing::warn!(%table, error = error.report(), "a chunk could not be read; retry");
+        self.trouble.entry((table, range)).or_default().attempt += 1;
+    }
+
+    /// A high mark was decoded.
+    pub(crate) fn closed(&mut self, window: u64, event: Event) {
+        let Some(asked) = self.asked.remove(&window) else { return };
+        let key = (asked.table.clone(), asked.range);
+        match event {
+            Event::Again(again) => {
+                tracing::debug!(table = %asked.table, ?again, "a chunk is read again");
+                if let Some(snapshot) = self.progress.change(&asked.table) {
+                    snapshot.repeats += 1;
+                }
+                let trouble = self.trouble.entry(key).or_default();
+                match again {
+                    Again::Unseen(transactions) => trouble.wait_for = transactions,
+                    Again::Touched => trouble.shrink += 1,
+                    Again::Truncated | Again::Schema => {}
+                }
+            }
+            Event::Emitted { rows, at, last, generation } => {
+                self.trouble.remove(&key);
+                self.throttle(rows);
+                self.emitted(&asked, rows, at, last, generation);
+            }
+        }
+        tracing::trace!(worker = asked.worker, window, "window closed");
+    }
+
+    /// To be called when the marks of a batch have been told.
+    pub(crate) fn batch_taken(&mut self) {
+        if self.windows.take_overflow() {
+            tracing::warn!("too many transactions in one chunk's time: its reading begins anew");
+            self.rest();
+        }
+        self.schedule();
+    }
+
+    fn emitted(
+        &mut self,
+        asked: &Asked,
+        rows: u64,
+        at: Option<super::Key>,
+        last: bool,
+        generation: Option<String>,
+    ) {
+        let Some(snapshot) = self.progress.change(&asked.table) else { return };
+        if snapshot.ranges.is_none() {
+            return;
+        }
+        if snapshot.generation.is_some() && snapshot.generation != generation {
+            tracing::info!(table = %asked.table, "its storage was rewritten: the snapshot begins anew");
+            snapshot.unplan();
+            self.abandon(&asked.table);
+            return;
+        }
+        snapshot.advanced(asked.range, rows, at, last);
+        if snapshot.is_complete() {
+            snapshot.end(TableState::Done, None, now_us());
+            let (rows, chunks, repeats) = (snapshot.rows, snapshot.chunks, snapshot.repeats);
+            tracing::info!(table = %asked.table, rows, chunks, repeats, "snapshot done");
+        }
+    }
+
+    /// Forgets every chunk of a table that was asked for.
+    fn abandon(&mut self, table: &TableName) {
+        let windows = &mut self.windows;
+        self.asked.retain(|window, asked| {
+            let of_table = asked.table == *table;
+            if of_table {
+                windows.abandon(*window);
+            }
+            !of_table
+        });
+        self.trouble.retain(|(of, _), _| of != table);
+    }
+
+    fn throttle(&mut self, rows: u64) {
+        if let Some(rate) = self.settings.rows_per_second_max {
+            let nanos = u128::from(rows) * 1_000_000_000 / u128::from(rate);
+            let pause = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+            self.due = self.due.max(Instant::now()) + pause;
+        }
+    }
+}
+
+fn retry_pause(attempt: u32) -> Duration {
+    match attempt {
+        0 => Duration::ZERO,
+        attempt => RETRY_FIRST.saturating_mul(1 << (attempt - 1).min(16)).min(RETRY_MAX),
+    }
+}
+
+/// What the visitor tells of an emitted chunk.
+pub(crate) fn emitted<K: Chunk>(chunk: &K) -> Event {
+    Event::Emitted {
+        rows: chunk.rows(),
+        at: chunk.last_key().cloned(),
+        last: chunk.is_last(),
+        generation: chunk.generation().map(str::to_owned),
+    }
+}
