@@ -4,28 +4,28 @@ use serde_json::{Value as Json, json};
 use tidemesh_avro::datum::Datum;
 
 /// Choices; zeros once it has run out.
-pub struct Tape<'t>(pub &'t [u8]);
+pub(crate) struct Tape<'t>(pub(crate) &'t [u8]);
 
 impl Tape<'_> {
-    pub fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         *first
     }
 
-    pub fn below(&mut self, count: usize) -> usize {
+    pub(crate) fn below(&mut self, count: usize) -> usize {
         usize::from(self.byte()) % count
     }
 
-    pub fn yes(&mut self) -> bool {
+    pub(crate) fn yes(&mut self) -> bool {
         self.byte() % 2 == 1
     }
 
-    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.byte())
     }
 
-    pub fn long(&mut self) -> i64 {
+    pub(crate) fn long(&mut self) -> i64 {
         match self.below(4) {
             0 => i64::from(self.byte().cast_signed()),
             1 => [i64::MIN, i64::MAX, i64::from(i32::MAX), 0, 64, -65][self.below(6)],
@@ -33,22 +33,22 @@ impl Tape<'_> {
         }
     }
 
-    pub fn int(&mut self) -> i32 {
+    pub(crate) fn int(&mut self) -> i32 {
         let [a, b, c, d, ..] = self.long().to_le_bytes();
         i32::from_le_bytes([a, b, c, d])
     }
 
-    pub fn run(&mut self) -> Vec<u8> {
+    pub(crate) fn run(&mut self) -> Vec<u8> {
         (0..self.below(6)).map(|_| self.byte()).collect()
     }
 
-    pub fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         (0..self.below(6)).map(|_| ['a', 'ß', '\0', '"', '漢', '🦀'][self.below(6)]).collect()
     }
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub enum Type {
+pub(crate) enum Type {
     Null,
     Boolean,
     Int,
@@ -66,18 +66,18 @@ pub enum Type {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Field {
-    pub name: String,
-    pub aliases: Vec<String>,
-    pub data_type: Type,
-    pub default: Option<Json>,
+pub(crate) struct Field {
+    pub(crate) name: String,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) data_type: Type,
+    pub(crate) default: Option<Json>,
 }
 
 /// Draws types, whose names are never the same.
-pub struct Types {
-    pub named: usize,
+pub(crate) struct Types {
+    pub(crate) named: usize,
     /// Whether a union holds at most one type of each kind, named ones included.
-    pub kinds_once: bool,
+    pub(crate) kinds_once: bool,
 }
 
 const DEPTH_MAX: usize = 4;
@@ -88,8 +88,13 @@ impl Types {
         format!("{}N{}", ["", "a.", "b.c."][self.named % 3], self.named)
     }
 
-    pub fn draw(&mut self, tape: &mut Tape<'_>, depth: usize) -> Type {
-        match tape.below(if depth < DEPTH_MAX { 16 } else { 10 }) {
+    pub(crate) fn draw(&mut self, tape: &mut Tape<'_>, depth: usize) -> Type {
+        let drawn = match depth {
+            0 => 10 + tape.below(6),
+            1..DEPTH_MAX => tape.below(16),
+            _ => tape.below(10),
+        };
+        match drawn {
             0 => Type::Null,
             1 => Type::Boolean,
             2 => Type::Int,
@@ -143,7 +148,7 @@ impl Types {
 }
 
 impl Type {
-    pub fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Fixed { name, .. } | Self::Enum { name, .. } | Self::Record { name, .. } => {
                 Some(name)
@@ -153,7 +158,7 @@ impl Type {
     }
 
     /// The schema; `attributes` adds what no reader of data needs.
-    pub fn schema(&self, attributes: bool) -> Json {
+    pub(crate) fn schema(&self, attributes: bool) -> Json {
         let mut json = match self {
             Self::Null => json!("null"),
             Self::Boolean => json!("boolean"),
@@ -192,7 +197,7 @@ impl Type {
         json
     }
 
-    pub fn datum(&self, tape: &mut Tape<'_>) -> Datum {
+    pub(crate) fn datum(&self, tape: &mut Tape<'_>) -> Datum {
         match self {
             Self::Null => Datum::Null,
             Self::Boolean => Datum::Boolean(tape.yes()),
@@ -265,10 +270,10 @@ impl Field {
 }
 
 /// What a renamed field's name ends with; its alias is the name without.
-pub const RENAMED: &str = "_new";
+pub(crate) const RENAMED: &str = "_new";
 
 /// Draws a reader of what `writer` describes: most of its data can be read.
-pub fn evolve(writer: &Type, types: &mut Types, tape: &mut Tape<'_>) -> Type {
+pub(crate) fn evolve(writer: &Type, types: &mut Types, tape: &mut Tape<'_>) -> Type {
     let wrapped = |inner: Type| match inner {
         Type::Null | Type::Union(_) => inner,
         inner => Type::Union(vec![Type::Null, inner]),
