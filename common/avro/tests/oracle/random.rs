@@ -78,6 +78,8 @@ pub(crate) struct Types {
     pub(crate) named: usize,
     /// Whether a union holds at most one type of each kind, named ones included.
     pub(crate) kinds_once: bool,
+    /// Whether all of a writer's data can be read with what it evolves to.
+    pub(crate) lossless: bool,
 }
 
 const DEPTH_MAX: usize = 4;
@@ -283,14 +285,14 @@ pub(crate) fn evolve(writer: &Type, types: &mut Types, tape: &mut Tape<'_>) -> T
         Type::Long => [Type::Long, Type::Float, Type::Double][tape.below(3)].clone(),
         Type::Float => [Type::Float, Type::Double][tape.below(2)].clone(),
         Type::Text => [Type::Text, Type::Bytes][tape.below(2)].clone(),
-        Type::Bytes => [Type::Bytes, Type::Text][tape.below(2)].clone(),
+        Type::Bytes if !types.lossless && tape.yes() => Type::Text,
         Type::Enum { name, symbols, .. } => {
             let mut symbols = symbols.clone();
             let by = tape.below(symbols.len());
             symbols.rotate_left(by);
             symbols.truncate(1 + tape.below(symbols.len()));
             symbols.push("Unknown".to_owned());
-            let default = tape.yes().then(|| "Unknown".to_owned());
+            let default = (types.lossless || tape.yes()).then(|| "Unknown".to_owned());
             Type::Enum { name: name.clone(), symbols, default }
         }
         Type::Array(items) => Type::Array(Box::new(evolve(items, types, tape))),
@@ -299,13 +301,15 @@ pub(crate) fn evolve(writer: &Type, types: &mut Types, tape: &mut Tape<'_>) -> T
         Type::Record { name, fields } => {
             Type::Record { name: name.clone(), fields: evolve_fields(fields, types, tape) }
         }
-        Type::Null | Type::Boolean | Type::Double | Type::Fixed { .. } => writer.clone(),
+        Type::Null | Type::Boolean | Type::Double | Type::Bytes | Type::Fixed { .. } => {
+            writer.clone()
+        }
     };
     if tape.below(4) == 3 { wrapped(inner) } else { inner }
 }
 
 fn evolve_union(branches: &[Type], types: &mut Types, tape: &mut Tape<'_>) -> Type {
-    if tape.below(6) == 5 {
+    if !types.lossless && tape.below(6) == 5 {
         return evolve(&branches[tape.below(branches.len())], types, tape);
     }
     let mut evolved: Vec<Type> = Vec::new();
