@@ -232,3 +232,24 @@ fn every_compatible_pair_of_the_vectors_can_be_resolved() {
         }
     }
 }
+
+#[test]
+fn the_deepest_schema_is_resolved_and_rings_end() {
+    let deep = format!("{}\"int\"{}", r#"{"type":"array","items":"#.repeat(120), "}".repeat(120));
+    let deep = schema(&deep);
+    assert_eq!(Resolver::new(&deep, &deep).unwrap().read(&[0]).unwrap(), Datum::Array(vec![]));
+    let aliases = (0..30).map(|index| format!("\"R{index}\"")).collect::<Vec<_>>().join(",");
+    let ring = |count: usize| {
+        let start = r#"["null","R0"]"#.to_owned();
+        schema(&(0..count).rev().fold(start, |inner, index| {
+            format!(
+                r#"{{"type":"record","name":"R{index}","aliases":[{aliases}],
+                    "fields":[{{"name":"x","type":["null",{}]}}]}}"#,
+                inner.trim_start_matches(r#"["null","#).trim_end_matches(']')
+            )
+        }))
+    };
+    let rings = |count: usize| Resolver::new(&ring(count), &ring(count + 1));
+    assert_eq!(rings(3).unwrap().read(&[2, 2, 2, 2, 0]).unwrap().type_name(), "record");
+    assert_eq!(rings(25).err().unwrap().kind(), ErrorKind::TooLarge);
+}
