@@ -118,7 +118,7 @@ fn table(tape: &mut Tape<'_>) -> TableSchema {
     TableSchema::new(TableName::new("public", "t"), fields, RowKey { origin, columns }).unwrap()
 }
 
-/// A row; a primary key's columns are the same in all rows of one tape's `key`.
+/// A row; a primary key's columns are never null.
 fn row(tape: &mut Tape<'_>, table: &TableSchema) -> Vec<Value> {
     let bare = |index: usize| table.key.origin == KeyOrigin::PrimaryKey && table.in_key(index);
     let cells = table.fields.iter().enumerate();
