@@ -7,7 +7,7 @@ mod level;
 
 pub use level::{CompatibilityLevel, Direction, Offence, Verdict, check_level};
 
-use crate::schema::{Field, Kind, NodeId, Schema};
+use crate::schema::{Field, Kind, Node, NodeId, Schema};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -72,15 +72,14 @@ pub struct Incompatibility {
 /// Why `reader` cannot read data written with `writer`; empty if it can.
 #[must_use]
 pub fn incompatibilities(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
-    let mut checker =
-        Checker { reader, writer, verdicts: HashMap::new(), path: Vec::new(), depth: 0 };
+    let mut checker = Checker::new(reader, writer);
     let found = checker.pair(reader.root(), writer.root());
     // Freed first, so that the reasons are taken and not copied.
     drop(checker);
     found.into_iter().map(Rc::unwrap_or_clone).collect()
 }
 
-struct Checker<'s> {
+pub(crate) struct Checker<'s> {
     reader: &'s Schema,
     writer: &'s Schema,
     /// What is known of a pair; none while it is being checked, which breaks the recursion.
@@ -89,7 +88,16 @@ struct Checker<'s> {
     depth: usize,
 }
 
-impl Checker<'_> {
+impl<'s> Checker<'s> {
+    pub(crate) fn new(reader: &'s Schema, writer: &'s Schema) -> Self {
+        Self { reader, writer, verdicts: HashMap::new(), path: Vec::new(), depth: 0 }
+    }
+
+    /// Whether a type of the reader can read all data of one of the writer.
+    pub(crate) fn readable(&mut self, reader: NodeId, writer: NodeId) -> bool {
+        self.pair(reader, writer).is_empty()
+    }
+
     /// One pair, checked at most once.
     fn pair(&mut self, reader: NodeId, writer: NodeId) -> Findings {
         if let Some(verdict) = self.verdicts.get(&(reader, writer)) {
@@ -180,13 +188,12 @@ impl Checker<'_> {
         }
     }
 
-    /// Names are compared without their namespaces; a reader's alias is a full name.
     fn names(&mut self, reader: NodeId, writer: NodeId) -> Findings {
         let read = self.reader.node(reader);
-        let (Some(name), Some(written)) = (&read.name, &self.writer.node(writer).name) else {
+        let Some(written) = &self.writer.node(writer).name else {
             return Vec::new();
         };
-        if name.name == written.name || read.aliases.contains(written) {
+        if names_match(read, self.writer.node(writer)) {
             return Vec::new();
         }
         let message = format!("expected: {written}");
@@ -234,26 +241,24 @@ impl Checker<'_> {
     ) -> Findings {
         let mut found = self.names(reader, writer);
         self.path.push("fields".to_owned());
-        for (index, field) in read.iter().enumerate() {
+        for (index, (field, source)) in read.iter().zip(writer_fields(read, written)).enumerate() {
             self.path.push(index.to_string());
-            found.extend(self.field(reader, writer, field, written));
+            found.extend(match source {
+                WriterField::One(place) => {
+                    let (r, w) = (field.node, written[place].node);
+                    self.within("type", |this| this.pair(r, w))
+                }
+                WriterField::None => self.missing(reader, writer, field),
+                WriterField::Several => self.several(reader, writer, field),
+            });
             self.path.pop();
         }
         self.path.pop();
         found
     }
 
-    fn field(
-        &mut self,
-        reader: NodeId,
-        writer: NodeId,
-        field: &Field,
-        written: &[Field],
-    ) -> Findings {
-        if let Some(other) = writer_field(field, written) {
-            let (r, w) = (field.node, other.node);
-            return self.within("type", |this| this.pair(r, w));
-        }
+    /// A reader's field that the writer has not.
+    fn missing(&mut self, reader: NodeId, writer: NodeId, field: &Field) -> Findings {
         if field.default.is_some() {
             return Vec::new();
         }
@@ -264,6 +269,15 @@ impl Checker<'_> {
         }
         let kind = IncompatibilityKind::ReaderFieldMissingDefaultValue;
         self.wrong(kind, reader, writer, field.name.clone())
+    }
+
+    /// Java throws here instead of giving a reason, and Confluent's registry refuses the schema.
+    fn several(&self, reader: NodeId, writer: NodeId, field: &Field) -> Findings {
+        let message = format!(
+            "Reader record field {} matches multiple fields in writer record schema",
+            field.name
+        );
+        self.wrong(IncompatibilityKind::TypeMismatch, reader, writer, message)
     }
 
     fn unions(&mut self, reader: NodeId, writer: NodeId, branches: &[NodeId]) -> Findings {
@@ -291,11 +305,43 @@ impl Checker<'_> {
     }
 }
 
-/// The writer's field that a reader's field reads: by name, else by the reader's aliases.
-pub(crate) fn writer_field<'w>(field: &Field, written: &'w [Field]) -> Option<&'w Field> {
-    std::iter::once(&field.name)
-        .chain(&field.aliases)
-        .find_map(|name| written.iter().find(|other| other.name == *name))
+/// Whether a reader's type may take a writer's by their names, which are compared without their
+/// namespaces; a reader's alias is a full name. Types without names always may.
+pub(crate) fn names_match(read: &Node, written: &Node) -> bool {
+    match (&read.name, &written.name) {
+        (Some(name), Some(written)) => name.name == written.name || read.aliases.contains(written),
+        _ => true,
+    }
+}
+
+/// Which of the writer's fields one of the reader's takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriterField {
+    /// None has its name or one of its aliases.
+    None,
+    /// The one at this place.
+    One(usize),
+    /// The reader's name and aliases fit more than one, and nothing says which.
+    Several,
+}
+
+/// For each of a reader's fields the writer's that it takes: by name and by aliases, as Java's
+/// `SchemaCompatibility.lookupWriterField` looks for it.
+pub(crate) fn writer_fields(
+    read: &[Field],
+    written: &[Field],
+) -> impl Iterator<Item = WriterField> {
+    let places: HashMap<&str, usize> =
+        written.iter().enumerate().map(|(place, field)| (field.name.as_str(), place)).collect();
+    read.iter().map(move |field| {
+        let names = std::iter::once(&field.name).chain(&field.aliases);
+        let mut found = names.filter_map(|name| places.get(name.as_str()).copied());
+        match found.next() {
+            None => WriterField::None,
+            Some(first) if found.all(|other| other == first) => WriterField::One(first),
+            Some(_) => WriterField::Several,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -311,6 +357,30 @@ mod tests {
             );
         }
         Schema::parse(&text).unwrap()
+    }
+
+    fn record(fields: &str) -> Schema {
+        let text = format!("{{\"type\":\"record\",\"name\":\"R\",\"fields\":[{fields}]}}");
+        Schema::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn a_field_found_by_its_alias_needs_no_default() {
+        let reader = record(r#"{"name":"b","type":"long","aliases":["x","a"]}"#);
+        assert!(incompatibilities(&reader, &record(r#"{"name":"a","type":"int"}"#)).is_empty());
+        let found = incompatibilities(&reader, &record(r#"{"name":"a","type":"string"}"#));
+        assert_eq!(found[0].kind, IncompatibilityKind::TypeMismatch);
+        assert_eq!(found[0].path, "/fields/0/type");
+        let found = incompatibilities(&reader, &record(r#"{"name":"c","type":"int"}"#));
+        assert_eq!(found[0].kind, IncompatibilityKind::ReaderFieldMissingDefaultValue);
+    }
+
+    #[test]
+    fn a_field_that_fits_several_of_the_writers_is_refused() {
+        let reader = record(r#"{"name":"a","type":"int","aliases":["b"]}"#);
+        let writer = record(r#"{"name":"a","type":"int"},{"name":"b","type":"int"}"#);
+        let found = incompatibilities(&reader, &writer);
+        assert!(found[0].message.contains("multiple fields"), "{found:?}");
     }
 
     #[test]

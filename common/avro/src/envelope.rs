@@ -1,6 +1,7 @@
 //! Change events as Confluent-framed records: the envelope's encoder. One a topic and schema;
 //! nothing is allocated for an event.
 
+use crate::frame;
 use crate::row::{KeyCells, RowPlan};
 use crate::varint::{write_length, write_long};
 use tidemesh_model::{
@@ -69,9 +70,6 @@ const NULL: u8 = 0;
 const NOT_NULL: u8 = 2;
 /// The first branch of `["string", "null"]`.
 const FIRST: u8 = 0;
-
-/// The magic byte and the room for an id, with which every Confluent frame begins.
-const FRAME_BYTES: usize = 5;
 
 impl EnvelopeEncoder {
     /// The encoder of `table`'s events, whose rows are written by `rows`.
@@ -303,10 +301,8 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Begins a record anew in Confluent's frame: magic byte 0 and the schema's id, big-endian.
+/// Begins a record anew in Confluent's frame.
 fn begin_frame(out: &mut Vec<u8>, id: u32) {
     out.clear();
-    let mut frame = [0; FRAME_BYTES];
-    frame[1..].copy_from_slice(&id.to_be_bytes());
-    out.extend_from_slice(&frame);
+    out.extend_from_slice(&frame::head(id));
 }

@@ -2,9 +2,12 @@
 
 mod canonical;
 pub mod compat;
+pub mod datum;
 pub mod envelope;
+pub mod frame;
 pub mod json;
 pub mod name;
+pub mod resolve;
 pub mod row;
 pub mod schema;
 pub mod table;

@@ -18,6 +18,16 @@ pub(crate) struct CellPlan {
     in_key: bool,
 }
 
+/// How one column of the key is taken from the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct KeyPlan {
+    /// Which of the key's cells in column order it is.
+    place: usize,
+    /// Whether null is the second branch in the row: in the key it is always the first, whatever
+    /// default the column has.
+    swapped: bool,
+}
+
 /// Which branch of a two-branch union null is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Branch {
@@ -50,8 +60,8 @@ impl Branch {
 pub struct RowPlan {
     table: String,
     cells: Vec<CellPlan>,
-    /// For each key column in the key's order, which of the key cells in column order it is.
-    key_order: Vec<usize>,
+    /// The key's columns, in the key's order.
+    key: Vec<KeyPlan>,
 }
 
 /// Where the key's cells stand in the bytes of the row encoded last. Reused from row to row.
@@ -72,13 +82,12 @@ impl RowPlan {
             .collect::<Result<Vec<_>>>()?;
         let mut in_column_order = schema.key.columns.clone();
         in_column_order.sort_unstable();
-        let key_order = schema
-            .key
-            .columns
-            .iter()
-            .map(|column| in_column_order.partition_point(|other| other < column))
-            .collect();
-        Ok(Self { table: schema.name.to_string(), cells, key_order })
+        let key_plan = |column: &usize| KeyPlan {
+            place: in_column_order.partition_point(|other| other < column),
+            swapped: cells[*column].null_branch == Some(Branch::Second),
+        };
+        let key = schema.key.columns.iter().map(key_plan).collect();
+        Ok(Self { table: schema.name.to_string(), cells, key })
     }
 
     /// Appends `row` to `out` and notes where its key's cells stand. Absent cells are written as
@@ -121,11 +130,16 @@ impl RowPlan {
 
     /// Appends the key of the row encoded last, which stands in `row` at `key`'s places.
     ///
-    /// A key column has the same Avro type in the row as in the key, so its bytes are the same.
+    /// A key column has the same Avro type in the row as in the key, so its bytes are the same, but
+    /// for the order of a union's two branches.
     pub fn write_key(&self, row: &[u8], key: &KeyCells, out: &mut Vec<u8>) {
-        for place in &self.key_order {
-            if let Some((start, end)) = key.ranges.get(*place) {
+        for column in &self.key {
+            if let Some((start, end)) = key.ranges.get(column.place) {
+                let begin = out.len();
                 out.extend_from_slice(&row[*start..*end]);
+                if column.swapped {
+                    out[begin] = BRANCH_SECOND - out[begin];
+                }
             }
         }
     }
@@ -433,6 +447,17 @@ mod tests {
         let (out, key) = encode(&schema, row).unwrap();
         assert_eq!(out, [2, 2, 2, b'x', 1]);
         assert_eq!(key, [1, 2]);
+    }
+
+    #[test]
+    fn null_is_the_first_branch_in_a_key_whatever_the_columns_default() {
+        let mut schema = schema(&[("a", DataType::Int32), ("b", DataType::Int32)], vec![1, 0]);
+        schema.key.origin = KeyOrigin::WholeRow;
+        schema.fields[0].default = Some(Value::Int32(0));
+        let (out, key) = encode(&schema, vec![Value::Int32(1), Value::Int32(2)]).unwrap();
+        assert_eq!((&out[..], &key[..]), (&[0, 2, 2, 4][..], &[2, 4, 2, 2][..]));
+        let (out, key) = encode(&schema, vec![Value::Null, Value::Null]).unwrap();
+        assert_eq!((&out[..], &key[..]), (&[2, 0][..], &[0, 0][..]));
     }
 
     #[test]

@@ -13,12 +13,16 @@ use tidemesh_model::{Error, ErrorKind, Result};
 /// their fields, which can double with each.
 const DEFAULT_VALUES_MAX: usize = 100_000;
 
+/// The most steps into a schema's text: a type is up to three (`fields`, its place, `type`).
+const PATH_STEPS_MAX: usize = SCHEMA_DEPTH_MAX * 3;
+
 pub(super) fn parse(text: &str, references: &[&str]) -> Result<Schema> {
     let mut parser = Parser { arena: Arena::default(), path: Vec::new() };
     for reference in references {
         parser.document(reference)?;
     }
     let root = parser.document(text)?;
+    parser.check_depth(root)?;
     Ok(Schema { arena: Arc::new(parser.arena), root })
 }
 
@@ -53,7 +57,7 @@ impl Parser {
         step: impl ToString,
         inner: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
-        if self.path.len() >= SCHEMA_DEPTH_MAX * 3 {
+        if self.path.len() >= PATH_STEPS_MAX {
             return Err(self.wrong(format!("nested deeper than {SCHEMA_DEPTH_MAX}")));
         }
         self.path.push(step.to_string());
@@ -68,6 +72,33 @@ impl Parser {
             .map_err(|_| self.wrong("too many types"))?;
         self.arena.nodes.push(node);
         Ok(id)
+    }
+
+    /// Refuses a schema that is nested deeper than any text: references' types can be strung
+    /// together by name. Who prints a schema walks it as this does.
+    fn check_depth(&self, root: NodeId) -> Result<()> {
+        let mut seen = HashSet::new();
+        let mut stack = vec![(root, 0)];
+        while let Some((id, depth)) = stack.pop() {
+            let node = &self.arena.nodes[id.0 as usize];
+            if node.name.is_some() && !seen.insert(id) {
+                continue;
+            }
+            if depth > PATH_STEPS_MAX {
+                return Err(self.wrong(format!("nested deeper than {PATH_STEPS_MAX} by name")));
+            }
+            match &node.kind {
+                Kind::Array(inner) | Kind::Map(inner) => stack.push((*inner, depth + 1)),
+                Kind::Union(branches) => {
+                    stack.extend(branches.iter().rev().map(|branch| (*branch, depth + 1)));
+                }
+                Kind::Record(fields) => {
+                    stack.extend(fields.iter().rev().map(|field| (field.node, depth + 1)));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn schema(&mut self, json: &Json, around: Option<&str>) -> Result<NodeId> {
@@ -426,5 +457,23 @@ mod tests {
             }
         }
         assert!(parse(&inner, &[]).is_err());
+    }
+
+    #[test]
+    fn references_strung_together_by_name_are_refused_when_too_deep() {
+        let strung = |count: usize| {
+            let mut types = vec![r#"{"type":"record","name":"R0","fields":[]}"#.to_owned()];
+            types.extend((1..count).map(|index| {
+                let inner = index - 1;
+                format!(
+                    r#"{{"type":"record","name":"R{index}","fields":[{{"name":"f","type":"R{inner}"}}]}}"#
+                )
+            }));
+            let all = format!("[{}]", types.join(","));
+            parse(&format!("\"R{}\"", count - 1), &[&all])
+        };
+        assert!(!strung(PATH_STEPS_MAX).unwrap().canonical_form().is_empty());
+        let error = strung(50_000).unwrap_err();
+        assert!(error.to_string().contains("by name"), "{error}");
     }
 }
