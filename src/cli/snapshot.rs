@@ -167,8 +167,10 @@ fn print_table(report: &SnapshotReport) -> Result<ExitCode> {
             TableState::Failed => "failed",
         };
         let about = table.rows_estimate;
-        let line =
-            format!("{state:<8} {:>12} {about:>12} {:>8}  {}", table.rows, table.chunks, table.table);
+        let line = format!(
+            "{state:<8} {:>12} {about:>12} {:>8}  {}",
+            table.rows, table.chunks, table.table
+        );
         print_line(&line)?;
         if let Some(error) = &table.error {
             print_line(&format!("         {error}"))?;

@@ -72,9 +72,8 @@ impl Control {
     }
 
     fn reports(&self) -> BTreeMap<String, SourceReport> {
-        let report = |source: &SourceHandle| {
-            (source.status.name().to_owned(), source.status.report())
-        };
+        let report =
+            |source: &SourceHandle| (source.status.name().to_owned(), source.status.report());
         self.sources.iter().map(report).collect()
     }
 

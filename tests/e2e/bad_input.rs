@@ -148,7 +148,7 @@ async fn a_second_up_on_the_same_folder_is_refused() {
     let output = run(&["up", "--config", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_says(&error, &["another process has this folder open", "stop the other"]);
+    assert_says(&error, &["has this folder open", "stop the other"]);
 }
 
 #[test]

@@ -4,9 +4,7 @@
 use crate::snapshot::{Chunk, Event, Mark, RowVisitor, Touched, Verdict, Windows, emitted};
 use crate::truncate::Truncated;
 use std::sync::Arc;
-use tidemesh_model::{
-    Change, ChangeVisitor, Origin, Position, Result, RowImage, TableSchema,
-};
+use tidemesh_model::{Change, ChangeVisitor, Origin, Position, Result, RowImage, TableSchema};
 use tidemesh_transport::EventWriter;
 
 /// What cannot be done while a batch is visited, and is done behind it.

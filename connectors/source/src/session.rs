@@ -206,8 +206,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         }
         for truncated in truncated {
             let source = self.status.name();
-            let keys =
-                live_keys(self.transport.as_ref(), source, &truncated.schema.name).await?;
+            let keys = live_keys(self.transport.as_ref(), source, &truncated.schema.name).await?;
             for key in keys {
                 self.events.delete_key(&truncated.schema, &truncated.origin(), &key)?;
             }

@@ -9,7 +9,7 @@ mod view;
 
 pub use chunk::PostgresChunk;
 
-use crate::catalog::{Catalog, asking};
+use crate::catalog::Catalog;
 use crate::client::database_error;
 use crate::config::Config;
 use crate::relation::{self, ColumnShape, Relation, RelationShape};
@@ -72,10 +72,8 @@ impl PostgresReader {
     async fn open(&self, table: &TableName) -> Result<Opened> {
         let client = &self.catalog.client;
         client.batch_execute(&sql::begin(table)).await.map_err(reading)?;
-        let row = client
-            .query_one(sql::TABLE, &[&table.schema, &table.table])
-            .await
-            .map_err(reading)?;
+        let row =
+            client.query_one(sql::TABLE, &[&table.schema, &table.table]).await.map_err(reading)?;
         let snapshot: String = row.get("snapshot");
         let view = View::read(&snapshot).ok_or_else(|| {
             Error::new(ErrorKind::Malformed, "read a table")

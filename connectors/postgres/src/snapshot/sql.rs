@@ -22,8 +22,7 @@ pub(super) const VIEW: &str = "SELECT pg_current_snapshot()::text";
 /// Takes an id: every transaction that was in progress has a lower one.
 pub(super) const NEW_TRANSACTION: &str = "SELECT pg_current_xact_id()::text";
 
-pub(super) const SETTLED: &str =
-    "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8";
+pub(super) const SETTLED: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot()) > $1::text::xid8";
 
 pub(super) const OLDER: &str = "
 SELECT string_agg(pid::text, ', ') FROM pg_stat_activity

@@ -14,8 +14,8 @@ mod transactions;
 mod window;
 mod work;
 
-pub use command::{SnapshotCommand, SnapshotRequest, SourceHandle};
 pub(crate) use command::{Answer, Command};
+pub use command::{SnapshotCommand, SnapshotRequest, SourceHandle};
 pub(crate) use engine::{Engine, Event, emitted};
 pub(crate) use mark::Mark;
 pub use mark::MarkBoard;

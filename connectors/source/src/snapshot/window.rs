@@ -219,9 +219,11 @@ impl<K> Window<K> {
 fn same_shape(one: &TableSchema, other: &TableSchema) -> bool {
     one.key == other.key
         && one.fields.len() == other.fields.len()
-        && one.fields.iter().zip(&other.fields).all(|(one, other)| {
-            one.name == other.name && one.data_type == other.data_type
-        })
+        && one
+            .fields
+            .iter()
+            .zip(&other.fields)
+            .all(|(one, other)| one.name == other.name && one.data_type == other.data_type)
 }
 
 #[cfg(test)]

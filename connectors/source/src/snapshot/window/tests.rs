@@ -82,11 +82,14 @@ struct Worker {
     emitted: bool,
 }
 
+/// A transaction and its changes: of each key, its value or its delete.
+type Transaction = (u64, Vec<(u8, Option<u32>)>);
+
 struct Model {
     schema: Arc<TableSchema>,
     windows: Windows<View>,
     /// Committed changes, in log order.
-    log: Vec<(u64, Vec<(u8, Option<u32>)>)>,
+    log: Vec<Transaction>,
     hidden: Vec<u64>,
     next_transaction: u64,
     topic: BTreeMap<u8, u32>,
