@@ -1,6 +1,6 @@
 //! Bad days: killed at any moment, the database restarted, the registry away.
 
-use crate::history::History;
+use crate::history::{History, Told};
 use crate::support::daemon::{Daemon, configuration};
 use crate::support::eventually;
 use crate::support::postgres::{Database, Server};
@@ -58,7 +58,7 @@ async fn write(client: Client, mut random: StdRng, stop: Arc<AtomicBool>) -> His
 async fn agrees(daemon: &Daemon, written: &History) {
     let mut difference = String::new();
     let agreed = eventually("the topic's history is the table's", async || {
-        match written.difference(&History::of_topic(&records(daemon, TOPIC))) {
+        match written.difference(&Told::of_topic(&records(daemon, TOPIC))) {
             None => Some(()),
             Some(found) => {
                 difference = found;
@@ -150,7 +150,7 @@ async fn a_registry_that_is_away_is_waited_for() {
         .spawn()
         .unwrap();
     eventually("the row arrives once the registry is there", async || {
-        (connector.source()["records"] == 1).then_some(())
+        (connector.source()["records"].as_u64() >= Some(1)).then_some(())
     })
     .await;
     registry.kill().unwrap();
