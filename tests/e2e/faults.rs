@@ -1,96 +1,26 @@
 //! Bad days: killed at any moment, the database restarted, the registry away.
 
-use crate::history::{History, Told};
-use crate::support::daemon::{Daemon, configuration};
+use crate::history::History;
+use crate::support::daemon::{Daemon, configuration, with};
 use crate::support::eventually;
 use crate::support::postgres::{Database, Server};
-use crate::support::topic::records;
+use crate::support::writer::{TABLE, Writer, agrees, seed};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio_postgres::Client;
-
-const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, n bigint, note text)";
-const TOPIC: &str = "shop.public.orders";
-
-/// A seed, printed so that a failure can be had again: `TIDEMESH_TEST_SEED` sets it.
-fn seed() -> u64 {
-    let seed = std::env::var("TIDEMESH_TEST_SEED")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| rand::rng().random());
-    println!("TIDEMESH_TEST_SEED={seed}");
-    seed
-}
-
-/// Writes random changes, several a transaction, and keeps what was committed.
-async fn write(client: Client, mut random: StdRng, stop: Arc<AtomicBool>) -> History {
-    let mut history = History::default();
-    let mut live = std::collections::BTreeSet::new();
-    let mut version = 0;
-    while !stop.load(Ordering::Relaxed) {
-        let mut sql = "BEGIN;".to_owned();
-        for _ in 0..random.random_range(1..20) {
-            version += 1;
-            let key = random.random_range(0..200_i64);
-            if !live.contains(&key) {
-                sql.push_str(&format!("INSERT INTO orders VALUES ({key}, {version}, 'note');"));
-                live.insert(key);
-                history.wrote(key, version);
-            } else if random.random_bool(0.2) {
-                sql.push_str(&format!("DELETE FROM orders WHERE id = {key};"));
-                live.remove(&key);
-                history.deleted(key);
-            } else {
-                sql.push_str(&format!("UPDATE orders SET n = {version} WHERE id = {key};"));
-                history.wrote(key, version);
-            }
-        }
-        sql.push_str("COMMIT");
-        client.batch_execute(&sql).await.unwrap();
-    }
-    history
-}
-
-/// Waits until the topic tells what was written, and no longer.
-async fn agrees(daemon: &Daemon, written: &History) {
-    let mut difference = String::new();
-    let agreed = eventually("the topic's history is the table's", async || {
-        match written.difference(&Told::of_topic(&records(daemon, TOPIC))) {
-            None => Some(()),
-            Some(found) => {
-                difference = found;
-                None
-            }
-        }
-    });
-    let patience = crate::support::PATIENCE / 2;
-    if tokio::time::timeout(patience, agreed).await.is_err() {
-        panic!("{difference}");
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_it_loses_and_repeats_nothing() {
-    const KILLS: u32 = 12;
+    const KILLS: u32 = 30;
     let mut random = StdRng::seed_from_u64(seed());
     let database = Database::new().await;
     database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let config = configuration(&database, &["public.orders"], "batch_bytes_max = 16384")
-        .replace("\nbatch_bytes_max = 16384", "")
-        .replace(
-            "heartbeat_interval_ms = 200",
-            "heartbeat_interval_ms = 200\nbatch_bytes_max = 16384",
-        );
+    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
     let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let writer = database.connect_again().await.unwrap();
-    let seeded = StdRng::seed_from_u64(random.random());
-    let writing = tokio::spawn(write(writer, seeded, Arc::clone(&stop)));
+    let client = database.connect_again().await.unwrap();
+    let writer = Writer::start(client, random.random(), History::default());
     for kill in 0..KILLS {
         let moment = Duration::from_millis(random.random_range(0..400));
         tokio::time::sleep(moment).await;
@@ -98,9 +28,7 @@ async fn killed_at_random_moments_it_loses_and_repeats_nothing() {
         println!("kill {kill} after {moment:?}");
         daemon = Daemon::up(folder.path(), &config).await;
     }
-    stop.store(true, Ordering::Relaxed);
-    let written = writing.await.unwrap();
-    agrees(&daemon, &written).await;
+    agrees(&daemon, &writer.stop().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@
 mod bad_input;
 mod faults;
 mod history;
+mod snapshot;
 mod streaming;
 mod support;
 mod values;

@@ -1,6 +1,6 @@
 //! The main job: what a table does is in its topic.
 
-use crate::support::daemon::{Daemon, configuration};
+use crate::support::daemon::{Daemon, configuration, log_alone};
 use crate::support::eventually;
 use crate::support::postgres::Database;
 use crate::support::topic::{equals, fold, records};
@@ -25,7 +25,8 @@ async fn inserts_updates_deletes_and_key_changes(version: u32) {
     let database = Database::on_version(version).await;
     database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    let config = log_alone(&configuration(&database, &["public.orders"], ""));
+    let daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
     database
         .execute(
@@ -197,7 +198,8 @@ async fn a_large_transaction_flows_through() {
     let database = Database::new().await;
     database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    let config = log_alone(&configuration(&database, &["public.orders"], ""));
+    let daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
     database
         .execute(&format!(

@@ -30,6 +30,16 @@ pub(crate) fn configuration(database: &Database, tables: &[&str], more: &str) ->
     )
 }
 
+/// The same with more lines for the source.
+pub(crate) fn with(configuration: &str, lines: &str) -> String {
+    configuration.replace("[[source]]", &format!("[[source]]\n{lines}"))
+}
+
+/// The same without snapshots: the topic has what the log tells, and nothing else.
+pub(crate) fn log_alone(configuration: &str) -> String {
+    with(configuration, "snapshot.mode = \"never\"")
+}
+
 impl Daemon {
     /// Starts `tidemesh up` and waits until it listens.
     pub(crate) async fn up(folder: &Path, configuration: &str) -> Self {

@@ -3,6 +3,7 @@
 pub(crate) mod daemon;
 pub(crate) mod postgres;
 pub(crate) mod topic;
+pub(crate) mod writer;
 
 use std::time::{Duration, Instant};
 

@@ -177,25 +177,27 @@ pub(super) fn key_text_query(keys: &KeyColumns<'_>) -> String {
 /// Keys of about `wanted` rows from all over the table, in order.
 pub(super) fn sample_query(keys: &KeyColumns<'_>, rows: u64, wanted: u64) -> String {
     let columns = keys.columns.as_deref().unwrap_or_default();
+    // By the table's columns: a bare name would mean the texts that are selected.
+    let order: Vec<String> = columns.iter().map(|(_, name)| format!("t.{name}")).collect();
     // In hundredths of a percent, at least one.
     let share = (wanted.saturating_mul(10_000) / rows.max(1)).clamp(1, 10_000);
     format!(
-        "SELECT {} FROM ONLY {} TABLESAMPLE SYSTEM ({}.{:02}) ORDER BY {} LIMIT {}",
+        "SELECT {} FROM ONLY {} t TABLESAMPLE SYSTEM ({}.{:02}) ORDER BY {} LIMIT {}",
         keys.texts(),
         quoted_table(&keys.relation.schema.name),
         share / 100,
         share % 100,
-        keys.list(columns),
+        order.join(", "),
         wanted * 10
     )
 }
 
-/// The largest key.
+/// The largest key, by the table's columns: a bare name would mean the texts that are selected.
 pub(super) fn largest_query(keys: &KeyColumns<'_>) -> String {
     let columns = keys.columns.as_deref().unwrap_or_default();
-    let order: Vec<String> = columns.iter().map(|(_, name)| format!("{name} DESC")).collect();
+    let order: Vec<String> = columns.iter().map(|(_, name)| format!("t.{name} DESC")).collect();
     format!(
-        "SELECT {} FROM ONLY {} ORDER BY {} LIMIT 1",
+        "SELECT {} FROM ONLY {} t ORDER BY {} LIMIT 1",
         keys.texts(),
         quoted_table(&keys.relation.schema.name),
         order.join(", ")
