@@ -29,36 +29,61 @@ impl Daemon {
         self.ask(path, |http, url| http.post(url).json(body)).await
     }
 
+    /// Has the daemon do something and tell of it line by line, each a JSON document.
+    pub(super) async fn post_for_lines<A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+        mut take: impl FnMut(A) -> Result<()>,
+    ) -> Result<()> {
+        let (mut response, url) = self.send(path, |http, url| http.post(url).json(body)).await?;
+        let mut line = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|e| away(&url).caused_by(e))? {
+            for part in piece.split_inclusive(|byte| *byte == b'\n') {
+                line.extend_from_slice(part);
+                if line.ends_with(b"\n") {
+                    take(parse(&line, &url)?)?;
+                    line.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn ask<A: serde::de::DeserializeOwned>(
         &self,
         path: &str,
         request: impl FnOnce(reqwest::Client, &str) -> reqwest::RequestBuilder,
     ) -> Result<A> {
+        let (response, url) = self.send(path, request).await?;
+        let body = response.bytes().await.map_err(|error| away(&url).caused_by(error))?;
+        parse(&body, &url)
+    }
+
+    /// The answer, if it is no refusal, and the address it came from.
+    async fn send(
+        &self,
+        path: &str,
+        request: impl FnOnce(reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<(reqwest::Response, String)> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let away = || {
-            Error::new(ErrorKind::Unavailable, "talk to the daemon")
-                .with("url", &url)
-                .help("start `tidemesh up`, or give its control address by --url or TIDEMESH_URL")
-        };
         let sent = request(reqwest::Client::new(), &url).send().await;
-        let response = sent.map_err(|error| away().caused_by(error))?;
+        let response = sent.map_err(|error| away(&url).caused_by(error))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| away().caused_by(error))?;
-        if !status.is_success() {
-            let text = String::from_utf8_lossy(&body).trim().to_owned();
-            let kind = match status.as_u16() {
-                404 => ErrorKind::NotFound,
-                409 => ErrorKind::Conflict,
-                503 => ErrorKind::Unavailable,
-                _ => ErrorKind::Config,
-            };
-            return Err(Error::new(kind, "talk to the daemon")
-                .because(if text.is_empty() { status.to_string() } else { text })
-                .with("url", url));
+        if status.is_success() {
+            return Ok((response, url));
         }
-        serde_json::from_slice(&body).map_err(|error| {
-            Error::new(ErrorKind::Malformed, "talk to the daemon").with("url", url).caused_by(error)
-        })
+        let body = response.bytes().await.map_err(|error| away(&url).caused_by(error))?;
+        let text = String::from_utf8_lossy(&body).trim().to_owned();
+        let kind = match status.as_u16() {
+            404 => ErrorKind::NotFound,
+            409 => ErrorKind::Conflict,
+            503 => ErrorKind::Unavailable,
+            _ => ErrorKind::Config,
+        };
+        Err(Error::new(kind, "talk to the daemon")
+            .because(if text.is_empty() { status.to_string() } else { text })
+            .with("url", url))
     }
 
     /// The log that the daemon holds or writes to.
@@ -85,6 +110,18 @@ impl Daemon {
     pub(super) async fn registry(&self) -> Result<RegistryClient> {
         RegistryClient::new(&self.registry_url().await?)
     }
+}
+
+fn away(url: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, "talk to the daemon")
+        .with("url", url)
+        .help("start `tidemesh up`, or give its control address by --url or TIDEMESH_URL")
+}
+
+fn parse<A: serde::de::DeserializeOwned>(body: &[u8], url: &str) -> Result<A> {
+    serde_json::from_slice(body).map_err(|error| {
+        Error::new(ErrorKind::Malformed, "talk to the daemon").with("url", url).caused_by(error)
+    })
 }
 
 /// Prints a line; a reader that has gone away ends the process quietly, as `head` expects.

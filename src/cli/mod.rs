@@ -7,6 +7,7 @@ mod schema;
 mod snapshot;
 mod source;
 mod topic;
+mod verify;
 
 use crate::{config, daemon};
 use clap::{Args, Parser, Subcommand};
@@ -49,6 +50,12 @@ enum Command {
     /// Read tables beside the log, and watch how far that has come.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Compare topics with their tables while both move: exit code 0 if equal, 1 if not, 2 if that
+    /// could not be found out.
+    #[command(
+        after_help = "Examples:\n  tidemesh verify --source shop\n  tidemesh verify --source shop --table public.orders --json --all"
+    )]
+    Verify(verify::VerifyArgs),
     /// Look at checkpoints.
     #[command(subcommand)]
     Checkpoint(source::CheckpointCommand),
@@ -97,6 +104,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Schema(command) => return schema::run(command).await,
         Command::Source(command) => source::run(command).await?,
         Command::Snapshot(command) => return snapshot::run(command).await,
+        Command::Verify(args) => return verify::run(args).await,
         Command::Checkpoint(command) => source::run_checkpoint(command).await?,
     }
     Ok(ExitCode::SUCCESS)

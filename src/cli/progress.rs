@@ -1,57 +1,48 @@
 //! Progress: a bar on a terminal, lines elsewhere.
 
-use std::io::{IsTerminal, Write};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// How often a line is written where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The bar's width in characters.
-const WIDTH: u64 = 32;
-
 /// How far something has come.
 pub(super) struct Bar {
+    bar: ProgressBar,
     unit: &'static str,
-    terminal: bool,
-    began: Instant,
-    shown: Option<Instant>,
+    /// When the next line is due where there is no terminal.
+    line_at: Option<Instant>,
 }
 
 impl Bar {
     /// A bar that counts `unit`s.
     pub(super) fn new(unit: &'static str) -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        Self { unit, terminal, began: Instant::now(), shown: None }
+        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let template = "{elapsed_precise} [{bar:32}] {pos} of about {len} {unit} {msg}";
+        if let Ok(style) = ProgressStyle::with_template(&template.replace("{unit}", unit)) {
+            bar.set_style(style.progress_chars("##."));
+        }
+        let line_at = (!std::io::stderr().is_terminal()).then(|| Instant::now() + LINE_INTERVAL);
+        Self { bar, unit, line_at }
     }
 
-    /// Shows that `done` of about `all` are done.
-    pub(super) fn show(&mut self, done: u64, all: u64) {
-        let text = self.text(done, all);
-        let mut out = std::io::stderr().lock();
-        // Progress that cannot be written is no reason to stop.
-        let _ = if self.terminal {
-            let filled = done.saturating_mul(WIDTH).checked_div(all).unwrap_or(0).min(WIDTH);
-            let bar: String = (0..WIDTH).map(|at| if at < filled { '#' } else { '.' }).collect();
-            write!(out, "\r[{bar}] {text} ").and_then(|()| out.flush())
-        } else if self.shown.is_none_or(|shown| shown.elapsed() >= LINE_INTERVAL) {
-            self.shown = Some(Instant::now());
-            writeln!(out, "{text}")
-        } else {
-            Ok(())
+    /// Shows that `done` of about `all` of `what` are done.
+    pub(super) fn show(&mut self, what: &str, done: u64, all: u64) {
+        let Some(line_at) = &mut self.line_at else {
+            self.bar.set_length(all.max(done));
+            self.bar.set_position(done);
+            self.bar.set_message(what.to_owned());
+            return;
         };
-        self.shown.get_or_insert_with(Instant::now);
-    }
-
-    /// Ends the bar's line.
-    pub(super) fn end(&self) {
-        if self.terminal && self.shown.is_some() {
-            eprintln!();
+        if Instant::now() >= *line_at {
+            *line_at = Instant::now() + LINE_INTERVAL;
+            eprintln!("{done} of about {} {} {what}", all.max(done), self.unit);
         }
     }
 
-    fn text(&self, done: u64, all: u64) -> String {
-        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(0).min(100);
-        let seconds = self.began.elapsed().as_secs().max(1);
-        format!("{done} of about {all} {} ({percent} %), {} s", self.unit, seconds)
+    /// Takes the bar away.
+    pub(super) fn end(&self) {
+        self.bar.finish_and_clear();
     }
 }

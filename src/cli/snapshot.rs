@@ -138,7 +138,7 @@ async fn show(
                 .help("run `tidemesh snapshot resume`"));
         }
         let sum = |figure: fn(&TableSnapshot) -> u64| report.tables.iter().map(figure).sum();
-        bar.show(sum(|table| table.rows), sum(|table| table.rows_estimate.max(table.rows)));
+        bar.show("", sum(|table| table.rows), sum(|table| table.rows_estimate.max(table.rows)));
         tokio::time::sleep(ASK_INTERVAL).await;
         report = daemon.get(path).await?;
     }

@@ -1,6 +1,7 @@
 //! The control port: `/health`, `/metrics`, and what the command line asks of a daemon.
 
 use super::signals::stopped;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,10 +15,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
     SnapshotCommand, SnapshotReport, SnapshotRequest, SourceHandle, SourceReport, SourceState,
-    TableState,
+    TableState, VerifyEvent, VerifyRequest,
 };
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Events of a verification that may wait for who asked.
+const VERIFY_EVENTS_MAX: usize = 16;
 
 /// Where a daemon's other ports are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +31,19 @@ pub(crate) struct Endpoints {
     pub(crate) data: Option<String>,
     /// The registry, as `http://127.0.0.1:8081`.
     pub(crate) registry: Option<String>,
+}
+
+/// A line of the answer to `verify`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", untagged)]
+pub(crate) enum VerifyLine {
+    /// How far it has come, or what was found.
+    Event(VerifyEvent),
+    /// Why it could not be done.
+    Error {
+        /// With causes and remedy.
+        error: String,
+    },
 }
 
 /// What the control port knows.
@@ -64,6 +82,7 @@ impl Control {
             .route("/v1/sources/{name}/snapshot", get(snapshot).post(start_snapshot))
             .route("/v1/sources/{name}/snapshot/pause", post(pause_snapshot))
             .route("/v1/sources/{name}/snapshot/resume", post(resume_snapshot))
+            .route("/v1/sources/{name}/verify", post(verify))
             .with_state(Arc::new(self));
         axum::serve(listener, router)
             .with_graceful_shutdown(stopped(shutdown))
@@ -77,10 +96,12 @@ impl Control {
         self.sources.iter().map(report).collect()
     }
 
+    fn source(&self, name: &str) -> Option<&SourceHandle> {
+        self.sources.iter().find(|handle| handle.status.name() == name)
+    }
+
     async fn command(&self, source: &str, command: SnapshotCommand) -> Response {
-        let Some(handle) = self.sources.iter().find(|handle| handle.status.name() == source) else {
-            return no_source(source);
-        };
+        let Some(handle) = self.source(source) else { return no_source(source) };
         match handle.command(command).await {
             Ok(report) => Json(report).into_response(),
             Err(error) => refused(&error),
@@ -126,6 +147,50 @@ async fn resume_snapshot(
     Path(name): Path<String>,
 ) -> Response {
     control.command(&name, SnapshotCommand::Resume).await
+}
+
+/// Verifies and streams what comes of it: a JSON line a [`VerifyEvent`], and last, if it could not
+/// be done, one with the `error`. Ends when who asked goes away.
+async fn verify(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    Json(request): Json<VerifyRequest>,
+) -> Response {
+    let Some(handle) = control.source(&name) else { return no_source(&name) };
+    let verifier = Arc::clone(&handle.verifier);
+    let (sender, mut events) = mpsc::channel(VERIFY_EVENTS_MAX);
+    let mut running = JoinSet::new();
+    running.spawn(async move { verifier.verify(request, sender).await });
+    // What cannot even begin has a status of its own.
+    let Some(first) = events.recv().await else {
+        return match running.join_next().await {
+            Some(Ok(Err(error))) => refused(&error),
+            _ => StatusCode::OK.into_response(),
+        };
+    };
+    let lines = futures_util::stream::unfold(
+        (Some(first), events, running),
+        async |(next, mut events, mut running)| {
+            let event = match next {
+                Some(event) => Some(event),
+                None => events.recv().await,
+            };
+            let line = match event {
+                Some(event) => serde_json::to_string(&event),
+                None => match running.join_next().await? {
+                    Ok(Ok(())) => return None,
+                    Ok(Err(error)) => {
+                        serde_json::to_string(&VerifyLine::Error { error: error.report() })
+                    }
+                    Err(error) => {
+                        serde_json::to_string(&VerifyLine::Error { error: error.to_string() })
+                    }
+                },
+            };
+            Some((line.map(|line| line + "\n"), (None, events, running)))
+        },
+    );
+    Body::from_stream(lines).into_response()
 }
 
 /// 200 while every source runs or will run again, 503 when one has stopped for good or a table's

@@ -4,5 +4,5 @@ mod control;
 mod roles;
 mod signals;
 
-pub(crate) use control::Endpoints;
+pub(crate) use control::{Endpoints, VerifyLine};
 pub(crate) use roles::{connector, registry, up};

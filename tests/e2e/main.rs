@@ -10,3 +10,4 @@ mod snapshot;
 mod streaming;
 mod support;
 mod values;
+mod verify;

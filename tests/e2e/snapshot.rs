@@ -3,7 +3,7 @@
 
 use crate::history::History;
 use crate::streaming::rows;
-use crate::support::daemon::{Daemon, configuration, with};
+use crate::support::daemon::{Daemon, configuration, verified, with};
 use crate::support::eventually;
 use crate::support::postgres::{Database, Server};
 use crate::support::topic::{equals, fold, records};
@@ -211,6 +211,7 @@ async fn keys_of_any_shape_are_cut_into_chunks() {
         assert_eq!(fold(&told).len().to_string(), count, "{table}");
         assert_eq!(told.len().to_string(), count, "{table}: each row once");
     }
+    assert_eq!(verified(&daemon)["tables"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,6 +246,7 @@ async fn a_table_without_a_key_is_read_by_its_places() {
         })
         .collect();
     equals(&daemon, "shop.public.loose", &wanted).await;
+    verified(&daemon);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,6 +331,7 @@ async fn a_table_that_is_truncated_meanwhile_does_not_come_back() {
     database.execute("TRUNCATE orders; INSERT INTO orders VALUES (5, 1, 'x'), (190, 1, 'x')").await;
     done(&daemon).await;
     equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use crate::support::topic::records;
 use serde_json::{Value as Json, json};
 
 /// A type, a value in SQL, and the value as `tidemesh topic read` must print it.
-fn cases() -> Vec<(&'static str, &'static str, Json)> {
+pub(crate) fn cases() -> Vec<(&'static str, &'static str, Json)> {
     vec![
         ("bool", "true", json!(true)),
         ("int2", "-32768", json!(-32768)),

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Position, Result, SourceSettings, TableName};
+use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
 use tidemesh_source::{Checkpoint, Connector};
 
 /// How long a command of the replication connection may take: making a slot waits for running
@@ -54,6 +54,10 @@ impl PostgresConnector {
 impl Connector for PostgresConnector {
     type Source = PostgresSource;
     type Reader = PostgresReader;
+
+    fn block(&self) -> SourceBlock {
+        block(&self.config)
+    }
 
     fn tables(&self) -> Vec<TableName> {
         self.config.tables.clone()
@@ -102,7 +106,6 @@ impl Connector for PostgresConnector {
         let wal_end = Arc::new(AtomicU64::new(0));
         let lag_task = tokio::spawn(watch_lag(Arc::clone(&catalog), Arc::clone(&wal_end)));
         let mut source = PostgresSource {
-            block: block(config),
             config: config.clone(),
             catalog,
             stream,

@@ -24,7 +24,6 @@ const ENDS_MAX: usize = 1024;
 /// A PostgreSQL log that is being read.
 pub struct PostgresSource {
     pub(crate) config: Config,
-    pub(crate) block: SourceBlock,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) stream: Stream,
     pub(crate) epoch: u32,
@@ -328,10 +327,6 @@ impl PostgresSource {
 
 impl Source for PostgresSource {
     type Batch = PostgresBatch;
-
-    fn block(&self) -> &SourceBlock {
-        &self.block
-    }
 
     async fn next_batch(&mut self, limit: BatchLimit) -> Result<PostgresBatch> {
         self.batch(limit).await

@@ -1,5 +1,6 @@
 //! What every source shares: the traits a connector implements, the run loop that carries batches
-//! from a source to topics, snapshots beside the log, and the checkpoint in between.
+//! from a source to topics, snapshots beside the log, the checkpoint in between, and the proof that
+//! topics hold what tables hold.
 //!
 //! The path of a batch: [`run`] opens a [`session`] → `Source::next_batch` → [`encode`] (with
 //! [`snapshot`]'s chunks between) → one append with the [`checkpoint`] → `Source::confirm`.
@@ -14,6 +15,7 @@ mod snapshot;
 mod source;
 mod status;
 mod truncate;
+mod verify;
 
 pub use checkpoint::{POSITION_KEY, position_item, read_checkpoint};
 pub use run::Runner;
@@ -23,3 +25,7 @@ pub use snapshot::{
 };
 pub use source::{BatchLimit, Checkpoint, Connector, Source};
 pub use status::{SourceReport, SourceState, SourceStatus};
+pub use verify::{
+    Cell, ColumnDifference, DIFFERENCES_LISTED, Difference, Outcome, TableTexts, TableVerdict,
+    TextPart, TextRequest, TextRow, TextRows, Verify, VerifyEvent, VerifyRequest, What,
+};

@@ -4,12 +4,13 @@
 use crate::session::Session;
 use crate::snapshot::{Command, SourceHandle};
 use crate::status::SourceState;
+use crate::verify::Verifier;
 use crate::{Connector, MarkBoard, SourceStatus};
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Remedy, Result, SourceSettings};
 use tidemesh_transport::{RegistryClient, Transport};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
 /// The first pause before a start is tried again; each one after it is twice as long.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -38,8 +39,18 @@ impl<C: Connector, T: Transport> Runner<C, T> {
         registry: RegistryClient,
         settings: SourceSettings,
     ) -> (Self, SourceHandle) {
-        let (handle, commands) = SourceHandle::new(&settings.name);
-        let (status, marks) = (Arc::clone(&handle.status), Arc::clone(&handle.marks));
+        let status = Arc::new(SourceStatus::new(&settings.name));
+        let marks = Arc::new(MarkBoard::default());
+        let verifier = Verifier {
+            connector: Arc::clone(&connector),
+            transport: Arc::clone(&transport),
+            registry: registry.clone(),
+            settings: settings.clone(),
+            status: Arc::clone(&status),
+            marks: Arc::clone(&marks),
+            running: Mutex::default(),
+        };
+        let (handle, commands) = SourceHandle::new(Arc::clone(&status), Arc::new(verifier));
         (Self { connector, transport, registry, settings, status, marks, commands }, handle)
     }
 

@@ -77,7 +77,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             retention_bytes: settings.topics.retention_bytes,
             ..TopicConfig::default()
         };
-        let events = EventWriter::new(source.block().clone(), topics, runner.registry.clone());
+        let events = EventWriter::new(runner.connector.block(), topics, runner.registry.clone());
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
             source,

@@ -1,6 +1,6 @@
 //! The traits that a connector implements.
 
-use crate::TableReader;
+use crate::TableTexts;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
@@ -30,7 +30,10 @@ pub trait Connector: Send + Sync + 'static {
     type Source: Source;
 
     /// What reads tables beside the log.
-    type Reader: TableReader;
+    type Reader: TableTexts;
+
+    /// How the source describes itself in every event.
+    fn block(&self) -> SourceBlock;
 
     /// The tables that are captured.
     fn tables(&self) -> Vec<TableName>;
@@ -63,9 +66,6 @@ pub trait Connector: Send + Sync + 'static {
 pub trait Source: Send + 'static {
     /// A batch, which owns its bytes.
     type Batch: ChangeBatch + 'static;
-
-    /// How this source describes itself in every event.
-    fn block(&self) -> &SourceBlock;
 
     /// Waits for the next batch of the log, in commit order. Events at or before the checkpoint do
     /// not come again.

@@ -136,6 +136,16 @@ impl Drop for Daemon {
     }
 }
 
+/// Once snapshots are done `tidemesh verify` finds every table equal; answers what it says.
+pub(crate) fn verified(daemon: &Daemon) -> Json {
+    assert!(daemon.command(&["snapshot", "status", "shop", "--wait"]).status.success());
+    let output = daemon.command(&["verify", "--source", "shop", "--json"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}{error}");
+    serde_json::from_str(&said).unwrap()
+}
+
 /// Runs the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(BINARY).args(arguments).output().unwrap()

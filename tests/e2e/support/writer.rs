@@ -1,6 +1,6 @@
 //! Somebody who writes while the tests read: random changes whose every version is kept.
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, verified};
 use super::topic::records;
 use super::{PATIENCE, eventually};
 use crate::history::{History, Told};
@@ -87,7 +87,7 @@ async fn write(
     history
 }
 
-/// Waits until the topic tells what was written, and no longer.
+/// Waits until the topic tells what was written, and no longer; then has it verified.
 pub(crate) async fn agrees(daemon: &Daemon, written: &History) {
     let mut difference = String::new();
     let agreed = eventually("the topic's history is the table's", async || {
@@ -102,4 +102,5 @@ pub(crate) async fn agrees(daemon: &Daemon, written: &History) {
     if tokio::time::timeout(PATIENCE / 2, agreed).await.is_err() {
         panic!("{difference}");
     }
+    verified(daemon);
 }

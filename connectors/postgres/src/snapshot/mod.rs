@@ -5,6 +5,8 @@
 mod chunk;
 mod copy;
 mod sql;
+mod text;
+mod texts;
 mod view;
 
 pub use chunk::PostgresChunk;
@@ -15,7 +17,7 @@ use crate::config::Config;
 use crate::relation::{self, ColumnShape, Relation, RelationShape};
 use copy::CopyRows;
 use futures_util::TryStreamExt;
-use sql::{KeyColumns, chunk_query, key_text_query};
+use sql::{Form, KeyColumns, chunk_query, key_text_query};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -205,10 +207,11 @@ impl PostgresReader {
         Ok(spans(bounds, last))
     }
 
-    fn rows_max(&self, request: &ChunkRequest) -> u32 {
-        let row_bytes = self.row_bytes.get(&request.table).copied().unwrap_or(ROW_BYTES_FIRST);
-        let by_bytes = u32::try_from(request.bytes_max / row_bytes.max(1)).unwrap_or(u32::MAX);
-        request.rows_max.min(by_bytes.max(1))
+    /// The rows that are asked for, so that the server does not sort many more than are read.
+    fn rows_limit(&self, table: &TableName, rows_max: u32, bytes_max: usize) -> u32 {
+        let row_bytes = self.row_bytes.get(table).copied().unwrap_or(ROW_BYTES_FIRST);
+        let by_bytes = u32::try_from(bytes_max / row_bytes.max(1)).unwrap_or(u32::MAX);
+        rows_max.min(by_bytes.max(1))
     }
 }
 
@@ -277,8 +280,9 @@ impl TableReader for PostgresReader {
     async fn chunk(&mut self, request: &ChunkRequest) -> Result<PostgresChunk> {
         let opened = self.open(&request.table).await?;
         let keys = KeyColumns::of(&opened.relation);
-        let rows_max = self.rows_max(request);
-        let query = chunk_query(&opened.relation, &keys, request, rows_max)?;
+        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let condition = sql::condition(&keys, request)?;
+        let query = chunk_query(&opened.relation, &keys, Form::Binary, &condition, rows_max);
         let rows = self.copy(&query, request.bytes_max).await?;
         let last_key = self.last_key(&keys, &rows).await?;
         self.end().await?;

@@ -3,8 +3,8 @@
 
 use crate::config::{quoted, quoted_table};
 use crate::relation::Relation;
-use tidemesh_model::{Error, ErrorKind, KeyOrigin, Result, TableName};
-use tidemesh_source::{ChunkRequest, Key, Part};
+use tidemesh_model::{Error, ErrorKind, Field, KeyOrigin, Result, TableName};
+use tidemesh_source::{ChunkRequest, Key, Part, TextRow};
 
 /// What a reader's session is set to: texts of one form whatever the server's defaults, no limit of
 /// time of somebody else's, marks that do not wait for a standby, and tables read from their start.
@@ -114,31 +114,90 @@ impl<'r> KeyColumns<'r> {
     }
 }
 
+/// The form in which cells are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As the log has them.
+    Binary,
+    /// As the database's own text.
+    Text,
+}
+
+impl Form {
+    fn cell(self, field: &Field) -> String {
+        let name = quoted(&field.name);
+        match self {
+            Self::Binary => format!("t.{name}"),
+            // Its own text has the locale's signs.
+            Self::Text if field.source_type == "money" => format!("t.{name}::numeric::text"),
+            Self::Text => format!("t.{name}::text"),
+        }
+    }
+
+    fn place(self) -> &'static str {
+        match self {
+            Self::Binary => "t.ctid",
+            Self::Text => "t.ctid::text",
+        }
+    }
+}
+
 /// The `COPY` of one chunk.
 pub(super) fn chunk_query(
     relation: &Relation,
     keys: &KeyColumns<'_>,
-    request: &ChunkRequest,
+    form: Form,
+    condition: &str,
     rows_max: u32,
-) -> Result<String> {
-    let mut columns: Vec<String> = relation.schema.fields.iter().map(|f| quoted(&f.name)).collect();
+) -> String {
+    let mut columns: Vec<String> = relation.schema.fields.iter().map(|f| form.cell(f)).collect();
     // A place in the storage comes first, because no column of the table holds it.
     let order = match &keys.columns {
         None => {
-            columns.insert(0, "ctid".to_owned());
+            columns.insert(0, form.place().to_owned());
             String::new()
         }
-        Some(names) => format!("ORDER BY {} ", keys.list(names)),
+        Some(names) => {
+            // By the table's columns: a bare name would mean the texts that are selected.
+            let names: Vec<String> = names.iter().map(|(_, name)| format!("t.{name}")).collect();
+            format!("ORDER BY {} ", names.join(", "))
+        }
     };
-    Ok(format!(
-        "COPY (SELECT {} FROM ONLY {} WHERE {} {order}LIMIT {rows_max}) TO STDOUT (FORMAT binary)",
+    format!(
+        "COPY (SELECT {} FROM ONLY {} t WHERE {condition} {order}LIMIT {rows_max}) \
+         TO STDOUT (FORMAT binary)",
         columns.join(", "),
         quoted_table(&relation.schema.name),
-        condition(keys, request)?,
-    ))
+    )
 }
 
-fn condition(keys: &KeyColumns<'_>, request: &ChunkRequest) -> Result<String> {
+/// Rows that are whole rows' texts, null included.
+pub(super) fn whole_rows(relation: &Relation, rows: &[TextRow]) -> String {
+    let cells: Vec<String> = relation.schema.fields.iter().map(|f| Form::Text.cell(f)).collect();
+    let cells = cells.join(", ");
+    let text = |cell: &Option<String>| match cell {
+        Some(text) => format!("'{}'::text", text.replace('\'', "''")),
+        None => "NULL::text".to_owned(),
+    };
+    let row = |row: &TextRow| {
+        let texts: Vec<String> = row.iter().map(text).collect();
+        format!("ROW({cells}) IS NOT DISTINCT FROM ROW({})", texts.join(", "))
+    };
+    rows.iter().map(row).collect::<Vec<_>>().join(" OR ")
+}
+
+/// Texts as the server writes them once it has read them as these fields' types.
+pub(super) fn canonical_query(cells: &[(Field, String)]) -> String {
+    let cell = |(field, text): &(Field, String)| {
+        let of = &field.source_type;
+        let back = if of == "money" { "numeric::text" } else { "text" };
+        format!("'{}'::{of}::{back}", text.replace('\'', "''"))
+    };
+    format!("SELECT {}", cells.iter().map(cell).collect::<Vec<_>>().join(", "))
+}
+
+/// Which rows a chunk has.
+pub(super) fn condition(keys: &KeyColumns<'_>, request: &ChunkRequest) -> Result<String> {
     let mut conditions = Vec::new();
     let after = match &request.part {
         Part::Keys(listed) => {

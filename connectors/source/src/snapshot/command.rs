@@ -1,11 +1,11 @@
 //! What may be asked of a source's snapshots while it runs.
 
-use super::{Key, MarkBoard, Part, SnapshotReport};
-use crate::SourceStatus;
+use super::{Key, Part, SnapshotReport};
+use crate::{SourceStatus, Verify};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{Error, ErrorKind, Result, TableName};
 use tokio::sync::{mpsc, oneshot};
 
 /// Commands that may wait for the run loop.
@@ -62,6 +62,29 @@ impl SnapshotRequest {
     }
 }
 
+/// The captured tables of these names, each as `schema.table`; all of them without names.
+///
+/// # Errors
+///
+/// `NotFound` for one that is not captured.
+pub(crate) fn captured(
+    operation: &'static str,
+    captured: &[TableName],
+    names: &[String],
+) -> Result<Vec<TableName>> {
+    let named = |name: &String| {
+        captured.iter().find(|table| table.to_string() == *name).cloned().ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, operation)
+                .because("the source does not capture this table")
+                .with("table", name)
+        })
+    };
+    match names {
+        [] => Ok(captured.to_vec()),
+        names => names.iter().map(named).collect(),
+    }
+}
+
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SnapshotCommand {
@@ -84,18 +107,19 @@ pub(crate) type Command = (SnapshotCommand, Answer);
 pub struct SourceHandle {
     /// Its state and figures.
     pub status: Arc<SourceStatus>,
-    /// Where its marks are waited for.
-    pub marks: Arc<MarkBoard>,
+    /// Compares its topics with its tables.
+    pub verifier: Arc<dyn Verify>,
     commands: mpsc::Sender<Command>,
 }
 
 impl SourceHandle {
     /// A handle, and where the run loop takes its commands from.
-    pub(crate) fn new(name: &str) -> (Self, mpsc::Receiver<Command>) {
+    pub(crate) fn new(
+        status: Arc<SourceStatus>,
+        verifier: Arc<dyn Verify>,
+    ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING_MAX);
-        let handle =
-            Self { status: Arc::new(SourceStatus::new(name)), marks: Arc::default(), commands };
-        (handle, receiver)
+        (Self { status, verifier, commands }, receiver)
     }
 
     /// Has the source carry out a command; answers once it is durable.

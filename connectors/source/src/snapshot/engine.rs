@@ -1,6 +1,6 @@
 //! The run loop's part of snapshots: which chunk is read next, and what its end means.
 
-use super::command::SnapshotCommand;
+use super::command::{SnapshotCommand, captured};
 use super::mark::unique_name;
 use super::progress::{Progress, Range, TableSnapshot, TableState};
 use super::work::{ChunkJob, Job, Told, Workers};
@@ -164,18 +164,7 @@ impl<C: Connector> Engine<C> {
 
     fn start(&mut self, request: &SnapshotRequest) -> Result<()> {
         let part = request.part()?;
-        let captured = self.connector.tables();
-        let named = |name: &String| {
-            captured.iter().find(|table| table.to_string() == *name).cloned().ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, "start a snapshot")
-                    .because("the source does not capture this table")
-                    .with("table", name)
-            })
-        };
-        let tables = match request.tables.as_slice() {
-            [] => captured.clone(),
-            names => names.iter().map(named).collect::<Result<Vec<_>>>()?,
-        };
+        let tables = captured("start a snapshot", &self.connector.tables(), &request.tables)?;
         let running = |table: &&TableName| {
             self.progress.table(table).is_some_and(|s| s.state == TableState::Running)
         };

@@ -14,7 +14,7 @@ mod transactions;
 mod window;
 mod work;
 
-pub(crate) use command::{Answer, Command};
+pub(crate) use command::{Answer, Command, captured};
 pub use command::{SnapshotCommand, SnapshotRequest, SourceHandle};
 pub(crate) use engine::{Engine, Event, emitted};
 pub(crate) use mark::Mark;

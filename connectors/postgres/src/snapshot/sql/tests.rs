@@ -28,7 +28,9 @@ fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
 fn query(relation: &Relation, part: Part, after: Option<Key>) -> Result<String> {
     let table = relation.schema.name.clone();
     let request = ChunkRequest { table, part, after, rows_max: 9, bytes_max: 9 };
-    chunk_query(relation, &KeyColumns::of(relation), &request, 7)
+    let keys = KeyColumns::of(relation);
+    let condition = condition(&keys, &request)?;
+    Ok(chunk_query(relation, &keys, Form::Binary, &condition, 7))
 }
 
 fn key(texts: &[&str]) -> Key {
@@ -41,10 +43,10 @@ fn a_composite_key_is_compared_as_a_row() {
     let part = Part::Span { after: Some(key(&["x", "1"])), upto: Some(key(&["it's", "2"])) };
     assert_eq!(
         query(&relation, part.clone(), None).unwrap(),
-        "COPY (SELECT \"a\", \"b\"\"\" FROM ONLY \"public\".\"o'rders\" WHERE \
+        "COPY (SELECT t.\"a\", t.\"b\"\"\" FROM ONLY \"public\".\"o'rders\" t WHERE \
          (\"b\"\"\", \"a\") <= ('it''s'::text, '2'::bigint) AND \
          (\"b\"\"\", \"a\") > ('x'::text, '1'::bigint) \
-         ORDER BY \"b\"\"\", \"a\" LIMIT 7) TO STDOUT (FORMAT binary)"
+         ORDER BY t.\"b\"\"\", t.\"a\" LIMIT 7) TO STDOUT (FORMAT binary)"
     );
     let later = query(&relation, part, Some(key(&["y", "3"]))).unwrap();
     assert!(later.contains("> ('y'::text, '3'::bigint)"), "{later}");
@@ -57,7 +59,7 @@ fn a_table_without_a_key_goes_by_places() {
     let part = Part::Span { after: None, upto: Some(key(&["(9,0)"])) };
     assert_eq!(
         query(&relation, part, None).unwrap(),
-        "COPY (SELECT ctid, \"a\", \"b\"\"\" FROM ONLY \"public\".\"o'rders\" WHERE \
+        "COPY (SELECT t.ctid, t.\"a\", t.\"b\"\"\" FROM ONLY \"public\".\"o'rders\" t WHERE \
          (ctid) <= ('(9,0)'::tid) AND ctid > '(0,0)'::tid LIMIT 7) TO STDOUT (FORMAT binary)"
     );
 }

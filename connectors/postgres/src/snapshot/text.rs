@@ -1,0 +1,292 @@
+//! Values as PostgreSQL writes them as text, under the settings of a reader's session (`sql::SESSION`).
+//! Source: the `*_out` functions of PostgreSQL 18, `src/backend/utils/adt/`.
+
+use std::fmt::Write;
+use tidemesh_model::{Field, Value};
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// The digits from which `float8out` and `float4out` write an exponent (`FLT_DIG`, `DBL_DIG`).
+const DOUBLE_DIGITS: i32 = 15;
+const FLOAT_DIGITS: i32 = 6;
+
+/// The text of a column's value; none for null.
+pub(super) fn text(field: &Field, value: &Value) -> Option<String> {
+    let text = plain(value)?;
+    Some(match field.source_type.as_str() {
+        // The cast to text drops the padding.
+        of if of.starts_with("character(") => text.trim_end_matches(' ').to_owned(),
+        // The log's form always has the zone's minutes.
+        of if of.ends_with("with time zone") && of.starts_with("time") && is_time(value) => {
+            text.strip_suffix(":00").map(str::to_owned).unwrap_or(text)
+        }
+        _ => text,
+    })
+}
+
+/// A time with its zone comes as text.
+fn is_time(value: &Value) -> bool {
+    matches!(value, Value::Text(_))
+}
+
+fn plain(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::Null | Value::Absent => return None,
+        Value::Boolean(value) => value.to_string(),
+        Value::Int32(value) => value.to_string(),
+        Value::Int64(value) => value.to_string(),
+        Value::Float32(value) => float(&format!("{value:e}"), FLOAT_DIGITS),
+        Value::Float64(value) => float(&format!("{value:e}"), DOUBLE_DIGITS),
+        Value::Decimal { unscaled, scale } => decimal(unscaled, *scale),
+        Value::Text(text) => text.clone(),
+        Value::Bytes(bytes) => hex(bytes),
+        Value::Uuid(uuid) => uuid_text(uuid),
+        Value::Date(i32::MAX) | Value::Timestamp(i64::MAX) | Value::TimestampTz(i64::MAX) => {
+            "infinity".to_owned()
+        }
+        Value::Date(i32::MIN) | Value::Timestamp(i64::MIN) | Value::TimestampTz(i64::MIN) => {
+            "-infinity".to_owned()
+        }
+        Value::Date(days) => {
+            let (date, era) = date(i64::from(*days));
+            format!("{date}{era}")
+        }
+        Value::Time(micros) => clock(*micros),
+        Value::Timestamp(micros) => moment(*micros, ""),
+        Value::TimestampTz(micros) => moment(*micros, "+00"),
+        Value::Array(elements) => array(elements),
+    })
+}
+
+/// The shortest digits, from Rust's `1.5e-7`, with an exponent where PostgreSQL writes one. One
+/// number in some hundreds has a digit more there (`d2s.c`: bounds are not accepted).
+fn float(shortest: &str, digits_max: i32) -> String {
+    let special = match shortest {
+        "inf" => Some("Infinity"),
+        "-inf" => Some("-Infinity"),
+        "NaN" => Some("NaN"),
+        _ => None,
+    };
+    if let Some(special) = special {
+        return special.to_owned();
+    }
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (sign, mantissa) = match mantissa.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", mantissa),
+    };
+    if exponent < -4 || exponent >= digits_max {
+        let (sign_of_exponent, size) = (if exponent < 0 { '-' } else { '+' }, exponent.abs());
+        return format!("{sign}{mantissa}e{sign_of_exponent}{size:02}");
+    }
+    let digits = mantissa.replace('.', "");
+    let point = exponent + 1;
+    match usize::try_from(point) {
+        Ok(0) => format!("{sign}0.{digits}"),
+        Ok(point) if point >= digits.len() => {
+            format!("{sign}{digits}{}", "0".repeat(point - digits.len()))
+        }
+        Ok(point) => format!("{sign}{}.{}", &digits[..point], &digits[point..]),
+        Err(_) => format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
+    }
+}
+
+/// Big-endian two's complement as decimal digits.
+fn decimal(unscaled: &[u8], scale: u32) -> String {
+    let negative = unscaled.first().is_some_and(|byte| byte & 0x80 != 0);
+    let digits = digits(magnitude(unscaled, negative));
+    let scale = scale as usize;
+    let padded = format!("{digits:0>width$}", width = scale + 1);
+    let (whole, fraction) = padded.split_at(padded.len() - scale);
+    let sign = if negative { "-" } else { "" };
+    let point = if scale == 0 { "" } else { "." };
+    format!("{sign}{whole}{point}{fraction}")
+}
+
+fn magnitude(unscaled: &[u8], negative: bool) -> Vec<u8> {
+    if !negative {
+        return unscaled.to_vec();
+    }
+    let mut bytes: Vec<u8> = unscaled.iter().map(|byte| !byte).collect();
+    for byte in bytes.iter_mut().rev() {
+        let (sum, carry) = byte.overflowing_add(1);
+        *byte = sum;
+        if !carry {
+            break;
+        }
+    }
+    bytes
+}
+
+fn digits(mut bytes: Vec<u8>) -> String {
+    let mut digits = Vec::new();
+    while bytes.iter().any(|byte| *byte != 0) {
+        let mut rest = 0_u16;
+        for byte in &mut bytes {
+            let value = rest * 256 + u16::from(*byte);
+            *byte = u8::try_from(value / 10).unwrap_or(0);
+            rest = value % 10;
+        }
+        digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or(0)));
+    }
+    if digits.is_empty() { "0".to_owned() } else { digits.iter().rev().collect() }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = "\\x".to_owned();
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(out, "{byte:02x}");
+    }
+    out
+}
+
+fn uuid_text(uuid: &[u8; 16]) -> String {
+    let hex = hex(uuid);
+    let hex = &hex[2..];
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Year, month and day, and the era where it is not ours. By Hinnant's `civil_from_days`.
+fn date(days: i64) -> (String, &'static str) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, suffix) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    (format!("{year:04}-{month:02}-{day:02}"), suffix)
+}
+
+fn clock(micros: i64) -> String {
+    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let mut out = format!("{hours:02}:{minutes:02}:{:02}", seconds % 60);
+    if fraction != 0 {
+        let digits = format!("{fraction:06}");
+        out.push('.');
+        out.push_str(digits.trim_end_matches('0'));
+    }
+    out
+}
+
+fn moment(micros: i64, zone: &str) -> String {
+    let (date, era) = date(micros.div_euclid(DAY_US));
+    format!("{date} {}{zone}{era}", clock(micros.rem_euclid(DAY_US)))
+}
+
+/// `array_out`: elements that could be mistaken are quoted.
+fn array(elements: &[Value]) -> String {
+    let mut out = "{".to_owned();
+    for (index, element) in elements.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        match (element, plain(element)) {
+            (_, None) => out.push_str("NULL"),
+            (Value::Boolean(value), _) => out.push(if *value { 't' } else { 'f' }),
+            (_, Some(text)) => quote(&text, &mut out),
+        }
+    }
+    out.push('}');
+    out
+}
+
+fn quote(text: &str, out: &mut String) {
+    let space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}');
+    let mistaken = |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || space(c);
+    if !text.is_empty() && !text.eq_ignore_ascii_case("null") && !text.contains(mistaken) {
+        out.push_str(text);
+        return;
+    }
+    out.push('"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemesh_model::DataType;
+
+    fn of(source_type: &str, value: &Value) -> String {
+        let field = Field {
+            name: "c".into(),
+            data_type: DataType::Text,
+            source_type: source_type.into(),
+            nullable: true,
+            default: None,
+        };
+        text(&field, value).unwrap()
+    }
+
+    fn plainly(value: &Value) -> String {
+        of("t", value)
+    }
+
+    #[test]
+    fn floats_have_an_exponent_where_postgresql_writes_one() {
+        let double = |value| plainly(&Value::Float64(value));
+        assert_eq!(double(1e15), "1e+15");
+        assert_eq!(double(123_456_789_012_345.0), "123456789012345");
+        assert_eq!(double(0.0001), "0.0001");
+        assert_eq!(double(0.000_012_5), "1.25e-05");
+        assert_eq!(double(-1.5), "-1.5");
+        assert_eq!(double(-0.0), "-0");
+        assert_eq!(double(1e300), "1e+300");
+        assert_eq!(double(f64::NEG_INFINITY), "-Infinity");
+        assert_eq!(plainly(&Value::Float32(1e6)), "1e+06");
+        assert_eq!(plainly(&Value::Float32(123_456.0)), "123456");
+    }
+
+    #[test]
+    fn decimals_have_their_scale() {
+        let text = |unscaled: &[u8], scale| {
+            plainly(&Value::Decimal { unscaled: unscaled.to_vec(), scale })
+        };
+        assert_eq!(text(&[0x01, 0x2c], 2), "3.00");
+        assert_eq!(text(&[0xff], 2), "-0.01");
+        assert_eq!(text(&[0x80], 0), "-128");
+        assert_eq!(text(&[0], 3), "0.000");
+    }
+
+    #[test]
+    fn dates_have_their_era() {
+        assert_eq!(plainly(&Value::Date(0)), "1970-01-01");
+        assert_eq!(plainly(&Value::Date(-735_160)), "0044-03-15 BC");
+        assert_eq!(plainly(&Value::Date(2_932_897)), "10000-01-01");
+        assert_eq!(plainly(&Value::TimestampTz(-1)), "1969-12-31 23:59:59.999999+00");
+        assert_eq!(plainly(&Value::Time(DAY_US)), "24:00:00");
+    }
+
+    #[test]
+    fn elements_are_quoted_where_they_could_be_mistaken() {
+        let texts = ["a", "", "null", "a b", "a\"b", "a\\", "é"].map(|t| Value::Text(t.into()));
+        let mut elements = texts.to_vec();
+        elements.push(Value::Null);
+        elements.push(Value::Boolean(true));
+        assert_eq!(
+            plainly(&Value::Array(elements)),
+            r#"{a,"","null","a b","a\"b","a\\",é,NULL,t}"#
+        );
+    }
+
+    #[test]
+    fn padding_and_whole_hours_of_a_zone_are_dropped() {
+        assert_eq!(of("character(5)", &Value::Text("ab   ".into())), "ab");
+        let zone = |text: &str| of("time(3) with time zone", &Value::Text(text.into()));
+        assert_eq!(zone("04:05:06+01:00"), "04:05:06+01");
+        assert_eq!(zone("04:05:06+05:30"), "04:05:06+05:30");
+    }
+}

@@ -1,0 +1,94 @@
+//! Tables as PostgreSQL's own text, for verification: by `COPY` as chunks are, each cell cast.
+
+use super::copy::{CopyCells, CopyRows, malformed};
+use super::sql::{self, Form, KeyColumns};
+use super::{Opened, PostgresReader, reading, text};
+use tidemesh_model::{Error, ErrorKind, Field, Result, Value};
+use tidemesh_source::{
+    ChunkRequest, Key, Part, TableTexts, TextPart, TextRequest, TextRow, TextRows,
+};
+
+impl TableTexts for PostgresReader {
+    async fn texts(&mut self, request: &TextRequest) -> Result<TextRows> {
+        let opened = self.open(&request.table).await?;
+        let keys = KeyColumns::of(&opened.relation);
+        let condition = condition(&opened, &keys, request)?;
+        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let query = sql::chunk_query(&opened.relation, &keys, Form::Text, &condition, rows_max);
+        let rows = self.copy(&query, request.bytes_max).await?;
+        self.end().await?;
+        let is_last = rows.is_whole() && rows.count() < u64::from(rows_max);
+        let leading = usize::from(keys.columns().is_none());
+        let (texts, last) = texts(&rows, leading)?;
+        let last = match (is_last, last) {
+            (true, _) | (_, None) => None,
+            (false, Some(row)) => Some(place(&keys, &row, leading)?),
+        };
+        let schema = opened.relation.schema.clone();
+        Ok(TextRows { schema, rows: texts, last })
+    }
+
+    fn text(field: &Field, value: &Value) -> Option<String> {
+        text::text(field, value)
+    }
+
+    async fn canonical(&mut self, cells: &[(Field, String)]) -> Result<Vec<Option<String>>> {
+        if cells.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = sql::canonical_query(cells);
+        let row = self.catalog.client.query_one(&query, &[]).await.map_err(|error| {
+            Error::new(ErrorKind::Malformed, "compare a row")
+                .because("the server does not read a value of the topic as its column's type")
+                .caused_by(error)
+        })?;
+        (0..cells.len()).map(|index| row.try_get(index).map_err(reading)).collect()
+    }
+}
+
+fn condition(opened: &Opened, keys: &KeyColumns<'_>, request: &TextRequest) -> Result<String> {
+    let (part, after) = match &request.part {
+        TextPart::After(after) => (Part::Span { after: None, upto: None }, after.clone()),
+        TextPart::Keys(rows) if keys.columns().is_none() => {
+            return Ok(sql::whole_rows(&opened.relation, rows));
+        }
+        TextPart::Keys(rows) => {
+            // A key's column is never null.
+            let key =
+                |row: &TextRow| row.iter().map(|cell| cell.clone().unwrap_or_default()).collect();
+            (Part::Keys(rows.iter().map(key).collect()), None)
+        }
+    };
+    let (rows_max, bytes_max) = (request.rows_max, request.bytes_max);
+    let table = request.table.clone();
+    sql::condition(keys, &ChunkRequest { table, part, after, rows_max, bytes_max })
+}
+
+/// The rows, and the last of them with its leading cells.
+fn texts(rows: &CopyRows, leading: usize) -> Result<(Vec<TextRow>, Option<TextRow>)> {
+    let mut texts = Vec::with_capacity(usize::try_from(rows.count()).unwrap_or(0));
+    for cells in rows.rows() {
+        let mut row = owned(cells?)?;
+        row.drain(..leading.min(row.len()));
+        texts.push(row);
+    }
+    Ok((texts, rows.last_row().map(owned).transpose()?))
+}
+
+fn owned(cells: CopyCells<'_>) -> Result<TextRow> {
+    let text = |cell: Result<Option<&[u8]>>| {
+        cell?
+            .map(|bytes| String::from_utf8(bytes.to_vec()).map_err(|e| malformed().caused_by(e)))
+            .transpose()
+    };
+    cells.map(text).collect()
+}
+
+/// Where the chunk behind this row begins.
+fn place(keys: &KeyColumns<'_>, row: &TextRow, leading: usize) -> Result<Key> {
+    let cell = |index: usize| row.get(index).cloned().flatten().ok_or_else(malformed);
+    match keys.columns() {
+        None => Ok(vec![cell(0)?]),
+        Some(columns) => columns.iter().map(|(index, _)| cell(index + leading)).collect(),
+    }
+}

@@ -1,0 +1,163 @@
+//! A source's verifier: one at a time, table after table.
+
+use super::table::TableCheck;
+use super::{DIFFERENCES_LISTED, Outcome, TableVerdict, VerifyEvent, VerifyRequest};
+use crate::snapshot::{TableState, captured};
+use crate::{Connector, MarkBoard, SourceState, SourceStatus};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_model::{Error, ErrorKind, Position, Result, SourceSettings, TableName};
+use tidemesh_transport::{RegistryClient, Transport, topic_name};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+/// How often a table is begun anew because its schema changed.
+const SCHEMA_ATTEMPTS: u32 = 3;
+
+/// How long a mark may take from the log to the topics without any progress of the source.
+const MARK_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the source still runs.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Verifies a source, whatever its database and transport.
+pub trait Verify: fmt::Debug + Send + Sync {
+    /// Verifies the tables one after the other and tells what comes of each to `events`. Dropping
+    /// the future ends it.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a table that is not captured; `Conflict` while another verification runs.
+    fn verify<'a>(
+        &'a self,
+        request: VerifyRequest,
+        events: mpsc::Sender<VerifyEvent>,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+}
+
+/// What a verification needs of a source.
+pub(crate) struct Verifier<C, T> {
+    pub(crate) connector: Arc<C>,
+    pub(crate) transport: Arc<T>,
+    pub(crate) registry: RegistryClient,
+    pub(crate) settings: SourceSettings,
+    pub(crate) status: Arc<SourceStatus>,
+    pub(crate) marks: Arc<MarkBoard>,
+    pub(crate) running: Mutex<()>,
+}
+
+impl<C, T> fmt::Debug for Verifier<C, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("source", &self.settings.name).finish_non_exhaustive()
+    }
+}
+
+impl<C: Connector, T: Transport> Verify for Verifier<C, T> {
+    fn verify<'a>(
+        &'a self,
+        request: VerifyRequest,
+        events: mpsc::Sender<VerifyEvent>,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(self.tables(request, events))
+    }
+}
+
+impl<C: Connector, T: Transport> Verifier<C, T> {
+    async fn tables(
+        &self,
+        request: VerifyRequest,
+        events: mpsc::Sender<VerifyEvent>,
+    ) -> Result<()> {
+        let tables = captured("verify", &self.connector.tables(), &request.tables)?;
+        let Ok(_running) = self.running.try_lock() else {
+            return Err(Error::new(ErrorKind::Conflict, "verify")
+                .because("a verification of this source is running")
+                .with("source", &self.settings.name));
+        };
+        let listed_max = if request.all { usize::MAX } else { DIFFERENCES_LISTED };
+        for table in &tables {
+            let verdict = match self.table(table, &events, listed_max).await {
+                Ok(verdict) => verdict,
+                Err(error) => self.unknown(table, error.report()),
+            };
+            if events.send(VerifyEvent::Table(verdict)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn table(
+        &self,
+        table: &TableName,
+        events: &mpsc::Sender<VerifyEvent>,
+        listed_max: usize,
+    ) -> Result<TableVerdict> {
+        let report = self.status.report().snapshot;
+        let snapshot = report.tables.iter().find(|snapshot| snapshot.table == *table);
+        match snapshot.map(|snapshot| snapshot.state) {
+            Some(TableState::Running) => {
+                return Ok(self.unknown(
+                    table,
+                    "its snapshot is running; wait by `tidemesh snapshot status --wait`".to_owned(),
+                ));
+            }
+            Some(TableState::Failed) => {
+                let error = snapshot.and_then(|snapshot| snapshot.error.clone());
+                let error = error.unwrap_or_default();
+                return Ok(self.unknown(table, format!("its snapshot has failed: {error}")));
+            }
+            Some(TableState::Done) | None => {}
+        }
+        let mut attempt = 1;
+        loop {
+            let mut check = TableCheck::new(self, table, events, listed_max).await?;
+            let done = Box::pin(check.run()).await;
+            if !check.schema_changed || attempt == SCHEMA_ATTEMPTS {
+                return done;
+            }
+            attempt += 1;
+        }
+    }
+
+    fn unknown(&self, table: &TableName, reason: String) -> TableVerdict {
+        TableVerdict {
+            table: table.clone(),
+            topic: topic_name(&self.settings.name, table),
+            outcome: Outcome::Unknown,
+            rows: 0,
+            rechecked: 0,
+            differing: 0,
+            differences: Vec::new(),
+            reason: Some(reason),
+        }
+    }
+
+    /// The position of a mark, once all before it is in the topics.
+    pub(super) async fn reached(&self, mut mark: oneshot::Receiver<Position>) -> Result<Position> {
+        let away = |message: String| {
+            Error::new(ErrorKind::Unavailable, "wait for the source")
+                .because(message)
+                .with("source", &self.settings.name)
+        };
+        let (mut idle, mut stood_at) = (Duration::ZERO, None);
+        loop {
+            match tokio::time::timeout(LOOK_INTERVAL, &mut mark).await {
+                Ok(Ok(position)) => return Ok(position),
+                Ok(Err(_)) => return Err(away("its mark was forgotten".to_owned())),
+                Err(_) => {}
+            }
+            let report = self.status.report();
+            if let SourceState::Stopped { error, .. } = report.state {
+                return Err(away(format!("it has stopped: {error}")));
+            }
+            idle = if report.position == stood_at { idle + LOOK_INTERVAL } else { Duration::ZERO };
+            stood_at = report.position;
+            if idle >= MARK_WAIT_MAX {
+                return Err(away("it does not come on: see `tidemesh source describe`".to_owned()));
+            }
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! One table: read behind marks, folded with its topic, and looked at again where they differ.
+
+use super::buckets::{Buckets, Folded};
+use super::run::Verifier;
+use super::suspects::{Suspect, Suspects};
+use super::texts::{pack_row, unpack};
+use super::topic::TopicRows;
+use super::{
+    Cell, ColumnDifference, Difference, Outcome, TableTexts, TableVerdict, TextPart, TextRequest,
+    TextRow, TextRows, VerifyEvent, What,
+};
+use crate::{Connector, TableReader};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_model::{Error, ErrorKind, Field, Position, Result, TableName, TableSchema};
+use tidemesh_transport::{Transport, topic_name};
+use tokio::sync::mpsc;
+
+/// Keys that one statement asks for.
+const KEYS_A_STATEMENT: usize = 500;
+
+/// How long it is waited for older transactions to end before what differs is said to differ: the
+/// log may tell a commit before readers see it.
+const SETTLE_MAX: Duration = Duration::from_secs(15);
+
+/// One attempt at a table.
+pub(super) struct TableCheck<'v, C: Connector, T: Transport> {
+    verifier: &'v Verifier<C, T>,
+    table: &'v TableName,
+    topic: String,
+    reader: C::Reader,
+    events: &'v mpsc::Sender<VerifyEvent>,
+    listed_max: usize,
+    rows: u64,
+    about: u64,
+    done: u64,
+    schema: Option<Arc<TableSchema>>,
+    /// The table's schema changed while it was read: another attempt is due.
+    pub(super) schema_changed: bool,
+}
+
+impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
+    pub(super) async fn new(
+        verifier: &'v Verifier<C, T>,
+        table: &'v TableName,
+        events: &'v mpsc::Sender<VerifyEvent>,
+        listed_max: usize,
+    ) -> Result<Self> {
+        let topic = topic_name(&verifier.settings.name, table);
+        let reader = verifier.connector.reader().await?;
+        Ok(Self {
+            verifier,
+            table,
+            topic,
+            reader,
+            events,
+            listed_max,
+            rows: 0,
+            about: 0,
+            done: 0,
+            schema: None,
+            schema_changed: false,
+        })
+    }
+
+    pub(super) async fn run(&mut self) -> Result<TableVerdict> {
+        let mut buckets = Buckets::new();
+        let schema = self.read_table(&mut buckets).await?;
+        let block = self.verifier.connector.block();
+        let transport = Arc::clone(&self.verifier.transport);
+        let registry = self.verifier.registry.clone();
+        let mut topic: TopicRows<T, C::Reader> =
+            TopicRows::new(transport, registry, &self.topic, &schema, &block)?;
+        self.read_topic(&mut topic, &mut buckets).await?;
+        let mut suspects = blocking(move || compare(buckets)).await?;
+        let rechecked = suspects.by_key.len() as u64 + suspects.left_out;
+        let mut rows = self.look_again(&mut topic, &mut suspects).await?;
+        let mut settled = true;
+        if !suspects.by_key.is_empty() {
+            settled = self.settle().await?;
+            rows = self.look_again(&mut topic, &mut suspects).await?;
+        }
+        let differing = self.prove(&schema, &mut suspects, &rows).await?;
+        Ok(self.verdict(&suspects, differing, rechecked, settled))
+    }
+
+    /// Every row of the table, each chunk behind a mark of its own.
+    async fn read_table(&mut self, buckets: &mut Buckets) -> Result<Arc<TableSchema>> {
+        self.about = self.reader.plan(self.table, 1).await?.rows_estimate;
+        let settings = &self.verifier.settings.snapshot;
+        let (rows_max, bytes_max) = (settings.chunk_rows, settings.chunk_bytes_max);
+        let mut after = None;
+        loop {
+            let low = self.mark().await?;
+            let part = TextPart::After(after);
+            let rows = self.texts(part, rows_max, bytes_max).await?;
+            let low = self.verifier.reached(low).await?;
+            for row in &rows.rows {
+                let (key, row) = pack_row(&rows.schema, row)?;
+                buckets.row(low, &key, &row)?;
+            }
+            self.rows += rows.rows.len() as u64;
+            self.progress(rows.rows.len() as u64).await;
+            after = match rows.last {
+                Some(last) => Some(last),
+                None => return Ok(rows.schema),
+            };
+        }
+    }
+
+    /// The topic up to behind the last chunk.
+    async fn read_topic(
+        &mut self,
+        topic: &mut TopicRows<T, C::Reader>,
+        buckets: &mut Buckets,
+    ) -> Result<()> {
+        let high = self.mark().await?;
+        self.verifier.reached(high).await?;
+        let records = topic.left().await?;
+        self.about = self.done + records;
+        topic
+            .read_on(|record| buckets.record(record.at, &record.key, record.row.as_deref()))
+            .await?;
+        self.progress(records).await;
+        Ok(())
+    }
+
+    /// Reads suspects again and drops those that agree; answers the rows that do not.
+    async fn look_again(
+        &mut self,
+        topic: &mut TopicRows<T, C::Reader>,
+        suspects: &mut Suspects,
+    ) -> Result<HashMap<Box<[u8]>, Box<[u8]>>> {
+        suspects.keep_latest();
+        let keys: Vec<Box<[u8]>> = suspects.by_key.keys().cloned().collect();
+        let mut seen: HashMap<Box<[u8]>, Seen> = HashMap::new();
+        for keys in keys.chunks(KEYS_A_STATEMENT) {
+            let low = self.mark().await?;
+            let part = TextPart::Keys(keys.iter().map(|key| unpack(key)).collect());
+            let rows = self.texts(part, u32::MAX, usize::MAX).await?;
+            let low = self.verifier.reached(low).await?;
+            seen.extend(keys.iter().map(|key| (key.clone(), (low, None))));
+            for row in &rows.rows {
+                let (key, row) = pack_row(&rows.schema, row)?;
+                seen.insert(key.into(), (low, Some(row.into())));
+            }
+        }
+        let high = self.mark().await?;
+        self.verifier.reached(high).await?;
+        topic
+            .read_on(|record| {
+                suspects.told(record.at, &record.key, record.row);
+                Ok(())
+            })
+            .await?;
+        suspects.by_key.retain(|key, suspect| match seen.get(key) {
+            Some((low, row)) => !suspect.agrees(*low, row.as_deref()),
+            None => true,
+        });
+        seen.retain(|key, _| suspects.by_key.contains_key(key));
+        Ok(seen.into_iter().filter_map(|(key, (_, row))| Some((key, row?))).collect())
+    }
+
+    /// Waits until what the log told is visible; false if that takes too long.
+    async fn settle(&mut self) -> Result<bool> {
+        match tokio::time::timeout(SETTLE_MAX, self.reader.settle()).await {
+            Ok(settled) => settled.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// What is left, in the keys' order, compared by the database's own form of the topic's texts.
+    async fn prove(
+        &mut self,
+        schema: &TableSchema,
+        suspects: &mut Suspects,
+        rows: &HashMap<Box<[u8]>, Box<[u8]>>,
+    ) -> Result<Vec<Difference>> {
+        let mut left: Vec<(Box<[u8]>, Vec<Cell>)> =
+            suspects.by_key.keys().map(|key| (key.clone(), key_cells(schema, key))).collect();
+        left.sort_by(|(_, one), (_, other)| one.iter().map(by_text).cmp(other.iter().map(by_text)));
+        let mut differences = Vec::new();
+        for (packed, key) in left {
+            let Some(suspect) = suspects.by_key.get(&packed) else { continue };
+            let row = rows.get(&packed).map(AsRef::as_ref);
+            match self.difference(schema, row, suspect).await? {
+                Some(what) if differences.len() < self.listed_max => {
+                    differences.push(Difference { key, what });
+                }
+                Some(_) => {}
+                None => drop(suspects.by_key.remove(&packed)),
+            }
+        }
+        Ok(differences)
+    }
+
+    async fn difference(
+        &mut self,
+        schema: &TableSchema,
+        row: Option<&[u8]>,
+        suspect: &Suspect,
+    ) -> Result<Option<What>> {
+        let (row, record) = match (row, suspect.latest()) {
+            (Some(row), Some(record)) => (unpack(row), unpack(record)),
+            (Some(_), None) => return Ok(Some(What::MissingInTopic)),
+            (None, Some(_)) => return Ok(Some(What::ExtraInTopic)),
+            // It moved again behind the last look: it agreed at some moment, or the next look says.
+            (None, None) => return Ok(None),
+        };
+        let differing: Vec<(Field, Option<String>, Option<String>)> = schema
+            .fields
+            .iter()
+            .zip(row.into_iter().zip(record))
+            .filter(|(_, (row, record))| row != record)
+            .map(|(field, (row, record))| (field.clone(), row, record))
+            .collect();
+        let texts: Vec<(Field, String)> = differing
+            .iter()
+            .filter_map(|(field, _, record)| Some((field.clone(), record.clone()?)))
+            .collect();
+        let mut canonical = self.reader.canonical(&texts).await?.into_iter();
+        let mut columns = Vec::new();
+        for (field, database, topic) in differing {
+            let topic = topic.and_then(|_| canonical.next().flatten());
+            if database != topic {
+                columns.push(ColumnDifference { column: field.name, database, topic });
+            }
+        }
+        Ok((!columns.is_empty()).then_some(What::Values { columns }))
+    }
+
+    fn verdict(
+        &self,
+        suspects: &Suspects,
+        differences: Vec<Difference>,
+        rechecked: u64,
+        settled: bool,
+    ) -> TableVerdict {
+        let differing = suspects.by_key.len() as u64;
+        let (outcome, reason) = match (differing, suspects.left_out) {
+            (0, 0) => (Outcome::Equal, None),
+            (0, more) => (
+                Outcome::Unknown,
+                Some(format!("{more} more keys moved than can be held; try at a quieter time")),
+            ),
+            _ if !settled => (
+                Outcome::Unknown,
+                Some("transactions that the log has are not visible to readers yet".to_owned()),
+            ),
+            (_, 0) => (Outcome::Different, None),
+            (_, more) => {
+                (Outcome::Different, Some(format!("{more} more keys were not looked at again")))
+            }
+        };
+        TableVerdict {
+            table: self.table.clone(),
+            topic: self.topic.clone(),
+            outcome,
+            rows: self.rows,
+            rechecked,
+            differing,
+            differences,
+            reason,
+        }
+    }
+
+    async fn texts(&mut self, part: TextPart, rows_max: u32, bytes_max: usize) -> Result<TextRows> {
+        let request = TextRequest { table: self.table.clone(), part, rows_max, bytes_max };
+        let rows = self.reader.texts(&request).await?;
+        match &self.schema {
+            Some(schema) if **schema != *rows.schema => {
+                self.schema_changed = true;
+                Err(Error::new(ErrorKind::Conflict, "verify a table")
+                    .because("its schema changes while it is read")
+                    .help("try again once that is over"))
+            }
+            _ => {
+                self.schema = Some(Arc::clone(&rows.schema));
+                Ok(rows)
+            }
+        }
+    }
+
+    /// Writes a mark into the log; answers where its position comes.
+    async fn mark(&mut self) -> Result<tokio::sync::oneshot::Receiver<Position>> {
+        let (text, reached) = self.verifier.marks.expect()?;
+        self.reader.mark(&text).await?;
+        Ok(reached)
+    }
+
+    async fn progress(&mut self, more: u64) {
+        self.done += more;
+        self.about = self.about.max(self.done);
+        let table = self.table.clone();
+        let event = VerifyEvent::Progress { table, done: self.done, about: self.about };
+        // Who asked may have gone; then this task is dropped.
+        let _ = self.events.send(event).await;
+    }
+}
+
+/// A row that was read again, none if it is not there, and the mark behind which it was.
+type Seen = (Position, Option<Box<[u8]>>);
+
+/// Keys whose row and record differ, or that moved since their chunk was read.
+fn compare(buckets: Buckets) -> Result<Suspects> {
+    let mut suspects = Suspects::default();
+    for bucket in buckets.fold() {
+        for (key, Folded { row, record }) in bucket? {
+            let same = match (&row, &record) {
+                (Some((low, row)), Some((at, Some(record)))) => at <= low && row == record,
+                (None, Some((_, None)) | None) => true,
+                _ => false,
+            };
+            if !same {
+                suspects.add(key, record);
+            }
+        }
+    }
+    Ok(suspects)
+}
+
+fn key_cells(schema: &TableSchema, key: &[u8]) -> Vec<Cell> {
+    let columns = schema.key.columns.iter();
+    let cell = |(column, text): (&usize, Option<String>)| Cell {
+        column: schema.fields[*column].name.clone(),
+        text,
+    };
+    let texts: TextRow = unpack(key);
+    columns.zip(texts).map(cell).collect()
+}
+
+/// Numbers by their size, other texts by themselves.
+fn by_text(cell: &Cell) -> (Option<i128>, Option<&str>) {
+    let text = cell.text.as_deref();
+    (text.and_then(|text| text.parse().ok()), text)
+}
+
+async fn blocking<A: Send + 'static>(
+    work: impl FnOnce() -> Result<A> + Send + 'static,
+) -> Result<A> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::new(ErrorKind::Internal, "compare a table").caused_by(e))?
+}

@@ -1,0 +1,214 @@
+//! A topic as a consumer with the table's schema of today sees it, as packed rows of text.
+
+use super::TableTexts;
+use super::texts::pack;
+use super::value::value_of;
+use std::collections::{BTreeMap, HashMap};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_avro::datum::Datum;
+use tidemesh_avro::frame;
+use tidemesh_avro::name::avro_name;
+use tidemesh_avro::resolve::Resolver;
+use tidemesh_avro::schema::Schema;
+use tidemesh_avro::table::topic_schemas;
+use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, TableSchema};
+use tidemesh_transport::{
+    FetchLimit, POSITION_HEADER, Reader, RecordRef, RegistryClient, Start, Subscription, Transport,
+};
+
+/// Bytes that one fetch asks for.
+const FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a fetch may wait for records that the topic says it has.
+const FETCH_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Fetches in a row that may bring nothing.
+const FETCHES_EMPTY_MAX: u32 = 6;
+
+/// One record, decoded.
+pub(super) struct TopicRecord {
+    /// The event's position.
+    pub(super) at: Position,
+    /// The key's columns, packed.
+    pub(super) key: Vec<u8>,
+    /// The row, packed; none for a delete.
+    pub(super) row: Option<Vec<u8>>,
+}
+
+/// Reads a topic on and on.
+pub(super) struct TopicRows<T: Transport, R> {
+    transport: Arc<T>,
+    topic: String,
+    /// None while there is no such topic.
+    reader: Option<T::Reader>,
+    decoder: Decoder<R>,
+}
+
+impl<T: Transport, R: TableTexts> TopicRows<T, R> {
+    /// From the topic's first record on.
+    pub(super) fn new(
+        transport: Arc<T>,
+        registry: RegistryClient,
+        topic: &str,
+        schema: &Arc<TableSchema>,
+        block: &SourceBlock,
+    ) -> Result<Self> {
+        let (schemas, _) = topic_schemas(topic, schema, block)?;
+        let decoder = Decoder {
+            registry,
+            schema: Arc::clone(schema),
+            names: schema.fields.iter().map(|field| avro_name(&field.name).into_owned()).collect(),
+            of_today: Schema::parse(&schemas.value)?,
+            keys: HashMap::new(),
+            values: HashMap::new(),
+            _texts: PhantomData,
+        };
+        Ok(Self { transport, topic: topic.to_owned(), reader: None, decoder })
+    }
+
+    /// About how many records are left to be read.
+    pub(super) async fn left(&mut self) -> Result<u64> {
+        let positions = self.reader.as_ref().map(Reader::positions);
+        Ok(match ends(self.transport.as_ref(), &self.topic).await? {
+            Some(ends) => behind(&ends, positions.as_ref()),
+            None => 0,
+        })
+    }
+
+    /// Hands every record up to where the topic ends now to `take`.
+    pub(super) async fn read_on(
+        &mut self,
+        mut take: impl FnMut(TopicRecord) -> Result<()>,
+    ) -> Result<()> {
+        let Some(ends) = ends(self.transport.as_ref(), &self.topic).await? else {
+            return Ok(());
+        };
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
+            None => {
+                let topics = vec![self.topic.clone()];
+                let subscription = Subscription { topics, group: None, start: Start::Earliest };
+                self.reader.insert(self.transport.subscribe(subscription).await?)
+            }
+        };
+        let limit = FetchLimit { bytes_max: FETCH_BYTES_MAX, wait_max: FETCH_WAIT_MAX };
+        let mut empty = 0;
+        while behind(&ends, Some(&reader.positions())) > 0 {
+            let batches = reader.poll(limit).await?;
+            empty = if batches.is_empty() { empty + 1 } else { 0 };
+            if empty > FETCHES_EMPTY_MAX {
+                return Err(Error::new(ErrorKind::Timeout, "read a topic")
+                    .because("it does not give the records that it says it has")
+                    .with("topic", &self.topic));
+            }
+            for batch in batches {
+                for record in batch.iter() {
+                    let (offset, record) = record?;
+                    let decoded = self.decoder.record(&record).await.map_err(|error| {
+                        error
+                            .with("topic", &self.topic)
+                            .with("partition", batch.partition)
+                            .with("offset", offset)
+                    })?;
+                    if let Some(decoded) = decoded {
+                        take(decoded)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where a topic ends now; none if there is no such topic.
+async fn ends<T: Transport>(transport: &T, topic: &str) -> Result<Option<Vec<u64>>> {
+    match transport.topic(topic).await {
+        Ok(info) => Ok(Some(info.partitions.iter().map(|partition| partition.end).collect())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How many offsets lie between where a reader stands (none: at the first) and `ends`.
+fn behind(ends: &[u64], positions: Option<&BTreeMap<(String, u32), u64>>) -> u64 {
+    let Some(positions) = positions else { return ends.iter().sum() };
+    let left = |((_, partition), at): (&(String, u32), &u64)| {
+        ends.get(*partition as usize).map_or(0, |end| end.saturating_sub(*at))
+    };
+    positions.iter().map(left).sum()
+}
+
+/// Decodes records by the schemas that their frames name, as the table's schema of today.
+struct Decoder<R> {
+    registry: RegistryClient,
+    schema: Arc<TableSchema>,
+    /// The columns' names in Avro.
+    names: Vec<String>,
+    of_today: Schema,
+    /// By the writer's schema id.
+    keys: HashMap<u32, Resolver>,
+    values: HashMap<u32, Resolver>,
+    _texts: PhantomData<fn() -> R>,
+}
+
+impl<R: TableTexts> Decoder<R> {
+    /// The record; none if it is about no row.
+    async fn record(&mut self, record: &RecordRef<'_>) -> Result<Option<TopicRecord>> {
+        let Some(key) = record.key else { return Ok(None) };
+        let position = record.header(POSITION_HEADER).ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, "read a topic's record")
+                .because("it has no position: something else writes to this topic")
+        })?;
+        let at = Position::from_bytes(position)?;
+        let key = self.key(key).await?;
+        let row = match record.value {
+            Some(value) => self.row(value).await?,
+            None => None,
+        };
+        Ok(Some(TopicRecord { at, key, row }))
+    }
+
+    async fn key(&mut self, framed: &[u8]) -> Result<Vec<u8>> {
+        let (id, bytes) = frame::split(framed)?;
+        if !self.keys.contains_key(&id) {
+            let writer = Schema::parse(&self.registry.schema(id).await?)?;
+            self.keys.insert(id, Resolver::new(&writer, &writer)?);
+        }
+        let datum = self.keys[&id].read(bytes)?;
+        let columns = self.schema.key.columns.iter().copied();
+        self.texts(&datum, columns)
+    }
+
+    async fn row(&mut self, framed: &[u8]) -> Result<Option<Vec<u8>>> {
+        let (id, bytes) = frame::split(framed)?;
+        if !self.values.contains_key(&id) {
+            let writer = Schema::parse(&self.registry.schema(id).await?)?;
+            self.values.insert(id, Resolver::new(&writer, &self.of_today)?);
+        }
+        let datum = self.values[&id].read(bytes)?;
+        match datum.field("after") {
+            Some(Datum::Null) => Ok(None),
+            Some(after) => self.texts(after, 0..self.schema.fields.len()).map(Some),
+            None => Err(Error::new(ErrorKind::Malformed, "read a topic's record")
+                .because("it is no change event")),
+        }
+    }
+
+    fn texts(&self, record: &Datum, columns: impl Iterator<Item = usize>) -> Result<Vec<u8>> {
+        let mut cells = Vec::with_capacity(self.schema.fields.len());
+        for column in columns {
+            let field = &self.schema.fields[column];
+            let datum = record.field(&self.names[column]).ok_or_else(|| {
+                Error::new(ErrorKind::Malformed, "read a topic's record")
+                    .because("it lacks a column of the table")
+                    .with("column", &field.name)
+            })?;
+            let value = value_of(&field.data_type, datum);
+            let value = value.map_err(|error| error.with("column", &field.name))?;
+            cells.push(R::text(field, &value));
+        }
+        pack(cells.iter().map(Option::as_deref))
+    }
+}
