@@ -158,7 +158,8 @@ async fn a_table_whose_columns_came_and_went_is_found_equal() {
     let database = Database::new().await;
     database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
     database.execute("INSERT INTO orders SELECT g, g, 'x' FROM generate_series(1, 50) g").await;
     database.execute("ALTER TABLE orders ADD COLUMN state text DEFAULT 'new'").await;
@@ -169,6 +170,18 @@ async fn a_table_whose_columns_came_and_went_is_found_equal() {
     database.execute("UPDATE orders SET more = '{1,2}' WHERE id < 5").await;
     database.execute("ALTER TABLE orders DROP COLUMN note").await;
     verified(&daemon);
+    // Rows that were told under the old names are read under the new ones.
+    database.execute("ALTER TABLE orders RENAME COLUMN state TO status").await;
+    verified(&daemon);
+    database.execute("INSERT INTO orders VALUES (100, 1)").await;
+    database.execute("ALTER TABLE orders RENAME COLUMN status TO \"the state\"").await;
+    database.execute("INSERT INTO orders VALUES (101, 1)").await;
+    verified(&daemon);
+    daemon.kill();
+    database.execute("ALTER TABLE orders RENAME COLUMN \"the state\" TO final").await;
+    database.execute("INSERT INTO orders VALUES (102, 1)").await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
     database.execute("DELETE FROM orders WHERE id = 7; UPDATE orders SET n = 1 WHERE id = 8").await;
     verified(&daemon);
 }

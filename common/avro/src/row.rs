@@ -423,6 +423,7 @@ mod tests {
                 source_type: String::new(),
                 nullable: true,
                 default: None,
+                aliases: Vec::new(),
             })
             .collect();
         let key = RowKey { origin: KeyOrigin::PrimaryKey, columns: key };

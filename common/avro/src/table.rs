@@ -106,6 +106,11 @@ fn row_field(field: &Field, name: &str, null_branch: Option<Branch>) -> Json {
             json.insert("default".into(), default.unwrap_or(Json::Null));
         }
     }
+    if !field.aliases.is_empty() {
+        // Older data has the column under these names (specification 1.12, "Aliases").
+        let aliases: Vec<_> = field.aliases.iter().map(|alias| avro_name(alias)).collect();
+        json.insert("aliases".into(), json!(aliases));
+    }
     json.insert("source.type".into(), field.source_type.clone().into());
     if name != field.name {
         json.insert("source.name".into(), field.name.clone().into());
@@ -282,6 +287,7 @@ mod tests {
             source_type: "t".into(),
             nullable: default.is_none(),
             default,
+            aliases: Vec::new(),
         }
     }
 

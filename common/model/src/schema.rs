@@ -40,6 +40,10 @@ pub struct Field {
     pub nullable: bool,
     /// A constant that old rows have without having been written, if the column was added so.
     pub default: Option<Value>,
+    /// Names that the column had before, as far as the source knows; none is another column's name
+    /// now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 /// Where a table's key comes from.

@@ -10,6 +10,7 @@ mod client;
 mod config;
 mod decode;
 mod frame;
+mod known;
 mod numeric;
 mod open;
 mod precheck;

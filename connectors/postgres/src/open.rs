@@ -5,9 +5,10 @@ use crate::catalog::{Catalog, asking};
 use crate::client::Client;
 use crate::client::stream::Stream;
 use crate::config::{Config, lsn_text, parse_lsn};
+use crate::known::KnownTables;
 use crate::precheck;
 use crate::relation;
-use crate::snapshot::{KnownTables, PostgresReader};
+use crate::snapshot::PostgresReader;
 use crate::source::{Pending, Place, PostgresSource, block, identity_item, watch_lag};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -37,7 +38,7 @@ pub(crate) struct Identity {
 /// Opens PostgreSQL sources.
 pub struct PostgresConnector {
     config: Config,
-    known: KnownTables,
+    known: Arc<KnownTables>,
 }
 
 impl PostgresConnector {
@@ -47,7 +48,7 @@ impl PostgresConnector {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn new(settings: &SourceSettings) -> Result<Self> {
-        Ok(Self { config: Config::try_from(settings)?, known: KnownTables::default() })
+        Ok(Self { config: Config::try_from(settings)?, known: Arc::default() })
     }
 }
 
@@ -102,6 +103,9 @@ impl Connector for PostgresConnector {
             (Some(checkpoint), _) => (checkpoint.position.epoch, checkpoint.position),
         };
         let versions = stored_relations(checkpoint.as_ref())?;
+        for relation in versions.values().flatten() {
+            self.known.add(Arc::clone(relation));
+        }
         let stream = start_stream(client, config, start).await?;
         let wal_end = Arc::new(AtomicU64::new(0));
         let lag_task = tokio::spawn(watch_lag(Arc::clone(&catalog), Arc::clone(&wal_end)));
@@ -113,6 +117,7 @@ impl Connector for PostgresConnector {
             resume_after,
             first: None,
             relations: Arc::default(),
+            known: Arc::clone(&self.known),
             versions,
             pending: Pending::default(),
             failed: None,

@@ -7,12 +7,12 @@ use crate::types::Reader;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidemesh_model::{
-    CellVisitor, Error, ErrorKind, Field, KeyOrigin, Result, RowImage, RowKey, StateItem,
+    CellVisitor, DataType, Error, ErrorKind, Field, KeyOrigin, Result, RowImage, RowKey, StateItem,
     TableName, TableSchema,
 };
 
 /// Versions of one relation that are kept; the oldest goes first.
-const VERSIONS_MAX: usize = 8;
+pub(crate) const VERSIONS_MAX: usize = 8;
 
 /// The version of the stored form.
 const STORED_VERSION: u32 = 1;
@@ -43,6 +43,10 @@ pub(crate) struct Relation {
     pub(crate) shape: RelationShape,
     pub(crate) schema: Arc<TableSchema>,
     pub(crate) readers: Vec<Reader>,
+    /// The columns' numbers in the catalog (`attnum`), which a rename keeps; none where the catalog
+    /// had the column no more.
+    #[serde(default)]
+    pub(crate) numbers: Vec<Option<i16>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,17 +120,19 @@ pub(crate) fn known(
         .map(Arc::clone)
 }
 
-/// Asks the catalog for what the log does not carry. Where they disagree the log is right.
+/// Asks the catalog for what the log does not carry. Where they disagree the log is right. What the
+/// table was before, the latest last, tells its columns' earlier names.
 pub(crate) async fn resolve(
     catalog: &Catalog,
     shape: &RelationShape,
     since_lsn: u64,
+    earlier: &[Arc<Relation>],
 ) -> Result<Relation> {
     let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
     let types = catalog.types(&oids).await?;
     let facts = catalog.table(shape.id).await?;
     let find = |oid| types.get(&oid).cloned();
-    let (mut fields, mut readers) = (Vec::new(), Vec::new());
+    let (mut fields, mut readers, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
     for column in &shape.columns {
         let type_name = types.get(&column.type_oid).map_or("unknown", |info| &info.name);
         let Some(reader) = Reader::of(column.type_oid, column.type_modifier, &find) else {
@@ -144,19 +150,50 @@ pub(crate) async fn resolve(
             Some(today) => catalog.missing(shape.id, today, &reader).await?,
             None => None,
         };
+        let data_type = reader.data_type();
+        let number = today.map(|today| today.number);
+        let mut aliases = earlier_names(earlier, shape.id, number, &data_type);
+        aliases.retain(|alias| shape.columns.iter().all(|column| column.name != *alias));
+        numbers.push(number);
         fields.push(Field {
             name: column.name.clone(),
-            data_type: reader.data_type(),
+            data_type,
             source_type: today
                 .map_or_else(|| type_name.to_owned(), |today| today.type_text.clone()),
             nullable: today.is_none_or(|today| !today.not_null),
             default,
+            aliases,
         });
         readers.push(reader);
     }
     let key = key(shape, &facts)?;
     let schema = TableSchema::new(shape.name.clone(), fields, key)?;
-    Ok(Relation { since_lsn, shape: shape.clone(), schema: Arc::new(schema), readers })
+    Ok(Relation { since_lsn, shape: shape.clone(), schema: Arc::new(schema), readers, numbers })
+}
+
+/// The names that the column of this number had, as long as it had this type.
+fn earlier_names(
+    earlier: &[Arc<Relation>],
+    table: u32,
+    number: Option<i16>,
+    data_type: &DataType,
+) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for relation in earlier.iter().rev().filter(|relation| relation.shape.id == table) {
+        let place = relation.numbers.iter().position(|known| number.is_some() && *known == number);
+        let Some(field) = place.and_then(|place| relation.schema.fields.get(place)) else {
+            continue;
+        };
+        if field.data_type != *data_type {
+            break;
+        }
+        for name in std::iter::once(&field.name).chain(&field.aliases) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    names
 }
 
 /// What identifies a row: the primary key; else the replica identity's index; else the whole row.

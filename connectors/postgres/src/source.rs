@@ -6,6 +6,7 @@ use crate::client::stream::{EPOCH_US, Stream};
 use crate::config::{Config, parse_lsn};
 use crate::decode::{Message, decode, row_relation};
 use crate::frame::{Frame, next_frame};
+use crate::known::KnownTables;
 use crate::relation::{self, Relation, RelationShape};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct PostgresSource {
     /// A batch that is to come before anything is read: what the start has to store.
     pub(crate) first: Option<PostgresBatch>,
     pub(crate) relations: Arc<Relations>,
+    /// Shared with those who read tables.
+    pub(crate) known: Arc<KnownTables>,
     /// All stored versions of every relation.
     pub(crate) versions: BTreeMap<u32, Vec<Arc<Relation>>>,
     pub(crate) pending: Pending,
@@ -318,7 +321,15 @@ impl PostgresSource {
         if let Some(known) = relation::known(versions, &shape, commit_lsn) {
             return Ok(known);
         }
-        let resolved = Arc::new(relation::resolve(&self.catalog, &shape, commit_lsn).await?);
+        let resolved = match self.known.find(&shape) {
+            Some(known) => Relation { since_lsn: commit_lsn, ..known.as_ref().clone() },
+            None => {
+                let earlier = self.known.earlier(&shape.name);
+                relation::resolve(&self.catalog, &shape, commit_lsn, &earlier).await?
+            }
+        };
+        let resolved = Arc::new(resolved);
+        self.known.add(Arc::clone(&resolved));
         tracing::info!(table = %shape.name, columns = shape.columns.len(), "schema");
         relation::remember(versions, Arc::clone(&resolved));
         Ok(resolved)

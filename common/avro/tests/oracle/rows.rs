@@ -106,7 +106,14 @@ fn table(tape: &mut Tape<'_>) -> TableSchema {
             let data_type = data_type(tape, 0..16);
             let default = tape.yes().then(|| value(tape, &data_type));
             let name = [format!("c{index}"), format!("größe-{index}")][tape.below(2)].clone();
-            Field { name, data_type, source_type: "t(1)".into(), nullable: tape.yes(), default }
+            Field {
+                name,
+                data_type,
+                source_type: "t(1)".into(),
+                nullable: tape.yes(),
+                default,
+                aliases: Vec::new(),
+            }
         })
         .collect();
     let origin = [KeyOrigin::PrimaryKey, KeyOrigin::WholeRow][tape.below(2)];

@@ -14,12 +14,13 @@ pub use chunk::PostgresChunk;
 use crate::catalog::Catalog;
 use crate::client::database_error;
 use crate::config::Config;
+use crate::known::KnownTables;
 use crate::relation::{self, ColumnShape, Relation, RelationShape};
 use copy::CopyRows;
 use futures_util::TryStreamExt;
 use sql::{Form, KeyColumns, chunk_query, key_text_query};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
 use tidemesh_source::{ChunkRequest, Key, Part, TablePlan, TableReader};
@@ -41,13 +42,10 @@ const SETTLE_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How long it is waited for them before the log says so, and again after as long.
 const SETTLE_WARNING: Duration = Duration::from_secs(10);
 
-/// Tables as snapshots know them: shared, so that all chunks of a table have one schema.
-pub(crate) type KnownTables = Arc<Mutex<HashMap<TableName, Arc<Relation>>>>;
-
 /// Reads tables over a connection of its own.
 pub struct PostgresReader {
     catalog: Catalog,
-    known: KnownTables,
+    known: Arc<KnownTables>,
     /// Bytes of a row, by the last chunk.
     row_bytes: HashMap<TableName, usize>,
 }
@@ -63,7 +61,7 @@ struct Opened {
 }
 
 impl PostgresReader {
-    pub(crate) async fn connect(config: &Config, known: KnownTables) -> Result<Self> {
+    pub(crate) async fn connect(config: &Config, known: Arc<KnownTables>) -> Result<Self> {
         let catalog = Catalog::connect(&config.settings).await?;
         catalog.client.batch_execute(sql::SESSION).await.map_err(reading)?;
         Ok(Self { catalog, known, row_bytes: HashMap::new() })
@@ -114,18 +112,13 @@ impl PostgresReader {
 
     /// The relation of this shape; the same one as long as the shape does not change.
     async fn relation(&self, shape: RelationShape) -> Result<Arc<Relation>> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(relation) = known().get(&shape.name).filter(|known| known.shape == shape) {
-            return Ok(Arc::clone(relation));
+        if let Some(known) = self.known.find(&shape) {
+            return Ok(known);
         }
-        let resolved = Arc::new(relation::resolve(&self.catalog, &shape, 0).await?);
+        let earlier = self.known.earlier(&shape.name);
+        let resolved = relation::resolve(&self.catalog, &shape, 0, &earlier).await?;
         // Another reader may have been faster: all take the first one.
-        let mut known = known();
-        if let Some(relation) = known.get(&shape.name).filter(|known| known.shape == shape) {
-            return Ok(Arc::clone(relation));
-        }
-        known.insert(shape.name, Arc::clone(&resolved));
-        Ok(resolved)
+        Ok(self.known.add(Arc::new(resolved)))
     }
 
     async fn end(&self) -> Result<()> {

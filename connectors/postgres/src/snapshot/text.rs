@@ -227,6 +227,7 @@ mod tests {
             source_type: source_type.into(),
             nullable: true,
             default: None,
+            aliases: Vec::new(),
         };
         text(&field, value).unwrap()
     }

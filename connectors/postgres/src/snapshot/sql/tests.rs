@@ -13,6 +13,7 @@ fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
         source_type: of.into(),
         nullable: false,
         default: None,
+        aliases: Vec::new(),
     };
     let name = TableName::new("public", "o'rders");
     let fields = vec![field("a", "bigint"), field("b\"", "text")];
@@ -22,6 +23,7 @@ fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
         shape: RelationShape { id: 1, name, replica_identity: b'd', columns: Vec::new() },
         schema: Arc::new(schema),
         readers: vec![Reader::Int8, Reader::Text],
+        numbers: vec![Some(1), Some(2)],
     }
 }
 

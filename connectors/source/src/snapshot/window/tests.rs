@@ -46,6 +46,7 @@ fn schema(columns: &[&str]) -> Arc<TableSchema> {
         source_type: "bigint".into(),
         nullable: false,
         default: None,
+        aliases: Vec::new(),
     };
     let key = RowKey { origin: KeyOrigin::PrimaryKey, columns: vec![0] };
     let name = TableName::new("public", "t");

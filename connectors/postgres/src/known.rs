@@ -1,0 +1,45 @@
+//! The tables that are known, shared by the log and by those who read tables: both have one schema
+//! of a table as long as its shape is the same, and a column's earlier names.
+
+use crate::relation::{Relation, RelationShape, VERSIONS_MAX};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tidemesh_model::TableName;
+
+/// Every table's relations, the latest last.
+#[derive(Debug, Default)]
+pub(crate) struct KnownTables {
+    tables: Mutex<HashMap<TableName, Vec<Arc<Relation>>>>,
+}
+
+impl KnownTables {
+    fn tables(&self) -> MutexGuard<'_, HashMap<TableName, Vec<Arc<Relation>>>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The latest relation, if it has this shape. An earlier one of the same shape does not do: a
+    /// column that was renamed and back has a name more.
+    pub(crate) fn find(&self, shape: &RelationShape) -> Option<Arc<Relation>> {
+        let tables = self.tables();
+        tables.get(&shape.name)?.last().filter(|known| known.shape == *shape).cloned()
+    }
+
+    /// What the table was before.
+    pub(crate) fn earlier(&self, table: &TableName) -> Vec<Arc<Relation>> {
+        self.tables().get(table).cloned().unwrap_or_default()
+    }
+
+    /// Adds a relation; where another was faster with the same shape, answers that one.
+    pub(crate) fn add(&self, relation: Arc<Relation>) -> Arc<Relation> {
+        let mut tables = self.tables();
+        let known = tables.entry(relation.shape.name.clone()).or_default();
+        if let Some(first) = known.last().filter(|known| known.shape == relation.shape) {
+            return Arc::clone(first);
+        }
+        if known.len() >= VERSIONS_MAX {
+            known.remove(0);
+        }
+        known.push(Arc::clone(&relation));
+        relation
+    }
+}
