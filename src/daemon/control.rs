@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
-    SnapshotCommand, SnapshotReport, SnapshotRequest, SourceHandle, SourceReport, SourceState,
-    TableState, VerifyEvent, VerifyRequest,
+    RemoveRequest, SnapshotCommand, SnapshotReport, SnapshotRequest, SourceHandle, SourceReport,
+    SourceState, TableState, VerifyEvent, VerifyRequest,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -83,6 +83,7 @@ impl Control {
             .route("/v1/sources/{name}/snapshot/pause", post(pause_snapshot))
             .route("/v1/sources/{name}/snapshot/resume", post(resume_snapshot))
             .route("/v1/sources/{name}/verify", post(verify))
+            .route("/v1/sources/{name}/remove", post(remove))
             .with_state(Arc::new(self));
         axum::serve(listener, router)
             .with_graceful_shutdown(stopped(shutdown))
@@ -147,6 +148,20 @@ async fn resume_snapshot(
     Path(name): Path<String>,
 ) -> Response {
     control.command(&name, SnapshotCommand::Resume).await
+}
+
+/// Ends a source and removes what is durable of it. It is started again with the daemon if the
+/// configuration still has it.
+async fn remove(
+    State(control): State<Arc<Control>>,
+    Path(name): Path<String>,
+    Json(request): Json<RemoveRequest>,
+) -> Response {
+    let Some(handle) = control.source(&name) else { return no_source(&name) };
+    match handle.remover.remove(request).await {
+        Ok(removed) => Json(removed).into_response(),
+        Err(error) => refused(&error),
+    }
 }
 
 /// Verifies and streams what comes of it: a JSON line a [`VerifyEvent`], and last, if it could not

@@ -123,11 +123,19 @@ fn start_sources<T: Transport>(
             registry.clone(),
             source.clone(),
         );
-        let shutdown = shutdown.clone();
+        let (shutdown, stopping) = (shutdown.clone(), handle.clone());
         handles.push(handle);
         parts.spawn(async move {
+            let run = runner.run();
+            let mut run = std::pin::pin!(run);
             // Its status tells of the error, and its log has it; the daemon goes on.
-            let _ = runner.run(shutdown).await;
+            tokio::select! {
+                _ = &mut run => {}
+                () = stopped(shutdown) => {
+                    stopping.stop();
+                    let _ = run.await;
+                }
+            }
             Ok(())
         });
     }

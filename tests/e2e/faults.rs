@@ -102,3 +102,29 @@ async fn told_to_stop_it_drains_and_exits_0() {
     let daemon = Daemon::up(folder.path(), &config).await;
     agrees(&daemon, &written).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_nothing_for_good() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    daemon.streaming().await;
+    let client = database.connect_again().await.unwrap();
+    let writer = Writer::start(client, seed(), History::default());
+    for _ in 0..3 {
+        let before = daemon.source()["records"].clone();
+        eventually("it comes on", async || (daemon.source()["records"] != before).then_some(()))
+            .await;
+        let errors = daemon.source()["errors"].as_u64();
+        daemon.limit_files(Some(0));
+        eventually("the disk is full", async || {
+            (daemon.source()["errors"].as_u64() > errors).then_some(())
+        })
+        .await;
+        daemon.limit_files(None);
+    }
+    let error = daemon.logged("retry").await["error"].as_str().unwrap().to_owned();
+    agrees(&daemon, &writer.stop().await).await;
+    assert!(error.contains("room") || error.contains("disk"), "{error}");
+}

@@ -6,6 +6,8 @@
 mod bad_input;
 mod faults;
 mod history;
+mod planted;
+mod remove;
 mod snapshot;
 mod streaming;
 mod support;

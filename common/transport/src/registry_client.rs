@@ -58,6 +58,8 @@ impl RegistryClient {
     ///
     /// `Config` if no client can be made.
     pub fn new(url: &str) -> Result<Self> {
+        // The HTTP client has none of its own; one that the program has chosen before stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .build()

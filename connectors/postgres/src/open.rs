@@ -22,6 +22,9 @@ use tidemesh_source::{Checkpoint, Connector};
 /// transactions to end.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a slot may stay in use that is to be dropped.
+const SLOT_FREE_MAX: Duration = Duration::from_secs(10);
+
 /// The item under which [`Identity`] is stored.
 pub(crate) const IDENTITY_KEY: &str = "identity";
 
@@ -68,7 +71,31 @@ impl Connector for PostgresConnector {
         PostgresReader::connect(&self.config, Arc::clone(&self.known)).await
     }
 
-    async fn open(&self, checkpoint: Option<Checkpoint>) -> Result<PostgresSource> {
+    async fn drop_log(&self) -> Result<Option<String>> {
+        let catalog = Catalog::connect(&self.config.settings).await?;
+        let slot = &self.config.slot;
+        let deadline = tokio::time::Instant::now() + SLOT_FREE_MAX;
+        loop {
+            match catalog.client.execute(DROP_SLOT, &[slot]).await.map_err(asking) {
+                Ok(0) => return Ok(None),
+                Ok(_) => return Ok(Some(slot.clone())),
+                // The server may not have seen the end of our own connection yet.
+                Err(error)
+                    if error.kind() == ErrorKind::Unavailable
+                        && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(error.with("slot", slot)),
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        checkpoint: Option<Checkpoint>,
+        first_epoch: u32,
+    ) -> Result<PostgresSource> {
         let config = &self.config;
         let catalog = Arc::new(Catalog::connect(&config.settings).await?);
         precheck::run(&catalog, config).await?;
@@ -93,7 +120,7 @@ impl Connector for PostgresConnector {
             }
         };
         let (epoch, resume_after) = match (&checkpoint, &stored) {
-            (None, _) => (1, Position::before(1, start)),
+            (None, _) => (first_epoch, Position::before(first_epoch, start)),
             // A promoted standby goes on with the same history, but its positions may overlap
             // with ones that the old primary wrote and lost: a higher epoch keeps the order.
             (Some(checkpoint), Some(stored)) if stored.timeline != identity.timeline => {
@@ -296,6 +323,10 @@ async fn start_stream(mut client: Client, config: &Config, start: u64) -> Result
     })
     .await
 }
+
+const DROP_SLOT: &str = "
+SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+WHERE slot_name = $1 AND database = current_database()";
 
 const SLOT: &str = "
 SELECT plugin::text, database::text, wal_status, confirmed_flush_lsn::text AS confirmed

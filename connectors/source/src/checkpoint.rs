@@ -8,6 +8,9 @@ use tidemesh_model::{Error, ErrorKind, Position, Result, StateItem};
 /// The key of the run loop's own item in a writer's state.
 pub const POSITION_KEY: &str = "position";
 
+/// The key of the epoch from which a source without a checkpoint begins: one of its name was removed.
+const EPOCH_KEY: &str = "epoch";
+
 /// The version this program writes.
 const VERSION: u32 = 1;
 
@@ -57,6 +60,24 @@ pub fn read_checkpoint(
     Ok(Some(Checkpoint { position, items: state }))
 }
 
+/// The item that says from which epoch a source begins that has no checkpoint.
+pub(crate) fn epoch_item(epoch: u32) -> StateItem {
+    StateItem { key: EPOCH_KEY.to_owned(), value: Some(epoch.to_string().into_bytes()) }
+}
+
+/// The epoch from which a source begins that has no checkpoint.
+///
+/// # Errors
+///
+/// `Corrupt` if the item is no number.
+pub(crate) fn first_epoch(state: &BTreeMap<String, Vec<u8>>) -> Result<u32> {
+    let Some(value) = state.get(EPOCH_KEY) else { return Ok(1) };
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Error::new(ErrorKind::Corrupt, "read a checkpoint").with("item", EPOCH_KEY))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +103,16 @@ mod tests {
         };
         let error = read_checkpoint("s", state(item)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NewerVersion);
+    }
+
+    #[test]
+    fn an_epoch_outlives_its_source() {
+        assert_eq!(first_epoch(&BTreeMap::new()).unwrap(), 1);
+        let item = epoch_item(7);
+        let mut state = BTreeMap::from([(item.key, item.value.unwrap())]);
+        assert_eq!(first_epoch(&state).unwrap(), 7);
+        state.insert(EPOCH_KEY.into(), b"x".to_vec());
+        assert_eq!(first_epoch(&state).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod checkpoint;
 mod clock;
 mod encode;
+mod remove;
 mod run;
 mod session;
 mod snapshot;
@@ -18,6 +19,7 @@ mod truncate;
 mod verify;
 
 pub use checkpoint::{POSITION_KEY, position_item, read_checkpoint};
+pub use remove::{Remove, RemoveRequest, Removed, remove_state};
 pub use run::Runner;
 pub use snapshot::{
     Chunk, ChunkRequest, Key, MarkBoard, Part, Range, RowVisitor, SnapshotCommand, SnapshotReport,

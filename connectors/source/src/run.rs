@@ -1,6 +1,7 @@
 //! The run loop's outer part: opens a source and streams it, again and again, until told to stop or
 //! until an error comes that will not pass.
 
+use crate::remove::Remover;
 use crate::session::Session;
 use crate::snapshot::{Command, SourceHandle};
 use crate::status::SourceState;
@@ -27,6 +28,9 @@ pub struct Runner<C, T> {
     pub(crate) status: Arc<SourceStatus>,
     pub(crate) marks: Arc<MarkBoard>,
     commands: mpsc::Receiver<Command>,
+    stop: watch::Receiver<bool>,
+    /// Closed when the run loop has ended.
+    _ended: watch::Sender<()>,
 }
 
 impl<C: Connector, T: Transport> Runner<C, T> {
@@ -50,17 +54,39 @@ impl<C: Connector, T: Transport> Runner<C, T> {
             marks: Arc::clone(&marks),
             running: Mutex::default(),
         };
-        let (handle, commands) = SourceHandle::new(Arc::clone(&status), Arc::new(verifier));
-        (Self { connector, transport, registry, settings, status, marks, commands }, handle)
+        let (stop, stopped) = watch::channel(false);
+        let (ending, ended) = watch::channel(());
+        let remover = Remover {
+            connector: Arc::clone(&connector),
+            transport: Arc::clone(&transport),
+            status: Arc::clone(&status),
+            stop: stop.clone(),
+            ended,
+        };
+        let (handle, commands) =
+            SourceHandle::new(Arc::clone(&status), Arc::new(verifier), Arc::new(remover), stop);
+        let runner = Self {
+            connector,
+            transport,
+            registry,
+            settings,
+            status,
+            marks,
+            commands,
+            stop: stopped,
+            _ended: ending,
+        };
+        (runner, handle)
     }
 
-    /// Runs until `shutdown` says true, then drains and closes. What will pass is tried again for
+    /// Runs until the handle says stop, then drains and closes. What will pass is tried again for
     /// ever, with growing pauses.
     ///
     /// # Errors
     ///
     /// What will not pass by itself. Everything that was confirmed to the database is durable.
-    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) -> Result<()> {
+    pub async fn run(mut self) -> Result<()> {
+        let mut shutdown = self.stop.clone();
         let mut attempt = 0_u32;
         loop {
             self.status.enter(SourceState::Starting);

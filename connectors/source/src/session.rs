@@ -1,7 +1,7 @@
 //! One connection's life: pulls batches, appends them with the checkpoint in one step, and confirms
 //! to the database what is durable. While one batch is being written the next is decoded.
 
-use crate::checkpoint::{position_item, read_checkpoint};
+use crate::checkpoint::{first_epoch, position_item, read_checkpoint};
 use crate::clock::now_us;
 use crate::encode::{Encode, Noted};
 use crate::run::told_to_stop;
@@ -61,7 +61,9 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let settings = &runner.settings;
         let name = &settings.name;
         let writer = runner.transport.open_writer(name).await?;
-        let mut checkpoint = read_checkpoint(name, runner.transport.state(name).await?)?;
+        let state = runner.transport.state(name).await?;
+        let first_epoch = first_epoch(&state)?;
+        let mut checkpoint = read_checkpoint(name, state)?;
         let mut items = checkpoint.as_mut().map(|c| std::mem::take(&mut c.items));
         let snapshots =
             Engine::new(&runner.connector, &settings.snapshot, items.get_or_insert_default())?;
@@ -69,7 +71,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             checkpoint.items = items;
             tracing::info!(source = name, position = %checkpoint.position, "resuming");
         }
-        let source = runner.connector.open(checkpoint).await?;
+        let source = runner.connector.open(checkpoint, first_epoch).await?;
         let topics = TopicConfig {
             partitions: settings.topics.partitions,
             cleanup_policy: settings.topics.cleanup_policy,

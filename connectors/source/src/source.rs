@@ -49,7 +49,7 @@ pub trait Connector: Send + Sync + 'static {
     ///
     /// Without a checkpoint the log is read from a place made now, which the first batch's
     /// `end()` states: that batch is empty and comes at once, so that the place becomes durable
-    /// before any event.
+    /// before any event; its position is of epoch `first_epoch`.
     ///
     /// # Errors
     ///
@@ -59,7 +59,16 @@ pub trait Connector: Send + Sync + 'static {
     fn open(
         &self,
         checkpoint: Option<Checkpoint>,
+        first_epoch: u32,
     ) -> impl Future<Output = Result<Self::Source>> + Send;
+
+    /// Removes what [`Connector::open`] made in the database that would keep its log from being
+    /// discarded; answers its name, or none if there was nothing.
+    ///
+    /// # Errors
+    ///
+    /// `Privilege`; `Unavailable` while somebody else uses it.
+    fn drop_log(&self) -> impl Future<Output = Result<Option<String>>> + Send;
 }
 
 /// A database's log. Pulled: the run loop sets the pace.

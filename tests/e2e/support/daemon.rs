@@ -49,7 +49,9 @@ impl Daemon {
     pub(crate) async fn start(folder: &Path, configuration: &str, role: &[&str]) -> Self {
         let file = folder.join("tidemesh.toml");
         std::fs::write(&file, configuration).unwrap();
-        let mut child = Command::new(BINARY)
+        // Writing past a limit of file sizes, which a test may set, fails instead of killing it.
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY])
             .args(role)
             .arg("--config")
             .arg(&file)
@@ -105,6 +107,17 @@ impl Daemon {
     /// Runs a command of the command line against this daemon.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         Command::new(BINARY).args(arguments).env("TIDEMESH_URL", &self.url).output().unwrap()
+    }
+
+    /// From here on no file may grow past so many bytes, as on a full disk; none: any size.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let pid = self.child.id().to_string();
+        let limited = Command::new("prlimit")
+            .args(["--pid", &pid, &format!("--fsize={limit}:unlimited")])
+            .status()
+            .unwrap();
+        assert!(limited.success());
     }
 
     /// `kill -9`.

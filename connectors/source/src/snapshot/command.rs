@@ -1,12 +1,12 @@
 //! What may be asked of a source's snapshots while it runs.
 
 use super::{Key, Part, SnapshotReport};
-use crate::{SourceStatus, Verify};
+use crate::{Remove, SourceStatus, Verify};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Commands that may wait for the run loop.
 const COMMANDS_WAITING_MAX: usize = 16;
@@ -109,6 +109,9 @@ pub struct SourceHandle {
     pub status: Arc<SourceStatus>,
     /// Compares its topics with its tables.
     pub verifier: Arc<dyn Verify>,
+    /// Removes it.
+    pub remover: Arc<dyn Remove>,
+    stop: watch::Sender<bool>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -117,9 +120,17 @@ impl SourceHandle {
     pub(crate) fn new(
         status: Arc<SourceStatus>,
         verifier: Arc<dyn Verify>,
+        remover: Arc<dyn Remove>,
+        stop: watch::Sender<bool>,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, receiver) = mpsc::channel(COMMANDS_WAITING_MAX);
-        (Self { status, verifier, commands }, receiver)
+        (Self { status, verifier, remover, stop, commands }, receiver)
+    }
+
+    /// Has the run loop drain and end.
+    pub fn stop(&self) {
+        // One that has ended does not watch.
+        let _ = self.stop.send(true);
     }
 
     /// Has the source carry out a command; answers once it is durable.

@@ -1,0 +1,93 @@
+//! `tidemesh source remove`: what goes, what stays, and the way back.
+
+use crate::support::daemon::{Daemon, configuration, verified};
+use crate::support::postgres::Database;
+use crate::support::topic::records;
+use crate::support::writer::{TABLE, TOPIC};
+
+async fn slots(database: &Database) -> String {
+    let sql = format!(
+        "SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = '{}'",
+        database.name
+    );
+    database.text(&sql).await
+}
+
+fn remove(daemon: &Daemon, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = daemon.command(&[&["source", "remove"], arguments].concat());
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_removed_begins_anew_behind_its_old_events() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute("INSERT INTO orders SELECT g, g, 'x' FROM generate_series(1, 20) g").await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    let (code, said) = remove(&daemon, &["shop", "--drop-slot"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("dropped slot {}", database.name)), "{said}");
+    assert_eq!(slots(&database).await, "0");
+    assert_eq!(daemon.source()["state"], "drained");
+    daemon.kill();
+    database.execute("UPDATE orders SET n = 0 WHERE id < 5").await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    let told = records(&daemon, TOPIC);
+    assert_eq!(told.len(), 40, "every row is told again");
+    let positions: Vec<&str> =
+        told.iter().map(|record| record["position"].as_str().unwrap()).collect();
+    assert!(positions.is_sorted() && positions[39].starts_with("00000002-"), "{positions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_whose_slot_is_lost_comes_back_by_its_removal() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute("INSERT INTO orders SELECT g, g, 'x' FROM generate_series(1, 20) g").await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    assert!(daemon.terminate().success());
+    database.execute(&format!("SELECT pg_drop_replication_slot('{}')", database.name)).await;
+    database.execute("DELETE FROM orders WHERE id < 5").await;
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    let error = daemon.stopped_with().await;
+    assert!(error.contains("tidemesh source remove"), "{error}");
+    let (code, said) = remove(&daemon, &["shop", "--drop-slot", "--delete-topics"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("no slot to drop") && said.contains(TOPIC), "{said}");
+    daemon.kill();
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    assert_eq!(records(&daemon, TOPIC).len(), 16);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_the_configuration_has_no_more_leaves_its_checkpoint() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    daemon.kill();
+    let without = config.split("[[source]]").next().unwrap();
+    let daemon = Daemon::up(folder.path(), without).await;
+    let (code, said) = remove(&daemon, &["shop", "--drop-slot"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("its database is not known"), "{said}");
+    assert_eq!(remove(&daemon, &["shop"]).0, Some(0));
+    let (code, said) = remove(&daemon, &["nobody"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("neither the configuration nor the log"), "{said}");
+}
