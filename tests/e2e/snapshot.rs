@@ -352,3 +352,64 @@ async fn a_connection_that_is_cut_is_made_again() {
     done(&daemon).await;
     agrees(&daemon, &history).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_added_later_is_read_then() {
+    let database = Database::new().await;
+    fill(&database).await;
+    database
+        .execute("CREATE TABLE more (id int PRIMARY KEY); INSERT INTO more VALUES (1), (2), (3)")
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    done(&daemon).await;
+    daemon.kill();
+    let config = configuration(&database, &["public.orders", "public.more"], "");
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    assert_eq!(verified(&daemon)["tables"].as_array().unwrap().len(), 2);
+    assert_eq!(read_rows(&daemon, "shop.public.more"), 3);
+    assert_eq!(read_rows(&daemon, TOPIC), 200, "the other table is not read again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_read_fails_alone() {
+    let database = Database::new().await;
+    fill(&database).await;
+    let role = format!("{}_reader", database.name);
+    database
+        .execute(&format!(
+            "CREATE TABLE hidden (id int PRIMARY KEY); INSERT INTO hidden VALUES (1);
+             CREATE ROLE {role} LOGIN REPLICATION;
+             GRANT SELECT ON orders, hidden TO {role};
+             CREATE PUBLICATION {} FOR TABLE orders, hidden",
+            database.name
+        ))
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders", "public.hidden"], "")
+        .replace("user = \"postgres\"", &format!("user = \"{role}\""));
+    let lines = format!("{SLOW}\nsnapshot.parallel = 1");
+    let daemon = Daemon::up(folder.path(), &with(&config, &lines)).await;
+    daemon.streaming().await;
+    chunks(&daemon, 1).await;
+    command(&daemon, &["pause", "shop"]);
+    database.execute(&format!("REVOKE SELECT ON hidden FROM {role}")).await;
+    command(&daemon, &["resume", "shop"]);
+    let failed = eventually("the table fails", async || {
+        let tables = daemon.source()["snapshot"]["tables"].clone();
+        tables.as_array()?.iter().find(|table| table["state"] == "failed").cloned()
+    })
+    .await;
+    assert_eq!(failed["table"]["table"], "hidden");
+    assert!(failed["error"].as_str().unwrap().contains("permission denied"), "{failed}");
+    let health = daemon.command(&["snapshot", "status", "shop", "--wait"]);
+    assert_eq!(health.status.code(), Some(1));
+    done(&daemon).await;
+    database.execute(&format!("GRANT SELECT ON hidden TO {role}")).await;
+    command(&daemon, &["start", "shop", "--table", "public.hidden", "--wait"]);
+    assert_eq!(read_rows(&daemon, "shop.public.hidden"), 1);
+    database.execute(&format!("DROP OWNED BY {role}")).await;
+}
