@@ -1,28 +1,18 @@
 #!/usr/bin/env python3
-"""Times tidemesh against pg_recvlogical on copies of one slot, in turn, and prints JSON.
+"""Times tidemesh against pg_recvlogical on copies of one slot, in turn; then its latency. Prints JSON.
 
-bench_pipeline.py TIDEMESH POSTGRES_BIN PORT FOLDER ROWS PAIRS
+Started by scripts/bench.
 """
 
 import json
-import os
-import shutil
 import statistics
 import subprocess
-import sys
 import time
-import urllib.request
 
-TIDEMESH, BIN, PORT, FOLDER, ROWS, PAIRS = sys.argv[1:]
-ROWS, PAIRS = int(ROWS), int(PAIRS)
-LIMIT_S = 300
+from bench_lib import ALLOCATIONS, BIN, FOLDER, PAIRS, PORT, PSQL, ROWS, Daemon, sql
 
-
-def sql(statement):
-    command = [f"{BIN}/psql", "-h", "127.0.0.1", "-p", PORT, "-U", "postgres", "-qAtX", "-c"]
-    return subprocess.run(
-        command + [statement], check=True, capture_output=True, text=True
-    ).stdout.strip()
+COMMITS = 600
+COMMITS_A_SECOND = 20
 
 
 def copy_slot(name):
@@ -44,47 +34,41 @@ def theirs(host, end):
 
 
 def ours(host):
-    """Seconds tidemesh takes from its start to the last record, fsync on; CPU seconds; peak MB."""
+    """Seconds tidemesh takes from its start to the last record; CPU seconds; peak MB."""
     copy_slot("ours")
-    folder = f"{FOLDER}/run"
-    os.mkdir(folder)
-    with open(f"{folder}/tidemesh.toml", "w") as file:
-        file.write(
-            'data_dir = "data"\nregistry.listen = "127.0.0.1:0"\ncontrol.listen = "127.0.0.1:0"\n'
-            'data.listen = "127.0.0.1:0"\n[[source]]\nname = "bench"\n[source.postgres]\n'
-            f'host = "{host}"\nport = {PORT}\ndatabase = "postgres"\nuser = "postgres"\n'
-            'tables = ["public.rows"]\nslot = "ours"\npublication = "bench"\n'
-        )
-    environment = dict(os.environ, TIDEMESH_LOG_FORMAT="json")
-    began = time.monotonic()
-    daemon = subprocess.Popen(
-        [TIDEMESH, "up", "--config", f"{folder}/tidemesh.toml"],
-        stderr=subprocess.PIPE, text=True, env=environment,
+    daemon = Daemon(host, "ours", "never")
+    seconds = daemon.wait("the backlog's end", lambda report: report["records"] >= ROWS)
+    cpu, peak = daemon.cpu_seconds(), daemon.peak_mb()
+    daemon.end()
+    return seconds, cpu, peak
+
+
+def latencies():
+    """Milliseconds from sending a statement that commits to its record's line at a consumer."""
+    daemon = Daemon("127.0.0.1", "latency", "never")
+    daemon.wait("streaming", lambda report: report["state"] == "streaming")
+    sql("UPDATE rows SET n = 0 WHERE id = 1")
+    daemon.wait("the first event", lambda report: report["records"] >= 1)
+    command, environment = daemon.command(
+        "topic", "read", "bench.public.rows", "--follow", "--from", "latest", "--max", str(COMMITS)
     )
-    for line in daemon.stderr:
-        fields = json.loads(line)["fields"]
-        if fields["message"] == "listening":
-            url = fields["control"]
-            break
-    while True:
-        with urllib.request.urlopen(f"{url}/v1/sources/bench") as answer:
-            report = json.load(answer)
-        if report["records"] >= ROWS:
-            break
-        if report["state"] == "stopped" or time.monotonic() - began > LIMIT_S:
-            sys.exit(f"tidemesh did not drain the backlog: {report}")
-        time.sleep(0.02)
-    seconds = time.monotonic() - began
-    with open(f"/proc/{daemon.pid}/stat") as file:
-        user, system = file.read().rsplit(")", 1)[1].split()[11:13]
-    cpu = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-    with open(f"/proc/{daemon.pid}/status") as file:
-        peak_kb = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
-    daemon.terminate()
-    daemon.wait()
-    shutil.rmtree(folder)
-    sql("SELECT pg_drop_replication_slot('ours')")
-    return seconds, cpu, peak_kb / 1024
+    consumer = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    writer = subprocess.Popen(PSQL, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    time.sleep(1)  # The consumer stands at the end by then, or the last line never comes.
+    found = []
+    for number in range(COMMITS):
+        began = time.monotonic()
+        writer.stdin.write(f"UPDATE rows SET n = {number} WHERE id = {number + 1};\n")
+        writer.stdin.flush()
+        line = json.loads(consumer.stdout.readline())
+        found.append((time.monotonic() - began) * 1000)
+        assert line["value"]["after"]["n"] == number, line
+        time.sleep(max(0, 1 / COMMITS_A_SECOND - (time.monotonic() - began)))
+    writer.stdin.close()
+    writer.wait()
+    consumer.wait()
+    daemon.end()
+    return sorted(found)
 
 
 def main():
@@ -108,6 +92,10 @@ def main():
         if socket == "tcp":
             figures["cpu_us_per_event"] = round(statistics.median(cpus), 2)
             figures["rss_peak_mb"] = round(max(peaks), 1)
+    figures["allocations_per_event"] = float(ALLOCATIONS)
+    found = latencies()
+    figures["latency_p50_ms"] = round(found[len(found) // 2], 2)
+    figures["latency_p99_ms"] = round(found[len(found) * 99 // 100], 2)
     print(json.dumps(figures))
 
 

@@ -1,0 +1,82 @@
+//! From the log's bytes to record bytes nothing is allocated for an event.
+
+#[path = "../../benches/codec/captured.rs"]
+mod captured;
+
+use crate::support::daemon::Daemon;
+use crate::support::postgres::Database;
+use captured::{TABLE, capture, insert};
+use std::sync::Arc;
+use tidemesh_model::{
+    Change, ChangeBatch, ChangeVisitor, Origin, Result, RowImage, SourceSettings, TableSchema,
+};
+use tidemesh_postgres::PostgresConnector;
+use tidemesh_source::Connector;
+use tidemesh_transport::{EventWriter, RegistryClient, RemoteTransport, TopicConfig};
+
+/// The passes before the last one grow the buffers.
+const PASSES: usize = 8;
+
+struct Encode<'w>(&'w mut EventWriter);
+
+impl ChangeVisitor for Encode<'_> {
+    fn change<R: RowImage>(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        origin: &Origin<'_>,
+        change: Change<R>,
+    ) -> Result<()> {
+        self.0.change(schema, origin, &change)
+    }
+
+    fn mark(&mut self, _: &Origin<'_>, _: &str) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_allocates_nothing() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute("ALTER TABLE rows REPLICA IDENTITY FULL").await;
+    let folder = tempfile::tempdir().unwrap();
+    let holder = "data_dir = \"data\"\nregistry.listen = \"127.0.0.1:0\"\n\
+                  control.listen = \"127.0.0.1:0\"\ndata.listen = \"127.0.0.1:0\"\n";
+    let daemon = Daemon::up(folder.path(), holder).await;
+    let endpoints = daemon.logged("listening").await;
+    let settings: SourceSettings = toml::from_str(&format!(
+        "name = \"shop\"\n[postgres]\nport = {}\ndatabase = \"{}\"\nuser = \"postgres\"\n\
+         tables = [\"public.rows\"]\nslot = \"{}\"",
+        database.port, database.name, database.name
+    ))
+    .unwrap();
+    let write = async || {
+        database.execute(&insert(1, 3000)).await;
+        database.execute("UPDATE rows SET n = n + 1, note = 'another' WHERE id % 2 = 0").await;
+        database.execute("UPDATE rows SET id = -id WHERE id % 5 = 0").await;
+        database.execute("DELETE FROM rows WHERE id % 3 = 0").await;
+    };
+    let batches = capture(&settings, write, 3000 + 1500 + 600 + 1000).await.unwrap();
+    let transport = RemoteTransport::new(endpoints["data"].as_str().unwrap()).unwrap();
+    let registry = RegistryClient::new(endpoints["registry"].as_str().unwrap()).unwrap();
+    let block = PostgresConnector::new(&settings).unwrap().block();
+    let mut events = EventWriter::new(block, TopicConfig::default(), registry);
+    for schema in batches.iter().flat_map(ChangeBatch::schemas) {
+        events.prepare(&transport, schema).await.unwrap();
+    }
+    let mut counted = Vec::new();
+    for _ in 0..PASSES {
+        for batch in &batches {
+            let info = allocation_counter::measure(|| {
+                events.begin(1);
+                batch.visit(&mut Encode(&mut events)).unwrap();
+            });
+            counted.push(info.count_total);
+            let (append, counts) = events.finish();
+            assert!(counts.events > 0 || counts.records == 0);
+            events.recycle(append.batches.into_iter().map(|batch| batch.records).collect());
+        }
+    }
+    let warm = &counted[(PASSES - 1) * batches.len()..];
+    assert!(warm.iter().all(|count| *count == 0), "allocations by batch: {counted:?}");
+}
