@@ -1,5 +1,6 @@
 //! One connection's life: pulls batches, appends them with the checkpoint in one step, and confirms
-//! to the database what is durable. While one batch is being written the next is decoded.
+//! to the database what is durable. While one append is being written the next is decoded, as many
+//! batches as come meanwhile: a slow disk makes appends larger, not fewer bytes a second.
 
 use crate::checkpoint::{first_epoch, position_item, read_checkpoint};
 use crate::clock::now_us;
@@ -21,6 +22,9 @@ use tokio::task::JoinHandle;
 /// How long a batch that is being written may take once the process is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
+/// The most bytes of records that are gathered while an append is being written.
+const GATHERED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// Where a batch ends.
 #[derive(Debug, Clone, Copy)]
 struct End {
@@ -38,6 +42,14 @@ struct InFlight {
     reached: Vec<(String, Position)>,
 }
 
+/// What goes with the records in the event writer once they are sent off.
+struct Gathered {
+    end: End,
+    /// Each key once.
+    state: Vec<StateItem>,
+    reached: Vec<(String, Position)>,
+}
+
 /// What one session of streaming holds.
 pub(crate) struct Session<C: Connector, T> {
     source: C::Source,
@@ -48,6 +60,7 @@ pub(crate) struct Session<C: Connector, T> {
     marks: Arc<MarkBoard>,
     snapshots: Engine<C>,
     in_flight: Option<InFlight>,
+    gathered: Option<Gathered>,
     /// Where the batch ended that was taken last.
     end: Option<End>,
     checkpoint_at: Option<Instant>,
@@ -90,6 +103,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             marks: Arc::clone(&runner.marks),
             snapshots,
             in_flight: None,
+            gathered: None,
             end: None,
             checkpoint_at: None,
             limit: BatchLimit { bytes_max: settings.batch_bytes_max, wait_max },
@@ -109,7 +123,10 @@ impl<C: Connector, T: Transport> Session<C, T> {
             tokio::select! {
                 biased;
                 () = told_to_stop(shutdown) => return Ok(()),
-                done = finished(&mut self.in_flight) => self.complete(done?).await?,
+                done = finished(&mut self.in_flight) => {
+                    self.complete(done?).await?;
+                    self.send_gathered()?;
+                }
                 Some((command, answer)) = commands.recv() => self.command(&command, answer).await?,
                 () = self.snapshots.told() => {}
                 () = until(due) => self.snapshots.schedule(),
@@ -145,13 +162,15 @@ impl<C: Connector, T: Transport> Session<C, T> {
     async fn store(&mut self) -> Result<()> {
         let Some(end) = self.end else { return Ok(()) };
         self.settle().await?;
+        self.send_gathered()?;
+        self.settle().await?;
         if self.snapshots.is_changed() {
-            self.send(Append::default(), Counts::default(), &[], end, Vec::new())?;
+            self.send(Append::default(), Counts::default(), Vec::new(), end, Vec::new())?;
         }
         self.settle().await
     }
 
-    /// Encodes one batch, while the one before it may still be on its way, and sends it off.
+    /// Encodes one batch, and sends it off unless the append before it is still on its way.
     async fn take<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
         self.prepare(batch).await?;
         self.events.begin(now_us());
@@ -166,21 +185,54 @@ impl<C: Connector, T: Transport> Session<C, T> {
             self.snapshots.closed(window, event);
         }
         self.snapshots.batch_taken();
-        self.settle().await?;
-        self.reconcile(&truncated).await?;
-        let (append, counts) = self.events.finish();
+        if !truncated.is_empty() {
+            // What is live is read from the topic, which must have all before the truncate.
+            self.settle().await?;
+            self.send_gathered()?;
+            self.settle().await?;
+            self.reconcile(&truncated).await?;
+        }
+        self.gather(batch, reached);
+        if self.in_flight.is_some() && self.events.bytes() >= GATHERED_BYTES_MAX {
+            self.settle().await?;
+        }
+        if self.in_flight.is_none() {
+            self.send_gathered()?;
+        }
+        Ok(())
+    }
+
+    /// Notes what goes with a batch whose records are in the event writer.
+    fn gather<B: ChangeBatch>(&mut self, batch: &B, reached: Vec<(String, Position)>) {
         let end = End { position: batch.end(), at_us: batch.end_at_us() };
         self.end = Some(end);
+        let gathered = self.gathered.get_or_insert_with(|| Gathered {
+            end,
+            state: Vec::new(),
+            reached: Vec::new(),
+        });
+        gathered.end = end;
+        gathered.reached.extend(reached);
+        for item in batch.state() {
+            gathered.state.retain(|known| known.key != item.key);
+            gathered.state.push(item.clone());
+        }
+    }
+
+    /// Sends off what was gathered, if there is something and no append is on its way.
+    fn send_gathered(&mut self) -> Result<()> {
+        let Some(Gathered { end, state, reached }) = self.gathered.take() else { return Ok(()) };
+        let (append, counts) = self.events.finish();
         let nothing_to_store = counts.records == 0
-            && batch.state().is_empty()
+            && state.is_empty()
             && !self.snapshots.is_changed()
             && !self.checkpoint_is_due();
         if nothing_to_store {
-            // All before these marks was settled above.
+            // All before these marks is durable: no append is on its way.
             self.tell(reached);
             return Ok(());
         }
-        self.send(append, counts, batch.state(), end, reached)
+        self.send(append, counts, state, end, reached)
     }
 
     /// Makes ready for the schemas of a batch, and of the chunks whose high marks it may hold.
@@ -221,12 +273,12 @@ impl<C: Connector, T: Transport> Session<C, T> {
         &mut self,
         mut append: Append,
         counts: Counts,
-        state: &[StateItem],
+        state: Vec<StateItem>,
         end: End,
         reached: Vec<(String, Position)>,
     ) -> Result<()> {
         append.writer = Some(self.writer.clone());
-        append.state = state.to_vec();
+        append.state = state;
         append.state.extend(self.snapshots.items()?);
         append.state.push(position_item(end.position, end.at_us)?);
         let transport = Arc::clone(&self.transport);
