@@ -30,7 +30,7 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 const DENSE_WITHIN: Duration = Duration::from_micros(200);
 
 /// So many dense wake-ups in a row begin a burst.
-const DENSE_TO_BURST: u32 = 8;
+const DENSE_TO_BURST: u32 = 3;
 
 /// A burst goes on while a read after a pause brings at least so much.
 const BURST_BYTES_MIN: usize = 2048;
