@@ -203,7 +203,7 @@ impl Default for SnapshotSettings {
             mode: SnapshotMode::Initial,
             parallel: 2,
             chunk_rows: 20_000,
-            chunk_bytes_max: 4 * 1024 * 1024,
+            chunk_bytes_max: 2 * 1024 * 1024,
             rows_per_second_max: None,
         }
     }

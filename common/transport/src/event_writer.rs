@@ -25,6 +25,9 @@ const SCHEMAS_PER_TABLE_MAX: usize = 4;
 /// The most emptied buffers kept for use again.
 const SPARE_BUFFERS_MAX: usize = 64;
 
+/// The most bytes of memory that they hold together.
+const SPARE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// The name of a table's topic: `<source>.<schema>.<table>`, what Kafka forbids escaped.
 #[must_use]
 pub fn topic_name(source: &str, table: &TableName) -> String {
@@ -294,8 +297,10 @@ impl EventWriter {
 
     /// Takes back the buffers of an append that was answered.
     pub fn recycle(&mut self, records: Vec<Records>) {
+        let mut held: usize = self.spare.iter().map(Records::capacity_bytes).sum();
         for mut records in records {
-            if self.spare.len() < SPARE_BUFFERS_MAX {
+            held += records.capacity_bytes();
+            if self.spare.len() < SPARE_BUFFERS_MAX && held <= SPARE_BYTES_MAX {
                 records.clear();
                 self.spare.push(records);
             }

@@ -56,6 +56,12 @@ impl Records {
         self.bytes.len()
     }
 
+    /// Bytes of memory that are held, used or not.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Forgets the records and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

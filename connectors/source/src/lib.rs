@@ -2,8 +2,8 @@
 //! from a source to topics, snapshots beside the log, the checkpoint in between, and the proof that
 //! topics hold what tables hold.
 //!
-//! The path of a batch: [`run`] opens a [`session`] → `Source::next_batch` → [`encode`] (with
-//! [`snapshot`]'s chunks between) → one append with the [`checkpoint`] → `Source::confirm`.
+//! The path of a batch: `run` opens a `session` → `Source::next_batch` → `encode` (with
+//! `snapshot`'s chunks between) → one append with the `checkpoint` → `Source::confirm`.
 //! Absent here: any database's protocol or types.
 
 mod checkpoint;
