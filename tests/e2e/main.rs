@@ -3,6 +3,7 @@
 //! `scripts/test` starts the servers and names them in the environment.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
 mod allocations;
 mod bad_input;
 mod faults;

@@ -452,3 +452,6 @@ impl<'a> Input<'a> {
             .with("left", self.rest.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

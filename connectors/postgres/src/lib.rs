@@ -2,7 +2,8 @@
 //! connection of its own, and asks the catalog for what the log does not carry.
 //!
 //! The data's path: `client` (socket, stream) → `source` (batches) → `batch` (events) → `relation`
-//! (rows) → `types` (cells) → the visitor; beside the log, `snapshot` reads tables. Absent here: Avro, topics, checkpoints' storage.
+//! (rows) → `types` (cells) → the visitor; beside the log, `snapshot` reads tables. Absent here:
+//! Avro, topics, checkpoints' storage.
 
 mod batch;
 mod catalog;
@@ -10,6 +11,8 @@ mod client;
 mod config;
 mod decode;
 mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod known;
 mod numeric;
 mod open;

@@ -113,6 +113,38 @@ impl Reader {
         })
     }
 
+    /// One of each kind.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn samples() -> impl Iterator<Item = Self> {
+        [
+            Self::Bool,
+            Self::Int2,
+            Self::Int4,
+            Self::Int8,
+            Self::Oid,
+            Self::Float4,
+            Self::Float8,
+            Self::Numeric { precision: 12, scale: 2 },
+            Self::NumericText,
+            Self::Money,
+            Self::Text,
+            Self::Enum(vec!["one".to_owned()]),
+            Self::Json,
+            Self::Jsonb,
+            Self::Bytea,
+            Self::Uuid,
+            Self::Date,
+            Self::Time,
+            Self::TimeTz,
+            Self::Timestamp,
+            Self::TimestampTz,
+            Self::Interval,
+            Self::Array(Box::new(Self::Text)),
+            Self::Array(Box::new(Self::NumericText)),
+        ]
+        .into_iter()
+    }
+
     /// What the cells are to the rest of the project.
     pub(crate) fn data_type(&self) -> DataType {
         match self {
@@ -437,16 +469,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let readers = [
-                Reader::Bool, Reader::Int2, Reader::Int4, Reader::Int8, Reader::Oid,
-                Reader::Float4, Reader::Float8, Reader::NumericText, Reader::Money, Reader::Text,
-                Reader::Numeric { precision: 12, scale: 2 },
-                Reader::Json, Reader::Jsonb, Reader::Bytea, Reader::Uuid, Reader::Date,
-                Reader::Time, Reader::TimeTz, Reader::Timestamp, Reader::TimestampTz,
-                Reader::Interval, Reader::Array(Box::new(Reader::Text)),
-            ];
-            for reader in &readers {
-                let _ = Values::of(&One(reader, &bytes));
+            for reader in Reader::samples() {
+                let _ = Values::of(&One(&reader, &bytes));
             }
         }
     }

@@ -91,6 +91,11 @@ impl Daemon {
         self.logged("stopped").await["error"].as_str().unwrap().to_owned()
     }
 
+    /// All that it has logged.
+    pub(crate) fn log_text(&self) -> String {
+        self.log.lock().unwrap().iter().map(Json::to_string).collect()
+    }
+
     /// One source's report.
     pub(crate) fn source(&self) -> Json {
         let output = self.command(&["source", "describe", "shop"]);

@@ -1,8 +1,14 @@
 //! PostgreSQL servers: shared ones that `scripts/test` has started, and private ones.
 
+use super::PATIENCE;
+use super::tls::Identity;
+use std::fs::Permissions;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 use tokio_postgres::{Client, NoTls};
 
 static DATABASES: AtomicU32 = AtomicU32::new(0);
@@ -75,9 +81,7 @@ impl Server {
     /// Starts one with these lines of configuration beside the usual.
     pub(crate) fn start(configuration: &str) -> Self {
         let bin = PathBuf::from(variable("TIDEMESH_TEST_POSTGRES_15_BIN"));
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        make_readable(folder.path());
+        let (folder, port) = (Self::open_folder(), free_port());
         let server = Self { port, bin, folder };
         server.run("initdb", &["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"]);
         let usual = format!(
@@ -90,6 +94,13 @@ impl Server {
         std::fs::write(&file, text).unwrap();
         server.start_again();
         server
+    }
+
+    /// A folder in which the server's user may make files.
+    pub(crate) fn open_folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        make_readable(folder.path());
+        folder
     }
 
     fn data(&self) -> PathBuf {
@@ -111,6 +122,34 @@ impl Server {
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, format!("{line}\n{text}")).unwrap();
         self.run("pg_ctl", &["reload"]);
+    }
+
+    /// Serves TLS from now on, as this identity.
+    pub(crate) fn serve_tls(&self, identity: &Identity) {
+        let owner = std::fs::metadata(self.data()).unwrap();
+        for (name, text) in [("server.crt", &identity.certificate), ("server.key", &identity.key)] {
+            let file = self.data().join(name);
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+            chown(&file, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
+        let file = self.data().join("postgresql.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\nssl = on\n")).unwrap();
+        self.run("pg_ctl", &["reload"]);
+        let deadline = Instant::now() + PATIENCE;
+        while !self.offers_tls() {
+            assert!(Instant::now() < deadline, "the server does not come to offer TLS");
+        }
+    }
+
+    /// Asks as every client does (documentation, 54.2.11).
+    fn offers_tls(&self) -> bool {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).unwrap();
+        let mut answer = [0];
+        stream.read_exact(&mut answer).unwrap();
+        answer == *b"S"
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
@@ -155,13 +194,12 @@ impl Drop for Server {
 }
 
 fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
 /// The server's user makes its data folder in it.
 fn make_readable(folder: &Path) {
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(folder, open).unwrap();
+    std::fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
 }
 
 fn free_port() -> u16 {

@@ -1,7 +1,8 @@
-//! Start-up and log-in (chapters 54.2.1, 54.3): SCRAM-SHA-256, MD5, and a clear password only over
-//! TLS or a unix socket.
+//! Start-up and log-in (chapters 54.2.1, 54.3) as the server asks for it: SCRAM-SHA-256, MD5, or the
+//! password in clear, which only a `tls` of `require` and above keeps from the network.
 
-use super::{Client, Socket, malformed, server_error};
+use super::server_error::password_missing;
+use super::{Client, malformed, server_error};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use tidemesh_model::{Error, ErrorKind, PostgresSettings, Result};
@@ -52,11 +53,6 @@ impl Client {
         let (kind, rest) = body.split_first_chunk().ok_or_else(malformed)?;
         match u32::from_be_bytes(*kind) {
             0 => Ok(()),
-            3 if matches!(self.socket, Socket::Tcp(_)) => {
-                Err(Error::new(ErrorKind::Authentication, "log in to PostgreSQL")
-                    .because("the server wants the password in clear over a plain connection")
-                    .help("set postgres.tls = \"require\", or scram-sha-256 in pg_hba.conf"))
-            }
             3 => {
                 let mut answer = password(settings)?.to_vec();
                 answer.push(0);
@@ -119,9 +115,6 @@ impl Client {
 fn password(settings: &PostgresSettings) -> Result<&[u8]> {
     match &settings.password {
         Some(password) => Ok(password.expose().as_bytes()),
-        None => Err(Error::new(ErrorKind::Authentication, "log in to PostgreSQL")
-            .because("the server asks for a password and none is set")
-            .with("user", &settings.user)
-            .help("set postgres.password_file")),
+        None => Err(password_missing("log in to PostgreSQL").with("user", &settings.user)),
     }
 }

@@ -16,15 +16,57 @@ pub(crate) fn server_error(body: &[u8], doing: &'static str) -> Error {
 
 /// The error that `tokio-postgres` reports, in the same way.
 pub(crate) fn database_error(error: tokio_postgres::Error, doing: &'static str) -> Error {
-    let Some(told) = error.as_db_error() else {
-        let by_io = std::error::Error::source(&error).is_some_and(|s| s.is::<std::io::Error>());
-        let kind =
-            if error.is_closed() || by_io { ErrorKind::Unavailable } else { ErrorKind::Malformed };
-        return Error::new(kind, doing).caused_by(error);
-    };
+    let Some(told) = error.as_db_error() else { return not_told(error, doing) };
     let code = told.code().code().to_owned();
     let (message, hint) = (told.message().to_owned(), told.hint().map(str::to_owned));
     described(kind(&code, &message), doing, &code, message, hint)
+}
+
+/// An error that is not the server's: of the connection, or of what was asked of it.
+fn not_told(error: tokio_postgres::Error, doing: &'static str) -> Error {
+    let source = std::error::Error::source(&error);
+    let by_io = source.is_some_and(|source| source.is::<std::io::Error>());
+    if source.is_some_and(is_tls) {
+        return tls_refused(doing).caused_by(error);
+    }
+    // The texts are the crate's, which hands out no kinds; `tests/e2e/access.rs` holds them.
+    match source.map(ToString::to_string).as_deref() {
+        Some("server does not support TLS") => return without_tls(doing),
+        Some("password missing") => return password_missing(doing),
+        _ => {}
+    }
+    let kind = match error.is_closed() || by_io {
+        true => ErrorKind::Unavailable,
+        false => ErrorKind::Malformed,
+    };
+    Error::new(kind, doing).caused_by(error)
+}
+
+/// Whether an error of a connection is TLS's own, and not of the bytes below it.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    inner.is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+/// TLS is asked for and the server has none.
+pub(super) fn without_tls(doing: &'static str) -> Error {
+    Error::new(ErrorKind::Prerequisite, doing)
+        .because("the server has no TLS, and postgres.tls asks for it")
+        .help("set ssl = on at the server, or postgres.tls = \"prefer\"")
+}
+
+/// The two sides could not agree, or the certificate is not one that is trusted.
+pub(super) fn tls_refused(doing: &'static str) -> Error {
+    Error::new(ErrorKind::Authentication, doing)
+        .because("TLS was not agreed on")
+        .help("see postgres.tls, postgres.tls_ca_file, postgres.host and the server's certificate")
+}
+
+/// The server asks for a password that the configuration does not have.
+pub(super) fn password_missing(doing: &'static str) -> Error {
+    Error::new(ErrorKind::Authentication, doing)
+        .because("the server asks for a password and none is set")
+        .help("set postgres.password_file")
 }
 
 fn described(

@@ -1,5 +1,6 @@
 //! The socket: TCP or unix, plain or TLS, never blocking by itself; waiting is by `poll`.
 
+use super::server_error::{tls_refused, without_tls};
 use super::tls::client_config;
 use super::{closed, lost};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -135,11 +136,7 @@ fn negotiate(
     match answer[0] {
         b'S' => {}
         b'N' if settings.tls == TlsMode::Prefer => return Ok(Socket::Tcp(stream)),
-        b'N' => {
-            return Err(Error::new(ErrorKind::Prerequisite, "connect to PostgreSQL")
-                .because("the server has no TLS, and postgres.tls asks for it")
-                .help("set ssl = on at the server, or postgres.tls = \"prefer\""));
-        }
+        b'N' => return Err(without_tls("connect to PostgreSQL")),
         _ => return Err(closed()),
     }
     let name = ServerName::try_from(settings.host.clone()).map_err(|error| {
@@ -147,18 +144,20 @@ fn negotiate(
             .because("postgres.host is no name that a certificate can have")
             .caused_by(error)
     })?;
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::new(ErrorKind::Authentication, "connect to PostgreSQL")
-            .because("TLS was not agreed on")
-            .caused_by(error)
-            .help("see postgres.tls, postgres.tls_ca_file and the server's certificate")
-    };
     let mut connection = rustls::ClientConnection::new(client_config(settings)?, name)
-        .map_err(|error| failed(error.into()))?;
+        .map_err(|error| tls_refused("connect to PostgreSQL").caused_by(error))?;
     while connection.is_handshaking() {
-        connection.complete_io(&mut stream).map_err(|error| failed(error.into()))?;
+        connection.complete_io(&mut stream).map_err(handshake_failed)?;
     }
     Ok(Socket::Tls(Box::new(rustls::StreamOwned::new(connection, stream))))
+}
+
+/// A certificate does not become right by waiting; a connection that breaks meanwhile may.
+fn handshake_failed(error: std::io::Error) -> Error {
+    match error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        true => tls_refused("connect to PostgreSQL").caused_by(error),
+        false => lost(error),
+    }
 }
 
 impl Read for Socket {

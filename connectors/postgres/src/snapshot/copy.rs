@@ -179,6 +179,19 @@ impl<'a> Iterator for CopyCells<'a> {
     }
 }
 
+/// Reads any bytes as a stream that comes in pieces.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz_rows(bytes: &[u8], piece: usize, bytes_max: usize) {
+    let mut read = CopyRows::new(bytes_max);
+    for piece in bytes.chunks(piece) {
+        if !matches!(read.push(piece), Ok(true)) {
+            break;
+        }
+    }
+    read.rows().flatten().flatten().for_each(drop);
+    read.last_row().into_iter().flatten().for_each(drop);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

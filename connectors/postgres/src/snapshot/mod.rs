@@ -11,6 +11,9 @@ mod view;
 
 pub use chunk::PostgresChunk;
 
+#[cfg(feature = "fuzz")]
+pub(crate) use copy::fuzz_rows;
+
 use crate::catalog::Catalog;
 use crate::client::database_error;
 use crate::config::Config;
