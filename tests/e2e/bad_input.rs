@@ -151,6 +151,27 @@ async fn a_second_up_on_the_same_folder_is_refused() {
     assert_says(&error, &["has this folder open", "stop the other"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_of_a_newer_version_is_refused_and_left_alone() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    assert!(daemon.terminate().success());
+    let format = folder.path().join("data/log/format");
+    let ours = std::fs::read_to_string(&format).unwrap();
+    let (name, version) = ours.trim_end().rsplit_once(' ').unwrap();
+    let newer = format!("{name} {}\n", version.parse::<u32>().unwrap() + 1);
+    std::fs::write(&format, &newer).unwrap();
+    let output = run(&["up", "--config", folder.path().join("tidemesh.toml").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_says(&error, &["a newer version of tidemesh wrote this folder", "run the version"]);
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), newer);
+}
+
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
     let error = not_taken("data_dir = \"data\"\nregistri.listen = \"x\"\n");
@@ -180,6 +201,12 @@ fn every_command_has_help_with_an_example() {
         &["schema", "register"],
         &["source", "list"],
         &["source", "describe"],
+        &["source", "remove"],
+        &["snapshot", "start"],
+        &["snapshot", "pause"],
+        &["snapshot", "resume"],
+        &["snapshot", "status"],
+        &["verify"],
         &["checkpoint", "show"],
     ] {
         let output = run(&[command, &["--help"]].concat());

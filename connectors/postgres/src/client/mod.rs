@@ -1,6 +1,6 @@
 //! The replication connection: our own, because reading the log through the crates that offer one
-//! costs more than all the rest (`docs/performance.md`). A blocking socket, start-up and log-in
-//! here; the stream's thread in [`stream`].
+//! costs more than all the rest. A blocking socket, start-up and log-in here; the stream's thread in
+//! [`stream`].
 //!
 //! Source: PostgreSQL 18 documentation, chapter 54, "Frontend/Backend Protocol".
 

@@ -174,9 +174,8 @@ impl Reading {
                 std::thread::sleep(pause);
                 continue;
             }
-            if read > 0 {
-                self.hand_over()?;
-            }
+            // Not only what this read brought: a burst may have left messages behind.
+            self.hand_over()?;
             self.client.socket.wait(Wait::Read, self.wait_max()).map_err(lost)?;
             let now = Instant::now();
             dense = if now - woken_at < DENSE_WITHIN { dense + 1 } else { 0 };
@@ -318,3 +317,6 @@ impl Reading {
         self.client.socket.flush().map_err(lost)
     }
 }
+
+#[cfg(test)]
+mod tests;
