@@ -1,12 +1,14 @@
 //! Bad days: killed at any moment, the database restarted, the registry away.
 
 use crate::history::History;
-use crate::support::daemon::{Daemon, configuration, with};
+use crate::support::daemon::{Daemon, configuration, run, with};
 use crate::support::eventually;
 use crate::support::postgres::{Database, Server};
 use crate::support::writer::{TABLE, Writer, agrees, seed};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,4 +129,59 @@ async fn a_full_disk_stops_nothing_for_good() {
     let error = daemon.logged("retry").await["error"].as_str().unwrap().to_owned();
     agrees(&daemon, &writer.stop().await).await;
     assert!(error.contains("room") || error.contains("disk"), "{error}");
+}
+
+/// The newest journal of a daemon's log.
+fn journal(folder: &Path) -> PathBuf {
+    let files = std::fs::read_dir(folder.join("data/log/store")).unwrap();
+    let journals = files.map(|entry| entry.unwrap().path());
+    journals.filter(|path| path.extension().is_some_and(|end| end == "jnl")).max().unwrap()
+}
+
+/// Where the journal's last batch ends: zeros are what the storage has reserved.
+fn end_of(journal: &[u8]) -> usize {
+    journal.iter().rposition(|byte| *byte != 0).unwrap() + 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_last_write_is_cut_and_damage_before_the_end_stops() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    let mut written = History::default();
+    database.execute("INSERT INTO orders VALUES (1, 1, repeat('whole', 50))").await;
+    written.wrote(1, 1);
+    agrees(&daemon, &written).await;
+    daemon.kill();
+
+    // A write that was under way when the machine went down: some of its bytes are on the disk.
+    let file = journal(folder.path());
+    let mut bytes = std::fs::read(&file).unwrap();
+    let end = end_of(&bytes);
+    bytes.truncate(end);
+    std::fs::write(&file, &bytes).unwrap();
+    let mut torn = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    torn.write_all(&[1; 100]).unwrap();
+    daemon = Daemon::up(folder.path(), &config).await;
+    let cut = daemon.logged("a torn last write was cut off").await;
+    assert_eq!(cut["bytes_cut"], 100, "{cut}");
+    assert!(cut["file"].as_str().unwrap().ends_with(".jnl"), "{cut}");
+    database.execute("INSERT INTO orders VALUES (2, 2, 'behind it')").await;
+    written.wrote(2, 2);
+    agrees(&daemon, &written).await;
+    daemon.kill();
+
+    let file = journal(folder.path());
+    let mut bytes = std::fs::read(&file).unwrap();
+    let row = bytes.windows(10).position(|window| window == b"wholewhole").unwrap();
+    bytes[row] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let output = run(&["up", "--config", folder.path().join("tidemesh.toml").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains(file.to_str().unwrap()) && error.contains("offset="), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes, "nothing is changed");
 }

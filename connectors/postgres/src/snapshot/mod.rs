@@ -72,9 +72,9 @@ impl PostgresReader {
 
     /// Begins a view of a table. The lock comes before the view, so that no statement that rewrites
     /// the table can come between them.
-    async fn open(&self, table: &TableName) -> Result<Opened> {
+    async fn open(&self, table: &TableName, settings: &str) -> Result<Opened> {
         let client = &self.catalog.client;
-        client.batch_execute(&sql::begin(table)).await.map_err(reading)?;
+        client.batch_execute(&sql::begin(table, settings)).await.map_err(reading)?;
         let row =
             client.query_one(sql::TABLE, &[&table.schema, &table.table]).await.map_err(reading)?;
         let snapshot: String = row.get("snapshot");
@@ -250,7 +250,7 @@ impl TableReader for PostgresReader {
     }
 
     async fn plan(&mut self, table: &TableName, parts_max: u32) -> Result<TablePlan> {
-        let opened = self.open(table).await?;
+        let opened = self.open(table, "").await?;
         let parts = self.parts(&opened, parts_max).await?;
         self.end().await?;
         let keyed = KeyColumns::of(&opened.relation).columns().is_some();
@@ -274,7 +274,11 @@ impl TableReader for PostgresReader {
     }
 
     async fn chunk(&mut self, request: &ChunkRequest) -> Result<PostgresChunk> {
-        let opened = self.open(&request.table).await?;
+        let settings = match request.part {
+            Part::Span { .. } => sql::IN_KEY_ORDER,
+            Part::Keys(_) => "",
+        };
+        let opened = self.open(&request.table, settings).await?;
         let keys = KeyColumns::of(&opened.relation);
         let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
         let condition = sql::condition(&keys, request)?;

@@ -13,7 +13,12 @@ SET synchronous_commit = local; SET standard_conforming_strings = on;
 SET DateStyle = 'ISO'; SET TimeZone = 'UTC'; SET IntervalStyle = 'iso_8601';
 SET extra_float_digits = 1; SET bytea_output = 'hex';
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
-SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0";
+SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
+
+/// A span of keys is read by the key's index, whatever the planner believes: on a table that was not
+/// analysed since it was filled it would sort all that is left of the span, for each chunk.
+pub(super) const IN_KEY_ORDER: &str =
+    "; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
 
 pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, $1, $2)::text";
 
@@ -48,10 +53,11 @@ FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 ORDER BY a.attnum";
 
-/// Begins a view of a table, locked against statements that rewrite it.
-pub(super) fn begin(table: &TableName) -> String {
+/// Begins a view of a table, locked against statements that rewrite it, with these settings.
+pub(super) fn begin(table: &TableName, settings: &str) -> String {
     format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; LOCK TABLE ONLY {} IN ACCESS SHARE MODE",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+         LOCK TABLE ONLY {} IN ACCESS SHARE MODE{settings}",
         quoted_table(table)
     )
 }

@@ -10,7 +10,11 @@ use tidemesh_source::{
 
 impl TableTexts for PostgresReader {
     async fn texts(&mut self, request: &TextRequest) -> Result<TextRows> {
-        let opened = self.open(&request.table).await?;
+        let settings = match request.part {
+            TextPart::After(_) => sql::IN_KEY_ORDER,
+            TextPart::Keys(_) => "",
+        };
+        let opened = self.open(&request.table, settings).await?;
         let keys = KeyColumns::of(&opened.relation);
         let condition = condition(&opened, &keys, request)?;
         let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
