@@ -115,6 +115,22 @@ fn check_room(state: &State, limits: &Limits, subject: &str) -> Result<(), Refus
     Ok(())
 }
 
+/// Levels may be set for subjects that are not there yet, but not for any number of them.
+pub(crate) fn check_levels(
+    state: &State,
+    limits: &Limits,
+    subject: Option<&str>,
+) -> Result<(), Refusal> {
+    let is_new = subject.is_some_and(|subject| state.level_of(subject).is_none());
+    if is_new && state.level_count() >= limits.subjects_max {
+        return Err(Refusal::NotPermitted(format!(
+            "This registry holds its limit of {} subjects with a level",
+            limits.subjects_max
+        )));
+    }
+    Ok(())
+}
+
 fn next_number(state: &State, subject: &str) -> Result<u32, Refusal> {
     let last = state.versions(subject, Filter::WithDeleted).next_back();
     match last.map_or(0, |version| version.number) {

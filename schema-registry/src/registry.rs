@@ -5,7 +5,7 @@
 //! HTTP and no tasks here: [`crate::http`] calls the writing operations from a thread of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tidemesh_model::Result;
 
@@ -98,7 +98,8 @@ struct Disk {
 /// Its operations may be called from any thread; those that write wait for the disk.
 #[derive(Debug)]
 pub struct Registry {
-    state: RwLock<State>,
+    /// Swapped by each write; who reads keeps the one it began with, however long that takes.
+    state: RwLock<Arc<State>>,
     disk: Mutex<Disk>,
     failed: AtomicBool,
     limits: Limits,
@@ -119,7 +120,7 @@ impl Registry {
         let state = store.load()?;
         let registry = Self {
             registry_id: store.registry_id().to_owned(),
-            state: RwLock::new(state),
+            state: RwLock::new(Arc::new(state)),
             disk: Mutex::new(Disk { store, suspect: false }),
             failed: AtomicBool::new(false),
             limits: config.limits.clone(),
@@ -464,7 +465,8 @@ impl Registry {
         if let Some(subject) = subject {
             check_subject(&self.limits, subject)?;
         }
-        self.write("Failed to update compatibility level", |_| {
+        self.write("Failed to update compatibility level", |state| {
+            decide::check_levels(state, &self.limits, subject)?;
             Ok((vec![Change::SetLevel { subject: subject.map(Arc::from), level }], ()))
         })
     }
@@ -531,7 +533,8 @@ impl Registry {
         }
         self.failed.store(false, Ordering::Release);
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        changes.into_iter().for_each(|change| state.apply(change));
+        let changed = Arc::make_mut(&mut state);
+        changes.into_iter().for_each(|change| changed.apply(change));
         drop(state);
         self.report_size();
         Ok(answer)
@@ -540,7 +543,7 @@ impl Registry {
     fn reload_if_suspect(&self, disk: &mut Disk) -> Result<()> {
         if disk.suspect {
             let loaded = disk.store.load()?;
-            *self.state.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+            *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
             disk.suspect = false;
             self.report_size();
         }
@@ -570,8 +573,8 @@ impl Registry {
 
     /// A panic while a lock was held leaves nothing half done: decisions change nothing, and
     /// changes are applied whole or are on disk for the next start.
-    fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {

@@ -82,7 +82,7 @@ pub(crate) enum Change {
     RemoveLevel { subject: Option<Arc<str>> },
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct SchemaEntry {
     identity: Identity,
     /// Every version that has this id, soft-deleted ones included.
@@ -90,7 +90,7 @@ struct SchemaEntry {
 }
 
 /// Everything the registry knows.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
     schemas: BTreeMap<u32, SchemaEntry>,
     ids: HashMap<Identity, u32>,
@@ -286,6 +286,11 @@ impl State {
     /// The level that a subject has of its own.
     pub(crate) fn level_of(&self, subject: &str) -> Option<CompatibilityLevel> {
         self.levels.get(subject).copied()
+    }
+
+    /// How many subjects have a level of their own.
+    pub(crate) fn level_count(&self) -> usize {
+        self.levels.len()
     }
 
     /// The level that holds for a subject.

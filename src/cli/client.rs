@@ -90,7 +90,7 @@ impl Daemon {
     pub(super) async fn log(&self) -> Result<RemoteTransport> {
         let endpoints: Endpoints = self.get("/v1/endpoints").await?;
         match endpoints.data {
-            Some(data) => RemoteTransport::new(&data),
+            Some(data) => RemoteTransport::new(&self.reachable(&data)),
             None => Err(Error::new(ErrorKind::NotFound, "find the log")
                 .because("this daemon has none")
                 .with("url", &self.url)),
@@ -100,10 +100,22 @@ impl Daemon {
     /// The registry beside it; where the address is a registry's own, that one.
     pub(super) async fn registry_url(&self) -> Result<String> {
         match self.get::<Endpoints>("/v1/endpoints").await {
-            Ok(Endpoints { registry: Some(registry), .. }) => Ok(registry),
+            Ok(Endpoints { registry: Some(registry), .. }) => Ok(self.reachable(&registry)),
             Ok(_) => Ok(self.url.clone()),
             Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
             Err(_) => Ok(self.url.clone()),
+        }
+    }
+
+    /// An address as it is reached from here: one that listens everywhere is where the daemon is.
+    fn reachable(&self, address: &str) -> String {
+        let host = |url: &str| reqwest::Url::parse(url).ok()?.host_str().map(str::to_owned);
+        let everywhere = ["//0.0.0.0:", "//[::]:"];
+        match (everywhere.iter().find(|host| address.contains(**host)), host(&self.url)) {
+            (Some(unspecified), Some(host)) => {
+                address.replacen(unspecified, &format!("//{host}:"), 1)
+            }
+            _ => address.to_owned(),
         }
     }
 
@@ -138,4 +150,19 @@ pub(super) fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|e| Error::new(ErrorKind::Internal, "print JSON").caused_by(e))?;
     print_line(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_reached_where_the_daemon_is() {
+        let daemon = Daemon { url: "http://db1.example:8090".into() };
+        assert_eq!(daemon.reachable("tcp://0.0.0.0:8092"), "tcp://db1.example:8092");
+        assert_eq!(daemon.reachable("http://[::]:8081"), "http://db1.example:8081");
+        assert_eq!(daemon.reachable("tcp://10.0.0.1:8092"), "tcp://10.0.0.1:8092");
+        let daemon = Daemon { url: "http://[::1]:8090".into() };
+        assert_eq!(daemon.reachable("tcp://0.0.0.0:8092"), "tcp://[::1]:8092");
+    }
 }

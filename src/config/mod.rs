@@ -261,6 +261,27 @@ tables = ["public.orders"]
     }
 
     #[test]
+    fn the_registrys_store_is_beside_the_file() {
+        let raw =
+            read_text(&format!("registry.store = \"sqlite:r.sqlite\"\n{SMALL}"), &[]).unwrap();
+        let StoreConfig::Sqlite(file) = raw.up().unwrap().registry.store;
+        assert!(file.is_absolute() && file.ends_with("r.sqlite"), "{}", file.display());
+    }
+
+    #[test]
+    fn a_password_of_digits_stays_as_it_was_written() {
+        for password in ["12345", "0123", "1_000", "true", "+5"] {
+            let variable = ("TIDEMESH__SOURCE__0__POSTGRES__PASSWORD", password);
+            let config = read_text(SMALL, &[variable]).unwrap().up().unwrap();
+            let postgres = config.sources[0].postgres.as_ref().unwrap();
+            assert_eq!(postgres.password.as_ref().unwrap().expose(), password);
+        }
+        let variable = ("TIDEMESH__SOURCE__0__POSTGRES__PASSWORD", "[12345]");
+        let error = read_text(SMALL, &[variable]).unwrap_err().report();
+        assert!(error.contains("password") && !error.contains("12345"), "{error}");
+    }
+
+    #[test]
     fn an_override_of_a_key_that_is_not_there_is_refused() {
         let error = read_text(SMALL, &[("TIDEMESH__SOURCE__0__POSTGRES__PROT", "1")]).unwrap_err();
         assert!(error.to_string().contains("prot"), "{error}");

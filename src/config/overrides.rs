@@ -29,11 +29,12 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// A number, boolean or list as TOML has it; anything else is text.
+/// A number or boolean that TOML writes just so, or a list; anything else is text.
 fn parse(text: &str) -> Value {
     let document = format!("v = {text}");
     match document.parse::<Table>().ok().and_then(|mut table| table.remove("v")) {
-        Some(value @ (Value::Integer(_) | Value::Boolean(_) | Value::Array(_))) => value,
+        Some(value @ Value::Array(_)) => value,
+        Some(value @ (Value::Integer(_) | Value::Boolean(_))) if value.to_string() == text => value,
         _ => Value::String(text.to_owned()),
     }
 }

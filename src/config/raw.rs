@@ -92,6 +92,11 @@ impl RawConfig {
     /// Makes relative paths relative to `folder`.
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
+        if let Some(store) = &mut self.registry.store
+            && let Some(file) = store.strip_prefix("sqlite:")
+        {
+            *store = format!("sqlite:{}", folder.join(file).display());
+        }
         if let Some(socket) = &mut self.data.socket {
             *socket = folder.join(&*socket);
         }

@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
     RemoveRequest, SnapshotCommand, SnapshotReport, SnapshotRequest, SourceHandle, SourceReport,
@@ -23,6 +23,9 @@ use tokio::task::JoinSet;
 
 /// Events of a verification that may wait for who asked.
 const VERIFY_EVENTS_MAX: usize = 16;
+
+/// How long answers may take once the process is told to stop.
+const ANSWERS_MAX: Duration = Duration::from_secs(5);
 
 /// Where a daemon's other ports are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,10 +88,22 @@ impl Control {
             .route("/v1/sources/{name}/verify", post(verify))
             .route("/v1/sources/{name}/remove", post(remove))
             .with_state(Arc::new(self));
-        axum::serve(listener, router)
-            .with_graceful_shutdown(stopped(shutdown))
-            .await
-            .map_err(|e| Error::new(ErrorKind::Unavailable, "serve the control port").caused_by(e))
+        let serving = axum::serve(listener, router)
+            .with_graceful_shutdown(stopped(shutdown.clone()))
+            .into_future();
+        let deadline = async {
+            stopped(shutdown).await;
+            tokio::time::sleep(ANSWERS_MAX).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(|error| {
+                Error::new(ErrorKind::Unavailable, "serve the control port").caused_by(error)
+            }),
+            () = deadline => {
+                tracing::warn!("an answer that was under way is cut off");
+                Ok(())
+            }
+        }
     }
 
     fn reports(&self) -> BTreeMap<String, SourceReport> {

@@ -83,6 +83,44 @@ async fn a_table_without_a_replica_identity_is_refused_and_not_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_leaves_rows_or_columns_out_is_refused() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    for less in ["orders (id)", "orders WHERE (id > 5)"] {
+        let name = &database.name;
+        database
+            .execute(&format!(
+                "DROP PUBLICATION IF EXISTS {name}; CREATE PUBLICATION {name} FOR TABLE {less}"
+            ))
+            .await;
+        let error = refused(&database, &["public.orders"], "").await;
+        assert_says(&error, &["a row filter or a list of columns", "DROP TABLE \"public\""]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_policy_hides_are_not_passed_over() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let role = format!("{}_blind", database.name);
+    database
+        .execute(&format!(
+            "CREATE ROLE {role} LOGIN REPLICATION; GRANT SELECT ON orders TO {role};
+             ALTER TABLE orders ENABLE ROW LEVEL SECURITY;
+             CREATE PUBLICATION {} FOR TABLE orders; INSERT INTO orders VALUES (1, 1)",
+            database.name
+        ))
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "")
+        .replace("user = \"postgres\"", &format!("user = \"{role}\""));
+    let daemon = Daemon::up(folder.path(), &config).await;
+    let error = daemon.logged("snapshot failed").await["error"].as_str().unwrap().to_owned();
+    assert_says(&error, &["row-level security"]);
+    database.execute(&format!("DROP OWNED BY {role}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_not_there_is_named() {
     let database = Database::new().await;
     let error = refused(&database, &["public.nowhere"], "").await;

@@ -74,6 +74,19 @@ async fn a_registry_that_is_away_is_waited_for() {
     database.execute("INSERT INTO orders VALUES (1, 1, 'x')").await;
     let error = connector.logged("retry").await["error"].as_str().unwrap().to_owned();
     assert!(error.contains("the registry does not answer"), "{error}");
+    eventually("it has tried again and again", async || {
+        (connector.source()["attempt"].as_u64() >= Some(4)).then_some(())
+    })
+    .await;
+    let connections = format!(
+        "SELECT count(*)::text FROM pg_stat_activity
+         WHERE datname = '{}' AND application_name = 'tidemesh' AND backend_type = 'client backend'",
+        database.name
+    );
+    eventually("no connection of a failed try stays", async || {
+        (database.text(&connections).await.parse::<u32>().unwrap() <= 1).then_some(())
+    })
+    .await;
     let store = format!("sqlite:{}", folder.path().join("second.sqlite").display());
     let mut registry = std::process::Command::new(env!("CARGO_BIN_EXE_tidemesh"))
         .args(["registry", "--listen", &away.to_string(), "--store", &store])

@@ -10,6 +10,7 @@ mod faults;
 mod history;
 mod planted;
 mod remove;
+mod replaced;
 mod snapshot;
 mod streaming;
 mod support;

@@ -94,6 +94,28 @@ async fn a_truncate_deletes_every_live_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_truncate_of_many_rows_is_written_in_parts() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = log_alone(&configuration(&database, &["public.orders"], ""));
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database
+        .execute(
+            "INSERT INTO orders SELECT g, g FROM generate_series(1, 100000) g;
+             TRUNCATE orders;
+             INSERT INTO orders VALUES (7, 70)",
+        )
+        .await;
+    eventually("every row is told, deleted, and its tombstone written", async || {
+        (daemon.source()["records"] == 300_001).then_some(())
+    })
+    .await;
+    verified(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_without_a_key_is_keyed_by_the_whole_row() {
     let database = Database::new().await;
     database.execute("CREATE TABLE loose (a int, b text)").await;

@@ -174,6 +174,13 @@ pub trait ChangeBatch: Send + Sync {
     /// What the source must remember from this batch on, stored with the batch's records.
     fn state(&self) -> &[StateItem];
 
+    /// Tables that are others than before under the same names: dropped and made anew, or swapped.
+    /// Their old rows are gone by the end of this batch, which has no events, and what the new ones
+    /// held until then is in no log. Their schemas are among [`ChangeBatch::schemas`].
+    fn replaced(&self) -> &[Arc<TableSchema>] {
+        &[]
+    }
+
     /// When the log was written up to [`ChangeBatch::end`], by the source's clock, in microseconds
     /// since 1970-01-01 00:00:00 UTC.
     fn end_at_us(&self) -> i64;

@@ -146,9 +146,40 @@ pub enum TlsMode {
 }
 
 /// A text that never shows itself in logs or debug output.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
+
+/// A secret of digits may come as a number, from an environment that has no types. What is no
+/// secret is refused without being shown.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyText;
+        impl serde::de::Visitor<'_> for AnyText {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret::new(text))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Secret, E> {
+                Ok(Secret::new(number.to_string()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Secret, E> {
+                Ok(Secret::new(number.to_string()))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Secret, E> {
+                Ok(Secret::new(value.to_string()))
+            }
+        }
+        deserializer.deserialize_any(AnyText)
+    }
+}
 
 impl Secret {
     /// Wraps a secret.

@@ -58,6 +58,7 @@ pub struct PostgresBatch {
     pub(crate) resume_after: Position,
     pub(crate) relations: Arc<Relations>,
     pub(crate) schemas: Vec<Arc<TableSchema>>,
+    pub(crate) replaced: Vec<Arc<TableSchema>>,
     pub(crate) state: Vec<StateItem>,
     pub(crate) end: Position,
     pub(crate) end_at_us: i64,
@@ -84,6 +85,10 @@ impl ChangeBatch for PostgresBatch {
 
     fn end(&self) -> Position {
         self.end
+    }
+
+    fn replaced(&self) -> &[Arc<TableSchema>] {
+        &self.replaced
     }
 
     fn end_at_us(&self) -> i64 {

@@ -33,7 +33,9 @@ impl KnownTables {
     pub(crate) fn add(&self, relation: Arc<Relation>) -> Arc<Relation> {
         let mut tables = self.tables();
         let known = tables.entry(relation.shape.name.clone()).or_default();
-        if let Some(first) = known.last().filter(|known| known.shape == relation.shape) {
+        let is_same =
+            |k: &&Arc<Relation>| k.shape == relation.shape && k.schema.key == relation.schema.key;
+        if let Some(first) = known.last().filter(is_same) {
             return Arc::clone(first);
         }
         if known.len() >= VERSIONS_MAX {

@@ -13,6 +13,7 @@ mod decode;
 mod frame;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod identity;
 mod known;
 mod numeric;
 mod open;
@@ -21,6 +22,7 @@ mod relation;
 mod snapshot;
 mod source;
 mod types;
+mod watch;
 
 pub use batch::PostgresBatch;
 pub use open::PostgresConnector;

@@ -5,15 +5,15 @@ use crate::catalog::{Catalog, asking};
 use crate::client::Client;
 use crate::client::stream::Stream;
 use crate::config::{Config, lsn_text, parse_lsn};
+use crate::identity::{Identity, TableIds};
 use crate::known::KnownTables;
 use crate::precheck;
 use crate::relation;
 use crate::snapshot::PostgresReader;
-use crate::source::{Pending, Place, PostgresSource, block, identity_item, watch_lag};
-use serde::{Deserialize, Serialize};
+use crate::source::{Pending, Place, PostgresSource, block};
+use crate::watch::Watch;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
 use tidemesh_source::{Checkpoint, Connector};
@@ -24,19 +24,6 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a slot may stay in use that is to be dropped.
 const SLOT_FREE_MAX: Duration = Duration::from_secs(10);
-
-/// The item under which [`Identity`] is stored.
-pub(crate) const IDENTITY_KEY: &str = "identity";
-
-/// Which log this is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Identity {
-    pub(crate) version: u32,
-    pub(crate) system_identifier: String,
-    pub(crate) timeline: u32,
-    pub(crate) database: String,
-    pub(crate) slot: String,
-}
 
 /// Opens PostgreSQL sources.
 pub struct PostgresConnector {
@@ -98,14 +85,18 @@ impl Connector for PostgresConnector {
     ) -> Result<PostgresSource> {
         let config = &self.config;
         let catalog = Arc::new(Catalog::connect(&config.settings).await?);
-        precheck::run(&catalog, config).await?;
+        refuse_standby(&catalog).await?;
+        let tables = precheck::run(&catalog, config).await?;
         let slot = find_slot(&catalog, config).await?;
-        let (mut client, identity) = identify(config).await?;
-        let stored = checkpoint.as_ref().map(|c| read_identity(&c.items)).transpose()?.flatten();
+        let (mut client, identity, log) = identify(config).await?;
+        let stored = checkpoint.as_ref().map(|c| Identity::read(&c.items)).transpose()?.flatten();
         let start = match (&checkpoint, slot) {
             (Some(checkpoint), slot) => {
                 check_position(config, checkpoint, stored.as_ref(), &identity, slot.as_ref())?;
-                checkpoint.position.commit
+                let commit = checkpoint.position.commit;
+                let before = stored.as_ref().map_or(identity.timeline, |stored| stored.timeline);
+                client = check_history(client, config, commit, before, &identity, log).await?;
+                commit
             }
             (None, Some(slot)) => {
                 let lsn = lsn_text(slot.confirmed);
@@ -130,12 +121,14 @@ impl Connector for PostgresConnector {
             (Some(checkpoint), _) => (checkpoint.position.epoch, checkpoint.position),
         };
         let versions = stored_relations(checkpoint.as_ref())?;
+        let known_ids = checkpoint.as_ref().map(|c| TableIds::read(&c.items)).transpose()?;
+        let mut ids = known_ids.clone().unwrap_or_default();
+        ids.update(&tables);
         for relation in versions.values().flatten() {
             self.known.add(Arc::clone(relation));
         }
         let stream = start_stream(client, config, start).await?;
-        let wal_end = Arc::new(AtomicU64::new(0));
-        let lag_task = tokio::spawn(watch_lag(Arc::clone(&catalog), Arc::clone(&wal_end)));
+        let watch = Watch::start(Arc::clone(&catalog), config);
         let mut source = PostgresSource {
             config: config.clone(),
             catalog,
@@ -144,19 +137,19 @@ impl Connector for PostgresConnector {
             resume_after,
             first: None,
             relations: Arc::default(),
+            ids,
+            described: None,
             known: Arc::clone(&self.known),
             versions,
             pending: Pending::default(),
             failed: None,
             place: Place { transaction: None, end: resume_after, end_at_us: 0, flush: 0 },
             ends: VecDeque::new(),
-            wal_end,
-            lag_task,
+            watch,
         };
-        if stored.as_ref() != Some(&identity) {
-            let state = vec![identity_item(&identity)?];
+        if stored.as_ref() != Some(&identity) || known_ids.as_ref() != Some(&source.ids) {
             let mut first = source.empty();
-            first.state = state;
+            first.state = vec![identity.item()?, source.ids.item()?];
             source.first = Some(first);
         }
         Ok(source)
@@ -236,15 +229,6 @@ fn check_position(
         .with("checkpoint_at", lsn_text(checkpoint.position.commit)))
 }
 
-fn read_identity(items: &BTreeMap<String, Vec<u8>>) -> Result<Option<Identity>> {
-    let Some(bytes) = items.get(IDENTITY_KEY) else {
-        return Ok(None);
-    };
-    serde_json::from_slice(bytes)
-        .map(Some)
-        .map_err(|e| Error::new(ErrorKind::Corrupt, "read the log's identity").caused_by(e))
-}
-
 fn stored_relations(
     checkpoint: Option<&Checkpoint>,
 ) -> Result<BTreeMap<u32, Vec<Arc<relation::Relation>>>> {
@@ -266,8 +250,8 @@ async fn blocking<T: Send + 'static>(
         .map_err(|e| Error::new(ErrorKind::Internal, "talk to PostgreSQL").caused_by(e))?
 }
 
-/// Connects for replication and asks which log this is.
-async fn identify(config: &Config) -> Result<(Client, Identity)> {
+/// Connects for replication and asks which log this is, and how far it reaches.
+async fn identify(config: &Config) -> Result<(Client, Identity, u64)> {
     let config = config.clone();
     blocking(move || {
         let mut client = Client::connect(&config.settings)?;
@@ -279,15 +263,80 @@ async fn identify(config: &Config) -> Result<(Client, Identity)> {
                 .ok_or_else(crate::client::malformed)
         };
         let identity = Identity {
-            version: 1,
+            version: Identity::VERSION,
             system_identifier: cell(0)?,
             timeline: cell(1)?.parse().map_err(|_| crate::client::malformed())?,
             database: config.settings.database.clone(),
             slot: config.slot.clone(),
         };
-        Ok((client, identity))
+        let end = parse_lsn(&cell(2)?).ok_or_else(crate::client::malformed)?;
+        Ok((client, identity, end))
     })
     .await
+}
+
+/// A standby has no log of its own to put marks into; while a failover is under way its slots and
+/// its timeline say nothing yet.
+async fn refuse_standby(catalog: &Catalog) -> Result<()> {
+    let row = catalog.client.query_one("SELECT pg_is_in_recovery()", &[]).await.map_err(asking)?;
+    if !row.get::<_, bool>(0) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Unavailable, "take up the log")
+        .because("the server is a standby")
+        .help("it is taken up once it is promoted; else set postgres.host to the primary"))
+}
+
+/// The checkpoint must lie in the history of this log: a standby that was promoted, or a server
+/// that was restored, may not have what the topics have, and its new commits stand at the same
+/// places.
+async fn check_history(
+    mut client: Client,
+    config: &Config,
+    commit: u64,
+    before: u32,
+    identity: &Identity,
+    log_end: u64,
+) -> Result<Client> {
+    let ahead = |of: &'static str, place: u64| {
+        Err(lost(
+            config,
+            "the topics are ahead of the server's log: events of the server that was \
+                          lost are in them, and this one's own may be missing",
+        )
+        .with("checkpoint_at", lsn_text(commit))
+        .with(of, lsn_text(place)))
+    };
+    if commit > log_end {
+        return ahead("log_end", log_end);
+    }
+    if before == identity.timeline {
+        return Ok(client);
+    }
+    let timeline = identity.timeline;
+    let (client, row) = blocking(move || {
+        let row = client.command(&format!("TIMELINE_HISTORY {timeline}"), COMMAND_TIMEOUT)?;
+        Ok((client, row))
+    })
+    .await?;
+    let history = row.get(1).and_then(Option::as_deref).ok_or_else(crate::client::malformed)?;
+    match left_at(&String::from_utf8_lossy(history), before) {
+        Some(left) if commit <= left => Ok(client),
+        Some(left) => ahead("timeline_left_at", left),
+        None => Err(lost(config, "the checkpoint's timeline is not in the server's history")
+            .with("checkpoint_timeline", before)
+            .with("timeline", timeline)),
+    }
+}
+
+/// Where a history file says that a timeline was left: lines of its id, a tab, the place, a tab,
+/// the reason (PostgreSQL 18, `timeline.c`, `readTimeLineHistory`).
+fn left_at(history: &str, timeline: u32) -> Option<u64> {
+    history.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let id: u32 = words.next()?.parse().ok()?;
+        (id == timeline).then(|| words.next().and_then(parse_lsn))?
+    })
 }
 
 async fn make_slot(mut client: Client, slot: String) -> Result<(Client, u64)> {
@@ -331,3 +380,17 @@ WHERE slot_name = $1 AND database = current_database()";
 const SLOT: &str = "
 SELECT plugin::text, database::text, wal_status, confirmed_flush_lsn::text AS confirmed
 FROM pg_replication_slots WHERE slot_name = $1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_tells_where_a_timeline_was_left() {
+        let history = "1\t0/3000148\tno recovery target specified\n\n2\t0/5000000\tx\n";
+        assert_eq!(left_at(history, 1), Some(0x300_0148));
+        assert_eq!(left_at(history, 2), Some(0x500_0000));
+        assert_eq!(left_at(history, 3), None);
+        assert_eq!(left_at("# nothing", 1), None);
+    }
+}

@@ -4,6 +4,7 @@
 use crate::catalog::{Catalog, asking};
 use crate::config::{Config, quoted, quoted_table};
 use crate::types::Reader;
+use std::collections::BTreeMap;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
 
 /// Server versions that are supported, by `server_version_num` / 10000.
@@ -24,22 +25,25 @@ impl Findings {
     }
 }
 
-/// Checks everything and makes the publication.
+/// Checks everything and makes the publication; answers the ids that the tables have today.
 ///
 /// # Errors
 ///
 /// `Prerequisite` or `Privilege`, with all that is wrong and what to do about each.
-pub(crate) async fn run(catalog: &Catalog, config: &Config) -> Result<()> {
+pub(crate) async fn run(catalog: &Catalog, config: &Config) -> Result<BTreeMap<TableName, u32>> {
+    let mut ids = BTreeMap::new();
     let mut findings = Findings { privilege_only: true, ..Findings::default() };
     server(catalog, config, &mut findings).await?;
     for table in &config.tables {
-        check_table(catalog, config, table, &mut findings).await?;
+        if let Some(id) = check_table(catalog, config, table, &mut findings).await? {
+            ids.insert(table.clone(), id);
+        }
     }
     if findings.wrong.is_empty() {
         publication(catalog, config, &mut findings).await?;
     }
     if findings.wrong.is_empty() {
-        return Ok(());
+        return Ok(ids);
     }
     let kind = if findings.privilege_only { ErrorKind::Privilege } else { ErrorKind::Prerequisite };
     Err(Error::new(kind, "prepare the PostgreSQL source")
@@ -100,7 +104,7 @@ async fn check_table(
     config: &Config,
     table: &TableName,
     findings: &mut Findings,
-) -> Result<()> {
+) -> Result<Option<u32>> {
     let rows = catalog.client.query(TABLE, &[&table.schema, &table.table]).await.map_err(asking)?;
     let name = quoted_table(table);
     let Some(row) = rows.first() else {
@@ -109,7 +113,7 @@ async fn check_table(
             format!("the table {name} does not exist"),
             format!("Correct postgres.tables, or create {name}."),
         );
-        return Ok(());
+        return Ok(None);
     };
     let (kind, persistence): (i8, i8) = (row.get("relkind"), row.get("relpersistence"));
     if char::from(kind.cast_unsigned()) != 'r' || char::from(persistence.cast_unsigned()) != 'p' {
@@ -118,7 +122,7 @@ async fn check_table(
             format!("{name} is no ordinary, logged table"),
             format!("Leave {name} out of postgres.tables (partitioned tables come later; list the partitions)."),
         );
-        return Ok(());
+        return Ok(None);
     }
     let identity: i8 = row.get("relreplident");
     let (has_key, index_is_key): (bool, bool) = (row.get("has_key"), row.get("index_is_key"));
@@ -141,7 +145,8 @@ async fn check_table(
             ),
         );
     }
-    check_types(catalog, table, row.get("oid"), findings).await?;
+    let id: u32 = row.get("oid");
+    check_types(catalog, table, id, findings).await?;
     if !row.get::<_, bool>("may_select") {
         let user = quoted(&config.settings.user);
         findings.add(
@@ -149,7 +154,7 @@ async fn check_table(
             format!("Run GRANT SELECT ON {name} TO {user};"),
         );
     }
-    Ok(())
+    Ok(Some(id))
 }
 
 /// Names every column whose type is not carried.
@@ -203,6 +208,7 @@ async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings
     if row.get::<_, bool>("puballtables") {
         return Ok(());
     }
+    filters(catalog, config, findings).await?;
     let rows = catalog.client.query(PUBLISHED, &[&config.publication]).await.map_err(asking)?;
     let published: Vec<TableName> = rows
         .iter()
@@ -215,6 +221,33 @@ async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings
     }
     let statement = format!("ALTER PUBLICATION {name} ADD TABLE {}", missing.join(", "));
     change(catalog, &statement, findings).await
+}
+
+/// A row filter or a list of columns would make the log tell less than a snapshot.
+async fn filters(catalog: &Catalog, config: &Config, findings: &mut Findings) -> Result<()> {
+    // PostgreSQL 14 has neither, nor the columns that tell of them.
+    let has = catalog.client.query_one(HAS_FILTERS, &[]).await.map_err(asking)?;
+    if !has.get::<_, bool>(0) {
+        return Ok(());
+    }
+    let rows = catalog.client.query(FILTERED, &[&config.publication]).await.map_err(asking)?;
+    let name = quoted(&config.publication);
+    for row in rows {
+        let table = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        if !config.tables.contains(&table) {
+            continue;
+        }
+        let table = quoted_table(&table);
+        findings.privilege_only = false;
+        findings.add(
+            format!("the publication {name} has a row filter or a list of columns for {table}"),
+            format!(
+                "Run ALTER PUBLICATION {name} DROP TABLE {table}; \
+                 ALTER PUBLICATION {name} ADD TABLE {table};"
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// Runs a statement; where the role may not, the statement is what somebody else has to run.
@@ -262,6 +295,15 @@ WHERE n.nspname = $1 AND c.relname = $2";
 const PUBLICATION: &str = "
 SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AS all_operations
 FROM pg_publication WHERE pubname = $1";
+
+const HAS_FILTERS: &str = "SELECT current_setting('server_version_num')::int >= 150000";
+
+const FILTERED: &str = "
+SELECT n.nspname::text, c.relname::text
+FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE p.pubname = $1 AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)
+ORDER BY 1, 2";
 
 const PUBLISHED: &str = "
 SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1";

@@ -107,17 +107,17 @@ pub(crate) fn remember(versions: &mut Vec<Arc<Relation>>, relation: Arc<Relation
     versions.push(relation);
 }
 
-/// The stored version that the log had at `commit_lsn`, if it has this shape.
+/// The stored version that the log had at `commit_lsn`, if it has this shape. An earlier one of the
+/// same shape does not do: what was renamed and back has a name more.
 pub(crate) fn known(
     versions: &[Arc<Relation>],
     shape: &RelationShape,
     commit_lsn: u64,
 ) -> Option<Arc<Relation>> {
-    versions
-        .iter()
-        .rev()
-        .find(|relation| relation.since_lsn <= commit_lsn && relation.shape == *shape)
-        .map(Arc::clone)
+    let latest = versions.iter().rev().find(|relation| relation.since_lsn <= commit_lsn)?;
+    // A transaction may change a table more than once.
+    let of_its_commit = |relation: &&Arc<Relation>| relation.since_lsn == latest.since_lsn;
+    versions.iter().rev().filter(of_its_commit).find(|relation| relation.shape == *shape).cloned()
 }
 
 /// Asks the catalog for what the log does not carry. Where they disagree the log is right. What the
@@ -228,6 +228,15 @@ fn key(shape: &RelationShape, facts: &TableFacts) -> Result<RowKey> {
                 "add a primary key, or run ALTER TABLE {} REPLICA IDENTITY FULL",
                 crate::config::quoted_table(&shape.name)
             ))),
+    }
+}
+
+impl Relation {
+    /// Whether rows are keyed by these columns.
+    pub(crate) fn has_key(&self, key: &[String]) -> bool {
+        let RowKey { origin, columns } = &self.schema.key;
+        let names = columns.iter().map(|column| &self.schema.fields[*column].name);
+        *origin == KeyOrigin::PrimaryKey && columns.len() == key.len() && names.eq(key)
     }
 }
 

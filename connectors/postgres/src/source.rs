@@ -3,20 +3,17 @@
 use crate::batch::{BLOCK_FIELDS, MARK_PREFIX, PostgresBatch, Relations, Transaction};
 use crate::catalog::Catalog;
 use crate::client::stream::{EPOCH_US, Stream};
-use crate::config::{Config, parse_lsn};
+use crate::config::Config;
 use crate::decode::{Message, decode, row_relation};
 use crate::frame::{Frame, next_frame};
+use crate::identity::TableIds;
 use crate::known::KnownTables;
 use crate::relation::{self, Relation, RelationShape};
+use crate::watch::Watch;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use tidemesh_model::{Error, Position, Result, SourceBlock, StateItem, TableSchema};
+use tidemesh_model::{Error, Position, Result, SourceBlock, TableSchema};
 use tidemesh_source::{BatchLimit, Source};
-
-/// How often the database is asked how far its log has come.
-const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Batches' ends that are remembered until they are confirmed; the oldest goes first, which only
 /// delays what the database may forget.
@@ -33,6 +30,9 @@ pub struct PostgresSource {
     /// A batch that is to come before anything is read: what the start has to store.
     pub(crate) first: Option<PostgresBatch>,
     pub(crate) relations: Arc<Relations>,
+    pub(crate) ids: TableIds,
+    /// The table whose description, which comes next, was taken in already.
+    pub(crate) described: Option<u32>,
     /// Shared with those who read tables.
     pub(crate) known: Arc<KnownTables>,
     /// All stored versions of every relation.
@@ -42,8 +42,7 @@ pub struct PostgresSource {
     pub(crate) failed: Option<Error>,
     pub(crate) place: Place,
     pub(crate) ends: VecDeque<(Position, u64)>,
-    pub(crate) wal_end: Arc<AtomicU64>,
-    pub(crate) lag_task: tokio::task::JoinHandle<()>,
+    pub(crate) watch: Watch,
 }
 
 /// Where in the log the next batch begins.
@@ -137,7 +136,7 @@ impl PostgresSource {
                     continue;
                 }
             }
-            if let Some(error) = self.failed.take() {
+            if let Some(error) = self.failed.take().or_else(|| self.watch.found()) {
                 return Err(error);
             }
             match tokio::time::timeout_at(deadline, self.stream.next()).await {
@@ -207,7 +206,8 @@ impl PostgresSource {
             }
             Message::Relation(relation) => {
                 let shape = RelationShape::of(&relation);
-                if self.is_new(&shape) {
+                let is_described = scan.bytes == 0 && self.described == Some(shape.id);
+                if !is_described && self.is_new(&shape) {
                     scan.changed = Some(shape);
                     return Ok(Step::Before);
                 }
@@ -241,7 +241,8 @@ impl PostgresSource {
         match self.relations.get(&shape.id) {
             None => true,
             Some(None) => self.config.tables.contains(&shape.name),
-            Some(Some(relation)) => relation.shape != *shape,
+            // With REPLICA IDENTITY FULL another primary key has the same shape.
+            Some(Some(relation)) => relation.shape != *shape || shape.replica_identity == b'f',
         }
     }
 
@@ -249,6 +250,7 @@ impl PostgresSource {
     fn cut(&mut self, scan: Scan) -> PostgresBatch {
         let transaction = self.place.transaction;
         self.place = scan.place;
+        self.described = None;
         let schemas: Vec<Arc<TableSchema>> = scan
             .relations
             .iter()
@@ -278,6 +280,7 @@ impl PostgresSource {
             resume_after: self.resume_after,
             relations: Arc::clone(&self.relations),
             schemas: Vec::new(),
+            replaced: Vec::new(),
             state: Vec::new(),
             end: self.place.end.max(self.resume_after),
             end_at_us: self.place.end_at_us,
@@ -299,29 +302,43 @@ impl PostgresSource {
     /// Takes in a table that is new or changed; its schema is stored with the next batch.
     async fn learn(&mut self, shape: RelationShape) -> Result<()> {
         let id = shape.id;
-        let entry = if self.config.tables.contains(&shape.name) {
-            Some(self.version(shape).await?)
-        } else {
-            None
-        };
-        Arc::make_mut(&mut self.relations).insert(id, entry);
-        if let Some(versions) = self.versions.get(&id) {
-            let state = vec![relation::state_item(id, versions)?];
-            let mut first = self.empty();
-            first.state = state;
-            self.first = Some(first);
+        if !self.config.tables.contains(&shape.name) {
+            self.describe(id, None);
+            return Ok(());
         }
+        let relation = self.version(shape).await?;
+        let schema = Arc::clone(&relation.schema);
+        self.describe(id, Some(relation));
+        let mut first = self.empty();
+        if let Some(versions) = self.versions.get(&id) {
+            first.state = vec![relation::state_item(id, versions)?];
+        }
+        if self.ids.had_other(&schema.name, id) {
+            tracing::warn!(table = %schema.name, "is another table than before: it is read anew");
+            self.ids.set(&schema.name, id);
+            first.state.push(self.ids.item()?);
+            first.schemas = vec![Arc::clone(&schema)];
+            first.replaced = vec![schema];
+        }
+        self.first = Some(first);
         Ok(())
+    }
+
+    fn describe(&mut self, id: u32, relation: Option<Arc<Relation>>) {
+        Arc::make_mut(&mut self.relations).insert(id, relation);
+        self.described = Some(id);
     }
 
     /// The stored version for this place of the log, or a new one from the catalog.
     async fn version(&mut self, shape: RelationShape) -> Result<Arc<Relation>> {
         let commit_lsn = self.place.transaction.map_or(0, |transaction| transaction.commit_lsn);
+        let key = self.key_of_today(&shape, commit_lsn).await?;
+        let has_key = |relation: &Arc<Relation>| key.as_ref().is_none_or(|k| relation.has_key(k));
         let versions = self.versions.entry(shape.id).or_default();
-        if let Some(known) = relation::known(versions, &shape, commit_lsn) {
+        if let Some(known) = relation::known(versions, &shape, commit_lsn).filter(has_key) {
             return Ok(known);
         }
-        let resolved = match self.known.find(&shape) {
+        let resolved = match self.known.find(&shape).filter(has_key) {
             Some(known) => Relation { since_lsn: commit_lsn, ..known.as_ref().clone() },
             None => {
                 let earlier = self.known.earlier(&shape.name);
@@ -333,6 +350,25 @@ impl PostgresSource {
         tracing::info!(table = %shape.name, columns = shape.columns.len(), "schema");
         relation::remember(versions, Arc::clone(&resolved));
         Ok(resolved)
+    }
+}
+
+impl PostgresSource {
+    /// The primary key by which rows must be keyed, if the log does not show it: with REPLICA
+    /// IDENTITY FULL every column is flagged. None where it is shown, or where the stored version
+    /// says what it was.
+    async fn key_of_today(
+        &self,
+        shape: &RelationShape,
+        commit_lsn: u64,
+    ) -> Result<Option<Vec<String>>> {
+        let mut versions = self.versions.get(&shape.id).into_iter().flatten();
+        if shape.replica_identity != b'f' || versions.any(|known| known.since_lsn > commit_lsn) {
+            return Ok(None);
+        }
+        let key = self.catalog.table(shape.id).await?.primary_key;
+        // A table that is no more tells nothing.
+        Ok(Some(key).filter(|key| !key.is_empty()))
     }
 }
 
@@ -358,35 +394,14 @@ impl Source for PostgresSource {
     }
 
     fn lag_bytes(&self) -> u64 {
-        self.wal_end.load(Ordering::Relaxed).saturating_sub(self.place.end.commit)
+        self.watch.log_end().saturating_sub(self.place.end.commit)
     }
 
     async fn close(self) -> Result<()> {
         let stream = self.stream;
-        self.lag_task.abort();
         tokio::task::spawn_blocking(move || stream.close()).await.map_err(|error| {
             Error::new(tidemesh_model::ErrorKind::Internal, "close the stream").caused_by(error)
         })
-    }
-}
-
-/// Asks, again and again, how far the log has come.
-pub(crate) async fn watch_lag(catalog: Arc<Catalog>, wal_end: Arc<AtomicU64>) {
-    loop {
-        let asked = catalog.client.query_one("SELECT pg_current_wal_lsn()::text", &[]).await;
-        match asked {
-            Ok(row) => {
-                if let Some(lsn) = parse_lsn(row.get(0)) {
-                    wal_end.store(lsn, Ordering::Relaxed);
-                }
-            }
-            // The stream says by itself when the server is away.
-            Err(error) => {
-                tracing::debug!(%error, "the lag is not known");
-                return;
-            }
-        }
-        tokio::time::sleep(LAG_INTERVAL).await;
     }
 }
 
@@ -398,12 +413,4 @@ pub(crate) fn block(config: &Config) -> SourceBlock {
         database: config.settings.database.clone(),
         fields: BLOCK_FIELDS,
     }
-}
-
-/// What is stored of which log this is.
-pub(crate) fn identity_item(identity: &crate::open::Identity) -> Result<StateItem> {
-    let value = serde_json::to_vec(identity).map_err(|error| {
-        Error::new(tidemesh_model::ErrorKind::Internal, "store the log's identity").caused_by(error)
-    })?;
-    Ok(StateItem { key: crate::open::IDENTITY_KEY.to_owned(), value: Some(value) })
 }

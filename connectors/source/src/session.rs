@@ -8,7 +8,7 @@ use crate::encode::{Encode, Noted};
 use crate::run::told_to_stop;
 use crate::snapshot::{Answer, Chunk, Command, Engine, MarkBoard, SnapshotCommand};
 use crate::status::{SourceState, SourceStatus};
-use crate::truncate::{Truncated, live_keys};
+use crate::truncate::{Truncated, live_keys, too_many_keys};
 use crate::{BatchLimit, Connector, Runner, Source};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,6 +56,8 @@ pub(crate) struct Session<C: Connector, T> {
     transport: Arc<T>,
     writer: WriterEpoch,
     events: EventWriter,
+    /// Cells of the source's own in every event.
+    block_fields: usize,
     status: Arc<SourceStatus>,
     marks: Arc<MarkBoard>,
     snapshots: Engine<C>,
@@ -80,6 +82,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let mut items = checkpoint.as_mut().map(|c| std::mem::take(&mut c.items));
         let snapshots =
             Engine::new(&runner.connector, &settings.snapshot, items.get_or_insert_default())?;
+        let end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
         if let (Some(checkpoint), Some(items)) = (&mut checkpoint, items) {
             checkpoint.items = items;
             tracing::info!(source = name, position = %checkpoint.position, "resuming");
@@ -92,19 +95,22 @@ impl<C: Connector, T: Transport> Session<C, T> {
             retention_bytes: settings.topics.retention_bytes,
             ..TopicConfig::default()
         };
-        let events = EventWriter::new(runner.connector.block(), topics, runner.registry.clone());
+        let block = runner.connector.block();
+        let block_fields = block.fields.len();
+        let events = EventWriter::new(block, topics, runner.registry.clone());
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
             source,
             transport: Arc::clone(&runner.transport),
             writer,
             events,
+            block_fields,
             status: Arc::clone(&runner.status),
             marks: Arc::clone(&runner.marks),
             snapshots,
             in_flight: None,
             gathered: None,
-            end: None,
+            end,
             checkpoint_at: None,
             limit: BatchLimit { bytes_max: settings.batch_bytes_max, wait_max },
         };
@@ -127,7 +133,10 @@ impl<C: Connector, T: Transport> Session<C, T> {
                     self.complete(done?).await?;
                     self.send_gathered()?;
                 }
-                Some((command, answer)) = commands.recv() => self.command(&command, answer).await?,
+                // Where nothing was read yet, nothing can be stored: the first batch comes at once.
+                Some((command, answer)) = commands.recv(), if self.end.is_some() => {
+                    self.command(&command, answer).await?;
+                }
                 () = self.snapshots.told() => {}
                 () = until(due) => self.snapshots.schedule(),
                 batch = self.source.next_batch(self.limit) => {
@@ -180,7 +189,17 @@ impl<C: Connector, T: Transport> Session<C, T> {
             noted: Noted::default(),
         };
         batch.visit(&mut visitor)?;
-        let Noted { truncated, closed, reached } = visitor.noted;
+        let Noted { mut truncated, closed, reached } = visitor.noted;
+        let fields = self.block_fields;
+        for schema in batch.replaced() {
+            truncated.push(Truncated::by_replacement(
+                schema,
+                batch.end(),
+                batch.end_at_us(),
+                fields,
+            ));
+            self.snapshots.replaced(&schema.name);
+        }
         for (window, event) in closed {
             self.snapshots.closed(window, event);
         }
@@ -259,12 +278,37 @@ impl<C: Connector, T: Transport> Session<C, T> {
                 .because("the source gave a truncate together with other events"));
         }
         for truncated in truncated {
-            let source = self.status.name();
-            let keys = live_keys(self.transport.as_ref(), source, &truncated.schema.name).await?;
-            for key in keys {
-                self.events.delete_key(&truncated.schema, &truncated.origin(), &key)?;
+            loop {
+                let table = &truncated.schema.name;
+                let source = self.status.name();
+                let live = live_keys(self.transport.as_ref(), source, table).await?;
+                let (is_all, keys) = (live.is_all, live.into_keys());
+                if !is_all && keys.is_empty() {
+                    return Err(too_many_keys(table));
+                }
+                for key in keys {
+                    self.events.delete_key(&truncated.schema, &truncated.origin(), &key)?;
+                    if self.events.bytes() >= GATHERED_BYTES_MAX {
+                        self.append_ahead().await?;
+                    }
+                }
+                if is_all {
+                    break;
+                }
+                self.append_ahead().await?;
             }
         }
+        Ok(())
+    }
+
+    /// Appends what is encoded so far while the position stays: after a crash the same deletes are
+    /// written again, but for those of keys that are gone.
+    async fn append_ahead(&mut self) -> Result<()> {
+        let (mut append, counts) = self.events.finish();
+        append.writer = Some(self.writer.clone());
+        let appended = self.transport.append(append).await?;
+        self.events.recycle(appended.recycled);
+        self.status.appended(counts);
         Ok(())
     }
 

@@ -43,6 +43,17 @@ impl Truncated {
         }
     }
 
+    /// All rows of a table that is another one by `position`.
+    pub(crate) fn by_replacement(
+        schema: &Arc<TableSchema>,
+        position: Position,
+        committed_at_us: i64,
+        fields: usize,
+    ) -> Self {
+        let block = vec![BlockCell::Null; fields];
+        Self { schema: Arc::clone(schema), position, transaction: 0, committed_at_us, block }
+    }
+
     pub(crate) fn origin(&self) -> Origin<'_> {
         Origin {
             position: self.position,
@@ -53,21 +64,64 @@ impl Truncated {
     }
 }
 
-/// The keys, framed, whose last record in the table's topic is no tombstone.
+/// Keys whose last record in a topic is no tombstone.
+#[derive(Debug, Default)]
+pub(crate) struct LiveKeys {
+    keys: HashSet<Vec<u8>>,
+    bytes: usize,
+    /// Whether there are no others.
+    pub(crate) is_all: bool,
+}
+
+impl LiveKeys {
+    pub(crate) fn into_keys(self) -> HashSet<Vec<u8>> {
+        self.keys
+    }
+
+    fn lives(&mut self, key: &[u8]) {
+        if self.keys.contains(key) {
+            return;
+        }
+        if self.bytes + key.len() > KEYS_BYTES_MAX {
+            self.is_all = false;
+            return;
+        }
+        self.bytes += key.len();
+        self.keys.insert(key.to_vec());
+    }
+
+    fn is_gone(&mut self, key: &[u8]) {
+        if self.keys.remove(key) {
+            self.bytes -= key.len();
+        }
+    }
+}
+
+/// A truncate that cannot be carried out: nothing that is held at once is live.
+pub(crate) fn too_many_keys(table: &TableName) -> Error {
+    Error::new(ErrorKind::TooLarge, "reconcile a truncate")
+        .because("the topic has too many keys that came and went")
+        .with("table", table)
+        .with("keys_bytes_max", KEYS_BYTES_MAX)
+        .help("remove the source with its topic, and let it snapshot anew")
+}
+
+/// The keys, framed, whose last record in the table's topic is no tombstone: all of them, or as many
+/// as [`KEYS_BYTES_MAX`] holds.
 ///
 /// # Errors
 ///
-/// `TooLarge` past [`KEYS_BYTES_MAX`]; what reading the topic answers.
+/// What reading the topic answers.
 pub(crate) async fn live_keys<T: Transport>(
     transport: &T,
     source: &str,
     table: &TableName,
-) -> Result<HashSet<Vec<u8>>> {
+) -> Result<LiveKeys> {
     let topic = topic_name(source, table);
     let info = transport.topic(&topic).await?;
     let mut left: u64 = info.partitions.iter().map(|p| p.end - p.begin).sum();
     let ends: Vec<u64> = info.partitions.iter().map(|p| p.end).collect();
-    let mut live = HashSet::new();
+    let mut live = LiveKeys { is_all: true, ..LiveKeys::default() };
     if left == 0 {
         return Ok(live);
     }
@@ -75,27 +129,15 @@ pub(crate) async fn live_keys<T: Transport>(
         Subscription { topics: vec![topic.clone()], group: None, start: Start::Earliest };
     let mut reader = transport.subscribe(subscription).await?;
     let limit = FetchLimit { bytes_max: FETCH_BYTES_MAX, wait_max: FETCH_WAIT_MAX };
-    let mut key_bytes = 0;
     while left > 0 {
         for batch in reader.poll(limit).await? {
             for record in batch.iter() {
                 let (_, record) = record?;
                 let Some(key) = record.key else { continue };
-                if record.value.is_none() {
-                    if live.remove(key) {
-                        key_bytes -= key.len();
-                    }
-                } else if !live.contains(key) {
-                    key_bytes += key.len();
-                    live.insert(key.to_vec());
+                match record.value {
+                    Some(_) => live.lives(key),
+                    None => live.is_gone(key),
                 }
-            }
-            if key_bytes > KEYS_BYTES_MAX {
-                return Err(Error::new(ErrorKind::TooLarge, "reconcile a truncate")
-                    .because("the topic has more live keys than are held at once")
-                    .with("topic", topic)
-                    .with("keys", live.len())
-                    .with("keys_bytes_max", KEYS_BYTES_MAX));
             }
         }
         left = behind(&ends, &reader.positions());

@@ -54,7 +54,7 @@ impl Client {
         command: &str,
         timeout: Duration,
     ) -> Result<Vec<Option<Vec<u8>>>> {
-        self.deadline = Instant::now() + timeout;
+        self.allow(timeout);
         let mut body = command.as_bytes().to_vec();
         body.push(0);
         self.send(b'Q', &body)?;
@@ -70,6 +70,11 @@ impl Client {
                 _ => {}
             }
         }
+    }
+
+    /// What is sent and received from now on may take so long.
+    pub(crate) fn allow(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time;
     }
 
     pub(crate) fn send(&mut self, tag: u8, body: &[u8]) -> Result<()> {

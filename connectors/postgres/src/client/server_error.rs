@@ -90,8 +90,12 @@ fn kind(code: &str, message: &str) -> ErrorKind {
         // The slot is in use: by an instance that still runs, or whose end the server has not seen.
         "55006" | "55P03" => ErrorKind::Unavailable,
         "3D000" | "42704" | "42P01" => ErrorKind::NotFound,
-        // A slot that was invalidated (PostgreSQL 18, `ReplicationSlotAcquire`).
-        "55000" if message.contains("slot") => ErrorKind::PositionLost,
+        // A slot that was invalidated: "can no longer access replication slot" (PostgreSQL 18,
+        // `ReplicationSlotAcquire`), "cannot read from logical replication slot" (14 to 17,
+        // `CreateDecodingContext`), "can no longer get changes from replication slot" (14).
+        "55000" if message.contains("can no longer") || message.contains("cannot read from") => {
+            ErrorKind::PositionLost
+        }
         "58P01" if message.contains("has already been removed") => ErrorKind::PositionLost,
         _ => match code.get(..2) {
             // 40: deadlocks and the like.

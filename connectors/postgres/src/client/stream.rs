@@ -26,6 +26,15 @@ const BUFFERS_SPARE_MAX: usize = 8;
 /// How often the server hears of us, far below `wal_sender_timeout`'s default of 60 s.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the server may be silent before it is asked to answer.
+const SILENCE_TO_ASK: Duration = Duration::from_secs(10);
+
+/// How long it may be silent before the connection is given up: a host that vanished says nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How long writing a status may take.
+const STATUS_WRITE_MAX: Duration = Duration::from_secs(30);
+
 /// Wake-ups closer than this are dense.
 const DENSE_WITHIN: Duration = Duration::from_micros(200);
 
@@ -72,6 +81,7 @@ impl Stream {
             whole: 0,
             received: 0,
             status_at: Instant::now(),
+            heard_at: Instant::now(),
             message_bytes_max,
         };
         let thread = std::thread::Builder::new()
@@ -135,6 +145,8 @@ struct Reading {
     /// The log's end as the server told last.
     received: u64,
     status_at: Instant,
+    /// When bytes of the server came last.
+    heard_at: Instant,
     message_bytes_max: usize,
 }
 
@@ -195,17 +207,42 @@ impl Reading {
             .clamp(Duration::from_millis(1), Duration::from_millis(100))
     }
 
-    /// Reads what is there, once; answers how many bytes that were.
+    /// Reads what is there; answers how many bytes that were.
     fn read(&mut self) -> Result<usize> {
-        let filled = self.buffer.len();
-        if self.buffer.capacity() - filled < BUFFER_BYTES / 8 {
-            if self.whole > 0 {
-                self.hand_over()?;
-            } else {
-                self.buffer.reserve(self.buffer.capacity());
+        let mut count = 0;
+        loop {
+            self.make_room()?;
+            match self.read_once() {
+                Ok(0) => return Err(closed()),
+                Ok(more) => count += more,
+                Err(error) if would_block(&error) => return Ok(count),
+                Err(error) => return Err(lost(error)),
             }
+            self.heard_at = Instant::now();
+            self.find_whole()?;
+            // TLS hands out a record at a time, and of what it still holds no `poll` tells.
+            if !self.client.socket.is_tls() || self.stopped() {
+                return Ok(count);
+            }
+            self.send_status_if_due()?;
         }
-        let filled = self.buffer.len().min(filled);
+    }
+
+    /// Sees that there is room to read into.
+    fn make_room(&mut self) -> Result<()> {
+        let is_short = |buffer: &Vec<u8>| buffer.capacity() - buffer.len() < BUFFER_BYTES / 8;
+        if is_short(&self.buffer) {
+            self.hand_over()?;
+        }
+        // The message that is left over may fill all of the next buffer.
+        if is_short(&self.buffer) {
+            self.buffer.reserve(self.buffer.capacity().max(BUFFER_BYTES));
+        }
+        Ok(())
+    }
+
+    fn read_once(&mut self) -> std::io::Result<usize> {
+        let filled = self.buffer.len();
         let room = self.buffer.capacity();
         self.buffer.resize(room, 0);
         let read = self.client.socket.read(&mut self.buffer[filled..]);
@@ -214,15 +251,7 @@ impl Reading {
             Err(_) => 0,
         };
         self.buffer.truncate(filled + count);
-        match read {
-            Ok(0) => Err(closed()),
-            Ok(count) => {
-                self.find_whole()?;
-                Ok(count)
-            }
-            Err(error) if would_block(&error) => Ok(0),
-            Err(error) => Err(lost(error)),
-        }
+        read
     }
 
     /// Walks the messages that have become whole, and answers the server where it asks.
@@ -287,12 +316,22 @@ impl Reading {
                 return Ok(());
             }
             std::thread::sleep(BEHIND_PAUSE);
+            // Nobody listens meanwhile.
+            self.heard_at = Instant::now();
             self.send_status_if_due()?;
         }
     }
 
     fn send_status_if_due(&mut self) -> Result<()> {
-        if self.status_at.elapsed() >= STATUS_INTERVAL { self.send_status() } else { Ok(()) }
+        if self.status_at.elapsed() < STATUS_INTERVAL {
+            return Ok(());
+        }
+        if self.heard_at.elapsed() >= SILENCE_MAX {
+            return Err(Error::new(ErrorKind::Unavailable, "read the log")
+                .because("the server has been silent, though it was asked to answer")
+                .with("silent_s", self.heard_at.elapsed().as_secs()));
+        }
+        self.send_status()
     }
 
     /// "Standby status update" (chapter 54.4): written and flushed up to what is durable.
@@ -306,7 +345,8 @@ impl Reading {
             body.extend_from_slice(&lsn.to_be_bytes());
         }
         body.extend_from_slice(&now_us.to_be_bytes());
-        body.push(0);
+        body.push(u8::from(self.heard_at.elapsed() >= SILENCE_TO_ASK));
+        self.client.allow(STATUS_WRITE_MAX);
         self.client.send(b'd', &body)
     }
 

@@ -12,7 +12,7 @@ pub(super) const SESSION: &str = "
 SET synchronous_commit = local; SET standard_conforming_strings = on;
 SET DateStyle = 'ISO'; SET TimeZone = 'UTC'; SET IntervalStyle = 'iso_8601';
 SET extra_float_digits = 1; SET bytea_output = 'hex';
-SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off;
 SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
 
 /// A span of keys is read by the key's index, whatever the planner believes: on a table that was not

@@ -21,6 +21,10 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest such pause.
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
+/// Chunks that are read or wait for their high marks at a time, for each connection: the log may be
+/// far behind the marks.
+const CHUNKS_PER_CONNECTION_MAX: usize = 2;
+
 /// The chunk type of a connector.
 type ChunkOf<C> = <<C as Connector>::Reader as TableReader>::Chunk;
 
@@ -117,7 +121,7 @@ impl<C: Connector> Engine<C> {
                 }
             }
         }
-        engine.progress.report.tables.retain(|snapshot| captured.contains(&snapshot.table));
+        engine.progress.forget_others(&captured);
         // One that failed is tried again by every start.
         for snapshot in &mut engine.progress.report.tables {
             if snapshot.state == TableState::Failed {
@@ -252,7 +256,7 @@ impl<C: Connector> Engine<C> {
             let job = Job::Plan(table.clone(), self.settings.parallel);
             return Some((Busy::Planning(table.clone()), retry_pause(self.starts_failed), job));
         };
-        if self.due > Instant::now() {
+        if self.due > Instant::now() || self.asked.len() >= self.chunks_max() {
             return None;
         }
         let asked = |range: usize| {
@@ -273,6 +277,11 @@ impl<C: Connector> Engine<C> {
         let wait_for = trouble.wait_for;
         let job = Job::Chunk(ChunkJob { window, marks, request, wait_for });
         Some((Busy::Reading(window), retry_pause(trouble.attempt), job))
+    }
+
+    /// How many chunks memory holds at most.
+    fn chunks_max(&self) -> usize {
+        CHUNKS_PER_CONNECTION_MAX * self.busy.len().max(1)
     }
 
     /// Waits until a worker tells something, and takes it in. Cancel-safe.
@@ -362,7 +371,7 @@ impl<C: Connector> Engine<C> {
                 match again {
                     Again::Unseen(transactions) => trouble.wait_for = transactions,
                     Again::Touched => trouble.shrink += 1,
-                    Again::Truncated | Again::Schema => {}
+                    Again::Truncated | Again::Schema | Again::Forgotten => {}
                 }
             }
             Event::Emitted { rows, at, last, generation } => {
@@ -406,6 +415,14 @@ impl<C: Connector> Engine<C> {
             snapshot.end(TableState::Done, None, now_us());
             let (rows, chunks, repeats) = (snapshot.rows, snapshot.chunks, snapshot.repeats);
             tracing::info!(table = %asked.table, rows, chunks, repeats, "snapshot done");
+        }
+    }
+
+    /// The table is another one than before: what was read of it is void.
+    pub(crate) fn replaced(&mut self, table: &TableName) {
+        self.abandon(table);
+        if self.settings.mode == SnapshotMode::Initial {
+            self.progress.put(TableSnapshot::new(table.clone(), None, now_us()));
         }
     }
 

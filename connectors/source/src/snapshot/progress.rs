@@ -124,14 +124,17 @@ impl TableSnapshot {
 
     fn item(&self) -> Result<StateItem> {
         let value = serde_json::to_vec(self).map_err(|e| internal().caused_by(e))?;
-        let name = serde_json::to_string(&[&self.table.schema, &self.table.table])
-            .map_err(|e| internal().caused_by(e))?;
-        Ok(StateItem { key: format!("{PREFIX}{name}"), value: Some(value) })
+        Ok(StateItem { key: item_key(&self.table), value: Some(value) })
     }
 }
 
 fn internal() -> Error {
     Error::new(ErrorKind::Internal, "store a snapshot's progress")
+}
+
+/// The key under which a table's progress is stored: both names may have any characters.
+fn item_key(table: &TableName) -> String {
+    format!("{PREFIX}{}", serde_json::json!([table.schema, table.table]))
 }
 
 /// What is known of a source's snapshots.
@@ -148,6 +151,8 @@ pub struct SnapshotReport {
 pub(super) struct Progress {
     pub(super) report: SnapshotReport,
     changed: Vec<TableName>,
+    /// Keys of items of tables that are no longer captured.
+    forgotten: Vec<String>,
     paused_changed: bool,
 }
 
@@ -206,12 +211,23 @@ impl Progress {
     }
 
     pub(super) fn is_changed(&self) -> bool {
-        self.paused_changed || !self.changed.is_empty()
+        self.paused_changed || !self.changed.is_empty() || !self.forgotten.is_empty()
+    }
+
+    /// Forgets every table but these: one that is captured again later has missed something.
+    pub(super) fn forget_others(&mut self, captured: &[TableName]) {
+        let is_captured = |snapshot: &TableSnapshot| captured.contains(&snapshot.table);
+        let others = self.report.tables.extract_if(.., |snapshot| !is_captured(snapshot));
+        for snapshot in others {
+            tracing::info!(table = %snapshot.table, "is no longer captured: its snapshot is forgotten");
+            self.forgotten.push(item_key(&snapshot.table));
+        }
     }
 
     /// What has to be stored, once.
     pub(super) fn items(&mut self) -> Result<Vec<StateItem>> {
-        let mut items = Vec::new();
+        let forgotten = std::mem::take(&mut self.forgotten).into_iter();
+        let mut items: Vec<_> = forgotten.map(|key| StateItem { key, value: None }).collect();
         for table in std::mem::take(&mut self.changed) {
             if let Some(snapshot) = self.table(&table) {
                 items.push(snapshot.item()?);
@@ -257,6 +273,27 @@ mod tests {
         let again = Progress::take(&mut items).unwrap();
         assert_eq!(again.report, progress.report);
         assert_eq!(items.len(), 1, "the source's own items stay");
+    }
+
+    #[test]
+    fn a_table_that_is_no_longer_captured_is_forgotten_for_good() {
+        let tables = [TableName::new("a", "b\""), TableName::new("a", "c")];
+        let mut progress = Progress::default();
+        for table in &tables {
+            progress.put(TableSnapshot::new(table.clone(), None, 5));
+        }
+        let mut items = stored(&mut progress);
+        let mut again = Progress::take(&mut items.clone()).unwrap();
+        again.forget_others(&tables[1..]);
+        assert!(again.is_changed());
+        for item in again.items().unwrap() {
+            assert_eq!(item.value, None);
+            items.remove(&item.key).unwrap();
+        }
+        assert!(!again.is_changed());
+        let left = Progress::take(&mut items).unwrap();
+        assert_eq!(left.report.tables.len(), 1);
+        assert_eq!(left.report.tables[0].table, tables[1]);
     }
 
     #[test]

@@ -52,6 +52,11 @@ impl Transactions {
         std::mem::take(&mut self.overflowed)
     }
 
+    /// Whether some were forgotten, and [`Transactions::take_overflow`] has not said so yet.
+    pub(super) fn is_overflowed(&self) -> bool {
+        self.overflowed
+    }
+
     /// Those decoded up to `low` that a view does not have.
     pub(super) fn unseen(&self, low: u64, sees: impl Fn(u64) -> bool) -> Vec<u64> {
         self.entries

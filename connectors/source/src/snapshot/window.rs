@@ -30,6 +30,8 @@ pub(crate) enum Again {
     Schema,
     /// The log touched more keys than a window holds.
     Touched,
+    /// More transactions came than are remembered.
+    Forgotten,
     /// The chunk does not see these transactions, of which the log told before the low mark.
     Unseen(Vec<u64>),
 }
@@ -180,6 +182,8 @@ impl<K: Chunk> Windows<K> {
         Some(match window.spoiled {
             Some(spoiled) => Verdict::Again(spoiled),
             None if other_schema => Verdict::Again(Again::Schema),
+            // What was forgotten may not have been visible to the chunk.
+            None if self.transactions.is_overflowed() => Verdict::Again(Again::Forgotten),
             None if !unseen.is_empty() => Verdict::Again(Again::Unseen(unseen)),
             None => Verdict::Emit(chunk, window.touched),
         })

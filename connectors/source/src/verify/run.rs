@@ -150,8 +150,12 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
                 Err(_) => {}
             }
             let report = self.status.report();
-            if let SourceState::Stopped { error, .. } = report.state {
-                return Err(away(format!("it has stopped: {error}")));
+            match report.state {
+                SourceState::Stopped { error, .. } => {
+                    return Err(away(format!("it has stopped: {error}")));
+                }
+                SourceState::Drained => return Err(away("it was told to stop".to_owned())),
+                _ => {}
             }
             idle = if report.position == stood_at { idle + LOOK_INTERVAL } else { Duration::ZERO };
             stood_at = report.position;

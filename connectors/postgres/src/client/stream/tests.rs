@@ -19,7 +19,7 @@ fn streaming() -> (UnixStream, Stream) {
     let (server, ours) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let client = Client { socket: crate::client::Socket::Unix(ours), deadline: Instant::now() };
-    (server, Stream::start(client, 0, 1 << 20).unwrap())
+    (server, Stream::start(client, 0, 1 << 23).unwrap())
 }
 
 /// Waits until so many bytes have been handed over.
@@ -50,6 +50,28 @@ async fn what_a_burst_ends_with_is_handed_over_at_once() {
         server.write_all(&message(50)).unwrap();
         received(&mut stream, 50).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_larger_than_a_buffer_come_in_any_rhythm() {
+    let (mut server, mut stream) = streaming();
+    let sizes = [100, 100, 100, 100, 100, 2_500_000, 30, 3_000_000, 700_000, 64, 2_100_000];
+    let writing = tokio::task::spawn_blocking(move || {
+        for _ in 0..3 {
+            for size in sizes {
+                server.write_all(&message(size)).unwrap();
+            }
+        }
+        server
+    });
+    let mut left = 3 * sizes.iter().sum::<usize>();
+    while left > 0 {
+        let buffer = stream.next().await.unwrap();
+        left -= buffer.len();
+        // Whoever has decoded it gives it back, grown as it is.
+        let _ = stream.spare().try_send(buffer);
+    }
+    drop(writing.await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,132 @@
+//! Which log and which tables a checkpoint is of: what the start compares with what it finds.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tidemesh_model::{Error, ErrorKind, Result, StateItem, TableName};
+
+/// The item under which [`Identity`] is stored.
+const IDENTITY_KEY: &str = "identity";
+
+/// The item under which [`TableIds`] is stored.
+const TABLES_KEY: &str = "tables";
+
+/// The version of both stored forms.
+const VERSION: u32 = 1;
+
+/// Which log this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) version: u32,
+    pub(crate) system_identifier: String,
+    pub(crate) timeline: u32,
+    pub(crate) database: String,
+    pub(crate) slot: String,
+}
+
+impl Identity {
+    pub(crate) const VERSION: u32 = VERSION;
+
+    /// What the checkpoint's items say; none without a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `NewerVersion`.
+    pub(crate) fn read(items: &BTreeMap<String, Vec<u8>>) -> Result<Option<Self>> {
+        read(items, IDENTITY_KEY, |identity: &Self| identity.version)
+    }
+
+    pub(crate) fn item(&self) -> Result<StateItem> {
+        item(IDENTITY_KEY, self)
+    }
+}
+
+/// The tables that the topics tell of, by the ids that the database knows them by: a name may come
+/// to another table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TableIds(BTreeMap<TableName, u32>);
+
+#[derive(Serialize, Deserialize)]
+struct StoredTableIds {
+    version: u32,
+    tables: Vec<(TableName, u32)>,
+}
+
+impl TableIds {
+    /// As [`Identity::read`]; empty where nothing is stored.
+    pub(crate) fn read(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let stored = read(items, TABLES_KEY, |stored: &StoredTableIds| stored.version)?;
+        Ok(Self(stored.map(|stored| stored.tables.into_iter().collect()).unwrap_or_default()))
+    }
+
+    pub(crate) fn item(&self) -> Result<StateItem> {
+        let tables = self.0.iter().map(|(name, id)| (name.clone(), *id)).collect();
+        item(TABLES_KEY, &StoredTableIds { version: VERSION, tables })
+    }
+
+    /// Takes in the tables that are captured today and forgets the others; one that is known keeps
+    /// its id until the log itself tells of another.
+    pub(crate) fn update(&mut self, today: &BTreeMap<TableName, u32>) {
+        self.0.retain(|name, _| today.contains_key(name));
+        for (name, id) in today {
+            self.0.entry(name.clone()).or_insert(*id);
+        }
+    }
+
+    /// Whether the name belonged to another table so far.
+    pub(crate) fn had_other(&self, name: &TableName, id: u32) -> bool {
+        self.0.get(name).is_some_and(|known| *known != id)
+    }
+
+    /// From here on the name is this table's.
+    pub(crate) fn set(&mut self, name: &TableName, id: u32) {
+        self.0.insert(name.clone(), id);
+    }
+}
+
+fn read<T: for<'de> Deserialize<'de>>(
+    items: &BTreeMap<String, Vec<u8>>,
+    key: &'static str,
+    version: impl Fn(&T) -> u32,
+) -> Result<Option<T>> {
+    let Some(bytes) = items.get(key) else { return Ok(None) };
+    let wrong = |kind| Error::new(kind, "read a checkpoint").with("item", key);
+    let read: T =
+        serde_json::from_slice(bytes).map_err(|e| wrong(ErrorKind::Corrupt).caused_by(e))?;
+    if version(&read) > VERSION {
+        return Err(wrong(ErrorKind::NewerVersion).with("version", version(&read)));
+    }
+    Ok(Some(read))
+}
+
+fn item<T: Serialize>(key: &str, value: &T) -> Result<StateItem> {
+    let value = serde_json::to_vec(value)
+        .map_err(|e| Error::new(ErrorKind::Internal, "store a checkpoint").caused_by(e))?;
+    Ok(StateItem { key: key.to_owned(), value: Some(value) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_table_until_the_log_tells_of_another() {
+        let name = |table: &str| TableName::new("public", table);
+        let mut ids = TableIds::default();
+        ids.update(&BTreeMap::from([(name("a"), 1), (name("b"), 2)]));
+        ids.update(&BTreeMap::from([(name("a"), 9), (name("c"), 3)]));
+        assert!(ids.had_other(&name("a"), 9) && !ids.had_other(&name("a"), 1));
+        assert!(!ids.had_other(&name("b"), 7), "it is captured no more");
+        let item = ids.item().unwrap();
+        let items = BTreeMap::from([(item.key, item.value.unwrap())]);
+        assert_eq!(TableIds::read(&items).unwrap(), ids);
+        ids.set(&name("a"), 9);
+        assert!(!ids.had_other(&name("a"), 9));
+    }
+
+    #[test]
+    fn a_newer_form_is_refused() {
+        let items =
+            BTreeMap::from([("tables".to_owned(), br#"{"version":2,"tables":[]}"#.to_vec())]);
+        assert_eq!(TableIds::read(&items).unwrap_err().kind(), ErrorKind::NewerVersion);
+    }
+}
