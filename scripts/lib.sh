@@ -123,9 +123,9 @@ listen_addresses = '127.0.0.1'
 port = $port
 unix_socket_directories = '$folder'
 wal_level = logical
-max_replication_slots = 40
-max_wal_senders = 40
-max_connections = 200
+max_replication_slots = 200
+max_wal_senders = 200
+max_connections = 300
 fsync = off
 CONF
     as_server "$bin/pg_ctl" -D "$folder/data" -l "$folder/server.log" -w -t 60 start >/dev/null ||

@@ -381,7 +381,8 @@ async fn a_table_that_cannot_be_read_fails_alone() {
     let role = format!("{}_reader", database.name);
     database
         .execute(&format!(
-            "CREATE TABLE hidden (id int PRIMARY KEY); INSERT INTO hidden VALUES (1);
+            "CREATE TABLE hidden (id int PRIMARY KEY);
+             INSERT INTO hidden SELECT generate_series(1, 500);
              CREATE ROLE {role} LOGIN REPLICATION;
              GRANT SELECT ON orders, hidden TO {role};
              CREATE PUBLICATION {} FOR TABLE orders, hidden",
@@ -410,6 +411,6 @@ async fn a_table_that_cannot_be_read_fails_alone() {
     done(&daemon).await;
     database.execute(&format!("GRANT SELECT ON hidden TO {role}")).await;
     command(&daemon, &["start", "shop", "--table", "public.hidden", "--wait"]);
-    assert_eq!(read_rows(&daemon, "shop.public.hidden"), 1);
+    assert!(read_rows(&daemon, "shop.public.hidden") >= 500);
     database.execute(&format!("DROP OWNED BY {role}")).await;
 }

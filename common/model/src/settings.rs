@@ -158,7 +158,7 @@ impl<'de> Deserialize<'de> for Secret {
             type Value = Secret;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text")
+                f.write_str("a secret, such as a password, as a text")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Secret, E> {

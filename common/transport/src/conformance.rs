@@ -420,6 +420,77 @@ pub async fn a_dropped_poll_loses_nothing<T: Transport>(transport: &T) {
     assert_eq!(offsets, (0..30).collect::<Vec<u64>>());
 }
 
+/// A commit after a dropped poll is of what was handed out, and does not wait for that poll: whoever
+/// comes next in the group gets all the rest.
+pub async fn a_commit_after_a_dropped_poll_is_of_what_was_given<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    transport.append(append("t", 0, &["a"])).await.unwrap();
+    let mut one = transport.subscribe(in_group("t", "g")).await.unwrap();
+    read(&mut one, 1).await;
+    let dropped = tokio::time::timeout(Duration::from_millis(50), one.poll(WAIT)).await;
+    assert!(dropped.is_err(), "there was nothing to read");
+    let committed = tokio::time::timeout(WAIT.wait_max / 2, one.commit()).await;
+    committed.expect("the commit waited for the dropped poll").unwrap();
+    // Wakes whatever still waits in the dropped poll's name.
+    transport.append(append("t", 0, &["b"])).await.unwrap();
+    one.commit().await.unwrap();
+    assert_eq!(transport.committed("g").await.unwrap()[&("t".to_owned(), 0)], 1);
+    drop(one);
+    let mut two = transport.subscribe(in_group("t", "g")).await.unwrap();
+    assert_eq!(read(&mut two, 1).await, [(0, 1, "b".to_owned())]);
+}
+
+/// A member that lost a partition for a while, and did not poll meanwhile, commits nothing of its old
+/// place: it begins where the group has come.
+pub async fn a_partition_that_comes_back_begins_where_the_group_is<T: Transport>(transport: &T) {
+    topic(transport, "t", 2).await;
+    for partition in 0..2 {
+        transport.append(append("t", partition, &["a"])).await.unwrap();
+    }
+    let mut one = transport.subscribe(in_group("t", "g")).await.unwrap();
+    let mut two = transport.subscribe(in_group("t", "g")).await.unwrap();
+    let own = read(&mut two, 1).await[0].0;
+    two.commit().await.unwrap();
+    drop(two);
+    // The other side may hear of the leaving later than of this commit; it is refused all the same.
+    assert_eq!(one.commit().await.unwrap_err().kind(), ErrorKind::Fenced);
+    let place = ("t".to_owned(), own);
+    assert_eq!(transport.committed("g").await.unwrap()[&place], 1, "not lowered");
+    let found = read(&mut one, 1).await;
+    assert_ne!(found[0].0, own, "the group has read that one");
+    while !one.positions().contains_key(&place) {
+        assert!(one.poll(NO_WAIT).await.unwrap().is_empty());
+    }
+    one.commit().await.unwrap();
+    assert!(transport.committed("g").await.unwrap().into_values().all(|offset| offset == 1));
+}
+
+/// A reader of a removed topic commits nothing into the one that has taken its name.
+pub async fn a_removed_topics_offsets_are_not_the_new_ones<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    transport.append(append("t", 0, &["a", "b", "c"])).await.unwrap();
+    let mut reader = transport.subscribe(in_group("t", "g")).await.unwrap();
+    read(&mut reader, 3).await;
+    transport.delete_topic("t").await.unwrap();
+    topic(transport, "t", 1).await;
+    transport.append(append("t", 0, &["new"])).await.unwrap();
+    assert_eq!(reader.commit().await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(transport.committed("g").await.unwrap().is_empty());
+    drop(reader);
+    let mut next = transport.subscribe(in_group("t", "g")).await.unwrap();
+    assert_eq!(read(&mut next, 1).await, [(0, 0, "new".to_owned())]);
+}
+
+/// A group whose committed offset is beyond the end begins at the first record: it has read others.
+pub async fn a_group_beyond_the_end_begins_anew<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let offsets =
+        vec![GroupOffset { group: "g".into(), topic: "t".into(), partition: 0, offset: 100 }];
+    transport.append(Append { offsets, ..append("t", 0, &["a"]) }).await.unwrap();
+    let mut reader = transport.subscribe(in_group("t", "g")).await.unwrap();
+    assert_eq!(read(&mut reader, 1).await, [(0, 0, "a".to_owned())]);
+}
+
 /// A member cannot commit for a partition that went to another; its new owner can.
 pub async fn a_member_cannot_commit_what_it_lost<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
@@ -490,6 +561,23 @@ pub async fn large_appends_wait_for_each_other<T: Transport>(transport: &T) {
     assert!(found.iter().all(|(_, _, value)| value.len() == large.len()));
 }
 
+/// Of one append with many bytes all records come, in order, each with its offset.
+pub async fn a_large_append_comes_in_order<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let texts: Vec<String> =
+        (0..12).map(|number| format!("{number:02}{}", "x".repeat(2 << 20))).collect();
+    let values: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let appended = transport.append(append("t", 0, &values)).await.unwrap();
+    assert_eq!(appended.base_offsets, [0]);
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let found = read(&mut reader, texts.len()).await;
+    let expected: Vec<_> = (0..).zip(texts).map(|(offset, text)| (0, offset, text)).collect();
+    assert!(found == expected, "the records are not those that were appended");
+    let offsets = BTreeMap::from([(("t".to_owned(), 0), 7)]);
+    let mut within = transport.subscribe(from("t", Start::Offsets(offsets))).await.unwrap();
+    assert_eq!(read(&mut within, 5).await[0].1, 7);
+}
+
 /// One test a claim, over what `$make` gives: a transport, and what must live as long.
 #[doc(hidden)]
 #[macro_export]
@@ -513,7 +601,10 @@ macro_rules! __conformance_tests {
             all_of_an_append_shows_at_once many_partitions_all_come a_dropped_poll_loses_nothing
             a_member_cannot_commit_what_it_lost a_group_skips_nothing_when_a_member_joins
             a_reader_of_a_removed_topic_is_told a_topic_tells_its_bytes
-            large_appends_wait_for_each_other
+            large_appends_wait_for_each_other a_large_append_comes_in_order
+            a_commit_after_a_dropped_poll_is_of_what_was_given
+            a_partition_that_comes_back_begins_where_the_group_is
+            a_removed_topics_offsets_are_not_the_new_ones a_group_beyond_the_end_begins_anew
         );
     };
 }

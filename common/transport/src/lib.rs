@@ -17,16 +17,20 @@ mod topic;
 mod transport;
 
 #[cfg(feature = "embedded")]
-pub use embedded::{Cut, EmbeddedConfig, EmbeddedReader, EmbeddedTransport, Recovery};
+pub use embedded::{
+    Cut, EmbeddedCommitter, EmbeddedConfig, EmbeddedReader, EmbeddedTransport, Recovery,
+};
 pub use event_writer::{Counts, EventWriter, POSITION_HEADER, check_topics, topic_name};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
 pub use registry_client::{RegistryClient, Verdict};
-pub use remote::{FRAME_BYTES_MAX, Listener, RemoteReader, RemoteTransport, serve_remote};
+pub use remote::{
+    FRAME_BYTES_MAX, Listener, RemoteCommitter, RemoteReader, RemoteTransport, serve_remote,
+};
 pub use topic::{
     PARTITIONS_MAX, PartitionInfo, TOPIC_NAME_BYTES_MAX, TopicConfig, TopicInfo, check_topic_name,
 };
 pub use transport::{
-    Append, Appended, FetchLimit, GroupOffset, PartitionBatch, Reader, Start, Subscription,
-    Transport, WriterEpoch,
+    Append, Appended, Committer, FetchLimit, GroupOffset, PartitionBatch, Progress, Reader, Start,
+    Subscription, Transport, WriterEpoch,
 };

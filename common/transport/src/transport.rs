@@ -97,15 +97,25 @@ pub struct FetchLimit {
     pub wait_max: Duration,
 }
 
+/// How far a reader has come: what a commit makes durable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Which dealing of its group's partitions the positions belong to; 0 without a group.
+    pub generation: u64,
+    /// By topic and partition, the offset that is read next.
+    pub positions: BTreeMap<(String, u32), u64>,
+}
+
 /// Carries records: topics of partitions, each an ordered log with rising offsets.
 ///
 /// **Order**: records of a partition keep the order of the appends that one caller awaited in turn,
 /// and their order within an append. **Durability**: an append is answered only when it would
 /// survive the loss of power (embedded: after fsync). **Atomicity**: records, state and offsets of
-/// one append become visible together, after any crash too; a reader never sees part of one
-/// partition's batch. **Fencing**: an append with an epoch that is not the writer's newest fails
-/// with `Fenced` and leaves nothing. **Duplicates**: an append whose answer was lost (a dropped
-/// call, `Unavailable`) may or may not have happened: the writer learns which from its state.
+/// one append become visible together, after any crash too. A poll may give part of a large append,
+/// at a record's border, and the next one the rest. **Fencing**: an append with an epoch that is not
+/// the writer's newest fails with `Fenced` and leaves nothing. **Duplicates**: an append whose answer
+/// was lost (a dropped call, `Unavailable`) may or may not have happened: the writer learns which
+/// from its state.
 /// **Cancellation**: dropping a call of `append` neither tears nor undoes it; dropping any other
 /// call loses nothing. **Back-pressure**: `append` waits while the transport's byte budget is full.
 pub trait Transport: Send + Sync + 'static {
@@ -169,23 +179,45 @@ pub trait Transport: Send + Sync + 'static {
 
 /// Reads records of its partitions, each in order.
 pub trait Reader: Send + 'static {
+    /// What [`Reader::committer`] gives.
+    type Committer: Committer;
+
     /// The next records, from any of the partitions; none if the wait ran out. Every record comes
     /// once to one reader. A record that compaction or retention removed does not come.
     ///
     /// # Errors
     ///
-    /// `Corrupt` with the file and place; `Unavailable` when the other side is gone: subscribe
-    /// again. `Fenced` when this member was dropped from its group.
+    /// `Corrupt` with the file and place; `Unavailable` or `Timeout` when the other side is gone:
+    /// subscribe again. `NotFound` when a topic was removed, also if another has its name now.
+    /// `TooLarge` when what comes next cannot be carried: the reader stays before it.
     fn poll(&mut self, limit: FetchLimit)
     -> impl Future<Output = Result<Vec<FetchedBatch>>> + Send;
 
-    /// Commits, for the group, the place behind all that `poll` has given. Answered when durable.
+    /// Commits, for the group, the place behind all that `poll` has given: what a dropped call of
+    /// `poll` would have given is not among it. Answered when durable.
     ///
     /// # Errors
     ///
-    /// `Config` without a group; `Fenced` for partitions that went to another member.
+    /// As [`Committer::commit`].
     fn commit(&mut self) -> impl Future<Output = Result<()>> + Send;
 
     /// The partitions this reader has now, with the offset it reads next.
     fn positions(&self) -> BTreeMap<(String, u32), u64>;
+
+    /// The positions with what a commit of them needs to know.
+    fn progress(&self) -> Progress;
+
+    /// Commits for this reader while it is busy. It does not keep the reader in its group.
+    fn committer(&self) -> Self::Committer;
+}
+
+/// Commits the progress of a reader, also while the reader waits in a poll.
+pub trait Committer: Send + Sync + 'static {
+    /// Commits these positions, for the group. Answered when durable.
+    ///
+    /// # Errors
+    ///
+    /// `Config` without a group; `Fenced` for partitions that went to another member, be it for a
+    /// while; `NotFound` for a topic that was removed. What is still the member's own is committed.
+    fn commit(&self, progress: Progress) -> impl Future<Output = Result<()>> + Send;
 }

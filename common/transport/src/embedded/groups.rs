@@ -28,25 +28,38 @@ struct Group {
     generation: u64,
     /// By member: topics and how many partitions they have.
     members: BTreeMap<u64, Vec<(Arc<str>, u32)>>,
-    owners: BTreeMap<Place, u64>,
+    owners: BTreeMap<Place, Owner>,
     /// Where a new owner begins: where the group began, or what it has committed since.
     starts: BTreeMap<Place, u64>,
 }
 
+/// Who has a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    member: u64,
+    /// The generation from which on it has had the partition, in every one.
+    since: u64,
+}
+
+/// A partition of a member's, and the generation from which on it has had it, in every one.
+pub(super) type Owned = (Place, u64);
+
 impl Group {
     fn deal(&mut self) {
         self.generation += 1;
-        self.owners.clear();
+        let before = std::mem::take(&mut self.owners);
+        let nobody = Owner { member: 0, since: self.generation };
         for topics in self.members.values() {
             for (topic, partitions) in topics {
                 for partition in 0..*partitions {
-                    self.owners.insert((Arc::clone(topic), partition), 0);
+                    self.owners.insert((Arc::clone(topic), partition), nobody);
                 }
             }
         }
         let mut readers: Vec<u64> = Vec::new();
         let mut of: Option<Arc<str>> = None;
-        for (turn, ((topic, _), owner)) in self.owners.iter_mut().enumerate() {
+        for (turn, (place, owner)) in self.owners.iter_mut().enumerate() {
+            let (topic, _) = place;
             if of.as_ref() != Some(topic) {
                 let reads = |topics: &[(Arc<str>, u32)]| topics.iter().any(|(t, _)| t == topic);
                 let members = self.members.iter().filter(|(_, topics)| reads(topics));
@@ -54,7 +67,11 @@ impl Group {
                 of = Some(Arc::clone(topic));
             }
             if let Some(reader) = readers.get(turn % readers.len().max(1)) {
-                *owner = *reader;
+                owner.member = *reader;
+            }
+            match before.get(place) {
+                Some(kept) if kept.member == owner.member => *owner = *kept,
+                _ => {}
             }
         }
     }
@@ -93,20 +110,22 @@ impl Groups {
         group: &str,
         member: u64,
         known: Option<u64>,
-    ) -> Option<(u64, Vec<Place>)> {
+    ) -> Option<(u64, Vec<Owned>)> {
         let inner = self.lock();
         let group = inner.groups.get(group)?;
         if known == Some(group.generation) {
             return None;
         }
-        let own = group.owners.iter().filter(|(_, owner)| **owner == member);
-        Some((group.generation, own.map(|(place, _)| place.clone()).collect()))
+        let own = group.owners.iter().filter(|(_, owner)| owner.member == member);
+        let own = own.map(|(place, owner)| (place.clone(), owner.since));
+        Some((group.generation, own.collect()))
     }
 
-    /// Whether the member has the partition now.
-    pub(super) fn owns(&self, group: &str, member: u64, place: &Place) -> bool {
+    /// Whether the member has had the partition from `generation` on until now.
+    pub(super) fn owns(&self, group: &str, member: u64, generation: u64, place: &Place) -> bool {
         let inner = self.lock();
-        inner.groups.get(group).and_then(|group| group.owners.get(place)) == Some(&member)
+        let owner = inner.groups.get(group).and_then(|group| group.owners.get(place));
+        owner.is_some_and(|owner| owner.member == member && owner.since <= generation)
     }
 
     /// Where a new owner of the partition begins; `first` says it if the group has not begun there.
@@ -163,6 +182,23 @@ mod tests {
         assert_eq!(groups.start("g", &place, 99), 12);
     }
 
+    #[test]
+    fn a_partition_that_came_back_is_not_one_that_stayed() {
+        let (groups, name) = (Groups::default(), Arc::from("g"));
+        let both = topics(&[("t", 2)]);
+        let one = groups.join(&name, both.clone());
+        let (first, owned) = groups.share("g", one, None).unwrap();
+        assert_eq!(owned.iter().map(|(_, since)| *since).collect::<Vec<_>>(), [first, first]);
+        let two = groups.join(&name, both);
+        groups.leave("g", two);
+        let (now, owned) = groups.share("g", one, Some(first)).unwrap();
+        assert_eq!(owned.iter().map(|(_, since)| *since).collect::<Vec<_>>(), [first, now]);
+        let place = |partition| (Arc::from("t"), partition);
+        assert!(groups.owns("g", one, first, &place(0)));
+        assert!(!groups.owns("g", one, first, &place(1)), "it was another's meanwhile");
+        assert!(groups.owns("g", one, now, &place(1)));
+    }
+
     proptest! {
         /// Whoever comes and goes, each partition has one owner, one that reads its topic.
         #[test]
@@ -186,7 +222,8 @@ mod tests {
                     let readers: Vec<u64> = readers.map(|(member, _)| *member).collect();
                     for partition in 0..partitions {
                         let place = (Arc::from(topic), partition);
-                        let owners = members.iter().filter(|(id, _)| groups.owns("g", *id, &place));
+                        let owns = |id| groups.owns("g", id, u64::MAX, &place);
+                        let owners = members.iter().filter(|(id, _)| owns(*id));
                         let owners: Vec<u64> = owners.map(|(id, _)| *id).collect();
                         prop_assert_eq!(owners.len(), usize::from(!readers.is_empty()));
                         prop_assert!(owners.iter().all(|owner| readers.contains(owner)));

@@ -88,19 +88,27 @@ pub(super) fn recover(folder: &Path) -> Result<Vec<Cut>> {
     Ok(cuts)
 }
 
-/// Takes back a write that failed: cuts the last journal at the first batch that has the sequence
-/// number `from` or a higher one. The storage must be closed.
+/// Takes back a write that failed: cuts the journals at the first batch that has the sequence number
+/// `from` or a higher one. The storage must be closed.
+///
+/// That need not be the last journal: the storage's worker may have begun another after the write. A
+/// journal without batches stays as it is begun; from the newest back, so that what a crash leaves is
+/// the write whole or not at all.
 ///
 /// # Errors
 ///
 /// `Storage`: then the write may show after the next start.
 pub(super) fn take_back(folder: &Path, from: u64) -> Result<()> {
-    let Some(file) = journals(folder)?.pop() else {
-        return Ok(());
-    };
-    let mut scan = Scan::open(&file)?;
-    let kept = scan.good(|sequence| sequence < from)?;
-    scan.cut(kept.end)
+    for file in journals(folder)?.iter().rev() {
+        let mut scan = Scan::open(file)?;
+        let kept = scan.good(|sequence| sequence < from)?;
+        scan.cut(kept.end)?;
+        // All that is older has lower numbers.
+        if kept.sequence.is_some() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until no part of this process has a journal in `folder` open: the storage's threads let go
@@ -509,6 +517,21 @@ mod tests {
         assert_eq!(keys(folder.path()), 4);
         take_back(folder.path(), sequences[2]).unwrap();
         assert_eq!(keys(folder.path()), 4);
+    }
+
+    /// The worker may begin another journal between the write that failed and the closing.
+    #[test]
+    fn a_failed_write_is_taken_back_from_behind_a_newer_journal() {
+        for kept in [2, 0] {
+            let (folder, file, _, sequences) = written();
+            let number: u64 = file.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+            let newer = folder.path().join(format!("{}.jnl", number + 1));
+            File::create(&newer).unwrap().set_len(FILE_BYTES).unwrap();
+            take_back(folder.path(), sequences[kept]).unwrap();
+            assert_eq!(recover(folder.path()).unwrap(), []);
+            assert_eq!(keys(folder.path()), 2 * kept);
+            assert_eq!(keys(folder.path()), 2 * kept, "also once it was opened and closed");
+        }
     }
 
     proptest! {

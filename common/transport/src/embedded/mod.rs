@@ -21,7 +21,7 @@ mod tests;
 mod writer;
 
 pub use journal::Cut;
-pub use reader::EmbeddedReader;
+pub use reader::{EmbeddedCommitter, EmbeddedReader};
 
 use crate::{Append, Appended, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch};
 use clean::Cleaner;
@@ -326,12 +326,12 @@ impl Transport for EmbeddedTransport {
     async fn append(&self, append: Append) -> Result<Appended> {
         let mut bytes =
             append.state.iter().filter_map(|item| Some(item.value.as_ref()?.len())).sum();
-        let mut timestamps = Vec::with_capacity(append.batches.len());
+        let mut pieces = Vec::with_capacity(append.batches.len());
         for batch in &append.batches {
             bytes += batch.records.len_bytes();
-            timestamps.push(batch::check_records(batch.records.as_bytes(), batch.records.count())?);
+            pieces.push(batch::check_records(batch.records.as_bytes(), batch.records.count())?);
         }
-        self.submit(bytes, |answer| Work::Append(append, timestamps, answer)).await
+        self.submit(bytes, |answer| Work::Append(append, pieces, answer)).await
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<EmbeddedReader> {

@@ -2,11 +2,13 @@
 
 use super::EmbeddedTransport;
 use super::fetch::{Fetched, Wanted, fetch};
-use super::groups::Place;
+use super::groups::{Owned, Place};
 use super::round::check_name;
 use super::state::{State, not_found};
-use super::writer::{Commit, Work};
-use crate::{FetchLimit, FetchedBatch, GroupOffset, Reader, Start, Subscription};
+use super::writer::{Commit, CommitOffset, Work};
+use crate::{
+    Committer, FetchLimit, FetchedBatch, GroupOffset, Progress, Reader, Start, Subscription,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -18,7 +20,7 @@ pub struct EmbeddedReader {
     transport: EmbeddedTransport,
     appended: watch::Receiver<u64>,
     /// The topics' ids: another topic that takes a name is not the one subscribed to.
-    topics: BTreeMap<Arc<str>, u32>,
+    topics: Arc<BTreeMap<Arc<str>, u32>>,
     start: Start,
     membership: Option<Membership>,
     /// The offset that is read next.
@@ -72,7 +74,7 @@ impl EmbeddedReader {
         };
         let mut reader = Self {
             appended: transport.shared.appended.subscribe(),
-            topics: ids,
+            topics: Arc::new(ids),
             start,
             membership,
             positions: BTreeMap::new(),
@@ -86,7 +88,8 @@ impl EmbeddedReader {
             let all = |(topic, partitions): (Arc<str>, u32)| {
                 (0..partitions).map(move |partition| (Arc::clone(&topic), partition))
             };
-            reader.take_up(sizes.into_iter().flat_map(all).collect())?;
+            let all = sizes.into_iter().flat_map(all);
+            reader.take_up(all.map(|place| (place, 0)).collect())?;
         }
         Ok(reader)
     }
@@ -98,29 +101,51 @@ impl EmbeddedReader {
         let groups = &membership.transport.shared.groups;
         let share = groups.share(&membership.group, membership.member, membership.generation);
         let Some((generation, places)) = share else { return Ok(()) };
-        membership.generation = Some(generation);
-        self.take_up(places)
+        self.take_up(places)?;
+        if let Some(membership) = &mut self.membership {
+            membership.generation = Some(generation);
+        }
+        Ok(())
     }
 
-    fn take_up(&mut self, places: Vec<Place>) -> Result<()> {
+    /// Takes up partitions. One that this reader has had all the while goes on where it is; one that
+    /// was another's meanwhile begins where the group has come, as a new one does.
+    fn take_up(&mut self, places: Vec<Owned>) -> Result<()> {
         let shared = Arc::clone(&self.transport.shared);
         let state = shared.read_state();
+        let known = self.membership.as_ref().and_then(|m| m.generation).unwrap_or(0);
         let mut positions = BTreeMap::new();
-        for place in places {
+        for (place, since) in places {
             let offset = match self.positions.get(&place) {
-                Some(offset) => *offset,
-                None => {
-                    let first = self.first(&state, &place)?;
-                    match &self.membership {
-                        Some(m) => shared.groups.start(&m.group, &place, first),
-                        None => first,
-                    }
-                }
+                Some(offset) if since <= known => *offset,
+                _ => self.begin(&state, &place)?,
             };
             positions.insert(place, offset);
         }
         self.positions = positions;
         Ok(())
+    }
+
+    /// Where this reader begins in a partition: where its group has come, or by its subscription.
+    fn begin(&self, state: &State, place: &Place) -> Result<u64> {
+        let first = self.first(state, place)?;
+        let Some(membership) = &self.membership else { return Ok(first) };
+        let groups = &self.transport.shared.groups;
+        let offset = groups.start(&membership.group, place, first);
+        let (topic, partition) = place;
+        let found = state.topic(topic)?.partitions.get(*partition as usize);
+        let (begin, end) = found.map_or((offset, offset), |info| (info.begin, info.end));
+        // Who names an offset may mean one that is still to come. A group has read up to its own, so
+        // these are other records: none of them is passed over.
+        if offset <= end || matches!(self.start, Start::Offsets(_)) {
+            return Ok(offset);
+        }
+        let group = &membership.group;
+        tracing::warn!(
+            %group, %topic, partition, offset, end,
+            "a group's committed offset is beyond the partition's end: it begins at the first record"
+        );
+        Ok(begin)
     }
 
     /// Where this reader begins in a partition by its subscription.
@@ -205,6 +230,8 @@ impl EmbeddedReader {
 }
 
 impl Reader for EmbeddedReader {
+    type Committer = EmbeddedCommitter;
+
     async fn poll(&mut self, limit: FetchLimit) -> Result<Vec<FetchedBatch>> {
         let deadline = Instant::now().checked_add(limit.wait_max);
         loop {
@@ -229,23 +256,7 @@ impl Reader for EmbeddedReader {
     }
 
     async fn commit(&mut self) -> Result<()> {
-        let Some(membership) = &self.membership else {
-            return Err(
-                Error::new(ErrorKind::Config, "commit offsets").because("the reader has no group")
-            );
-        };
-        let offset = |((topic, partition), offset): (&Place, &u64)| GroupOffset {
-            group: membership.group.to_string(),
-            topic: topic.to_string(),
-            partition: *partition,
-            offset: *offset,
-        };
-        let commit = Commit {
-            group: Arc::clone(&membership.group),
-            member: membership.member,
-            offsets: self.positions.iter().map(offset).collect(),
-        };
-        self.transport.submit(0, |answer| Work::Commit(commit, answer)).await
+        self.committer().commit(self.progress()).await
     }
 
     fn positions(&self) -> BTreeMap<(String, u32), u64> {
@@ -253,5 +264,46 @@ impl Reader for EmbeddedReader {
             ((topic.to_string(), *partition), *offset)
         };
         self.positions.iter().map(named).collect()
+    }
+
+    fn progress(&self) -> Progress {
+        let generation = self.membership.as_ref().and_then(|m| m.generation).unwrap_or(0);
+        Progress { generation, positions: self.positions() }
+    }
+
+    fn committer(&self) -> EmbeddedCommitter {
+        EmbeddedCommitter {
+            transport: self.transport.clone(),
+            topics: Arc::clone(&self.topics),
+            member: self.membership.as_ref().map(|m| (Arc::clone(&m.group), m.member)),
+        }
+    }
+}
+
+/// Commits for an [`EmbeddedReader`].
+pub struct EmbeddedCommitter {
+    transport: EmbeddedTransport,
+    topics: Arc<BTreeMap<Arc<str>, u32>>,
+    member: Option<(Arc<str>, u64)>,
+}
+
+impl Committer for EmbeddedCommitter {
+    async fn commit(&self, progress: Progress) -> Result<()> {
+        let Some((group, member)) = &self.member else {
+            return Err(
+                Error::new(ErrorKind::Config, "commit offsets").because("the reader has no group")
+            );
+        };
+        let offset = |((topic, partition), offset): ((String, u32), u64)| CommitOffset {
+            topic_id: self.topics.get(topic.as_str()).copied(),
+            offset: GroupOffset { group: group.to_string(), topic, partition, offset },
+        };
+        let commit = Commit {
+            group: Arc::clone(group),
+            member: *member,
+            generation: progress.generation,
+            offsets: progress.positions.into_iter().map(offset).collect(),
+        };
+        self.transport.submit(0, |answer| Work::Commit(commit, answer)).await
     }
 }

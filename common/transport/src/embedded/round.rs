@@ -2,10 +2,10 @@
 //! answers that wait until both are durable. A job that is refused leaves nothing.
 
 use super::Shared;
-use super::batch::{self, Header};
+use super::batch::{self, Header, Piece};
 use super::state::{Change, Partition, Puts, State, not_found};
 use super::store::{Writes, record_key};
-use super::writer::{self, Answer, Clear, Commit, Rewrite, Work};
+use super::writer::{self, Answer, Clear, Commit, CommitOffset, Rewrite, Work};
 use crate::topic::check_topic_name;
 use crate::{Append, Appended, GroupOffset, PartitionBatch, TopicConfig, TopicInfo, WriterEpoch};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ const NAME_BYTES_MAX: usize = 249;
 const STATE_KEY_BYTES_MAX: usize = 4096;
 
 /// The most bytes of one partition's records in one append.
-const BATCH_BYTES_MAX: usize = 1024 * 1024 * 1024;
+const RECORDS_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// Answers a job once its round is durable, or has failed.
 pub(super) type Later = Box<dyn FnOnce(Result<(), &Error>) + Send>;
@@ -53,8 +53,8 @@ impl<'s> Round<'s> {
 
     pub(super) fn take(&mut self, work: Work) {
         match work {
-            Work::Append(append, timestamps, answer) => {
-                let done = self.append(append, &timestamps);
+            Work::Append(append, pieces, answer) => {
+                let done = self.append(append, &pieces);
                 self.answer(done, answer);
             }
             Work::Commit(commit, answer) => {
@@ -101,26 +101,12 @@ impl<'s> Round<'s> {
         Ok(())
     }
 
-    fn append(&mut self, append: Append, timestamps: &[i64]) -> Result<Appended> {
+    fn append(&mut self, append: Append, pieces: &[Vec<Piece>]) -> Result<Appended> {
         let Append { writer, batches, state, offsets } = append;
         self.check(writer.as_ref(), &batches, &state, &offsets)?;
         let mut appended = Appended::default();
-        for (mut batch, timestamp_ms_max) in batches.into_iter().zip(timestamps) {
-            let (id, mut partition) = self.partition(&batch.topic, batch.partition)?;
-            let base = partition.end;
-            partition.end += u64::from(batch.records.count());
-            partition.bytes += batch.records.len_bytes() as u64;
-            let header = Header {
-                count: batch.records.count(),
-                base,
-                next: partition.end,
-                timestamp_ms_max: *timestamp_ms_max,
-                appended_at_ms: self.now_ms,
-            };
-            let value = batch::encode(&header, batch.records.as_bytes());
-            self.writes.push((record_key(id, batch.partition, base), Some(value)));
-            self.change(Change::Partition(batch.topic, batch.partition, partition))?;
-            appended.base_offsets.push(base);
+        for (mut batch, pieces) in batches.into_iter().zip(pieces) {
+            appended.base_offsets.push(self.store(&batch, pieces)?);
             batch.records.clear();
             appended.recycled.push(batch.records);
         }
@@ -132,6 +118,27 @@ impl<'s> Round<'s> {
         }
         offsets.into_iter().try_for_each(|offset| self.set_offset(offset))?;
         Ok(appended)
+    }
+
+    /// Stores a batch in its pieces; answers its first offset.
+    fn store(&mut self, batch: &PartitionBatch, pieces: &[Piece]) -> Result<u64> {
+        let (id, mut partition) = self.partition(&batch.topic, batch.partition)?;
+        let base = partition.end;
+        for piece in pieces {
+            let header = Header {
+                count: piece.count,
+                base: partition.end,
+                next: partition.end + u64::from(piece.count),
+                timestamp_ms_max: piece.timestamp_ms_max,
+                appended_at_ms: self.now_ms,
+            };
+            let value = batch::encode_piece(&header, batch.records.as_bytes(), piece);
+            self.writes.push((record_key(id, batch.partition, header.base), Some(value)));
+            partition.end = header.next;
+        }
+        partition.bytes += batch.records.len_bytes() as u64;
+        self.change(Change::Partition(Arc::clone(&batch.topic), batch.partition, partition))?;
+        Ok(base)
     }
 
     /// All that can be wrong with an append, before any of it is taken.
@@ -152,12 +159,12 @@ impl<'s> Round<'s> {
         }
         for batch in batches {
             self.partition(&batch.topic, batch.partition)?;
-            if batch.records.len_bytes() > BATCH_BYTES_MAX {
+            if batch.records.len_bytes() > RECORDS_BYTES_MAX {
                 return Err(Error::new(ErrorKind::TooLarge, "append to the log")
                     .because("one partition's records are past the limit")
                     .with("topic", &batch.topic)
                     .with("bytes", batch.records.len_bytes())
-                    .with("batch_bytes_max", BATCH_BYTES_MAX));
+                    .with("records_bytes_max", RECORDS_BYTES_MAX));
             }
         }
         if let Some(item) = state.iter().find(|item| item.key.len() > STATE_KEY_BYTES_MAX) {
@@ -200,25 +207,32 @@ impl<'s> Round<'s> {
         self.change(Change::Offset(group.into(), (topic.into(), partition), offset))
     }
 
-    /// Commits what is still the member's own; then says if some was not.
+    /// Commits what is still the member's own, of topics that are still there; then says if some
+    /// was not.
     fn commit(&mut self, commit: Commit) -> Result<()> {
-        let Commit { group, member, offsets } = commit;
-        let mut lost = 0;
-        for offset in offsets {
+        let Commit { group, member, generation, offsets } = commit;
+        let (mut lost, mut gone) = (0, None);
+        for CommitOffset { topic_id, offset } in offsets {
             let place = (Arc::from(offset.topic.as_str()), offset.partition);
-            if !self.shared.groups.owns(&group, member, &place) {
+            let found = self.partition(&offset.topic, offset.partition).ok();
+            if found.is_none_or(|(id, _)| topic_id != Some(id)) {
+                gone = Some(offset.topic);
+            } else if !self.shared.groups.owns(&group, member, generation, &place) {
                 lost += 1;
-            } else if self.partition(&offset.topic, offset.partition).is_ok() {
+            } else {
                 self.set_offset(offset)?;
             }
         }
-        if lost == 0 {
-            return Ok(());
+        if lost > 0 {
+            return Err(Error::new(ErrorKind::Fenced, "commit offsets")
+                .because("partitions went to another member of the group")
+                .with("group", group)
+                .with("partitions", lost));
         }
-        Err(Error::new(ErrorKind::Fenced, "commit offsets")
-            .because("partitions went to another member of the group")
-            .with("group", group)
-            .with("partitions", lost))
+        match gone {
+            Some(topic) => Err(not_found(&topic).because("it was removed").with("group", group)),
+            None => Ok(()),
+        }
     }
 
     fn create_topic(&mut self, name: &str, config: TopicConfig) -> Result<TopicInfo> {

@@ -2,6 +2,7 @@
 //! syncs once, makes it visible and answers each. And it mends what a failed write leaves.
 
 use super::Shared;
+use super::batch::Piece;
 use super::journal;
 use super::round::Round;
 use super::state::State;
@@ -30,8 +31,8 @@ pub(super) type Answer<T> = oneshot::Sender<Result<T>>;
 
 /// What a job does.
 pub(super) enum Work {
-    /// The append, and the largest timestamp of each of its batches.
-    Append(Append, Vec<i64>, Answer<Appended>),
+    /// The append, and the pieces in which each of its batches is stored.
+    Append(Append, Vec<Vec<Piece>>, Answer<Appended>),
     Commit(Commit, Answer<()>),
     CreateTopic(String, TopicConfig, Answer<TopicInfo>),
     DeleteTopic(String, Answer<()>),
@@ -44,7 +45,16 @@ pub(super) enum Work {
 pub(super) struct Commit {
     pub(super) group: Arc<str>,
     pub(super) member: u64,
-    pub(super) offsets: Vec<GroupOffset>,
+    /// When the member had these partitions.
+    pub(super) generation: u64,
+    pub(super) offsets: Vec<CommitOffset>,
+}
+
+/// An offset to commit, and the topic that it is of: another of that name is left alone.
+pub(super) struct CommitOffset {
+    /// None for a topic that the member has not subscribed to.
+    pub(super) topic_id: Option<u32>,
+    pub(super) offset: GroupOffset,
 }
 
 /// Batches of one partition that cleaning replaces.

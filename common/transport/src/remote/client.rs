@@ -1,12 +1,13 @@
 //! The data port's client: one connection, many requests at a time.
 
 use super::protocol::{
-    AppendHead, HELLO_BYTES, Request, Response, StartHead, check_hello, fetched, frame,
+    AppendHead, HELLO_BYTES, Request, Response, StartHead, WAIT_MAX, check_hello, fetched, frame,
     frame_length, hello, offset_head, parse_frame,
 };
+use super::socket;
 use crate::{
-    Append, Appended, FetchLimit, FetchedBatch, Reader, Start, Subscription, TopicConfig,
-    TopicInfo, Transport, WriterEpoch,
+    Append, Appended, Committer, FetchLimit, FetchedBatch, Progress, Reader, Start, Subscription,
+    TopicConfig, TopicInfo, Transport, WriterEpoch,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -16,9 +17,13 @@ use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 /// How long connecting, and any request but a poll, may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the answer to a poll may take beyond the wait that was asked for.
+const POLL_MARGIN: Duration = Duration::from_secs(30);
 
 /// Requests that may wait to be sent.
 const REQUESTS_WAITING_MAX: usize = 64;
@@ -99,13 +104,17 @@ impl RemoteTransport {
 
     async fn ask(&self, request: &Request, payload: &[&[u8]]) -> Result<Response> {
         let connection = self.connection().await?;
-        let asked = ask(&connection, &self.address, request, payload);
-        match tokio::time::timeout(REQUEST_TIMEOUT, asked).await {
-            Ok(answer) => answer.map(|(response, _)| response),
-            Err(_) => Err(Error::new(ErrorKind::Timeout, "use the log")
-                .because("the daemon did not answer in time")),
-        }
+        in_time(ask(&connection, &self.address, request, payload)).await
     }
+}
+
+/// The answer to a request other than a poll.
+async fn in_time<V>(asked: impl Future<Output = Result<V>>) -> Result<V> {
+    tokio::time::timeout(REQUEST_TIMEOUT, asked).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+fn timed_out() -> Error {
+    Error::new(ErrorKind::Timeout, "use the log").because("the daemon did not answer in time")
 }
 
 async fn connect(address: &Address) -> Result<Connection> {
@@ -113,7 +122,7 @@ async fn connect(address: &Address) -> Result<Connection> {
     match address {
         Address::Tcp(name) => {
             let stream = tokio::net::TcpStream::connect(name).await.map_err(lost)?;
-            stream.set_nodelay(true).map_err(lost)?;
+            socket::set_up(&stream);
             let (reader, writer) = stream.into_split();
             shake(reader, writer).await
         }
@@ -146,9 +155,9 @@ async fn shake(
         // Whoever waits learns that no answer will come.
         *lock(&closing) = None;
     });
-    let answers = Arc::clone(&waiting);
+    let (answers, closes) = (Arc::clone(&waiting), requests.clone());
     let reading = tokio::spawn(async move {
-        if let Err(error) = read_answers(reader, &answers).await {
+        if let Err(error) = read_answers(reader, &answers, &closes).await {
             tracing::debug!(error = error.report(), "the connection to the data port ended");
         }
         *lock(&answers) = None;
@@ -157,7 +166,11 @@ async fn shake(
     Ok(Connection { requests, waiting, id_next: AtomicU64::new(1), tasks })
 }
 
-async fn read_answers(mut reader: impl AsyncRead + Send + Unpin, waiting: &Waiting) -> Result<()> {
+async fn read_answers(
+    mut reader: impl AsyncRead + Send + Unpin,
+    waiting: &Waiting,
+    closes: &mpsc::Sender<Vec<u8>>,
+) -> Result<()> {
     let lost = |error| Error::new(ErrorKind::Unavailable, "use the log").caused_by(error);
     loop {
         let mut head = [0; 4];
@@ -166,9 +179,18 @@ async fn read_answers(mut reader: impl AsyncRead + Send + Unpin, waiting: &Waiti
         reader.read_exact(&mut frame).await.map_err(lost)?;
         let (id, response, payload) = parse_frame(&Bytes::from(frame))?;
         let waits = lock(waiting).as_mut().and_then(|waiting| waiting.remove(&id));
-        if let Some(sender) = waits {
-            let _ = sender.send((response, payload));
+        let Some(sender) = waits else { continue };
+        if let Err((Response::Reader { reader, .. }, _)) = sender.send((response, payload)) {
+            // The call that subscribed was dropped: nobody else would ever leave the group.
+            close(closes, reader);
         }
+    }
+}
+
+/// Has a reader closed. With the connection gone, or full, the reader ends with it.
+fn close(requests: &mpsc::Sender<Vec<u8>>, reader: u64) {
+    if let Ok(frame) = frame(0, &Request::Close { reader }, &[]) {
+        let _ = requests.try_send(frame);
     }
 }
 
@@ -178,18 +200,18 @@ fn lock(
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sends a request and waits for its answer; a failure becomes its error.
+/// Sends a request and waits for its answer, without records; a failure becomes its error.
 async fn ask(
     connection: &Connection,
     address: &Address,
     request: &Request,
     payload: &[&[u8]],
-) -> Result<Answer> {
+) -> Result<Response> {
     let mut answer = send(connection, address, request, payload).await?;
-    receive(&mut answer, address).await
+    receive(&mut answer, address).await.map(|(response, _)| response)
 }
 
-/// Sends a request; its answer comes by what this gives.
+/// Sends a request; its answer comes by what this gives. A dropped call has sent nothing.
 async fn send(
     connection: &Connection,
     address: &Address,
@@ -198,12 +220,13 @@ async fn send(
 ) -> Result<oneshot::Receiver<Answer>> {
     let id = connection.id_next.fetch_add(1, Ordering::Relaxed);
     let frame = frame(id, request, payload)?;
+    let place = connection.requests.reserve().await.map_err(|_| away(address))?;
     let (sender, receiver) = oneshot::channel();
     match &mut *lock(&connection.waiting) {
         Some(waiting) => drop(waiting.insert(id, sender)),
         None => return Err(away(address)),
     }
-    connection.requests.send(frame).await.map_err(|_| away(address))?;
+    place.send(frame);
     Ok(receiver)
 }
 
@@ -305,11 +328,12 @@ impl Transport for RemoteTransport {
         };
         let connection = self.connection().await?;
         let request = Request::Subscribe { topics, group, start };
-        let (answer, _) = ask(&connection, &self.address, &request, &[]).await?;
-        let (reader, positions) =
-            expect!(answer, Response::Reader { reader, positions } => (reader, positions))?;
-        let (address, positions) = (Arc::clone(&self.address), by_partition(positions));
-        Ok(RemoteReader { connection, address, reader, positions, polled: None })
+        let answer = in_time(ask(&connection, &self.address, &request, &[])).await?;
+        let (reader, progress) =
+            expect!(answer, Response::Reader { reader, progress } => (reader, progress))?;
+        let (address, under_way) = (Arc::clone(&self.address), Arc::default());
+        let at = RemoteCommitter { connection, address, reader, under_way };
+        Ok(RemoteReader { at, progress: progress.into(), polled: None })
     }
 
     async fn committed(&self, group: &str) -> Result<BTreeMap<(String, u32), u64>> {
@@ -321,52 +345,179 @@ impl Transport for RemoteTransport {
 
 /// Reads topics of a [`RemoteTransport`]; dropping it leaves its group.
 pub struct RemoteReader {
+    at: RemoteCommitter,
+    /// Behind the answers that were handed out.
+    progress: Progress,
+    /// A poll whose call was dropped: the next call takes its answer.
+    polled: Option<Polled>,
+}
+
+/// A poll that was sent.
+struct Polled {
+    answer: oneshot::Receiver<Answer>,
+    /// When the other side is taken for gone.
+    deadline: Instant,
+}
+
+/// Commits for a [`RemoteReader`].
+#[derive(Clone)]
+pub struct RemoteCommitter {
     connection: Arc<Connection>,
     address: Arc<Address>,
     reader: u64,
-    positions: BTreeMap<(String, u32), u64>,
-    /// The answer to a poll whose call was dropped: the next call takes it.
-    polled: Option<oneshot::Receiver<Answer>>,
+    /// A commit whose call was dropped: the other side might do it after the next one.
+    under_way: Arc<tokio::sync::Mutex<Option<oneshot::Receiver<Answer>>>>,
 }
 
 impl Drop for RemoteReader {
     fn drop(&mut self) {
-        let request = Request::Close { reader: self.reader };
-        if let Ok(frame) = frame(0, &request, &[]) {
-            // With the connection gone, or full, the reader ends with it.
-            let _ = self.connection.requests.try_send(frame);
-        }
+        close(&self.at.connection.requests, self.at.reader);
+    }
+}
+
+impl RemoteReader {
+    async fn ask_for(&self, bytes_max: usize, wait_max: Duration) -> Result<Polled> {
+        let deadline = Instant::now() + wait_max + POLL_MARGIN;
+        let request = Request::Poll {
+            reader: self.at.reader,
+            bytes_max: bytes_max as u64,
+            wait_max_ms: u64::try_from(wait_max.as_millis()).unwrap_or(u64::MAX),
+        };
+        let sending = send(&self.at.connection, &self.at.address, &request, &[]);
+        let answer = timeout_at(deadline, sending).await.map_err(|_| timed_out())??;
+        Ok(Polled { answer, deadline })
+    }
+
+    fn take(&mut self, (answer, payload): Answer) -> Result<Vec<FetchedBatch>> {
+        let (heads, progress) =
+            expect!(answer, Response::Fetched { batches, progress } => (batches, progress))?;
+        self.progress = progress.into();
+        fetched(heads, &payload)
     }
 }
 
 impl Reader for RemoteReader {
+    type Committer = RemoteCommitter;
+
     async fn poll(&mut self, limit: FetchLimit) -> Result<Vec<FetchedBatch>> {
-        let request = Request::Poll {
-            reader: self.reader,
-            bytes_max: limit.bytes_max as u64,
-            wait_max_ms: u64::try_from(limit.wait_max.as_millis()).unwrap_or(u64::MAX),
-        };
-        let polled = match self.polled.take() {
-            Some(polled) => polled,
-            None => send(&self.connection, &self.address, &request, &[]).await?,
-        };
-        let polled = self.polled.insert(polled);
-        let answered = receive(polled, &self.address).await;
-        self.polled = None;
-        let (answer, payload) = answered?;
-        let (heads, positions) =
-            expect!(answer, Response::Fetched { batches, positions } => (batches, positions))?;
-        self.positions = by_partition(positions);
-        fetched(heads, &payload)
+        let wait_until = Instant::now() + limit.wait_max.min(WAIT_MAX);
+        loop {
+            let left_over = self.polled.take();
+            let others = left_over.is_some();
+            let polled = match left_over {
+                Some(polled) => polled,
+                None => {
+                    let rest = wait_until.saturating_duration_since(Instant::now());
+                    self.ask_for(limit.bytes_max, rest).await?
+                }
+            };
+            let polled = self.polled.insert(polled);
+            // A dropped call may have asked for a longer wait than this one.
+            let until = if others { polled.deadline.min(wait_until) } else { polled.deadline };
+            match timeout_at(until, receive(&mut polled.answer, &self.at.address)).await {
+                Err(_) if Instant::now() < polled.deadline => return Ok(Vec::new()),
+                Err(_) => return Err(timed_out()),
+                Ok(answered) => {
+                    self.polled = None;
+                    let batches = self.take(answered?)?;
+                    // Or for a shorter one, which has run out.
+                    if !others || !batches.is_empty() || Instant::now() >= wait_until {
+                        return Ok(batches);
+                    }
+                }
+            }
+        }
     }
 
     async fn commit(&mut self) -> Result<()> {
-        let request = Request::Commit { reader: self.reader };
-        let (answer, _) = ask(&self.connection, &self.address, &request, &[]).await?;
-        expect!(answer, Response::Done => ())
+        self.at.commit(self.progress.clone()).await
     }
 
     fn positions(&self) -> BTreeMap<(String, u32), u64> {
-        self.positions.clone()
+        self.progress.positions.clone()
+    }
+
+    fn progress(&self) -> Progress {
+        self.progress.clone()
+    }
+
+    fn committer(&self) -> RemoteCommitter {
+        self.at.clone()
+    }
+}
+
+impl Committer for RemoteCommitter {
+    async fn commit(&self, progress: Progress) -> Result<()> {
+        let request = Request::Commit { reader: self.reader, progress: progress.into() };
+        in_time(async {
+            let mut under_way = self.under_way.lock().await;
+            if let Some(earlier) = &mut *under_way {
+                // Whatever came of it, nobody wants to know any more.
+                let _ = earlier.await;
+                *under_way = None;
+            }
+            let sent = send(&self.connection, &self.address, &request, &[]).await?;
+            let answered = receive(under_way.insert(sent), &self.address).await;
+            *under_way = None;
+            expect!(answered?.0, Response::Done => ())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: FetchLimit = FetchLimit { bytes_max: 1, wait_max: Duration::from_secs(5) };
+
+    /// A connection to a daemon that says hello and then nothing, for as long as its end is held.
+    async fn hung() -> (Arc<Connection>, tokio::io::DuplexStream) {
+        let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
+        theirs.write_all(&hello()).await.unwrap();
+        let (reader, writer) = tokio::io::split(ours);
+        (Arc::new(shake(reader, writer).await.unwrap()), theirs)
+    }
+
+    fn address() -> Arc<Address> {
+        Arc::new(Address::Tcp("nowhere:0".into()))
+    }
+
+    fn reader(connection: Arc<Connection>) -> RemoteReader {
+        let (address, under_way) = (address(), Arc::default());
+        let at = RemoteCommitter { connection, address, reader: 1, under_way };
+        RemoteReader { at, progress: Progress::default(), polled: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_answers_nothing_is_told_at_every_request_of_a_reader() {
+        let (connection, _daemon) = hung().await;
+        let transport = RemoteTransport {
+            address: address(),
+            connection: Arc::new(tokio::sync::Mutex::new(Some(Arc::clone(&connection)))),
+        };
+        let topics = vec!["t".to_owned()];
+        let subscription = Subscription { topics, group: None, start: Start::Latest };
+        let error = transport.subscribe(subscription).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+
+        let mut reader = reader(connection);
+        assert_eq!(reader.commit().await.unwrap_err().kind(), ErrorKind::Timeout);
+        let before = Instant::now();
+        assert_eq!(reader.poll(WAIT).await.unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!(before.elapsed(), WAIT.wait_max + POLL_MARGIN);
+        assert_eq!(reader.poll(WAIT).await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_waits_no_longer_than_it_says_for_a_dropped_ones_answer() {
+        let (connection, _daemon) = hung().await;
+        let mut reader = reader(connection);
+        let long = FetchLimit { wait_max: WAIT_MAX, ..WAIT };
+        let dropped = tokio::time::timeout(Duration::from_secs(1), reader.poll(long)).await;
+        assert!(dropped.is_err());
+        let before = Instant::now();
+        assert_eq!(reader.poll(WAIT).await.unwrap(), []);
+        assert_eq!(before.elapsed(), WAIT.wait_max);
     }
 }

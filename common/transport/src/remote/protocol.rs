@@ -4,11 +4,12 @@
 //! numbers big-endian: `u32` length of what follows, `u64` correlation id, `u32` length of a JSON
 //! head, the head, and a payload of records in the layout of `record.rs`, as they are.
 
-use crate::record::RecordIter;
-use crate::{FetchedBatch, GroupOffset, PartitionBatch, Records, TopicConfig, TopicInfo};
+use crate::record::{RECORD_BYTES_MAX, RecordIter};
+use crate::{FetchedBatch, GroupOffset, PartitionBatch, Progress, Records, TopicConfig, TopicInfo};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// The most bytes of one frame.
@@ -18,7 +19,15 @@ pub const FRAME_BYTES_MAX: usize = 288 * 1024 * 1024;
 pub(super) const HELLO_BYTES: usize = 8;
 
 const MAGIC: [u8; 4] = *b"TMDP";
-const VERSION: u32 = 1;
+/// 2: a commit says which positions, and positions their generation.
+const VERSION: u32 = 2;
+
+/// The longest wait of one poll: one that asks for more is answered then.
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
+
+// Whatever can be stored can be sent: one record is the most that a stored batch holds beyond what
+// an answer is bound to.
+const _: () = assert!(RECORD_BYTES_MAX + 16 * 1024 * 1024 < FRAME_BYTES_MAX);
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +44,7 @@ pub(super) enum Request {
     Subscribe { topics: Vec<String>, group: Option<String>, start: StartHead },
     Committed { group: String },
     Poll { reader: u64, bytes_max: u64, wait_max_ms: u64 },
-    Commit { reader: u64 },
+    Commit { reader: u64, progress: ProgressHead },
     Close { reader: u64 },
 }
 
@@ -71,10 +80,34 @@ pub(super) enum Response {
     State(Vec<(String, Vec<u8>)>),
     Writers(Vec<String>),
     Appended(Vec<u64>),
-    Reader { reader: u64, positions: Vec<(String, u32, u64)> },
+    Reader { reader: u64, progress: ProgressHead },
     Offsets(Vec<(String, u32, u64)>),
-    Fetched { batches: Vec<BatchHead>, positions: Vec<(String, u32, u64)> },
+    Fetched { batches: Vec<BatchHead>, progress: ProgressHead },
     Failed(Failure),
+}
+
+/// How far a reader has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ProgressHead {
+    generation: u64,
+    /// Topic, partition, the offset that is read next.
+    positions: Vec<(String, u32, u64)>,
+}
+
+impl From<Progress> for ProgressHead {
+    fn from(progress: Progress) -> Self {
+        let flat = |((topic, partition), offset)| (topic, partition, offset);
+        let positions = progress.positions.into_iter().map(flat).collect();
+        Self { generation: progress.generation, positions }
+    }
+}
+
+impl From<ProgressHead> for Progress {
+    fn from(head: ProgressHead) -> Self {
+        let keyed = |(topic, partition, offset)| ((topic, partition), offset);
+        let positions = head.positions.into_iter().map(keyed).collect();
+        Self { generation: head.generation, positions }
+    }
 }
 
 /// A fetched batch without its records.

@@ -1,8 +1,12 @@
 //! The data port: the contract over real sockets, and what only a connection can do wrong.
 
 use super::protocol::{FRAME_BYTES_MAX, HELLO_BYTES, hello};
-use super::{RemoteTransport, serve_remote};
-use crate::{EmbeddedConfig, EmbeddedTransport, Transport};
+use super::session::{POLL_BYTES_MAX, READERS_MAX};
+use super::{RemoteReader, RemoteTransport, serve_remote};
+use crate::{
+    Append, EmbeddedConfig, EmbeddedTransport, FetchLimit, PartitionBatch, Reader, Records, Start,
+    Subscription, TopicConfig, Transport,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::ErrorKind;
@@ -103,6 +107,77 @@ async fn a_daemon_of_another_version_is_refused() {
     });
     let error = RemoteTransport::new(&url).unwrap().topics().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NewerVersion);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_another_version_is_told_ours_and_hung_up_on() {
+    let (mut stream, _held) = raw().await;
+    let mut older = hello();
+    older[HELLO_BYTES - 1] -= 1;
+    stream.write_all(&older).await.unwrap();
+    let mut said = [0; HELLO_BYTES];
+    stream.read_exact(&mut said).await.unwrap();
+    assert_eq!(said, hello());
+    assert!(is_closed(stream).await);
+}
+
+fn of_topic() -> Subscription {
+    Subscription { topics: vec!["t".to_owned()], group: None, start: Start::Earliest }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_is_answered_with_a_bounded_number_of_bytes() {
+    let (remote, _held) = tcp().await;
+    remote.create_topic("t", &TopicConfig::default()).await.unwrap();
+    for _ in 0..4 {
+        let mut records = Records::default();
+        records.push(1, None, &[], Some(&vec![b'x'; POLL_BYTES_MAX * 2 / 5])).unwrap();
+        let batches = vec![PartitionBatch { topic: "t".into(), partition: 0, records }];
+        remote.append(Append { batches, ..Append::default() }).await.unwrap();
+    }
+    let mut reader = remote.subscribe(of_topic()).await.unwrap();
+    let limit = FetchLimit { bytes_max: usize::MAX, wait_max: Duration::from_secs(10) };
+    assert_eq!(reader.poll(limit).await.unwrap().len(), 2);
+    assert_eq!(reader.poll(limit).await.unwrap().len(), 2);
+}
+
+/// All the readers that a connection may have, once there is room for them.
+async fn all_readers(remote: &RemoteTransport) -> Vec<RemoteReader> {
+    let mut readers = Vec::new();
+    while readers.len() < READERS_MAX {
+        match remote.subscribe(of_topic()).await {
+            Ok(reader) => readers.push(reader),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Exhausted),
+        }
+    }
+    readers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_has_a_bounded_number_of_readers() {
+    let (remote, _held) = tcp().await;
+    remote.create_topic("t", &TopicConfig::default()).await.unwrap();
+    let mut readers = all_readers(&remote).await;
+    let error = remote.subscribe(of_topic()).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    // Also one that waits in a poll leaves at once.
+    let limit = FetchLimit { bytes_max: 1, wait_max: Duration::from_secs(60) };
+    let polling = tokio::time::timeout(Duration::from_millis(50), readers[0].poll(limit));
+    assert!(polling.await.is_err());
+    drop(readers);
+    let again = tokio::time::timeout(Duration::from_secs(20), all_readers(&remote)).await;
+    assert_eq!(again.expect("readers were not let go").len(), READERS_MAX);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_subscribe_leaves_no_reader_behind() {
+    let (remote, _held) = tcp().await;
+    remote.create_topic("t", &TopicConfig::default()).await.unwrap();
+    for _ in 0..READERS_MAX {
+        drop(tokio::time::timeout(Duration::ZERO, remote.subscribe(of_topic())).await);
+    }
+    let all = tokio::time::timeout(Duration::from_secs(20), all_readers(&remote)).await;
+    assert_eq!(all.expect("readers were left behind").len(), READERS_MAX);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use super::store::{Writes, base_of, record_key, storage_error};
 use super::writer::{Answer, Clear, Job, Rewrite, Work};
 use crate::TopicConfig;
 use fjall::Readable as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -41,38 +42,73 @@ struct Place {
 /// Cleans every `interval` until `stop` is hung up.
 pub(super) fn run(cleaner: &Cleaner, interval: Duration, stop: &Receiver<()>) {
     while stop.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-        if let Err(error) = cleaner.clean(super::now_ms()) {
-            tracing::warn!(error = error.report(), "topics were not cleaned");
-        }
+        // Each failure was logged where it came up; the next look tries again.
+        let _ = cleaner.clean(super::now_ms());
     }
+}
+
+/// What could not be cleaned in one look.
+#[derive(Default)]
+struct Failed {
+    first: Option<Error>,
+}
+
+impl Failed {
+    /// Logs a failure and keeps the first; an error is what ends the look.
+    fn note(&mut self, cleaned: Result<()>, place: impl FnOnce() -> String) -> Result<()> {
+        let Err(error) = cleaned else { return Ok(()) };
+        tracing::warn!(place = place(), error = error.report(), "a place could not be cleaned");
+        if error.kind() == ErrorKind::Unavailable {
+            return Err(self.first.take().unwrap_or(error));
+        }
+        self.first.get_or_insert(error);
+        Ok(())
+    }
+}
+
+/// The storage panics on some damaged bytes instead of answering an error; the cleaner outlives it.
+/// What it has left half-done is its own reading: every change is a step of the writing thread.
+fn guarded(clean: impl FnOnce() -> Result<()>) -> Result<()> {
+    catch_unwind(AssertUnwindSafe(clean)).unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Corrupt, "clean a topic")
+            .because("the storage could not make sense of its bytes")
+            .help("restore the folder from a backup, or remove it and snapshot anew"))
+    })
 }
 
 impl Cleaner {
     /// One look at every topic, as if it were `now_ms`. One at a time; blocks.
+    ///
+    /// # Errors
+    ///
+    /// The first that came up. What fails is logged and left as it is, and all others are cleaned;
+    /// only where the log was closed, the look ends.
     pub(super) fn clean(&self, now_ms: i64) -> Result<()> {
         let Some(shared) = self.shared.upgrade() else { return Ok(()) };
         let _one = shared.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failed = Failed::default();
         let gone: Vec<u32> = shared.read_state().gone.iter().copied().collect();
         for topic_id in gone {
-            self.sweep(&shared, topic_id, record_key(topic_id, 0, 0), true)?;
+            let swept = guarded(|| self.sweep(&shared, topic_id, record_key(topic_id, 0, 0), true));
+            failed.note(swept, || format!("removed topic {topic_id}"))?;
         }
         let names: Vec<Arc<str>> = shared.read_state().topics.keys().cloned().collect();
         for name in names {
             let mut partition = 0;
             while let Some(place) = place(&shared, &name, partition) {
-                let cleaned = match place.config.cleanup_policy {
+                let cleaned = guarded(|| match place.config.cleanup_policy {
                     CleanupPolicy::Delete => self.retain(&shared, &place, now_ms),
                     CleanupPolicy::Compact => self.compact(&shared, &place, now_ms),
-                };
+                });
                 match cleaned {
                     // The topic was removed meanwhile.
                     Err(error) if error.kind() == ErrorKind::NotFound => break,
-                    cleaned => cleaned?,
+                    cleaned => failed.note(cleaned, || format!("{name}/{partition}"))?,
                 }
                 partition += 1;
             }
         }
-        Ok(())
+        failed.first.map_or(Ok(()), Err)
     }
 
     /// Drops the oldest batches that are too old or too many.
@@ -202,4 +238,16 @@ fn read(shared: &Shared, wanted: &Wanted, offset: u64) -> Result<Vec<Stored>> {
         Ok(bytes < STEP_BYTES)
     })?;
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_storage_is_damage_that_is_told() {
+        let error = guarded(|| panic!("the storage's")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        guarded(|| Ok(())).unwrap();
+    }
 }

@@ -294,6 +294,36 @@ async fn a_reader_that_retention_overtook_reads_on_from_what_is_there() {
     assert_eq!(found(&reader.poll(small).await.unwrap())[0].0, begin);
 }
 
+/// As a part of the storage that cannot be read would be.
+fn spoil(log: &EmbeddedTransport, topic_id: u32) {
+    let guard = log.shared.store.read().unwrap();
+    let store = guard.as_ref().unwrap();
+    let key = record_key(topic_id, 0, 0);
+    let mut value = store.records.get(key).unwrap().unwrap().to_vec();
+    *value.last_mut().unwrap() ^= 1;
+    store.write(vec![(key, Some(value))], Puts::new()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_damaged_partition_is_told_and_the_others_are_cleaned() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = compacting(folder.path(), 0);
+    for topic in ["damaged", "t"] {
+        log.create_topic(topic, &TopicConfig::default()).await.unwrap();
+    }
+    append_batch(&log, &[("a", Some("1"))]).await;
+    append_batch(&log, &[("a", Some("2"))]).await;
+    let mut records = Records::default();
+    records.push(1, Some(b"a"), &[], Some(b"1")).unwrap();
+    let batches = vec![PartitionBatch { topic: "damaged".into(), partition: 0, records }];
+    log.append(Append { batches, ..Append::default() }).await.unwrap();
+    spoil(&log, 0);
+    let error = log.clean().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("topic=damaged"), "{error}");
+    assert_eq!(contents(&log).await, [(1, "a".to_owned(), some("2"))]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_topics_records_and_offsets_leave_the_disk() {
     let folder = tempfile::tempdir().unwrap();
