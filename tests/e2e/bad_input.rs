@@ -1,6 +1,6 @@
 //! Bad input: each with an error that says what is wrong and what to do, and nothing lost.
 
-use crate::support::daemon::{Daemon, configuration, run};
+use crate::support::daemon::{Daemon, configuration, refused_up, run};
 use crate::support::postgres::{Database, Server};
 
 const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, n int)";
@@ -17,11 +17,8 @@ async fn refused(database: &Database, tables: &[&str], more: &str) -> String {
 /// What the binary says of a configuration that it does not take.
 fn not_taken(configuration: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tidemesh.toml");
-    std::fs::write(&file, configuration).unwrap();
-    let output = run(&["up", "--config", file.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2));
-    String::from_utf8(output.stderr).unwrap()
+    std::fs::write(folder.path().join("tidemesh.toml"), configuration).unwrap();
+    refused_up(folder.path())
 }
 
 fn assert_says(error: &str, words: &[&str]) {
@@ -182,11 +179,7 @@ async fn a_second_up_on_the_same_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = configuration(&database, &["public.orders"], "");
     let _daemon = Daemon::up(folder.path(), &config).await;
-    let file = folder.path().join("tidemesh.toml");
-    let output = run(&["up", "--config", file.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2));
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_says(&error, &["has this folder open", "stop the other"]);
+    assert_says(&refused_up(folder.path()), &["has this folder open", "stop the other"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,9 +196,7 @@ async fn a_folder_of_a_newer_version_is_refused_and_left_alone() {
     let (name, version) = ours.trim_end().rsplit_once(' ').unwrap();
     let newer = format!("{name} {}\n", version.parse::<u32>().unwrap() + 1);
     std::fs::write(&format, &newer).unwrap();
-    let output = run(&["up", "--config", folder.path().join("tidemesh.toml").to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2));
-    let error = String::from_utf8(output.stderr).unwrap();
+    let error = refused_up(folder.path());
     assert_says(&error, &["a newer version of tidemesh wrote this folder", "run the version"]);
     assert_eq!(std::fs::read_to_string(&format).unwrap(), newer);
 }

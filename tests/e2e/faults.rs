@@ -1,7 +1,7 @@
 //! Bad days: killed at any moment, the database restarted, the registry away.
 
 use crate::history::History;
-use crate::support::daemon::{Daemon, configuration, run, with};
+use crate::support::daemon::{Daemon, configuration, refused_up, with};
 use crate::support::eventually;
 use crate::support::postgres::{Database, Server};
 use crate::support::writer::{TABLE, Writer, agrees, seed};
@@ -192,9 +192,7 @@ async fn a_torn_last_write_is_cut_and_damage_before_the_end_stops() {
     let row = bytes.windows(10).position(|window| window == b"wholewhole").unwrap();
     bytes[row] ^= 1;
     std::fs::write(&file, &bytes).unwrap();
-    let output = run(&["up", "--config", folder.path().join("tidemesh.toml").to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2));
-    let error = String::from_utf8(output.stderr).unwrap();
+    let error = refused_up(folder.path());
     assert!(error.contains(file.to_str().unwrap()) && error.contains("offset="), "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), bytes, "nothing is changed");
 }

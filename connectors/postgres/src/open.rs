@@ -299,13 +299,10 @@ async fn check_history(
     log_end: u64,
 ) -> Result<Client> {
     let ahead = |of: &'static str, place: u64| {
-        Err(lost(
-            config,
-            "the topics are ahead of the server's log: events of the server that was \
-                          lost are in them, and this one's own may be missing",
-        )
-        .with("checkpoint_at", lsn_text(commit))
-        .with(of, lsn_text(place)))
+        let message = "the topics are ahead of the server's log: events of the server that was lost \
+                       are in them, and this one's own may be missing";
+        let error = lost(config, message).with("checkpoint_at", lsn_text(commit));
+        Err(error.with(of, lsn_text(place)))
     };
     if commit > log_end {
         return ahead("log_end", log_end);

@@ -351,9 +351,7 @@ impl PostgresSource {
         relation::remember(versions, Arc::clone(&resolved));
         Ok(resolved)
     }
-}
 
-impl PostgresSource {
     /// The primary key by which rows must be keyed, if the log does not show it: with REPLICA
     /// IDENTITY FULL every column is flagged. None where it is shown, or where the stored version
     /// says what it was.

@@ -164,6 +164,13 @@ pub(crate) fn verified(daemon: &Daemon) -> Json {
     serde_json::from_str(&said).unwrap()
 }
 
+/// Starts `tidemesh up` by the configuration in this folder, which must be refused; answers why.
+pub(crate) fn refused_up(folder: &Path) -> String {
+    let output = run(&["up", "--config", folder.join("tidemesh.toml").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    String::from_utf8(output.stderr).unwrap()
+}
+
 /// Runs the binary to its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(BINARY).args(arguments).output().unwrap()
