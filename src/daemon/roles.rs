@@ -2,7 +2,7 @@
 
 use super::control::{Control, Endpoints};
 use super::signals::{stopped, watch_signals};
-use crate::config::{ConnectorConfig, UpConfig};
+use crate::config::{ConnectorConfig, LogConfig, UpConfig};
 use crate::telemetry::install_metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
 use tidemesh_schema_registry::{Registry, RegistryConfig};
 use tidemesh_source::{Runner, SourceHandle};
+use tidemesh_transport::kafka::KafkaTransport;
 use tidemesh_transport::{
     EmbeddedConfig, EmbeddedTransport, RegistryClient, RemoteTransport, Transport, serve_remote,
 };
@@ -17,15 +18,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Runs everything in one process: the embedded log, the registry, the sources.
+/// Runs everything in one process: the log or a cluster, the registry, the sources.
 ///
 /// # Errors
 ///
 /// What keeps it from starting. A source that stops later does not end the others: `/health` says
 /// so.
-pub(crate) async fn up(config: UpConfig) -> Result<()> {
+pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
     let shutdown = watch_signals()?;
-    let metrics = install_metrics()?;
+    if let Some(kafka) = config.kafka.take() {
+        let transport = Arc::new(KafkaTransport::new(&kafka)?);
+        return Box::pin(up_on(config, transport, shutdown)).await;
+    }
     let folder = config.data_dir.join("log");
     let opening =
         tokio::task::spawn_blocking(move || EmbeddedTransport::open(&EmbeddedConfig::new(folder)));
@@ -34,6 +38,15 @@ pub(crate) async fn up(config: UpConfig) -> Result<()> {
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "open the log").caused_by(error))??,
     );
+    Box::pin(up_on(config, transport, shutdown)).await
+}
+
+async fn up_on<T: Transport>(
+    config: UpConfig,
+    transport: Arc<T>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<()> {
+    let metrics = install_metrics()?;
     let registry = bind(config.registry.listen, "registry.listen").await?;
     let control = bind(config.control, "control.listen").await?;
     let data = bind(config.data, "data.listen").await?;
@@ -58,23 +71,41 @@ pub(crate) async fn up(config: UpConfig) -> Result<()> {
     wait(parts).await
 }
 
-/// Runs sources alone, whose records go to another process.
+/// Runs sources alone, whose records go to another process or to a cluster.
 ///
 /// # Errors
 ///
 /// As [`up`].
 pub(crate) async fn connector(config: ConnectorConfig) -> Result<()> {
     let shutdown = watch_signals()?;
+    let mut parts = JoinSet::new();
+    match config.log.clone() {
+        LogConfig::Daemon(url) => {
+            let transport = Arc::new(RemoteTransport::new(&url)?);
+            Box::pin(connector_on(config, transport, url, shutdown, parts)).await
+        }
+        LogConfig::Kafka(kafka, listen) => {
+            let transport = Arc::new(KafkaTransport::new(&kafka)?);
+            let data = bind(listen, "data.listen").await?;
+            let url = format!("tcp://{}", local(&data)?);
+            parts.spawn(serve_remote(Arc::clone(&transport), data.into(), shutdown.clone()));
+            Box::pin(connector_on(config, transport, url, shutdown, parts)).await
+        }
+    }
+}
+
+async fn connector_on<T: Transport>(
+    config: ConnectorConfig,
+    transport: Arc<T>,
+    data_url: String,
+    shutdown: watch::Receiver<bool>,
+    mut parts: JoinSet<Result<()>>,
+) -> Result<()> {
     let metrics = install_metrics()?;
-    let transport = Arc::new(RemoteTransport::new(&config.data_url)?);
     let client = RegistryClient::new(&config.registry_url)?;
     let control = bind(config.control, "control.listen").await?;
-    let endpoints = Endpoints {
-        data: Some(config.data_url.clone()),
-        registry: Some(config.registry_url.clone()),
-    };
+    let endpoints = Endpoints { data: Some(data_url), registry: Some(config.registry_url.clone()) };
     announce(&local(&control)?, &endpoints);
-    let mut parts = JoinSet::new();
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
     let control_port = Control { endpoints, sources, metrics };
     parts.spawn(control_port.serve(control, shutdown.clone()));
