@@ -130,6 +130,10 @@ impl ChangeVisitor for Decode {
         }
     }
 
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
+        Ok(())
+    }
+
     fn mark(&mut self, _: &Origin<'_>, _: &str) -> Result<()> {
         Ok(())
     }
@@ -153,6 +157,10 @@ impl ChangeVisitor for Keep {
         if let Change::Create { after } = change {
             self.rows.push(Values::of(&after)?);
         }
+        Ok(())
+    }
+
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
         Ok(())
     }
 
@@ -197,6 +205,10 @@ impl ChangeVisitor for Encode {
         change: Change<R>,
     ) -> Result<()> {
         self.encoder.encode(origin, &change, 0, &mut self.buffers, &mut self.sink)
+    }
+
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
+        Ok(())
     }
 
     fn mark(&mut self, _: &Origin<'_>, _: &str) -> Result<()> {

@@ -29,6 +29,10 @@ impl ChangeVisitor for Encode<'_> {
         self.0.change(schema, origin, &change)
     }
 
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
+        Ok(())
+    }
+
     fn mark(&mut self, _: &Origin<'_>, _: &str) -> Result<()> {
         Ok(())
     }

@@ -15,5 +15,6 @@ mod replaced;
 mod snapshot;
 mod streaming;
 mod support;
+mod toast;
 mod values;
 mod verify;

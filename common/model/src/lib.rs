@@ -24,6 +24,6 @@ pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
     CleanupPolicy, PostgresSettings, Secret, SnapshotMode, SnapshotSettings, SourceSettings,
-    TlsMode, TopicSettings,
+    TlsMode, Toast, TopicSettings,
 };
 pub use value::{DecimalRef, Value};

@@ -123,9 +123,25 @@ pub struct PostgresSettings {
     /// How long making a connection may take, in milliseconds. 100 to 600000; default 10000.
     #[serde(default = "defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
+    /// What becomes of an update that leaves a large (TOASTed) value unchanged, which the log does
+    /// not hold unless the table has REPLICA IDENTITY FULL. Default `reread`.
+    #[serde(default)]
+    pub toast: Toast,
     /// The most bytes one message of the log may have. 1 MiB to 1 GiB; default 64 MiB.
     #[serde(default = "defaults::message_bytes_max")]
     pub message_bytes_max: usize,
+}
+
+/// What becomes of an update whose log record lacks a value that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Toast {
+    /// The row is read again by its key, and comes as `r` in the update's place.
+    #[default]
+    Reread,
+    /// The update comes at once; texts and bytes that it lacks are
+    /// `__debezium_unavailable_value`, as Debezium has it.
+    Placeholder,
 }
 
 /// How TLS is used, as libpq's `sslmode` names it.

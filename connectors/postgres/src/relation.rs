@@ -3,12 +3,13 @@
 
 use crate::catalog::{Catalog, TableFacts};
 use crate::decode::{Cell, OldTuple, RelationMessage, Tuple};
+use crate::snapshot;
 use crate::types::Reader;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidemesh_model::{
     CellVisitor, DataType, Error, ErrorKind, Field, KeyOrigin, Result, RowImage, RowKey, StateItem,
-    TableName, TableSchema,
+    TableName, TableSchema, Values,
 };
 
 /// Versions of one relation that are kept; the oldest goes first.
@@ -238,6 +239,46 @@ impl Relation {
         let names = columns.iter().map(|column| &self.schema.fields[*column].name);
         *origin == KeyOrigin::PrimaryKey && columns.len() == key.len() && names.eq(key)
     }
+
+    /// The database's own text of each key column of a row, in the key's order.
+    pub(crate) fn key_texts(&self, tuple: Tuple<'_>) -> Result<Vec<String>> {
+        let text = |column: &usize| {
+            let mut values = Values::default();
+            let reader = &self.readers[*column];
+            match tuple.cell(*column)? {
+                Cell::Binary(bytes) => reader.visit(bytes, &mut values)?,
+                Cell::Text(bytes) => reader.visit_text(bytes, &mut values)?,
+                Cell::Null | Cell::Unchanged => {}
+            }
+            let field = &self.schema.fields[*column];
+            let value = values.into_cells().pop();
+            value.and_then(|value| snapshot::text(field, &value)).ok_or_else(|| {
+                Error::new(ErrorKind::Malformed, "decode the log")
+                    .because("an update lacks a column of its key")
+                    .with("table", &self.shape.name)
+                    .with("column", &field.name)
+            })
+        };
+        self.schema.key.columns.iter().map(text).collect()
+    }
+}
+
+/// What Debezium writes where it does not know a value (`unavailable.value.placeholder`).
+const PLACEHOLDER: &str = "__debezium_unavailable_value";
+
+/// Whether a placeholder can stand for a value of this type.
+fn takes_placeholder(reader: &Reader) -> bool {
+    matches!(
+        reader,
+        Reader::Text | Reader::Json | Reader::Jsonb | Reader::NumericText | Reader::Bytea
+    )
+}
+
+fn visit_placeholder<V: CellVisitor>(reader: &Reader, visitor: &mut V) -> Result<()> {
+    match reader {
+        Reader::Bytea => visitor.bytes(PLACEHOLDER.as_bytes()),
+        _ => visitor.text(PLACEHOLDER),
+    }
 }
 
 /// A row of a relation, borrowing from the log's bytes.
@@ -301,12 +342,15 @@ impl<'a> Row<'a> {
             Some(Cell::Text(bytes)) => reader.visit_text(bytes, visitor),
             Some(Cell::Null) => visitor.null(),
             Some(Cell::Unchanged) | None if self.old.is_some() => visitor.absent(),
+            Some(Cell::Unchanged) | None if takes_placeholder(reader) => {
+                visit_placeholder(reader, visitor)
+            }
             Some(Cell::Unchanged) | None => {
                 Err(Error::new(ErrorKind::Unsupported, "decode the log")
                     .because("an update left a large value unchanged, so the log does not hold it")
                     .help(format!(
-                        "run ALTER TABLE {} REPLICA IDENTITY FULL before the next such update; to \
-                         pass this one, remove the source and let it snapshot anew",
+                        "a placeholder stands for texts and bytes only: set postgres.toast to \
+                         reread, or run ALTER TABLE {} REPLICA IDENTITY FULL",
                         crate::config::quoted_table(&self.relation.shape.name)
                     )))
             }

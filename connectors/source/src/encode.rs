@@ -1,16 +1,20 @@
 //! The visitor of a batch: encodes events, follows snapshots' windows, and emits a chunk where its
 //! high mark stands.
 
-use crate::snapshot::{Chunk, Event, Mark, RowVisitor, Touched, Verdict, Windows, emitted};
+use crate::snapshot::{Chunk, Event, Key, Mark, RowVisitor, Touched, Verdict, Windows, emitted};
 use crate::truncate::Truncated;
 use std::sync::Arc;
-use tidemesh_model::{Change, ChangeVisitor, Origin, Position, Result, RowImage, TableSchema};
+use tidemesh_model::{
+    Change, ChangeVisitor, Origin, Position, Result, RowImage, TableName, TableSchema,
+};
 use tidemesh_transport::EventWriter;
 
 /// What cannot be done while a batch is visited, and is done behind it.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     pub(crate) truncated: Vec<Truncated>,
+    /// Rows that are to be read again: the log lacks some of their values.
+    pub(crate) incomplete: Vec<(TableName, Key)>,
     /// Windows whose high mark was decoded.
     pub(crate) closed: Vec<(u64, Event)>,
     /// Marks that somebody waits for.
@@ -44,6 +48,17 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
             let (key, old_key) = self.events.last_keys();
             self.windows.change(origin.transaction, schema, key, old_key);
         }
+        Ok(())
+    }
+
+    fn incomplete(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        origin: &Origin<'_>,
+        key: Vec<String>,
+    ) -> Result<()> {
+        self.windows.incomplete(origin.transaction);
+        self.noted.incomplete.push((schema.name.clone(), key));
         Ok(())
     }
 

@@ -208,7 +208,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             noted: Noted::default(),
         };
         batch.visit(&mut visitor)?;
-        let Noted { mut truncated, closed, reached } = visitor.noted;
+        let Noted { mut truncated, incomplete, closed, reached } = visitor.noted;
         let fields = self.block_fields;
         for schema in batch.replaced() {
             truncated.push(Truncated::by_replacement(
@@ -218,6 +218,9 @@ impl<C: Connector, T: Transport> Session<C, T> {
                 fields,
             ));
             self.snapshots.replaced(&schema.name);
+        }
+        for (table, key) in incomplete {
+            self.snapshots.reread(&table, key);
         }
         for (window, event) in closed {
             self.snapshots.closed(window, event);

@@ -11,7 +11,7 @@ const DOUBLE_DIGITS: i32 = 15;
 const FLOAT_DIGITS: i32 = 6;
 
 /// The text of a column's value; none for null.
-pub(super) fn text(field: &Field, value: &Value) -> Option<String> {
+pub(crate) fn text(field: &Field, value: &Value) -> Option<String> {
     let text = plain(value)?;
     Some(match field.source_type.as_str() {
         // The cast to text drops the padding.

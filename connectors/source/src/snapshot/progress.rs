@@ -142,6 +142,9 @@ fn item_key(table: &TableName) -> String {
 pub struct SnapshotReport {
     /// Whether no further chunk is read until they are resumed.
     pub paused: bool,
+    /// Rows that are read again because the log lacks some of their values.
+    #[serde(default)]
+    pub rereads: u64,
     /// Each table that was read or is.
     pub tables: Vec<TableSnapshot>,
 }
