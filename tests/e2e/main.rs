@@ -9,6 +9,7 @@ mod bad_input;
 mod faults;
 mod history;
 mod kafka;
+mod lost;
 mod planted;
 mod remove;
 mod replaced;

@@ -23,7 +23,7 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CleanupPolicy, PostgresSettings, Secret, SnapshotMode, SnapshotSettings, SourceSettings,
-    TlsMode, Toast, TopicSettings,
+    CleanupPolicy, OnPositionLost, PostgresSettings, Secret, SnapshotMode, SnapshotSettings,
+    SourceSettings, TlsMode, Toast, TopicSettings,
 };
 pub use value::{DecimalRef, Value};

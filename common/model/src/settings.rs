@@ -24,12 +24,28 @@ pub struct SourceSettings {
     /// default 10000, PostgreSQL's own interval for status messages.
     #[serde(default = "defaults::heartbeat_interval_ms")]
     pub heartbeat_interval_ms: u64,
+    /// What happens when the database no longer has the log that follows what is in the topics: the
+    /// slot was lost or moved, or it is another database. Default `stop`.
+    #[serde(default)]
+    pub on_position_lost: OnPositionLost,
     /// How tables are read beside the log.
     #[serde(default)]
     pub snapshot: SnapshotSettings,
     /// A PostgreSQL database. Exactly one connector's table must be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresSettings>,
+}
+
+/// What happens when the log that follows the checkpoint is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnPositionLost {
+    /// The source stops and says so.
+    #[default]
+    Stop,
+    /// The log is taken up where it is now, every table is read anew, and what is no longer in it is
+    /// deleted from its topic. What happened in between is lost; the state is not.
+    Resnapshot,
 }
 
 /// How tables are read beside the log: in chunks, each between two watermarks in the log.

@@ -266,6 +266,12 @@ impl EventWriter {
         })
     }
 
+    /// The schema of a table that was prepared last.
+    #[must_use]
+    pub fn schema_of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
+        self.routes.iter().rev().map(|route| &route.schema).find(|schema| schema.name == *table)
+    }
+
     /// The keys, framed, of the event encoded last: the new one, and the old one if it was known.
     #[must_use]
     pub fn last_keys(&self) -> (&[u8], &[u8]) {

@@ -206,7 +206,10 @@ fn lost(config: &Config, message: &str) -> Error {
     Error::new(ErrorKind::PositionLost, "take up the log")
         .because(message)
         .with("slot", &config.slot)
-        .help("events are lost: run `tidemesh source remove` for this source and start it anew")
+        .help(
+            "events are lost: set on_position_lost = \"resnapshot\" to read every table anew, or \
+             run `tidemesh source remove` for this source and start it anew",
+        )
 }
 
 /// The checkpoint must be of this log, and the slot must not be ahead of it.

@@ -9,10 +9,13 @@ use crate::run::told_to_stop;
 use crate::snapshot::{Answer, Chunk, Command, Engine, MarkBoard, SnapshotCommand};
 use crate::status::{SourceState, SourceStatus};
 use crate::truncate::{Truncated, live_keys, too_many_keys};
-use crate::{BatchLimit, Connector, Runner, Source};
+use crate::{BatchLimit, Checkpoint, Connector, Runner, Source};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tidemesh_model::{ChangeBatch, Error, ErrorKind, Position, Result, StateItem, TableName};
+use tidemesh_model::{
+    ChangeBatch, Error, ErrorKind, OnPositionLost, Position, Result, SourceSettings, StateItem,
+    TableName,
+};
 use tidemesh_transport::{
     Append, Appended, Counts, EventWriter, TopicConfig, Transport, WriterEpoch, topic_name,
 };
@@ -63,6 +66,8 @@ pub(crate) struct Session<C: Connector, T> {
     snapshots: Engine<C>,
     in_flight: Option<InFlight>,
     gathered: Option<Gathered>,
+    /// Items of a log that is lost, to be removed with the first append.
+    forgotten: Vec<StateItem>,
     /// Where the batch ended that was taken last.
     end: Option<End>,
     checkpoint_at: Option<Instant>,
@@ -80,14 +85,27 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let first_epoch = first_epoch(&state)?;
         let mut checkpoint = read_checkpoint(name, state)?;
         let mut items = checkpoint.as_mut().map(|c| std::mem::take(&mut c.items));
-        let snapshots =
+        let mut snapshots =
             Engine::new(&runner.connector, &settings.snapshot, items.get_or_insert_default())?;
-        let end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
+        let mut end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
         if let (Some(checkpoint), Some(items)) = (&mut checkpoint, items) {
             checkpoint.items = items;
             tracing::info!(source = name, position = %checkpoint.position, "resuming");
         }
-        let source = runner.connector.open(checkpoint, first_epoch).await?;
+        let lost = Lost::of(checkpoint.as_ref());
+        let mut forgotten = Vec::new();
+        let source = match runner.connector.open(checkpoint, first_epoch).await {
+            Err(error) if is_passed_over(&error, settings) => {
+                let report = error.report();
+                tracing::warn!(source = name, error = report, "every table is read anew");
+                runner.connector.drop_log().await?;
+                snapshots.read_all_anew(lost.epoch);
+                forgotten = lost.forgotten;
+                end = None;
+                runner.connector.open(None, lost.epoch).await?
+            }
+            opened => opened?,
+        };
         let topics = TopicConfig {
             partitions: settings.topics.partitions,
             cleanup_policy: settings.topics.cleanup_policy,
@@ -110,6 +128,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             snapshots,
             in_flight: None,
             gathered: None,
+            forgotten,
             end,
             checkpoint_at: None,
             limit: BatchLimit { bytes_max: settings.batch_bytes_max, wait_max },
@@ -151,6 +170,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
                 done = finished(&mut self.in_flight) => {
                     self.complete(done?).await?;
                     self.send_gathered()?;
+                    self.sweep().await?;
                 }
                 // Where nothing was read yet, nothing can be stored: the first batch comes at once.
                 Some((command, answer)) = commands.recv(), if self.end.is_some() => {
@@ -266,6 +286,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let (append, counts) = self.events.finish();
         let nothing_to_store = counts.records == 0
             && state.is_empty()
+            && self.forgotten.is_empty()
             && !self.snapshots.is_changed()
             && !self.checkpoint_is_due();
         if nothing_to_store {
@@ -303,7 +324,8 @@ impl<C: Connector, T: Transport> Session<C, T> {
             loop {
                 let table = &truncated.schema.name;
                 let source = self.status.name();
-                let live = live_keys(self.transport.as_ref(), source, table).await?;
+                let below = truncated.below_epoch;
+                let live = live_keys(self.transport.as_ref(), source, table, below).await?;
                 let (is_all, keys) = (live.is_all, live.into_keys());
                 if !is_all && keys.is_empty() {
                     return Err(too_many_keys(table));
@@ -319,6 +341,29 @@ impl<C: Connector, T: Transport> Session<C, T> {
                 }
                 self.append_ahead().await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Deletes what a lost log told nothing of: keys of tables that were read anew, and that neither
+    /// the reading nor the log since has brought again.
+    async fn sweep(&mut self) -> Result<()> {
+        while let Some((table, epoch)) = self.snapshots.to_sweep() {
+            let (Some(end), Some(schema)) = (self.end, self.events.schema_of(&table)) else {
+                return Ok(());
+            };
+            let schema = Arc::clone(schema);
+            self.settle().await?;
+            self.send_gathered()?;
+            self.settle().await?;
+            let (at_us, fields) = (end.at_us, self.block_fields);
+            let mut gone = Truncated::by_replacement(&schema, end.position, at_us, fields);
+            gone.below_epoch = Some(epoch);
+            self.events.begin(now_us());
+            self.reconcile(&[gone]).await?;
+            self.append_ahead().await?;
+            self.snapshots.swept(&table);
+            self.store().await?;
         }
         Ok(())
     }
@@ -344,7 +389,8 @@ impl<C: Connector, T: Transport> Session<C, T> {
         reached: Vec<(String, Position)>,
     ) -> Result<()> {
         append.writer = Some(self.writer.clone());
-        append.state = state;
+        append.state = std::mem::take(&mut self.forgotten);
+        append.state.extend(state);
         append.state.extend(self.snapshots.items()?);
         append.state.push(position_item(end.position, end.at_us)?);
         let transport = Arc::clone(&self.transport);
@@ -387,6 +433,30 @@ impl<C: Connector, T: Transport> Session<C, T> {
         }
         self.source.close().await
     }
+}
+
+/// What remains of a checkpoint whose log is lost.
+struct Lost {
+    /// The epoch of what follows.
+    epoch: u32,
+    /// The source's own items, which are of that log.
+    forgotten: Vec<StateItem>,
+}
+
+impl Lost {
+    fn of(checkpoint: Option<&Checkpoint>) -> Self {
+        let keys = checkpoint.into_iter().flat_map(|checkpoint| checkpoint.items.keys());
+        Self {
+            epoch: checkpoint.map_or(0, |checkpoint| checkpoint.position.epoch) + 1,
+            forgotten: keys.map(|key| StateItem { key: key.clone(), value: None }).collect(),
+        }
+    }
+}
+
+/// Whether a lost position is passed over by reading every table anew.
+pub(crate) fn is_passed_over(error: &Error, settings: &SourceSettings) -> bool {
+    error.kind() == ErrorKind::PositionLost
+        && settings.on_position_lost == OnPositionLost::Resnapshot
 }
 
 /// A topic that is not there was when it was prepared: the next session makes it again.

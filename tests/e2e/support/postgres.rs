@@ -116,6 +116,23 @@ impl Server {
         self.run("pg_ctl", &["-w", "-m", "fast", "stop"]);
     }
 
+    /// Keeps its data as they are now, beside; it must be stopped.
+    pub(crate) fn back_up(&self) {
+        self.copy("data", "backup");
+    }
+
+    /// Puts back what was kept; it must be stopped.
+    pub(crate) fn restore(&self) {
+        std::fs::remove_dir_all(self.data()).unwrap();
+        self.copy("backup", "data");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let path = |name: &str| self.folder.path().join(name);
+        let copied = Command::new("cp").arg("-a").args([path(from), path(to)]).status().unwrap();
+        assert!(copied.success());
+    }
+
     /// Adds a line to the front of `pg_hba.conf`, where the first that fits counts.
     pub(crate) fn allow(&self, line: &str) {
         let file = self.data().join("pg_hba.conf");

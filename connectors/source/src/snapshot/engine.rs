@@ -137,6 +137,7 @@ impl<C: Connector> Engine<C> {
         }
         engine.progress.forget_others(&captured);
         engine.rereads.retain(&captured);
+        engine.read_unswept();
         // One that failed is tried again by every start.
         for snapshot in &mut engine.progress.report.tables {
             if snapshot.state == TableState::Failed {
@@ -146,6 +147,16 @@ impl<C: Connector> Engine<C> {
         }
         engine.schedule();
         Ok(engine)
+    }
+
+    /// A table that was read anew, but whose topic could not be swept before the end of its process,
+    /// is read anew again: only so its schema is known.
+    fn read_unswept(&mut self) {
+        while let Some((table, epoch)) = self.to_sweep() {
+            let mut snapshot = TableSnapshot::new(table, None, now_us());
+            snapshot.sweep_below = Some(epoch);
+            self.progress.put(snapshot);
+        }
     }
 
     pub(crate) fn report(&self) -> &SnapshotReport {
@@ -517,6 +528,31 @@ impl<C: Connector> Engine<C> {
     /// Whether something was read of a table.
     pub(crate) fn has_read(&self, table: &TableName) -> bool {
         self.progress.table(table).is_some_and(|snapshot| snapshot.chunks > 0)
+    }
+
+    /// The log since the last position is lost: every table is read anew, from `epoch` on.
+    pub(crate) fn read_all_anew(&mut self, epoch: u32) {
+        for table in self.connector.tables() {
+            self.abandon(&table);
+            self.rereads.forget(&table);
+            let mut snapshot = TableSnapshot::new(table, None, now_us());
+            snapshot.sweep_below = Some(epoch);
+            self.progress.put(snapshot);
+        }
+    }
+
+    /// A table that was read anew and whose topic may have keys that are gone, with the epoch.
+    pub(crate) fn to_sweep(&self) -> Option<(TableName, u32)> {
+        let done = |s: &&TableSnapshot| s.state == TableState::Done && s.sweep_below.is_some();
+        let snapshot = self.progress.report.tables.iter().find(done)?;
+        Some((snapshot.table.clone(), snapshot.sweep_below?))
+    }
+
+    /// No key is left that is gone.
+    pub(crate) fn swept(&mut self, table: &TableName) {
+        if let Some(snapshot) = self.progress.change(table) {
+            snapshot.sweep_below = None;
+        }
     }
 
     /// The table is another one than before: what was read of it is void.

@@ -63,6 +63,10 @@ pub struct TableSnapshot {
     pub started_at_us: i64,
     /// When it ended.
     pub ended_at_us: Option<i64>,
+    /// Once it is done, keys whose last record in the topic is of an older epoch than this are
+    /// deleted there: neither the table nor the log has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep_below: Option<u32>,
     /// The error that ended it, with its causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -84,6 +88,7 @@ impl TableSnapshot {
             repeats: 0,
             started_at_us: now_us,
             ended_at_us: None,
+            sweep_below: None,
             error: None,
         }
     }
