@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done and equal or compatible, 1 incompatible, 2 could not be
 //! done.
 
+mod checkpoint;
 mod client;
 mod progress;
 mod schema;
@@ -56,9 +57,9 @@ enum Command {
         after_help = "Examples:\n  tidemesh verify --source shop\n  tidemesh verify --source shop --table public.orders --json --all"
     )]
     Verify(verify::VerifyArgs),
-    /// Look at checkpoints.
+    /// Look at checkpoints and mend them.
     #[command(subcommand)]
-    Checkpoint(source::CheckpointCommand),
+    Checkpoint(checkpoint::CheckpointCommand),
 }
 
 #[derive(Debug, Args)]
@@ -105,7 +106,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Source(command) => source::run(command).await?,
         Command::Snapshot(command) => return snapshot::run(command).await,
         Command::Verify(args) => return verify::run(args).await,
-        Command::Checkpoint(command) => source::run_checkpoint(command).await?,
+        Command::Checkpoint(command) => checkpoint::run(command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
