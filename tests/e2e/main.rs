@@ -7,6 +7,7 @@ mod access;
 mod allocations;
 mod bad_input;
 mod faults;
+mod formats;
 mod history;
 mod kafka;
 mod lost;

@@ -16,6 +16,12 @@ pub struct SourceSettings {
     /// How its topics are made.
     #[serde(default)]
     pub topics: TopicSettings,
+    /// By which conventions values are written. Default `avro`.
+    #[serde(default)]
+    pub types: RowTypes,
+    /// What a record holds beside the row. Default `debezium`.
+    #[serde(default)]
+    pub envelope: EnvelopeForm,
     /// The most log bytes that are decoded and appended as one batch. 16 KiB to 64 MiB;
     /// default 1 MiB: large enough that an fsync a batch is cheap, small enough for 128 MiB in all.
     #[serde(default = "defaults::batch_bytes_max")]
@@ -46,6 +52,39 @@ pub enum OnPositionLost {
     /// The log is taken up where it is now, every table is read anew, and what is no longer in it is
     /// deleted from its topic. What happened in between is lost; the state is not.
     Resnapshot,
+}
+
+/// By which conventions a row's values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowTypes {
+    /// Avro's own logical types.
+    #[default]
+    Avro,
+    /// What Debezium 3's connector writes through Confluent's `AvroConverter` under its default
+    /// modes: for readers that know its types, and in place of it.
+    Debezium,
+}
+
+/// What a record holds beside the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvelopeForm {
+    /// Debezium's envelope: the row before and after, the source, the operation.
+    #[default]
+    Debezium,
+    /// The row's columns, then `__deleted`, `__op`, `__source_ts_us`, `__position`; a delete is a
+    /// tombstone.
+    Flat,
+}
+
+/// How a source's events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct EventFormat {
+    /// By which conventions values are written.
+    pub types: RowTypes,
+    /// What a record holds beside the row.
+    pub envelope: EnvelopeForm,
 }
 
 /// How tables are read beside the log: in chunks, each between two watermarks in the log.
@@ -284,6 +323,12 @@ impl Default for TopicSettings {
 }
 
 impl SourceSettings {
+    /// How its events are written.
+    #[must_use]
+    pub fn format(&self) -> EventFormat {
+        EventFormat { types: self.types, envelope: self.envelope }
+    }
+
     /// Checks every bound.
     ///
     /// # Errors
@@ -415,6 +460,18 @@ mod tests {
     #[test]
     fn the_smallest_settings_are_valid() {
         settings().validate().unwrap();
+    }
+
+    #[test]
+    fn events_are_written_in_avros_types_and_debeziums_envelope_unless_told_otherwise() {
+        assert_eq!(settings().format(), EventFormat::default());
+        let mut json = serde_json::json!({"name": "shop", "types": "debezium", "envelope": "flat"});
+        let settings: SourceSettings = serde_json::from_value(json.clone()).unwrap();
+        let format = EventFormat { types: RowTypes::Debezium, envelope: EnvelopeForm::Flat };
+        assert_eq!(settings.format(), format);
+        json["types"] = "connect".into();
+        let error = serde_json::from_value::<SourceSettings>(json).unwrap_err();
+        assert!(error.to_string().contains("expected `avro` or `debezium`"), "{error}");
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         };
         let block = runner.connector.block();
         let block_fields = block.fields.len();
-        let events = EventWriter::new(block, topics, runner.registry.clone());
+        let events = EventWriter::new(block, settings.format(), topics, runner.registry.clone());
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
             source,

@@ -218,7 +218,7 @@ fn quote(text: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidemesh_model::DataType;
+    use tidemesh_model::{DataType, SourceKind};
 
     fn of(source_type: &str, value: &Value) -> String {
         let field = Field {
@@ -228,6 +228,8 @@ mod tests {
             nullable: true,
             default: None,
             aliases: Vec::new(),
+            kind: SourceKind::Plain,
+            key_default: None,
         };
         text(&field, value).unwrap()
     }
