@@ -11,12 +11,12 @@ use crate::precheck;
 use crate::relation;
 use crate::snapshot::PostgresReader;
 use crate::source::{Pending, Place, PostgresSource, block};
-use crate::watch::Watch;
+use crate::watch::{Watch, look};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
-use tidemesh_source::{Checkpoint, Connector};
+use tidemesh_source::{Checkpoint, Connector, Vitals};
 
 /// How long a command of the replication connection may take: making a slot waits for running
 /// transactions to end.
@@ -29,6 +29,7 @@ const SLOT_FREE_MAX: Duration = Duration::from_secs(10);
 pub struct PostgresConnector {
     config: Config,
     known: Arc<KnownTables>,
+    vitals: Arc<Vitals>,
 }
 
 impl PostgresConnector {
@@ -38,7 +39,8 @@ impl PostgresConnector {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn new(settings: &SourceSettings) -> Result<Self> {
-        Ok(Self { config: Config::try_from(settings)?, known: Arc::default() })
+        let config = Config::try_from(settings)?;
+        Ok(Self { config, known: Arc::default(), vitals: Arc::default() })
     }
 }
 
@@ -52,6 +54,16 @@ impl Connector for PostgresConnector {
 
     fn tables(&self) -> Vec<TableName> {
         self.config.tables.clone()
+    }
+
+    fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
+    }
+
+    async fn look(&self) -> Result<()> {
+        let catalog = Catalog::connect(&self.config.settings).await?;
+        look(&catalog, &self.config, &self.vitals).await?;
+        Ok(())
     }
 
     async fn reader(&self) -> Result<PostgresReader> {
@@ -127,8 +139,8 @@ impl Connector for PostgresConnector {
         for relation in versions.values().flatten() {
             self.known.add(Arc::clone(relation));
         }
-        let stream = start_stream(client, config, start).await?;
-        let watch = Watch::start(Arc::clone(&catalog), config);
+        let stream = start_stream(client, config, start, self.vitals()).await?;
+        let watch = Watch::start(Arc::clone(&catalog), config, self.vitals());
         let mut source = PostgresSource {
             config: config.clone(),
             catalog,
@@ -353,7 +365,12 @@ async fn make_slot(mut client: Client, slot: String) -> Result<(Client, u64)> {
     .await
 }
 
-async fn start_stream(mut client: Client, config: &Config, start: u64) -> Result<Stream> {
+async fn start_stream(
+    mut client: Client,
+    config: &Config,
+    start: u64,
+    vitals: Arc<Vitals>,
+) -> Result<Stream> {
     let command = format!(
         "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names '{}', \
          binary 'true', messages 'true')",
@@ -365,7 +382,7 @@ async fn start_stream(mut client: Client, config: &Config, start: u64) -> Result
     let slot = config.slot.clone();
     blocking(move || {
         client.command(&command, COMMAND_TIMEOUT).map_err(|error| error.with("slot", slot))?;
-        Stream::start(client, 0, message_bytes_max)
+        Stream::start(client, 0, message_bytes_max, vitals)
     })
     .await
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod postgres;
+pub(crate) mod prometheus;
 pub(crate) mod tls;
 pub(crate) mod topic;
 pub(crate) mod writer;

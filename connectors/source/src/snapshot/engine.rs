@@ -49,18 +49,24 @@ enum Busy {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Its rows are in the batch under construction.
-    Emitted {
-        /// Rows of the chunk, those that were dropped included.
-        rows: u64,
-        /// Its last key.
-        at: Option<super::Key>,
-        /// Whether its part ends there.
-        last: bool,
-        /// See [`Chunk::generation`].
-        generation: Option<String>,
-    },
+    Emitted(Emitted),
     /// It has to be read again.
     Again(Again),
+}
+
+/// A chunk whose rows are in the batch under construction.
+#[derive(Debug)]
+pub(crate) struct Emitted {
+    /// Rows of the chunk, those that were dropped included.
+    pub(crate) rows: u64,
+    /// Bytes of the records that were made of them.
+    pub(crate) bytes: u64,
+    /// Its last key.
+    pub(crate) at: Option<super::Key>,
+    /// Whether its part ends there.
+    pub(crate) last: bool,
+    /// See [`Chunk::generation`].
+    pub(crate) generation: Option<String>,
 }
 
 /// A table's trouble, which makes the next chunk smaller or later. Not stored.
@@ -374,10 +380,10 @@ impl<C: Connector> Engine<C> {
                     Again::Truncated | Again::Schema | Again::Forgotten => {}
                 }
             }
-            Event::Emitted { rows, at, last, generation } => {
+            Event::Emitted(chunk) => {
                 self.trouble.remove(&key);
-                self.throttle(rows);
-                self.emitted(&asked, rows, at, last, generation);
+                self.throttle(chunk.rows);
+                self.emitted(&asked, chunk);
             }
         }
         tracing::trace!(worker = asked.worker, window, "window closed");
@@ -392,25 +398,18 @@ impl<C: Connector> Engine<C> {
         self.schedule();
     }
 
-    fn emitted(
-        &mut self,
-        asked: &Asked,
-        rows: u64,
-        at: Option<super::Key>,
-        last: bool,
-        generation: Option<String>,
-    ) {
+    fn emitted(&mut self, asked: &Asked, chunk: Emitted) {
         let Some(snapshot) = self.progress.change(&asked.table) else { return };
         if snapshot.ranges.is_none() {
             return;
         }
-        if snapshot.generation.is_some() && snapshot.generation != generation {
+        if snapshot.generation.is_some() && snapshot.generation != chunk.generation {
             tracing::info!(table = %asked.table, "its storage was rewritten: the snapshot begins anew");
             snapshot.unplan();
             self.abandon(&asked.table);
             return;
         }
-        snapshot.advanced(asked.range, rows, at, last);
+        snapshot.advanced(asked.range, chunk);
         if snapshot.is_complete() {
             snapshot.end(TableState::Done, None, now_us());
             let (rows, chunks, repeats) = (snapshot.rows, snapshot.chunks, snapshot.repeats);
@@ -455,12 +454,13 @@ fn retry_pause(attempt: u32) -> Duration {
     }
 }
 
-/// What the visitor tells of an emitted chunk.
-pub(crate) fn emitted<K: Chunk>(chunk: &K) -> Event {
-    Event::Emitted {
+/// What the visitor tells of an emitted chunk, whose records have so many bytes.
+pub(crate) fn emitted<K: Chunk>(chunk: &K, bytes: u64) -> Event {
+    Event::Emitted(Emitted {
         rows: chunk.rows(),
+        bytes,
         at: chunk.last_key().cloned(),
         last: chunk.is_last(),
         generation: chunk.generation().map(str::to_owned),
-    }
+    })
 }

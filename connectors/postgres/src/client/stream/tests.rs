@@ -19,7 +19,7 @@ fn streaming() -> (UnixStream, Stream) {
     let (server, ours) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let client = Client { socket: crate::client::Socket::Unix(ours), deadline: Instant::now() };
-    (server, Stream::start(client, 0, 1 << 23).unwrap())
+    (server, Stream::start(client, 0, 1 << 23, Arc::default()).unwrap())
 }
 
 /// Waits until so many bytes have been handed over.
