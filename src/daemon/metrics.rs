@@ -224,6 +224,7 @@ mod tests {
     fn exactly_one_state_holds() {
         let states = [
             SourceState::Starting,
+            SourceState::Standby { holder: "h".into() },
             SourceState::Streaming,
             SourceState::Retrying { error: "e".into(), attempt: 1 },
             SourceState::Stopped { error: "e".into(), kind: "config" },

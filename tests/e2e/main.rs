@@ -8,6 +8,7 @@ mod allocations;
 mod bad_input;
 mod faults;
 mod history;
+mod kafka;
 mod operations;
 mod planted;
 mod remove;

@@ -3,7 +3,8 @@
 
 use crate::support::daemon::{Daemon, configuration, verified};
 use crate::support::eventually;
-use crate::support::postgres::{Database, Server, variable};
+use crate::support::kafka::on_kafka;
+use crate::support::postgres::{Database, Server};
 use crate::support::prometheus::{Prometheus, RULES};
 use crate::support::writer::TABLE;
 use std::collections::BTreeSet;
@@ -114,6 +115,32 @@ fn documented(series: &str) -> &str {
     ["_bucket", "_sum", "_count"].iter().find_map(|end| series.strip_suffix(end)).unwrap_or(series)
 }
 
+/// The dashboard's expressions, with what Grafana puts into them.
+fn expressions() -> Vec<String> {
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let targets = panels.filter_map(|panel| panel["targets"].as_array()).flatten();
+    targets
+        .map(|target| target["expr"].as_str().unwrap())
+        .map(|text| text.replace("$source", ".*").replace("$__rate_interval", "5m"))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_panel_asks_what_prometheus_answers() {
+    let site = Site::on(Database::new().await).await;
+    let prometheus = Prometheus::start(&site.daemon, &[]).await;
+    for expression in expressions() {
+        let answer = prometheus.query(&expression).await.unwrap();
+        assert!(answer.is_array(), "{expression}: {answer}");
+    }
+    eventually("the first panel has its figure", async || {
+        let answer = prometheus.query(&expressions()[0]).await?;
+        (answer[0]["value"][1] == "1").then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_alone_tells_of_itself() {
     let folder = tempfile::tempdir().unwrap();
@@ -138,12 +165,7 @@ async fn every_metric_that_is_named_anywhere_is_told_by_a_daemon() {
     let other = Database::new().await;
     other.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let kafka = format!(
-        "[kafka]\nbootstrap_servers = \"{}\"\nprefix = \"{}.\"\n[[source]]",
-        variable("TIDEMESH_TEST_KAFKA"),
-        other.name
-    );
-    let configuration = configuration(&other, &["public.orders"], "").replace("[[source]]", &kafka);
+    let configuration = on_kafka(&configuration(&other, &["public.orders"], ""), "");
     let on_kafka = Daemon::up(folder.path(), &configuration).await;
     on_kafka.streaming().await;
     let told: BTreeSet<String> =

@@ -50,9 +50,10 @@ impl Default for Vitals {
 
 impl Vitals {
     /// The database has sent something, be it that there is nothing.
-    pub fn heard(&self) {
-        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_at_ms.fetch_max(since, Ordering::Relaxed);
+    pub fn heard(&self, at: Instant) {
+        let since = at.saturating_duration_since(self.began);
+        let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.heard_at_ms.store(since_ms, Ordering::Relaxed);
     }
 
     /// How long ago the database was heard; since the process began, if it never was.
@@ -121,7 +122,7 @@ mod tests {
     fn silence_ends_when_the_database_is_heard() {
         let vitals = Vitals { began: Instant::now() - Duration::from_secs(9), ..Vitals::default() };
         assert!(vitals.silence() >= Duration::from_secs(9));
-        vitals.heard();
+        vitals.heard(Instant::now());
         assert!(vitals.silence() < Duration::from_secs(9));
     }
 }

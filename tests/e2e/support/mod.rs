@@ -1,6 +1,7 @@
 //! What every end-to-end test needs: a database of its own, a daemon of its own, conditions.
 
 pub(crate) mod daemon;
+pub(crate) mod kafka;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod tls;

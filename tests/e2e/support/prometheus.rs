@@ -56,8 +56,8 @@ impl Prometheus {
         prometheus
     }
 
-    /// The samples of an expression; none while it does not answer.
-    async fn query(&self, expression: &str) -> Option<Json> {
+    /// The samples of an expression; none while it does not answer, null if it is no expression.
+    pub(crate) async fn query(&self, expression: &str) -> Option<Json> {
         let url = format!("{}/api/v1/query", self.url);
         let answer = self.http.get(url).query(&[("query", expression)]).send().await.ok()?;
         let body: Json = answer.json().await.ok()?;

@@ -332,7 +332,7 @@ impl Reading {
 
     fn heard(&mut self) {
         self.heard_at = Instant::now();
-        self.vitals.heard();
+        self.vitals.heard(self.heard_at);
     }
 
     fn send_status_if_due(&mut self) -> Result<()> {
