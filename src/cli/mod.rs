@@ -84,6 +84,9 @@ struct RegistryArgs {
     /// Where it listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
+    /// Where its health and metrics are served; nowhere unless it is given.
+    #[arg(long, value_name = "ADDRESS")]
+    control: Option<SocketAddr>,
     /// Its store, as sqlite:FILE.
     #[arg(long, value_name = "STORE", required_unless_present = "config")]
     store: Option<String>,
@@ -100,7 +103,10 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Connector(ConnectorCommand::Postgres(file)) => {
             daemon::connector(read(&file.config)?.connector()?).await?;
         }
-        Command::Registry(args) => daemon::registry(registry_config(args)?).await?,
+        Command::Registry(args) => {
+            let control = args.control;
+            daemon::registry(registry_config(args)?, control).await?;
+        }
         Command::Topic(command) => topic::run(command).await?,
         Command::Schema(command) => return schema::run(command).await,
         Command::Source(command) => source::run(command).await?,

@@ -11,6 +11,7 @@ mod formats;
 mod history;
 mod kafka;
 mod lost;
+mod operations;
 mod planted;
 mod remove;
 mod replaced;

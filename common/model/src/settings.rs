@@ -99,7 +99,7 @@ pub struct SnapshotSettings {
     /// The most rows of a chunk. 1 to 1000000; default 20000.
     pub chunk_rows: u32,
     /// The most bytes of a chunk; one row that is larger comes alone. 64 KiB to 64 MiB; default
-    /// 4 MiB. Memory holds `parallel` of them.
+    /// 2 MiB. Memory holds up to twice `parallel` of them.
     pub chunk_bytes_max: usize,
     /// The most rows that are read in a second, 1 or more; none reads as fast as it can.
     pub rows_per_second_max: Option<u32>,

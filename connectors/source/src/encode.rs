@@ -85,8 +85,10 @@ impl<K: Chunk> Encode<'_, K> {
                 let schema = Arc::clone(chunk.schema());
                 let mut rows =
                     Rows { events: self.events, schema: &schema, origin, touched: &touched };
+                let before = rows.events.bytes();
                 chunk.visit(&mut rows)?;
-                Ok(emitted(&chunk))
+                let bytes = rows.events.bytes().saturating_sub(before);
+                Ok(emitted(&chunk, bytes))
             }
         }
     }

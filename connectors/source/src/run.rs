@@ -43,7 +43,7 @@ impl<C: Connector, T: Transport> Runner<C, T> {
         registry: RegistryClient,
         settings: SourceSettings,
     ) -> (Self, SourceHandle) {
-        let status = Arc::new(SourceStatus::new(&settings.name));
+        let status = Arc::new(SourceStatus::new(&settings.name, connector.vitals()));
         let marks = Arc::new(MarkBoard::default());
         let verifier = Verifier {
             connector: Arc::clone(&connector),

@@ -38,9 +38,10 @@ struct End {
 
 /// An append that is being made durable.
 struct InFlight {
-    task: JoinHandle<Result<Appended>>,
+    task: JoinHandle<Result<(Appended, Duration)>>,
     end: End,
     counts: Counts,
+    oldest_at_us: Option<i64>,
     /// Marks to be told of once it is durable.
     reached: Vec<(String, Position)>,
 }
@@ -48,9 +49,17 @@ struct InFlight {
 /// What goes with the records in the event writer once they are sent off.
 struct Gathered {
     end: End,
+    /// When the oldest batch that has records was committed, by the source's clock.
+    oldest_at_us: Option<i64>,
     /// Each key once.
     state: Vec<StateItem>,
     reached: Vec<(String, Position)>,
+}
+
+impl Gathered {
+    fn new(end: End) -> Self {
+        Self { end, oldest_at_us: None, state: Vec::new(), reached: Vec::new() }
+    }
 }
 
 /// What one session of streaming holds.
@@ -213,7 +222,8 @@ impl<C: Connector, T: Transport> Session<C, T> {
         self.send_gathered()?;
         self.settle().await?;
         if self.snapshots.is_changed() {
-            self.send(Append::default(), Counts::default(), Vec::new(), end, Vec::new())?;
+            let nothing = Gathered::new(end);
+            self.send(Append::default(), Counts::default(), nothing)?;
         }
         self.settle().await
     }
@@ -267,12 +277,12 @@ impl<C: Connector, T: Transport> Session<C, T> {
     fn gather<B: ChangeBatch>(&mut self, batch: &B, reached: Vec<(String, Position)>) {
         let end = End { position: batch.end(), at_us: batch.end_at_us() };
         self.end = Some(end);
-        let gathered = self.gathered.get_or_insert_with(|| Gathered {
-            end,
-            state: Vec::new(),
-            reached: Vec::new(),
-        });
+        let has_records = self.events.bytes() > 0;
+        let gathered = self.gathered.get_or_insert_with(|| Gathered::new(end));
         gathered.end = end;
+        if has_records && gathered.oldest_at_us.is_none() {
+            gathered.oldest_at_us = (end.at_us > 0).then_some(end.at_us);
+        }
         gathered.reached.extend(reached);
         for item in batch.state() {
             gathered.state.retain(|known| known.key != item.key);
@@ -282,19 +292,19 @@ impl<C: Connector, T: Transport> Session<C, T> {
 
     /// Sends off what was gathered, if there is something and no append is on its way.
     fn send_gathered(&mut self) -> Result<()> {
-        let Some(Gathered { end, state, reached }) = self.gathered.take() else { return Ok(()) };
+        let Some(gathered) = self.gathered.take() else { return Ok(()) };
         let (append, counts) = self.events.finish();
         let nothing_to_store = counts.records == 0
-            && state.is_empty()
+            && gathered.state.is_empty()
             && self.forgotten.is_empty()
             && !self.snapshots.is_changed()
             && !self.checkpoint_is_due();
         if nothing_to_store {
             // All before these marks is durable: no append is on its way.
-            self.tell(reached);
+            self.tell(gathered.reached);
             return Ok(());
         }
-        self.send(append, counts, state, end, reached)
+        self.send(append, counts, gathered)
     }
 
     /// Makes ready for the schemas of a batch, and of the chunks whose high marks it may hold.
@@ -373,29 +383,23 @@ impl<C: Connector, T: Transport> Session<C, T> {
     async fn append_ahead(&mut self) -> Result<()> {
         let (mut append, counts) = self.events.finish();
         append.writer = Some(self.writer.clone());
-        let appended = self.transport.append(append).await?;
+        let (appended, took) = timed(self.transport.append(append)).await?;
         self.events.recycle(appended.recycled);
-        self.status.appended(counts);
+        self.status.appended(counts, took);
         Ok(())
     }
 
     /// Begins an append whose answer [`Session::settle`] awaits.
-    fn send(
-        &mut self,
-        mut append: Append,
-        counts: Counts,
-        state: Vec<StateItem>,
-        end: End,
-        reached: Vec<(String, Position)>,
-    ) -> Result<()> {
+    fn send(&mut self, mut append: Append, counts: Counts, gathered: Gathered) -> Result<()> {
+        let Gathered { end, oldest_at_us, state, reached } = gathered;
         append.writer = Some(self.writer.clone());
         append.state = std::mem::take(&mut self.forgotten);
         append.state.extend(state);
         append.state.extend(self.snapshots.items()?);
         append.state.push(position_item(end.position, end.at_us)?);
         let transport = Arc::clone(&self.transport);
-        let task = tokio::spawn(async move { transport.append(append).await });
-        self.in_flight = Some(InFlight { task, end, counts, reached });
+        let task = tokio::spawn(async move { timed(transport.append(append)).await });
+        self.in_flight = Some(InFlight { task, end, counts, oldest_at_us, reached });
         self.checkpoint_at = Some(Instant::now());
         Ok(())
     }
@@ -410,9 +414,13 @@ impl<C: Connector, T: Transport> Session<C, T> {
     }
 
     /// An append is durable: now, and not before, the database may forget that part of its log.
-    async fn complete(&mut self, (in_flight, appended): (InFlight, Appended)) -> Result<()> {
+    async fn complete(&mut self, done: (InFlight, Appended, Duration)) -> Result<()> {
+        let (in_flight, appended, took) = done;
         self.events.recycle(appended.recycled);
-        self.status.appended(in_flight.counts);
+        self.status.appended(in_flight.counts, took);
+        if let Some(at_us) = in_flight.oldest_at_us {
+            self.status.durable(at_us);
+        }
         self.status.checkpointed(in_flight.end.position, in_flight.end.at_us);
         self.status.snapshot(self.snapshots.report());
         self.tell(in_flight.reached);
@@ -478,7 +486,7 @@ async fn until(due: Option<tokio::time::Instant>) {
 }
 
 /// The end of the append that is on its way; never, if there is none. Cancel-safe.
-async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appended)> {
+async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appended, Duration)> {
     let Some(current) = in_flight else {
         return std::future::pending().await;
     };
@@ -486,8 +494,14 @@ async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appende
     let appended = joined.map_err(|error| {
         Error::new(ErrorKind::Internal, "append a batch").because("its task ended").caused_by(error)
     })?;
-    match in_flight.take() {
-        Some(done) => Ok((done, appended.map_err(gone)?)),
-        None => std::future::pending().await,
-    }
+    let Some(done) = in_flight.take() else { return std::future::pending().await };
+    let (appended, took) = appended.map_err(gone)?;
+    Ok((done, appended, took))
+}
+
+/// What an append answers, and how long it took.
+async fn timed(append: impl Future<Output = Result<Appended>>) -> Result<(Appended, Duration)> {
+    let began = Instant::now();
+    let appended = append.await?;
+    Ok((appended, began.elapsed()))
 }

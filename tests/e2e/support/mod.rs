@@ -3,6 +3,7 @@
 pub(crate) mod daemon;
 pub(crate) mod kafka;
 pub(crate) mod postgres;
+pub(crate) mod prometheus;
 pub(crate) mod tls;
 pub(crate) mod topic;
 pub(crate) mod writer;

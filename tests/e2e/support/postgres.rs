@@ -14,7 +14,7 @@ use tokio_postgres::{Client, NoTls};
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// A variable that `scripts/test` sets.
-fn variable(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: start the servers and the tests with `scripts/test`")
     })
@@ -219,6 +219,6 @@ fn make_readable(folder: &Path) {
     std::fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -61,18 +61,24 @@ enum Busy {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Its rows are in the batch under construction.
-    Emitted {
-        /// Rows of the chunk, those that were dropped included.
-        rows: u64,
-        /// Its last key.
-        at: Option<super::Key>,
-        /// Whether its part ends there.
-        last: bool,
-        /// See [`Chunk::generation`].
-        generation: Option<String>,
-    },
+    Emitted(Emitted),
     /// It has to be read again.
     Again(Again),
+}
+
+/// A chunk whose rows are in the batch under construction.
+#[derive(Debug)]
+pub(crate) struct Emitted {
+    /// Rows of the chunk, those that were dropped included.
+    pub(crate) rows: u64,
+    /// Bytes of the records that were made of them.
+    pub(crate) bytes: u64,
+    /// Its last key.
+    pub(crate) at: Option<super::Key>,
+    /// Whether its part ends there.
+    pub(crate) last: bool,
+    /// See [`Chunk::generation`].
+    pub(crate) generation: Option<String>,
 }
 
 /// A table's trouble, which makes the next chunk smaller or later. Not stored.
@@ -475,13 +481,15 @@ impl<C: Connector> Engine<C> {
                     Again::Truncated | Again::Schema | Again::Forgotten => {}
                 }
             }
-            Event::Emitted { rows, at, last, generation } => {
+            Event::Emitted(chunk) => {
                 self.trouble.remove(&key);
                 match asked.target {
-                    Target::Keys => self.rereads.emitted(&asked.table, at, last),
+                    Target::Keys => {
+                        self.rereads.emitted(&asked.table, chunk.at, chunk.last);
+                    }
                     Target::Range(range) => {
-                        self.throttle(rows);
-                        self.emitted(&asked.table, range, rows, at, last, generation);
+                        self.throttle(chunk.rows);
+                        self.emitted(&asked.table, range, chunk);
                     }
                 }
             }
@@ -498,26 +506,18 @@ impl<C: Connector> Engine<C> {
         self.schedule();
     }
 
-    fn emitted(
-        &mut self,
-        table: &TableName,
-        range: usize,
-        rows: u64,
-        at: Option<super::Key>,
-        last: bool,
-        generation: Option<String>,
-    ) {
+    fn emitted(&mut self, table: &TableName, range: usize, chunk: Emitted) {
         let Some(snapshot) = self.progress.change(table) else { return };
         if snapshot.ranges.is_none() {
             return;
         }
-        if snapshot.generation.is_some() && snapshot.generation != generation {
+        if snapshot.generation.is_some() && snapshot.generation != chunk.generation {
             tracing::info!(%table, "its storage was rewritten: the snapshot begins anew");
             snapshot.unplan();
             self.abandon(table);
             return;
         }
-        snapshot.advanced(range, rows, at, last);
+        snapshot.advanced(range, chunk);
         if snapshot.is_complete() {
             snapshot.end(TableState::Done, None, now_us());
             let (rows, chunks, repeats) = (snapshot.rows, snapshot.chunks, snapshot.repeats);
@@ -594,12 +594,13 @@ fn retry_pause(attempt: u32) -> Duration {
     }
 }
 
-/// What the visitor tells of an emitted chunk.
-pub(crate) fn emitted<K: Chunk>(chunk: &K) -> Event {
-    Event::Emitted {
+/// What the visitor tells of an emitted chunk, whose records have so many bytes.
+pub(crate) fn emitted<K: Chunk>(chunk: &K, bytes: u64) -> Event {
+    Event::Emitted(Emitted {
         rows: chunk.rows(),
+        bytes,
         at: chunk.last_key().cloned(),
         last: chunk.is_last(),
         generation: chunk.generation().map(str::to_owned),
-    }
+    })
 }

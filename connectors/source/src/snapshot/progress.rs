@@ -1,6 +1,7 @@
 //! How far snapshots have come: kept in the checkpoint, so that a restart repeats one chunk a
 //! part at most.
 
+use super::engine::Emitted;
 use super::{Key, Part, TablePlan};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,6 +54,9 @@ pub struct TableSnapshot {
     pub generation: Option<String>,
     /// Rows of the chunks that are in the topic; rows that the log touched meanwhile included.
     pub rows: u64,
+    /// Bytes of the records that were made of them.
+    #[serde(default)]
+    pub bytes: u64,
     /// About how many rows it has.
     pub rows_estimate: u64,
     /// Chunks that are in the topic.
@@ -83,6 +87,7 @@ impl TableSnapshot {
             ranges,
             generation: None,
             rows: 0,
+            bytes: 0,
             rows_estimate: 0,
             chunks: 0,
             repeats: 0,
@@ -105,11 +110,14 @@ impl TableSnapshot {
         self.ranges = None;
         self.generation = None;
         self.rows = 0;
+        self.bytes = 0;
     }
 
     /// A chunk of a range is in the topic.
-    pub(super) fn advanced(&mut self, range: usize, rows: u64, at: Option<Key>, last: bool) {
+    pub(super) fn advanced(&mut self, range: usize, chunk: Emitted) {
+        let Emitted { rows, bytes, at, last, generation: _ } = chunk;
         self.rows += rows;
+        self.bytes += bytes;
         self.chunks += 1;
         if let Some(range) = self.ranges.as_mut().and_then(|ranges| ranges.get_mut(range)) {
             range.at = at.or_else(|| range.at.take());
@@ -273,7 +281,9 @@ mod tests {
             rows_estimate: 10,
             generation: None,
         });
-        progress.change(&table).unwrap().advanced(0, 7, Some(vec!["x".into()]), false);
+        let at = Some(vec!["x".into()]);
+        let chunk = Emitted { rows: 7, bytes: 70, at, last: false, generation: None };
+        progress.change(&table).unwrap().advanced(0, chunk);
         progress.pause(true);
         let mut items = stored(&mut progress);
         assert!(!progress.is_changed());
