@@ -10,8 +10,8 @@ use crate::row::{Branch, RowPlan};
 use serde_json::{Map, Value as Json, json};
 use std::borrow::Cow;
 use tidemesh_model::{
-    BlockType, DataType, Error, ErrorKind, Field, KeyOrigin, Result, SourceBlock, TableSchema,
-    Value,
+    BlockType, DataType, Error, ErrorKind, Field, KeyOrigin, RecordField, RecordType, Result,
+    SourceBlock, TableSchema, Value,
 };
 
 /// The Avro schemas of one table's topic, as text for the registry.
@@ -34,28 +34,30 @@ pub fn topic_schemas(
     block: &SourceBlock,
 ) -> Result<(TopicSchemas, RowPlan)> {
     let plan = RowPlan::new(table)?;
-    let names = field_names(table)?;
+    let columns = table.fields.iter().map(|field| field.name.as_str());
+    let names = field_names(columns).map_err(|error| error.with("table", &table.name))?;
+    check_records(table)?;
     let namespace = namespace(topic);
     let key = json!({
         "type": "record",
         "name": "Key",
         "namespace": namespace,
-        "fields": key_fields(table, &names),
+        "fields": key_fields(table, &names, &namespace),
     });
-    let value = envelope(&namespace, row_record(table, &names, &plan), block);
+    let value = envelope(&namespace, row_record(table, &names, &plan, &namespace), block);
     Ok((TopicSchemas { key: key.to_string(), value: value.to_string() }, plan))
 }
 
-/// The columns' names in Avro, checked for collisions.
-fn field_names(table: &TableSchema) -> Result<Vec<Cow<'_, str>>> {
-    let names: Vec<_> = table.fields.iter().map(|field| avro_name(&field.name)).collect();
+/// Columns' names in Avro, checked for collisions.
+fn field_names<'a>(columns: impl Iterator<Item = &'a str>) -> Result<Vec<Cow<'a, str>>> {
+    let columns: Vec<&str> = columns.collect();
+    let names: Vec<_> = columns.iter().map(|name| avro_name(name)).collect();
     for (index, name) in names.iter().enumerate() {
         if let Some(other) = names[..index].iter().position(|other| other == name) {
             return Err(Error::new(ErrorKind::Unsupported, "name the fields of a topic")
                 .because("two columns have one name once Avro's rule is applied")
-                .with("table", &table.name)
-                .with("first", &table.fields[other].name)
-                .with("second", &table.fields[index].name)
+                .with("first", columns[other])
+                .with("second", columns[index])
                 .with("field", name)
                 .help("rename one of them"));
         }
@@ -63,33 +65,62 @@ fn field_names(table: &TableSchema) -> Result<Vec<Cow<'_, str>>> {
     Ok(names)
 }
 
-fn key_fields(table: &TableSchema, names: &[Cow<'_, str>]) -> Vec<Json> {
+/// Checks the names within the columns' composite types.
+fn check_records(table: &TableSchema) -> Result<()> {
+    fn check(data_type: &DataType) -> Result<()> {
+        match data_type {
+            DataType::Array(element) => check(element),
+            DataType::Record(record) => {
+                field_names(record.fields.iter().map(|field| field.name.as_str()))
+                    .map_err(|e| e.with("type", format!("{}.{}", record.schema, record.name)))?;
+                record.fields.iter().try_for_each(|field| check(&field.data_type))
+            }
+            _ => Ok(()),
+        }
+    }
+    let of = |field: &Field| check(&field.data_type).map_err(|e| e.with("table", &table.name));
+    table.fields.iter().try_for_each(of)
+}
+
+fn key_fields(table: &TableSchema, names: &[Cow<'_, str>], namespace: &str) -> Vec<Json> {
     let whole_row = table.key.origin == KeyOrigin::WholeRow;
+    let mut records = Records { namespace, bare: true, defined: Vec::new() };
     table
         .key
         .columns
         .iter()
         .map(|column| {
-            let bare = bare_type(&table.fields[*column].data_type);
+            let bare = bare_type(&table.fields[*column].data_type, &mut records);
             let avro_type = if whole_row { json!(["null", bare]) } else { bare };
             json!({"name": names[*column], "type": avro_type})
         })
         .collect()
 }
 
-fn row_record(table: &TableSchema, names: &[Cow<'_, str>], plan: &RowPlan) -> Json {
+fn row_record(
+    table: &TableSchema,
+    names: &[Cow<'_, str>],
+    plan: &RowPlan,
+    namespace: &str,
+) -> Json {
+    let mut records = Records { namespace, bare: false, defined: Vec::new() };
     let fields: Vec<_> = table
         .fields
         .iter()
         .zip(names)
         .zip(plan.cells())
-        .map(|((field, name), cell)| row_field(field, name, cell.null_branch()))
+        .map(|((field, name), cell)| row_field(field, name, cell.null_branch(), &mut records))
         .collect();
     json!({"type": "record", "name": "Value", "fields": fields})
 }
 
-fn row_field(field: &Field, name: &str, null_branch: Option<Branch>) -> Json {
-    let avro_type = logical_type(&field.data_type);
+fn row_field(
+    field: &Field,
+    name: &str,
+    null_branch: Option<Branch>,
+    records: &mut Records<'_>,
+) -> Json {
+    let avro_type = logical_type(&field.data_type, records);
     let mut json = Map::new();
     json.insert("name".into(), name.into());
     match null_branch {
@@ -125,8 +156,8 @@ fn row_field(field: &Field, name: &str, null_branch: Option<Branch>) -> Json {
 }
 
 /// The type without properties, for keys.
-fn bare_type(data_type: &DataType) -> Json {
-    match logical_type(data_type) {
+fn bare_type(data_type: &DataType, records: &mut Records<'_>) -> Json {
+    match logical_type(data_type, records) {
         // A decimal's precision and scale are part of what its bytes mean, so they stay.
         Json::Object(mut object) => {
             object.retain(|name, _| name != "connect.name");
@@ -137,7 +168,7 @@ fn bare_type(data_type: &DataType) -> Json {
 }
 
 /// The Avro type of a value: one line a type.
-fn logical_type(data_type: &DataType) -> Json {
+fn logical_type(data_type: &DataType, records: &mut Records<'_>) -> Json {
     match data_type {
         DataType::Boolean => json!("boolean"),
         DataType::Int32 => json!("int"),
@@ -155,8 +186,58 @@ fn logical_type(data_type: &DataType) -> Json {
         DataType::Timestamp => json!({"type": "long", "logicalType": "local-timestamp-micros"}),
         DataType::TimestampTz => json!({"type": "long", "logicalType": "timestamp-micros"}),
         DataType::Array(element) => {
-            json!({"type": "array", "items": ["null", logical_type(element)]})
+            json!({"type": "array", "items": ["null", logical_type(element, records)]})
         }
+        DataType::Record(record) => records.of(record),
+    }
+}
+
+/// The composite types of one schema. A record's full name is the topic's namespace, the type's
+/// schema and its name: no column's or type's name can make it another record's. Avro defines a name
+/// once, so where a type comes again, its name stands alone.
+struct Records<'a> {
+    namespace: &'a str,
+    /// Whether properties are left out, as in keys.
+    bare: bool,
+    defined: Vec<String>,
+}
+
+impl Records<'_> {
+    fn of(&mut self, record: &RecordType) -> Json {
+        let namespace = format!("{}.{}", self.namespace, avro_name(&record.schema));
+        let name = avro_name(&record.name);
+        let full_name = format!("{namespace}.{name}");
+        if self.defined.contains(&full_name) {
+            return full_name.into();
+        }
+        self.defined.push(full_name);
+        let fields: Vec<_> = record.fields.iter().map(|field| self.field(field)).collect();
+        let mut json = Map::new();
+        json.insert("type".into(), "record".into());
+        json.insert("name".into(), name.into());
+        json.insert("namespace".into(), namespace.into());
+        json.insert("fields".into(), fields.into());
+        Json::Object(json)
+    }
+
+    fn field(&mut self, field: &RecordField) -> Json {
+        let avro_type = logical_type(&field.data_type, self);
+        let name = avro_name(&field.name);
+        let mut json = Map::new();
+        json.insert("name".into(), name.clone().into());
+        json.insert("type".into(), json!(["null", avro_type]));
+        if self.bare {
+            return Json::Object(json);
+        }
+        json.insert("default".into(), Json::Null);
+        json.insert("source.type".into(), field.source_type.clone().into());
+        if name != field.name {
+            json.insert("source.name".into(), field.name.clone().into());
+        }
+        if let DataType::Enum { labels } = &field.data_type {
+            json.insert("enum".into(), labels.clone().into());
+        }
+        Json::Object(json)
     }
 }
 
@@ -183,6 +264,8 @@ pub(crate) fn default_json(value: &Value) -> Option<Json> {
             // A union's default is of its first branch, and an element's first branch is null.
             elements.is_empty().then(|| json!([]))
         }
+        // The same goes for each of a record's fields.
+        Value::Record(_) => None,
     }
 }
 
@@ -335,6 +418,53 @@ mod tests {
         assert_eq!(fields[2]["type"], json!(["string", "null"]));
         assert_eq!(fields[2]["default"], "new");
         assert_eq!(fields[2]["source.not_null"], true);
+    }
+
+    fn record(name: &str, fields: &[(&str, DataType)]) -> DataType {
+        let field = |(name, data_type): &(&str, DataType)| RecordField {
+            name: (*name).into(),
+            data_type: data_type.clone(),
+            source_type: "t".into(),
+        };
+        let fields = fields.iter().map(field).collect();
+        DataType::Record(RecordType { schema: "public".into(), name: name.into(), fields })
+    }
+
+    #[test]
+    fn a_composite_type_is_defined_once_and_named_where_it_comes_again() {
+        let point = record("a point", &[("x", DataType::Int32)]);
+        let line = record("line", &[("from", point.clone()), ("to", point.clone())]);
+        let fields = vec![
+            field("id", point.clone(), None),
+            field("a", DataType::Array(Box::new(line)), None),
+            field("b", point, None),
+        ];
+        let (schemas, _) =
+            topic_schemas("shop.public.t", &table(fields, vec![0]).unwrap(), &block()).unwrap();
+        let key: Json = serde_json::from_str(&schemas.key).unwrap();
+        assert_eq!(
+            key["fields"][0]["type"],
+            json!({"type": "record", "name": "a_u0020point", "namespace": "shop.public.t.public",
+                   "fields": [{"name": "x", "type": ["null", "int"]}]})
+        );
+        let value: Json = serde_json::from_str(&schemas.value).unwrap();
+        let fields = &value["fields"][0]["type"][1]["fields"];
+        assert_eq!(fields[0]["type"]["name"], "a_u0020point");
+        let again = json!(["null", "shop.public.t.public.a_u0020point"]);
+        assert_eq!(fields[2]["type"], again);
+        let line = &fields[1]["type"][1]["items"][1];
+        assert_eq!(line["fields"][1]["type"], again);
+        assert_eq!(line["fields"][1]["source.type"], "t");
+        crate::schema::Schema::parse(&schemas.value).unwrap();
+        crate::schema::Schema::parse(&schemas.key).unwrap();
+    }
+
+    #[test]
+    fn two_fields_of_a_composite_type_that_would_share_a_name_are_refused() {
+        let twins = record("t", &[("a-b", DataType::Int64), ("a_u002db", DataType::Int64)]);
+        let fields = vec![field("id", DataType::Int64, None), field("c", twins, None)];
+        let error = topic_schemas("t", &table(fields, vec![0]).unwrap(), &block()).unwrap_err();
+        assert!(error.to_string().contains("type=public.t"), "{error}");
     }
 
     #[test]

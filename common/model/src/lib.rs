@@ -13,7 +13,7 @@ mod schema;
 mod settings;
 mod value;
 
-pub use data_type::DataType;
+pub use data_type::{DataType, RecordField, RecordType};
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use event::{
     BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Operation, Origin,
@@ -23,7 +23,7 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CleanupPolicy, PostgresSettings, Secret, SnapshotMode, SnapshotSettings, SourceSettings,
-    TlsMode, TopicSettings,
+    CleanupPolicy, NumericSpecial, PostgresSettings, Secret, SnapshotMode, SnapshotSettings,
+    SourceSettings, TlsMode, TopicSettings,
 };
 pub use value::{DecimalRef, Value};

@@ -1,9 +1,12 @@
 //! What is asked of the database again and again while its log is read: how far the log has come, and
 //! whether every table is still published, since a table that is dropped and made anew, or swapped
-//! by its name, is not.
+//! by its name, is not; and whether composite types are what they were, of which the log tells
+//! nothing.
 
 use crate::catalog::Catalog;
 use crate::config::{Config, parse_lsn, quoted_table};
+use crate::known::KnownTables;
+use crate::relation::check_composites;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,12 +33,13 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(catalog: Arc<Catalog>, config: &Config) -> Self {
+    pub(crate) fn start(catalog: Arc<Catalog>, config: &Config, known: &Arc<KnownTables>) -> Self {
         let log_end = Arc::new(AtomicU64::new(0));
         let (finding, found) = oneshot::channel();
         let (config, shown) = (config.clone(), Arc::clone(&log_end));
+        let known = Arc::clone(known);
         let task = tokio::spawn(async move {
-            match watch(&catalog, &config, &shown).await {
+            match watch(&catalog, &config, &known, &shown).await {
                 // Who reads the log may have gone.
                 Ok(error) => drop(finding.send(error)),
                 // The stream says by itself when the server is away.
@@ -57,12 +61,23 @@ impl Watch {
 }
 
 /// Watches until something is wrong.
-async fn watch(catalog: &Catalog, config: &Config, log_end: &AtomicU64) -> Result<Error> {
+async fn watch(
+    catalog: &Catalog,
+    config: &Config,
+    known: &KnownTables,
+    log_end: &AtomicU64,
+) -> Result<Error> {
     let mut round = 0;
     loop {
         let row = catalog.client.query_one(LOG_END, &[]).await.map_err(crate::catalog::asking)?;
         if let Some(lsn) = parse_lsn(row.get(0)) {
             log_end.store(lsn, Ordering::Relaxed);
+        }
+        for relation in known.latest() {
+            match check_composites(catalog, &relation).await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(error),
+                checked => checked?,
+            }
         }
         round += 1;
         if round % ROUNDS_TO_TABLES == 0
