@@ -14,5 +14,6 @@ mod replaced;
 mod snapshot;
 mod streaming;
 mod support;
+mod types;
 mod values;
 mod verify;
