@@ -2,9 +2,10 @@
 //! number again, an exponent below `1e-4` and from as many digits on as the type surely keeps
 //! (PostgreSQL 18, `src/common/d2s.c` and `f2s.c`).
 //!
-//! Rust finds the same digits but for one case: it takes a decimal that lies exactly between two
+//! Rust finds the same digits but for two cases. It takes a decimal that lies exactly between two
 //! floats, which reads back as the even one of them, where PostgreSQL does not (`acceptBounds`) and
-//! writes a digit more.
+//! writes a digit more. And of two decimals that are equally near it takes the upper one, where
+//! PostgreSQL takes the even one.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -91,6 +92,18 @@ impl Binary {
         };
         above || below
     }
+
+    /// Whether the float lies exactly between a decimal and the one below it.
+    fn is_tie(&self, decimal: Decimal) -> bool {
+        let twos = self.mantissa.trailing_zeros();
+        let (Ok(twos_exponent), Some(digits)) =
+            (i32::try_from(twos), decimal.digits.checked_mul(10))
+        else {
+            return false;
+        };
+        let middle = Decimal { digits: digits - 5, exponent: decimal.exponent - 1 };
+        is_product(middle, self.mantissa >> twos, self.exponent + twos_exponent)
+    }
 }
 
 /// Whether `decimal = odd * 2^exponent`, by their odd parts and their powers of two.
@@ -116,6 +129,14 @@ fn shortest<F: std::fmt::LowerExp>(
     let mut text = Short::default();
     write!(text, "{value:e}").ok()?;
     let (mut decimal, mut count) = read(text.as_str())?;
+    if decimal.digits % 2 == 1 && binary.is_tie(decimal) {
+        // The even one, as Rust rounds to a given number of digits.
+        text = Short::default();
+        write!(text, "{value:.*e}", count - 1).ok()?;
+        if is_same(text.as_str()) {
+            (decimal, _) = read(text.as_str())?;
+        }
+    }
     while binary.is_between(decimal) {
         count += 1;
         text = Short::default();
@@ -248,6 +269,14 @@ mod tests {
         assert_eq!(double(2_f64.powi(53)), "9.007199254740992e+15");
         assert_eq!(double(2_f64.powi(89)), "6.189700196426902e+26");
         assert_eq!(double(9.5e-323_f64), "9.4e-323");
+    }
+
+    #[test]
+    fn of_two_decimals_equally_near_the_even_one_is_taken() {
+        assert_eq!(float(212_510.125), "212510.12");
+        assert_eq!(float(-3_533_322.25), "-3.5333222e+06");
+        assert_eq!(double(32_488_517_477_274.812_5), "32488517477274.812");
+        assert_eq!(double(-863_018_321_518_638.25), "-863018321518638.2");
     }
 
     proptest! {
