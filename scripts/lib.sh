@@ -166,7 +166,23 @@ ensure_kafka() {
 }
 
 # start_kafka FOLDER PORT: one broker that is its own controller (KRaft), as an unprivileged user.
+# A folder that is there is taken up again.
 start_kafka() {
+    local folder=$1 port=$2
+    [ -e "$folder/server.properties" ] || make_kafka "$folder" "$port"
+    (exec_as_server java -Xms256m -Xmx512m -cp "$folder/jars/*" kafka.Kafka "$folder/server.properties") \
+        >>"$folder/server.log" 2>&1 &
+    kafka_process=$!
+    for _ in $(seq 300); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+        kill -0 "$kafka_process" 2>/dev/null || break
+        sleep 0.2
+    done
+    tail -n 20 "$folder/server.log" >&2
+    fail "Kafka did not start"
+}
+
+make_kafka() {
     local folder=$1 port=$2 controller id
     controller=$(free_port)
     mkdir -p "$folder"
@@ -201,16 +217,6 @@ CONF
     id=$(as_server "${java[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null | tail -n 1)
     as_server "${java[@]}" kafka.tools.StorageTool format -t "$id" -c "$folder/server.properties" \
         >"$folder/format.log" 2>&1 || { cat "$folder/format.log" >&2; fail "Kafka's folder cannot be made"; }
-    (exec_as_server java -Xms256m -Xmx512m -cp "$folder/jars/*" kafka.Kafka "$folder/server.properties") \
-        >"$folder/server.log" 2>&1 &
-    kafka_process=$!
-    for _ in $(seq 300); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
-        kill -0 "$kafka_process" 2>/dev/null || break
-        sleep 0.2
-    done
-    tail -n 20 "$folder/server.log" >&2
-    fail "Kafka did not start"
 }
 
 stop_kafka() {

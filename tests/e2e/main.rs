@@ -9,6 +9,7 @@ mod bad_input;
 mod faults;
 mod flink;
 mod history;
+mod kafka;
 mod planted;
 mod readers;
 mod remove;

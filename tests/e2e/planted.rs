@@ -143,6 +143,10 @@ impl Connector for Careless {
         Ok(CarelessReader { inner, careless: self.careless, low: None, waits, goes_on })
     }
 
+    async fn await_turn(&self, held: impl FnMut(String) + Send) -> Result<()> {
+        self.inner.await_turn(held).await
+    }
+
     async fn open(&self, checkpoint: Option<Checkpoint>, epoch: u32) -> Result<PostgresSource> {
         self.inner.open(checkpoint, epoch).await
     }

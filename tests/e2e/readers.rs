@@ -1,19 +1,20 @@
 //! Readers that are not ours, on topics that lie in a real Kafka: what they make of every type is
 //! what PostgreSQL holds. What each cannot read is in `docs/readers.md`.
 
+use crate::support::kafka;
 use crate::support::postgres::Database;
 use crate::support::readers::{
-    Mesh, Types, by_key, clock, day, kafka, make_types, moment, variable,
+    Mesh, Types, by_key, clock, day, decimal, make_types, moment, variable,
 };
 use crate::values::cases;
 use apache_avro::Schema;
 use apache_avro::schema::{NamesRef, ResolvedSchema};
 use apache_avro::types::Value;
 use num_bigint::BigInt;
-use rdkafka::Message;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use schema_registry_converter::async_impl::avro::AvroDecoder;
 use schema_registry_converter::async_impl::schema_registry::SrSettings;
@@ -80,7 +81,7 @@ async fn confluent_kafka_reads_every_type() {
     let [whole, timely] = &tables;
     let (database, mesh) = mesh(&tables).await;
     for (table, wide) in [(timely, None), (whole, Some("--wide"))] {
-        let (servers, topic) = (kafka(), mesh.topic(table.table));
+        let (servers, topic) = (kafka::shared(), mesh.topic(table.table));
         let mut arguments = vec!["rows"];
         arguments.extend(wide);
         arguments.extend([&*servers, &*mesh.daemon.registry, &*topic]);
@@ -88,7 +89,7 @@ async fn confluent_kafka_reads_every_type() {
         assert_eq!(lines.pop().unwrap()["told"], told());
         table.compare(&database, &by_key(&lines, table.columns.len())).await;
     }
-    let error = confluent(&["rows", &kafka(), &mesh.daemon.registry, &mesh.topic("whole")]);
+    let error = confluent(&["rows", &kafka::shared(), &mesh.daemon.registry, &mesh.topic("whole")]);
     let error = error.expect_err("`datetime` holds a year before the first");
     assert!(error.contains("ValueDeserializationError"), "{error}");
 }
@@ -128,7 +129,7 @@ async fn keys_are_partitioned_as_java_clients_do() {
         .await;
     let mesh = Mesh::up(&database, &["numbers", "words"], "topics.partitions = 4").await;
     for table in ["numbers", "words"] {
-        let lines = confluent(&["partitions", &kafka(), &mesh.topic(table)]).unwrap();
+        let lines = confluent(&["partitions", &kafka::shared(), &mesh.topic(table)]).unwrap();
         assert_eq!(lines.len(), 300, "{table}");
         for line in &lines {
             assert_eq!(line["partition"], line["java"], "{table}: key {}", line["key"]);
@@ -138,10 +139,13 @@ async fn keys_are_partitioned_as_java_clients_do() {
     }
 }
 
-/// Every record's key and value, by a consumer of the topic as another program would make it.
-fn messages(topic: &str) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+/// A record's key and value.
+type Message = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Every record of the topic, by a consumer as another program would make it.
+fn messages(topic: &str) -> Vec<Message> {
     let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", kafka())
+        .set("bootstrap.servers", kafka::shared())
         .set("group.id", "not-used")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
@@ -199,8 +203,8 @@ fn cell(value: &Value, schema: &Schema, names: &NamesRef<'_>) -> Json {
         (Value::Bytes(bytes), _) => {
             json!(bytes.iter().fold("\\x".to_owned(), |text, byte| format!("{text}{byte:02x}")))
         }
-        (Value::Decimal(value), Schema::Decimal(decimal)) => {
-            json!(decimal_text(&BigInt::from(value.clone()), decimal.scale))
+        (Value::Decimal(value), Schema::Decimal(schema)) => {
+            json!(decimal(&BigInt::from(value.clone()), schema.scale))
         }
         (Value::Date(days), _) => json!(day(*days)),
         (Value::TimeMicros(us), _) => json!(clock(*us)),
@@ -208,11 +212,4 @@ fn cell(value: &Value, schema: &Schema, names: &NamesRef<'_>) -> Json {
         (Value::TimestampMicros(us), _) => json!(format!("{}+00", moment(*us))),
         (value, schema) => panic!("{value:?} of {schema:?}"),
     }
-}
-
-fn decimal_text(unscaled: &BigInt, scale: usize) -> String {
-    let sign = if *unscaled < BigInt::ZERO { "-" } else { "" };
-    let digits = format!("{:0>width$}", unscaled.magnitude().to_string(), width = scale + 1);
-    let (whole, rest) = digits.split_at(digits.len() - scale);
-    format!("{sign}{whole}.{rest}")
 }

@@ -455,9 +455,10 @@ pub async fn a_commit_after_a_dropped_poll_is_of_what_was_given<T: Transport>(tr
     let committed = tokio::time::timeout(WAIT.wait_max / 2, one.commit()).await;
     committed.expect("the commit waited for the dropped poll").unwrap();
     // Wakes whatever still waits in the dropped poll's name.
-    transport.append(append("t", 0, &["b"])).await.unwrap();
+    let second = transport.append(append("t", 0, &["b"])).await.unwrap().base_offsets[0];
     one.commit().await.unwrap();
-    assert_eq!(transport.committed("g").await.unwrap()[&("t".to_owned(), 0)], 1);
+    let committed = transport.committed("g").await.unwrap()[&("t".to_owned(), 0)];
+    assert!((1..=second).contains(&committed), "{committed}");
     drop(one);
     let mut two = transport.subscribe(in_group("t", "g")).await.unwrap();
     assert_eq!(texts(&read(&mut two, 1).await), ["b"]);
@@ -540,7 +541,9 @@ pub async fn a_member_cannot_commit_what_it_lost<T: Transport>(transport: &T) {
     two.commit().await.unwrap();
     one.commit().await.unwrap();
     let committed = transport.committed("g").await.unwrap();
-    assert_eq!(committed.into_values().collect::<Vec<_>>(), [1, 1]);
+    // Behind a record may stand what ends its transaction.
+    let (places, offsets): (Vec<_>, Vec<_>) = committed.into_iter().unzip();
+    assert!(places.len() == 2 && offsets.iter().all(|o| (1..=2).contains(o)), "{offsets:?}");
 }
 
 /// A member that joins at the latest record skips none that the group has still to read.

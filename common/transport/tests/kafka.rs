@@ -5,9 +5,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 use tidemesh_model::{ErrorKind, StateItem};
 use tidemesh_transport::kafka::{Delivery, KafkaConfig, KafkaTransport};
-use tidemesh_transport::{Append, PartitionBatch, Records, TopicConfig, Transport, WriterEpoch};
+use tidemesh_transport::{
+    Append, FetchLimit, PartitionBatch, Reader, Records, Start, Subscription, TopicConfig,
+    Transport, WriterEpoch,
+};
 
 static MESHES: AtomicU32 = AtomicU32::new(0);
 
@@ -63,7 +67,7 @@ mod exactly_once {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_broker_that_is_not_there_is_told_with_its_address() {
         let mut config = KafkaConfig::new("127.0.0.1:1");
-        config.request_timeout = std::time::Duration::from_secs(2);
+        config.request_timeout = Duration::from_secs(2);
         let error = another(&config).open_writer("w").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
         assert!(error.report().contains("127.0.0.1:1"), "{error:?}");
@@ -81,6 +85,14 @@ mod exactly_once {
         assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
         assert!(error.report().contains("kafka.record_bytes_max"), "{error:?}");
         assert!(transport.state("w").await.unwrap().is_empty(), "nothing of it is there");
+        let end = transport.topic("t").await.unwrap().partitions[0].end;
+        let (topics, start) = (vec!["t".to_owned()], Start::Earliest);
+        let subscription = Subscription { topics, group: None, start };
+        let mut reader = transport.subscribe(subscription).await.unwrap();
+        while reader.progress().positions[&("t".to_owned(), 0)] < end {
+            let limit = FetchLimit { bytes_max: 1 << 20, wait_max: Duration::from_millis(10) };
+            assert!(reader.poll(limit).await.unwrap().is_empty());
+        }
     }
 }
 

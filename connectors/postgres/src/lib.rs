@@ -21,6 +21,7 @@ mod precheck;
 mod relation;
 mod snapshot;
 mod source;
+mod turn;
 mod types;
 mod watch;
 

@@ -11,9 +11,11 @@ use crate::precheck;
 use crate::relation;
 use crate::snapshot::PostgresReader;
 use crate::source::{Pending, Place, PostgresSource, block};
+use crate::turn;
 use crate::watch::Watch;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
 use tidemesh_source::{Checkpoint, Connector};
@@ -29,6 +31,8 @@ const SLOT_FREE_MAX: Duration = Duration::from_secs(10);
 pub struct PostgresConnector {
     config: Config,
     known: Arc<KnownTables>,
+    /// The server's process that streamed for this process last; 0 before there was one.
+    streamed_by: AtomicI32,
 }
 
 impl PostgresConnector {
@@ -38,7 +42,11 @@ impl PostgresConnector {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn new(settings: &SourceSettings) -> Result<Self> {
-        Ok(Self { config: Config::try_from(settings)?, known: Arc::default() })
+        Ok(Self {
+            config: Config::try_from(settings)?,
+            known: Arc::default(),
+            streamed_by: AtomicI32::new(0),
+        })
     }
 }
 
@@ -76,6 +84,10 @@ impl Connector for PostgresConnector {
                 Err(error) => return Err(error.with("slot", slot)),
             }
         }
+    }
+
+    async fn await_turn(&self, held: impl FnMut(String) + Send) -> Result<()> {
+        turn::await_turn(&self.config, self.streamed_by.load(Ordering::Relaxed), held).await
     }
 
     async fn open(
@@ -127,6 +139,7 @@ impl Connector for PostgresConnector {
         for relation in versions.values().flatten() {
             self.known.add(Arc::clone(relation));
         }
+        self.streamed_by.store(client.process, Ordering::Relaxed);
         let stream = start_stream(client, config, start).await?;
         let watch = Watch::start(Arc::clone(&catalog), config);
         let mut source = PostgresSource {

@@ -122,10 +122,25 @@ impl<C: Connector, T: Transport> Runner<C, T> {
         }
     }
 
+    /// Waits as a standby while another instance reads the log.
+    async fn await_turn(&self) -> Result<()> {
+        let held = |holder: String| {
+            tracing::info!(source = self.status.name(), holder, "standby");
+            self.status.enter(SourceState::Standby { holder });
+        };
+        self.connector.await_turn(held).await?;
+        self.status.enter(SourceState::Starting);
+        Ok(())
+    }
+
     /// One connection's life: from taking the writer's epoch to the first error or the drain.
     async fn session(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<()> {
+        let opening = async {
+            self.await_turn().await?;
+            Session::open(self).await
+        };
         let mut session = tokio::select! {
-            opened = Session::open(self) => opened?,
+            opened = opening => opened?,
             () = told_to_stop(shutdown) => return Ok(()),
         };
         session.stream(&mut self.commands, shutdown).await?;

@@ -12,9 +12,9 @@ use crate::truncate::{Truncated, live_keys, too_many_keys};
 use crate::{BatchLimit, Connector, Runner, Source};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tidemesh_model::{ChangeBatch, Error, ErrorKind, Position, Result, StateItem};
+use tidemesh_model::{ChangeBatch, Error, ErrorKind, Position, Result, StateItem, TableName};
 use tidemesh_transport::{
-    Append, Appended, Counts, EventWriter, TopicConfig, Transport, WriterEpoch,
+    Append, Appended, Counts, EventWriter, TopicConfig, Transport, WriterEpoch, topic_name,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -114,8 +114,27 @@ impl<C: Connector, T: Transport> Session<C, T> {
             checkpoint_at: None,
             limit: BatchLimit { bytes_max: settings.batch_bytes_max, wait_max },
         };
+        session.refill(runner.connector.tables()).await?;
         session.snapshots.schedule();
+        session.status.snapshot(session.snapshots.report());
         Ok(session)
+    }
+
+    /// Has tables read anew whose topic was removed after they were read into it.
+    async fn refill(&mut self, mut tables: Vec<TableName>) -> Result<()> {
+        tables.retain(|table| self.snapshots.has_read(table));
+        for table in tables {
+            let topic = topic_name(self.status.name(), &table);
+            match self.transport.topic(&topic).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    tracing::warn!(topic, "the topic was removed: the table is read anew");
+                    self.snapshots.replaced(&table);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Streams until told to stop.
@@ -367,6 +386,16 @@ impl<C: Connector, T: Transport> Session<C, T> {
     }
 }
 
+/// A topic that is not there was when it was prepared: the next session makes it again.
+fn gone(error: Error) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    Error::new(ErrorKind::Unavailable, "append a batch")
+        .because("a topic was removed: it is made again, and its table read anew")
+        .caused_by(error)
+}
+
 /// Returns at `due`; never, if there is no such time. Cancel-safe.
 async fn until(due: Option<tokio::time::Instant>) {
     match due {
@@ -385,7 +414,7 @@ async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appende
         Error::new(ErrorKind::Internal, "append a batch").because("its task ended").caused_by(error)
     })?;
     match in_flight.take() {
-        Some(done) => Ok((done, appended?)),
+        Some(done) => Ok((done, appended.map_err(gone)?)),
         None => std::future::pending().await,
     }
 }

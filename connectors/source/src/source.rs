@@ -45,6 +45,18 @@ pub trait Connector: Send + Sync + 'static {
     /// `Unavailable`, `Timeout`, `Authentication`, `Privilege`.
     fn reader(&self) -> impl Future<Output = Result<Self::Reader>> + Send;
 
+    /// Waits until nobody else reads the source's log: another instance, of which this one is the
+    /// standby, or a connection of one that died and whose end the database has not seen. `held` is
+    /// told who does. Asked before the writer's epoch is taken, which would end that instance.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout`, `Authentication`, `Privilege`.
+    fn await_turn(
+        &self,
+        held: impl FnMut(String) + Send,
+    ) -> impl Future<Output = Result<()>> + Send;
+
     /// Checks every prerequisite, makes what is missing, and starts to read behind `checkpoint`.
     ///
     /// Without a checkpoint the log is read from a place made now, which the first batch's

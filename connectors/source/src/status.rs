@@ -12,6 +12,11 @@ use tidemesh_model::{Error, Position};
 pub enum SourceState {
     /// Before its first batch. Entered at start and by a retry; ended by the first batch.
     Starting,
+    /// Another instance reads the log. Ended when that one is gone.
+    Standby {
+        /// Who it is, as the database tells.
+        holder: String,
+    },
     /// Batches flow. Ended by an error or the end of the process.
     Streaming,
     /// Waiting to start again after an error that will pass. Ended by the wait.

@@ -2,6 +2,7 @@
 
 pub(crate) mod daemon;
 pub(crate) mod flink;
+pub(crate) mod kafka;
 pub(crate) mod postgres;
 pub(crate) mod readers;
 pub(crate) mod tls;

@@ -3,12 +3,11 @@
 
 use super::daemon::{Daemon, configuration, with};
 use super::eventually;
+use super::kafka::{on_kafka, prefix};
 use super::postgres::Database;
+use num_bigint::BigInt;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-static MESHES: AtomicU32 = AtomicU32::new(0);
 
 /// Julian day of 1970-01-01.
 const EPOCH_JULIAN_DAY: i32 = 2_440_588;
@@ -23,11 +22,6 @@ pub(crate) fn variable(name: &str) -> String {
     })
 }
 
-/// The brokers.
-pub(crate) fn kafka() -> String {
-    variable("TIDEMESH_TEST_KAFKA")
-}
-
 /// A daemon whose records travel through the real Kafka, with a prefix of its own there.
 pub(crate) struct Mesh {
     pub(crate) daemon: Daemon,
@@ -38,13 +32,10 @@ pub(crate) struct Mesh {
 impl Mesh {
     /// Captures these tables of `public`, with more lines for the source.
     pub(crate) async fn up(database: &Database, tables: &[&str], lines: &str) -> Self {
-        let number = MESHES.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("r{}-{number}.", std::process::id());
         let tables: Vec<String> = tables.iter().map(|table| format!("public.{table}")).collect();
         let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
-        let transport =
-            format!("[kafka]\nbootstrap_servers = \"{}\"\nprefix = \"{prefix}\"", kafka());
-        let text = with(&configuration(database, &tables, &transport), lines);
+        let text = on_kafka(&with(&configuration(database, &tables, ""), lines), "");
+        let prefix = prefix(&text);
         let folder = tempfile::tempdir().unwrap();
         let daemon = Daemon::up(folder.path(), &text).await;
         daemon.streaming().await;
@@ -195,6 +186,14 @@ pub(crate) fn by_key(rows: &[Json], columns: usize) -> BTreeMap<i32, Vec<Json>> 
     let found: BTreeMap<i32, Vec<Json>> = rows.iter().map(|row| (id(row), cells(row))).collect();
     assert_eq!(found.len(), rows.len(), "a key is there twice");
     found
+}
+
+/// A number of this scale by all its digits.
+pub(crate) fn decimal(unscaled: &BigInt, scale: usize) -> String {
+    let sign = if *unscaled < BigInt::ZERO { "-" } else { "" };
+    let digits = format!("{:0>width$}", unscaled.magnitude().to_string(), width = scale + 1);
+    let (whole, rest) = digits.split_at(digits.len() - scale);
+    format!("{sign}{whole}.{rest}")
 }
 
 /// Days since 1970 as PostgreSQL reads them: a Julian day has room for all of them.

@@ -1,6 +1,7 @@
 //! librdkafka's errors as ours, by their codes.
 
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::sync::{Mutex, PoisonError};
@@ -102,6 +103,11 @@ impl Told {
     }
 }
 
+/// What the library says on its own: each call's error says it again where it matters.
+pub(super) fn log(facility: &str, message: &str) {
+    tracing::debug!(target: "librdkafka", facility, message);
+}
+
 /// A client that only keeps what it is told.
 #[derive(Debug, Default)]
 pub(super) struct Quiet {
@@ -111,6 +117,10 @@ pub(super) struct Quiet {
 impl ConsumerContext for Quiet {}
 
 impl ClientContext for Quiet {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.told.note(error, reason);
     }

@@ -175,6 +175,7 @@ impl Transport for KafkaTransport {
     async fn append(&self, append: Append) -> Result<Appended> {
         let topics = self.check(&append).await?;
         let jobs = self.jobs(append.writer.as_ref()).await?;
+        let names = topics.clone();
         let state = append.state.iter().filter_map(|item| Some(item.value.as_ref()?.len()));
         let records = append.batches.iter().map(|batch| batch.records.len_bytes());
         let bytes = JOB_BYTES + state.chain(records).sum::<usize>();
@@ -187,6 +188,10 @@ impl Transport for KafkaTransport {
         let job = Job { append, topics, answer, _permit: permit };
         jobs.send(job).await.map_err(|_| gone())?;
         let result = answered.await.map_err(|_| gone())?;
+        if result.is_err() {
+            // One of them may have been removed, which is told late, or not at all.
+            names.iter().for_each(|name| self.shared.topics.forget(name));
+        }
         if result.is_err() && is_anonymous {
             // Its next append opens it again.
             self.writers().remove(ANONYMOUS);

@@ -6,7 +6,7 @@ use super::topics::{Topics, blocking, not_found};
 use crate::{Committer, FetchLimit, FetchedBatch, Progress, Reader, Records, Start, Subscription};
 use futures_util::FutureExt;
 use rdkafka::client::ClientContext;
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{
     BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, StreamConsumer,
 };
@@ -45,6 +45,10 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::error::log(facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.told.note(error, reason);
     }
@@ -186,6 +190,22 @@ impl KafkaReader {
             self.ended = Some(error.to_string());
         }
     }
+}
+
+/// The offset read next, of each partition that is ours and was read. What ends a transaction and
+/// what an aborted one left have offsets and are no records: the library passes them alone.
+fn passed(consumer: &StreamConsumer<Context>) -> BTreeMap<Place, u64> {
+    let context = consumer.context();
+    let mut positions = context.positions().clone();
+    for element in consumer.position().iter().flat_map(TopicPartitionList::elements) {
+        if let Offset::Offset(offset) = element.offset() {
+            let place = context.place(element.topic(), element.partition());
+            let offset = u64::try_from(offset).unwrap_or(0);
+            let known = positions.entry(place).or_insert(offset);
+            *known = offset.max(*known);
+        }
+    }
+    positions
 }
 
 /// Commits where a group is to begin that has no members.
@@ -343,16 +363,7 @@ impl Reader for KafkaReader {
     fn positions(&self) -> BTreeMap<(String, u32), u64> {
         let consumer = self.consumer();
         let context = consumer.context();
-        let mut positions = context.positions().clone();
-        // What ends a transaction has an offset and is no record: the library has passed it.
-        for element in consumer.position().iter().flat_map(TopicPartitionList::elements) {
-            if let Offset::Offset(offset) = element.offset() {
-                let place = context.place(element.topic(), element.partition());
-                let offset = u64::try_from(offset).unwrap_or(0);
-                let known = positions.entry(place).or_insert(offset);
-                *known = offset.max(*known);
-            }
-        }
+        let mut positions = passed(consumer);
         if self.in_group {
             // Ours, and not read yet: where the group has come, which the next read tells.
             for element in consumer.assignment().iter().flat_map(TopicPartitionList::elements) {
@@ -363,9 +374,8 @@ impl Reader for KafkaReader {
     }
 
     fn progress(&self) -> Progress {
-        let context = self.consumer().context();
-        let positions = context.positions().clone();
-        Progress { generation: context.generation.load(Ordering::Acquire), positions }
+        let generation = self.consumer().context().generation.load(Ordering::Acquire);
+        Progress { generation, positions: passed(self.consumer()) }
     }
 
     fn committer(&self) -> KafkaCommitter {
@@ -404,7 +414,7 @@ impl Committer for KafkaCommitter {
         let consumer = Arc::clone(&self.consumer);
         blocking(move || {
             let context = consumer.context();
-            let own = context.positions().clone();
+            let own = passed(&consumer);
             let is_old = progress.generation != context.generation.load(Ordering::Acquire);
             let mut positions = progress.positions;
             let before = positions.len();

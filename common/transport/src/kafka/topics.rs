@@ -175,7 +175,8 @@ impl Topics {
         Ok(())
     }
 
-    fn forget(&self, full: &str) {
+    /// Has the cluster asked again.
+    pub(super) fn forget(&self, full: &str) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(full);
     }
 

@@ -2,11 +2,11 @@
 
 use super::checkpoints::record_key;
 use super::config::{Delivery, KafkaConfig};
-use super::error::{Told, failed};
+use super::error::{Quiet, Told, failed};
 use crate::{Append, Appended, GroupOffset, RecordIter, RecordRef, Records};
 use rdkafka::client::ClientContext;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, DefaultConsumerContext};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
@@ -57,6 +57,10 @@ impl Context {
 }
 
 impl ClientContext for Context {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::error::log(facility, message);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.told.note(error, reason);
     }
@@ -104,6 +108,8 @@ impl Writer {
                 .map_err(|error| failed(error, doing))?;
         if transactional {
             producer.init_transactions(config.request_timeout).map_err(|error| {
+                // What the library tells of its connections is handed over by a poll only.
+                producer.poll(Duration::ZERO);
                 let error = producer.context().told.explain(error, doing);
                 error.with("writer", id).with("bootstrap_servers", &config.bootstrap_servers)
             })?;
@@ -136,7 +142,7 @@ struct Running {
     producer: BaseProducer<Context>,
     transactional: bool,
     /// Clients that commit for groups, by group.
-    groups: BTreeMap<String, BaseConsumer>,
+    groups: BTreeMap<String, BaseConsumer<Quiet>>,
     /// After an append that failed the writer is to be opened again: only that tells what became of
     /// it.
     broken: bool,
@@ -255,8 +261,9 @@ impl Running {
     /// Waits until all that was sent is delivered.
     fn delivered(&self, deadline: Instant) -> Result<()> {
         loop {
-            if let Some(error) = self.producer.context().delivered().failed.take() {
-                return Err(self.explain(error));
+            let failed = self.producer.context().delivered().failed.take();
+            if let Some(error) = failed {
+                return Err(self.explain(self.root(error)));
             }
             if self.producer.in_flight_count() == 0 {
                 return Ok(());
@@ -265,6 +272,19 @@ impl Running {
                 return Err(self.explain(KafkaError::Flush(Code::OperationTimedOut)));
             }
             self.poll_once();
+        }
+    }
+
+    /// A transaction that fails takes its records out of the queue, which is all that they tell.
+    fn root(&self, error: KafkaError) -> KafkaError {
+        let purged =
+            matches!(error, KafkaError::MessageProduction(Code::PurgeQueue | Code::PurgeInflight));
+        if !self.transactional || !purged {
+            return error;
+        }
+        match self.producer.commit_transaction(ABORT_MAX) {
+            Err(root) => root,
+            Ok(()) => error,
         }
     }
 
@@ -293,9 +313,9 @@ impl Running {
         for (group, list) in by_group {
             if !self.groups.contains_key(group) {
                 let full = format!("{}{group}", self.prefix);
-                let consumer: BaseConsumer = BaseConsumer::from_config_and_context(
+                let consumer = BaseConsumer::from_config_and_context(
                     &self.config.consumer(Some(&full)),
-                    DefaultConsumerContext,
+                    Quiet::default(),
                 )
                 .map_err(|error| failed(error, "commit offsets"))?;
                 self.groups.insert(group.to_owned(), consumer);

@@ -418,6 +418,11 @@ impl<C: Connector> Engine<C> {
         }
     }
 
+    /// Whether something was read of a table.
+    pub(crate) fn has_read(&self, table: &TableName) -> bool {
+        self.progress.table(table).is_some_and(|snapshot| snapshot.chunks > 0)
+    }
+
     /// The table is another one than before: what was read of it is void.
     pub(crate) fn replaced(&mut self, table: &TableName) {
         self.abandon(table);
