@@ -334,6 +334,25 @@ stop_flink() {
     done
 }
 
+# Prometheus and promtool, from Debian's package unpacked into the cache: to install it would start a
+# service.
+ensure_prometheus() {
+    prometheus_bin="$cache/prometheus/usr/bin"
+    [ -x "$prometheus_bin/promtool" ] && return
+    say "fetching Prometheus"
+    mkdir -p "$cache"
+    local work
+    work=$(mktemp -d "$cache/unpack.XXXXXX")
+    (cd "$work" && apt-get -qq download prometheus) || {
+        as_root apt-get -qq update >&2
+        (cd "$work" && apt-get -qq download prometheus) || fail "Prometheus cannot be fetched"
+    }
+    dpkg -x "$work"/prometheus_*.deb "$work/unpacked"
+    rm -rf "$cache/prometheus"
+    mv "$work/unpacked" "$cache/prometheus"
+    rm -rf "$work"
+}
+
 # cargo-deny, built once into the cache.
 ensure_cargo_deny() {
     cargo_deny="$cache/cargo-deny-$cargo_deny_version/bin/cargo-deny"

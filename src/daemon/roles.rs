@@ -1,6 +1,7 @@
 //! The roles: which parts a daemon starts, and how they end together.
 
 use super::control::{Control, Endpoints};
+use super::metrics::Metrics;
 use super::signals::{stopped, watch_signals};
 use crate::config::{ConnectorConfig, LogConfig, UpConfig};
 use crate::telemetry::install_metrics;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
 use tidemesh_schema_registry::{Registry, RegistryConfig};
-use tidemesh_source::{Runner, SourceHandle};
+use tidemesh_source::{Runner, SourceHandle, observe};
 use tidemesh_transport::kafka::KafkaTransport;
 use tidemesh_transport::{
     EmbeddedConfig, EmbeddedTransport, RegistryClient, RemoteTransport, Transport, serve_remote,
@@ -66,6 +67,7 @@ async fn up_on<T: Transport>(
     }
     let client = RegistryClient::new(&registry_url)?;
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
+    let metrics = Metrics::new(metrics, Some(config.data_dir));
     let control_port = Control { endpoints, sources, metrics };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
@@ -107,22 +109,35 @@ async fn connector_on<T: Transport>(
     let endpoints = Endpoints { data: Some(data_url), registry: Some(config.registry_url.clone()) };
     announce(&local(&control)?, &endpoints);
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
-    let control_port = Control { endpoints, sources, metrics };
+    let control_port = Control { endpoints, sources, metrics: Metrics::new(metrics, None) };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
 
-/// Runs the registry alone.
+/// Runs the registry alone; with a control port where one is asked for.
 ///
 /// # Errors
 ///
 /// What keeps it from starting.
-pub(crate) async fn registry(config: RegistryConfig) -> Result<()> {
+pub(crate) async fn registry(config: RegistryConfig, control: Option<SocketAddr>) -> Result<()> {
     let shutdown = watch_signals()?;
     let listener = bind(config.listen, "registry.listen").await?;
+    let url = format!("http://{}", local(&listener)?);
+    let Some(control) = control else {
+        let registry = Arc::new(open_registry(&config)?);
+        tracing::info!(registry = url, "listening");
+        return tidemesh_schema_registry::serve(listener, registry, stopped(shutdown)).await;
+    };
+    let metrics = Metrics::new(install_metrics()?, None);
+    let control = bind(control, "--control").await?;
     let registry = Arc::new(open_registry(&config)?);
-    tracing::info!(registry = format!("http://{}", local(&listener)?), "listening");
-    tidemesh_schema_registry::serve(listener, registry, stopped(shutdown)).await
+    let endpoints = Endpoints { data: None, registry: Some(url) };
+    announce(&local(&control)?, &endpoints);
+    let mut parts = JoinSet::new();
+    parts.spawn(tidemesh_schema_registry::serve(listener, registry, stopped(shutdown.clone())));
+    let control_port = Control { endpoints, sources: Vec::new(), metrics };
+    parts.spawn(control_port.serve(control, shutdown));
+    wait(parts).await
 }
 
 fn open_registry(config: &RegistryConfig) -> Result<Registry> {
@@ -148,12 +163,22 @@ fn start_sources<T: Transport>(
 ) -> Result<Vec<SourceHandle>> {
     let mut handles = Vec::new();
     for source in settings {
+        let connector = Arc::new(PostgresConnector::new(source)?);
         let (runner, handle) = Runner::new(
-            Arc::new(PostgresConnector::new(source)?),
+            Arc::clone(&connector),
             Arc::clone(transport),
             registry.clone(),
             source.clone(),
         );
+        let (looking, status) = (shutdown.clone(), Arc::clone(&handle.status));
+        parts.spawn(async move {
+            // Beyond the source's own end: a slot that nobody reads fills the database's disk.
+            tokio::select! {
+                () = observe(connector, status) => {}
+                () = stopped(looking) => {}
+            }
+            Ok(())
+        });
         let (shutdown, stopping) = (shutdown.clone(), handle.clone());
         handles.push(handle);
         parts.spawn(async move {

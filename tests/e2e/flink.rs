@@ -60,8 +60,11 @@ fn column(kind: &str, value: &str) -> (String, Read) {
     }
 }
 
-/// Every column, its value in SQL, its type in Flink's and how it is read.
-fn columns() -> Vec<(&'static str, &'static str, String, Read)> {
+/// A column's type, its value in SQL, its type in Flink's, and how it is read.
+type Column = (&'static str, &'static str, String, Read);
+
+/// Every type that is carried.
+fn columns() -> Vec<Column> {
     let columns = cases().into_iter();
     columns
         .map(|(kind, value, _)| {
@@ -154,14 +157,53 @@ fn enveloped(mesh: &Mesh, table: &str) -> String {
     connector("kafka", &mesh.topic(table), &more)
 }
 
+fn flat(mesh: &Mesh, table: &str) -> String {
+    let registry = &mesh.daemon.registry;
+    let more = format!(
+        "'key.format' = 'avro-confluent', 'key.avro-confluent.url' = '{registry}',
+         'value.format' = 'avro-confluent', 'value.avro-confluent.url' = '{registry}'"
+    );
+    connector("upsert-kafka", &mesh.topic(table), &more)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_enveloped_topic_is_a_table_for_debezium_avro_confluent() {
     let database = Database::new().await;
-    let mesh = whole(&database, "REPLICA IDENTITY FULL", "").await;
-    let changes = read_whole("id INT", &enveloped(&mesh, "whole")).await;
+    let columns = columns();
+    let mesh = whole(&database, &columns, "FULL", "").await;
+    let changes = read(&columns, "id INT", &enveloped(&mesh, "whole")).await;
     let updates = changes.iter().filter(|change| change.kind == "UPDATE_BEFORE").count();
     assert_eq!(updates, 3);
-    compare(&database, changes).await;
+    compare(&database, &columns, changes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flat_topic_is_a_table_for_upsert_kafka() {
+    let database = Database::new().await;
+    let columns = columns();
+    let mesh = whole(&database, &columns, "DEFAULT", "envelope = \"flat\"").await;
+    let key = "id INT PRIMARY KEY NOT ENFORCED";
+    let changes = read(&columns, key, &flat(&mesh, "whole")).await;
+    assert!(changes.iter().any(|change| change.kind == "DELETE"), "{changes:?}");
+    compare(&database, &columns, changes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debeziums_times_of_milliseconds_are_flinks() {
+    let columns = [
+        ("date", "'2024-02-29'", "DATE", Read::Text),
+        ("time(3)", "'04:05:06.789'", "TIME(3)", Read::Text),
+        ("time", "'04:05:06.789123'", "BIGINT", Read::Clock),
+        ("timestamp(3)", "'2024-01-01 00:00:00.123'", "TIMESTAMP(3)", Read::Text),
+        ("timestamp", "'1969-12-31 23:59:59.999999'", "BIGINT", Read::Moment),
+        ("timestamptz", "'2024-01-01 00:00:00.123456+02'", "STRING", Read::Text),
+        ("timetz", "'04:05:06+00'", "STRING", Read::Text),
+    ];
+    let columns = columns.map(|(kind, value, name, read)| (kind, value, name.to_owned(), read));
+    let database = Database::new().await;
+    let mesh = whole(&database, &columns, "FULL", "types = \"debezium\"").await;
+    let changes = read(&columns, "id INT", &enveloped(&mesh, "whole")).await;
+    compare(&database, &columns, changes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,28 +252,28 @@ async fn what_flink_cannot_read_it_says() {
     assert_eq!(wrong[0].cells, [json!("+55968-08-28 14:02:03.456"), Json::Null]);
 }
 
-/// A daemon on a table of every type that Flink can read, with a history that is in its topic.
-async fn whole(database: &Database, identity: &str, lines: &str) -> Mesh {
-    let types = types();
+/// A daemon on a table of these columns, with a history that is in its topic.
+async fn whole(database: &Database, columns: &[Column], identity: &str, lines: &str) -> Mesh {
+    let types = types(columns);
     make_types(database).await;
     types.make(database).await;
-    database.execute(&format!("ALTER TABLE whole {identity}")).await;
+    database.execute(&format!("ALTER TABLE whole REPLICA IDENTITY {identity}")).await;
     let mesh = Mesh::up(database, &["whole"], lines).await;
     types.change(database).await;
     mesh.caught_up(database).await;
     mesh
 }
 
-fn types() -> Types<'static> {
-    let columns = columns().into_iter().map(|(kind, value, ..)| (kind, value)).collect();
+fn types(columns: &[Column]) -> Types<'static> {
+    let columns = columns.iter().map(|(kind, value, ..)| (*kind, *value)).collect();
     Types { table: "whole", columns }
 }
 
 /// What Flink reads of that table's topic: its key, then every column.
-async fn read_whole(key: &str, clause: &str) -> Vec<Change> {
+async fn read(columns: &[Column], key: &str, clause: &str) -> Vec<Change> {
     let session = Session::open().await;
     let (mut fields, mut select) = (vec![key.to_owned()], vec!["id".to_owned()]);
-    for (index, (_, _, name, read)) in columns().into_iter().enumerate() {
+    for (index, (_, _, name, read)) in columns.iter().enumerate() {
         fields.push(format!("c{index} {name}"));
         select.push(read.expression(index));
     }
@@ -241,15 +283,14 @@ async fn read_whole(key: &str, clause: &str) -> Vec<Change> {
 }
 
 /// Compares what the changes add up to with the table.
-async fn compare(database: &Database, changes: Vec<Change>) {
-    let columns = columns();
+async fn compare(database: &Database, columns: &[Column], changes: Vec<Change>) {
     let row = |cells: Vec<Json>| {
-        let read = cells[1..].iter().zip(&columns).enumerate();
+        let read = cells[1..].iter().zip(columns).enumerate();
         let named = read.map(|(i, (cell, (.., read)))| (format!("c{i}"), read.cell(cell)));
         let mut row: Json = named.collect();
         row["id"] = cells[0].clone();
         row
     };
     let rows: Vec<Json> = fold(changes).into_iter().map(row).collect();
-    types().compare(database, &by_key(&rows, columns.len())).await;
+    types(columns).compare(database, &by_key(&rows, columns.len())).await;
 }

@@ -15,7 +15,7 @@ use tidemesh_model::{
 use tidemesh_postgres::{PostgresConnector, PostgresSource};
 use tidemesh_source::{
     Checkpoint, Chunk, ChunkRequest, Connector, Key, RowVisitor, Runner, SourceHandle, TablePlan,
-    TableReader, TableTexts, TextRequest, TextRows,
+    TableReader, TableTexts, TextRequest, TextRows, Vitals,
 };
 use tidemesh_transport::{
     Append, Appended, PartitionBatch, RegistryClient, RemoteTransport, Subscription, TopicConfig,
@@ -135,6 +135,14 @@ impl Connector for Careless {
 
     fn tables(&self) -> Vec<TableName> {
         self.inner.tables()
+    }
+
+    fn vitals(&self) -> Arc<Vitals> {
+        self.inner.vitals()
+    }
+
+    async fn look(&self) -> Result<()> {
+        self.inner.look().await
     }
 
     async fn reader(&self) -> Result<CarelessReader> {

@@ -11,6 +11,7 @@ mod position;
 mod row;
 mod schema;
 mod settings;
+mod source_kind;
 mod value;
 
 pub use data_type::DataType;
@@ -23,7 +24,8 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CleanupPolicy, PostgresSettings, Secret, SnapshotMode, SnapshotSettings, SourceSettings,
-    TlsMode, TopicSettings,
+    CleanupPolicy, EnvelopeForm, EventFormat, OnPositionLost, PostgresSettings, RowTypes, Secret,
+    SnapshotMode, SnapshotSettings, SourceSettings, TlsMode, Toast, TopicSettings,
 };
+pub use source_kind::SourceKind;
 pub use value::{DecimalRef, Value};

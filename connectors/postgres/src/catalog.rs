@@ -42,6 +42,8 @@ pub(crate) struct ColumnFacts {
     pub(crate) has_missing: bool,
     /// `format_type`: the type's name with its modifiers.
     pub(crate) type_text: String,
+    /// The expression of its default.
+    pub(crate) default: Option<String>,
 }
 
 impl Catalog {
@@ -123,6 +125,7 @@ impl Catalog {
                 not_null: row.get("attnotnull"),
                 has_missing: row.get("atthasmissing"),
                 type_text: row.get("type_text"),
+                default: row.get("default"),
             };
             facts.columns.insert(row.get("attname"), column);
         }
@@ -193,8 +196,9 @@ FROM pg_type t WHERE t.oid = ANY($1)";
 
 const COLUMNS: &str = "
 SELECT attname::text, attnum, atttypid, atttypmod, attnotnull, atthasmissing,
-       format_type(atttypid, atttypmod) AS type_text
-FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+       format_type(atttypid, atttypmod) AS type_text, pg_get_expr(adbin, adrelid) AS default
+FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
 
 const PRIMARY_KEY: &str = "
 SELECT a.attname::text

@@ -14,6 +14,7 @@ mod frame;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod identity;
+mod kind;
 mod known;
 mod numeric;
 mod open;

@@ -2,7 +2,7 @@
 //! until an error comes that will not pass.
 
 use crate::remove::Remover;
-use crate::session::Session;
+use crate::session::{Session, is_passed_over};
 use crate::snapshot::{Command, SourceHandle};
 use crate::status::SourceState;
 use crate::verify::Verifier;
@@ -43,7 +43,7 @@ impl<C: Connector, T: Transport> Runner<C, T> {
         registry: RegistryClient,
         settings: SourceSettings,
     ) -> (Self, SourceHandle) {
-        let status = Arc::new(SourceStatus::new(&settings.name));
+        let status = Arc::new(SourceStatus::new(&settings.name, connector.vitals()));
         let marks = Arc::new(MarkBoard::default());
         let verifier = Verifier {
             connector: Arc::clone(&connector),
@@ -99,7 +99,7 @@ impl<C: Connector, T: Transport> Runner<C, T> {
                 Err(error) => error.with("source", self.status.name()),
             };
             self.status.failed(&error);
-            if error.remedy() == Remedy::Stop {
+            if error.remedy() == Remedy::Stop && !is_passed_over(&error, &self.settings) {
                 tracing::error!(source = self.status.name(), error = error.report(), "stopped");
                 let kind = error.kind().name();
                 self.status.enter(SourceState::Stopped { error: error.report(), kind });

@@ -1,8 +1,9 @@
 //! The traits that a connector implements.
 
-use crate::TableTexts;
+use crate::{TableTexts, Vitals};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{ChangeBatch, Position, Result, SourceBlock, TableName};
 
@@ -37,6 +38,17 @@ pub trait Connector: Send + Sync + 'static {
 
     /// The tables that are captured.
     fn tables(&self) -> Vec<TableName>;
+
+    /// The vital signs of the database, the same for as long as this lives: its sessions write them.
+    fn vitals(&self) -> Arc<Vitals>;
+
+    /// Asks the database, beside any session, how its clock stands and what it keeps of its log for
+    /// the source, and writes that into [`Connector::vitals`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connector::reader`].
+    fn look(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Connects for reading tables.
     ///

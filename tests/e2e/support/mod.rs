@@ -4,6 +4,7 @@ pub(crate) mod daemon;
 pub(crate) mod flink;
 pub(crate) mod kafka;
 pub(crate) mod postgres;
+pub(crate) mod prometheus;
 pub(crate) mod readers;
 pub(crate) mod tls;
 pub(crate) mod topic;

@@ -124,7 +124,9 @@ impl Writer {
             transactional,
             groups: BTreeMap::new(),
             broken: false,
+            failures: metrics::counter!("tidemesh_kafka_append_failures_total", "writer" => id.to_owned()),
         };
+        running.failures.increment(0);
         std::thread::Builder::new()
             .name("kafka-writer".to_owned())
             .spawn(move || running.run(waiting))
@@ -146,6 +148,7 @@ struct Running {
     /// After an append that failed the writer is to be opened again: only that tells what became of
     /// it.
     broken: bool,
+    failures: metrics::Counter,
 }
 
 impl Running {
@@ -155,6 +158,7 @@ impl Running {
                 if self.broken { Err(self.is_broken()) } else { self.append(append, &topics) };
             if let Err(error) = &result {
                 self.broken = true;
+                self.failures.increment(1);
                 tracing::debug!(writer = self.id, error = error.report(), "an append failed");
             }
             // Who asked may have gone.

@@ -11,7 +11,7 @@ const DOUBLE_DIGITS: i32 = 15;
 const FLOAT_DIGITS: i32 = 6;
 
 /// The text of a column's value; none for null.
-pub(super) fn text(field: &Field, value: &Value) -> Option<String> {
+pub(crate) fn text(field: &Field, value: &Value) -> Option<String> {
     let text = plain(value)?;
     Some(match field.source_type.as_str() {
         // The cast to text drops the padding.
@@ -218,7 +218,7 @@ fn quote(text: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidemesh_model::DataType;
+    use tidemesh_model::{DataType, SourceKind};
 
     fn of(source_type: &str, value: &Value) -> String {
         let field = Field {
@@ -228,6 +228,8 @@ mod tests {
             nullable: true,
             default: None,
             aliases: Vec::new(),
+            kind: SourceKind::Plain,
+            key_default: None,
         };
         text(&field, value).unwrap()
     }

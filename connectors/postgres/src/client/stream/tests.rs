@@ -20,7 +20,7 @@ fn streaming() -> (UnixStream, Stream) {
     ours.set_nonblocking(true).unwrap();
     let socket = crate::client::Socket::Unix(ours);
     let client = Client { socket, process: 0, deadline: Instant::now() };
-    (server, Stream::start(client, 0, 1 << 23).unwrap())
+    (server, Stream::start(client, 0, 1 << 23, Arc::default()).unwrap())
 }
 
 /// Waits until so many bytes have been handed over.
