@@ -10,6 +10,7 @@ postgres_debian=15
 postgres_oldest=14.23.0-beta.17
 postgres_newest=18.4.0-beta.17
 kafka_version=4.3.1
+flink_version=2.2.1
 cargo_deny_version=0.20.2
 
 say() { printf '%s\n' "$*" >&2; }
@@ -222,6 +223,115 @@ stop_kafka() {
     [ -n "${kafka_process:-}" ] || return 0
     kill -9 "$kafka_process" 2>/dev/null || true
     wait "$kafka_process" 2>/dev/null || true
+}
+
+# A Python with confluent-kafka, in an environment of its own in the cache, at pinned versions.
+ensure_confluent_kafka() {
+    local wanted="$root/tests/readers/requirements.txt" folder
+    folder="$cache/readers-$(sha256sum "$wanted" | cut -c 1-16)"
+    readers_python="$folder/bin/python"
+    "$readers_python" -c 'import confluent_kafka, fastavro' 2>/dev/null && return
+    python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3-venv
+    say "fetching confluent-kafka"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$readers_python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2
+}
+
+# Apache Flink's libraries from PyPI, its connectors and SQL Gateway from Maven Central, fetched once
+# into the cache.
+ensure_flink() {
+    flink="$cache/flink-$flink_version"
+    command -v java >/dev/null || ensure_packages default-jre-headless
+    [ -e "$flink/whole" ] && return
+    command -v mvn >/dev/null || ensure_packages maven
+    ensure_confluent_kafka
+    say "fetching Flink $flink_version"
+    rm -rf "$flink"
+    mkdir -p "$flink/wheel"
+    "$readers_python" -m pip download --quiet --disable-pip-version-check --no-deps \
+        --dest "$flink/wheel" "apache-flink-libraries==$flink_version" >&2 ||
+        fail "Flink's libraries cannot be fetched"
+    python3 -m zipfile -e "$flink"/wheel/*.whl "$flink/wheel"
+    mv "$flink/wheel/pyflink/lib" "$flink/lib"
+    rm -rf "$flink/wheel"
+    mvn -B -q -f "$root/scripts/flink/pom.xml" dependency:copy-dependencies \
+        -DexcludeTransitive=true -DoutputDirectory="$flink/lib" >&2 ||
+        fail "Flink's connectors cannot be fetched"
+    mkdir "$flink/gateway"
+    mv "$flink"/lib/flink-sql-gateway-*.jar "$flink/gateway"
+    touch "$flink/whole"
+}
+
+# start_flink FOLDER: a session cluster of one task manager, and the SQL Gateway at port
+# `$flink_gateway`, as an unprivileged user. Does not wait until they are up: that takes a while.
+start_flink() {
+    local folder=$1 rest each
+    rest=$(free_port)
+    flink_gateway=$(free_port)
+    mkdir -p "$folder/conf" "$folder/plugins" "$folder/state"
+    # The cache belongs to whoever runs this, often root; the servers' user must be able to read it.
+    cp -a "$flink/lib" "$flink/gateway" "$folder"
+    chmod -R a+rX "$folder/lib" "$folder/gateway"
+    cat >"$folder/conf/config.yaml" <<YAML
+jobmanager.rpc.address: 127.0.0.1
+jobmanager.rpc.port: $(free_port)
+jobmanager.bind-host: 127.0.0.1
+jobmanager.memory.process.size: 640m
+taskmanager.host: 127.0.0.1
+taskmanager.bind-host: 127.0.0.1
+taskmanager.numberOfTaskSlots: 4
+taskmanager.cpu.cores: 1.0
+taskmanager.memory.framework.heap.size: 128m
+taskmanager.memory.framework.off-heap.size: 64m
+taskmanager.memory.task.heap.size: 192m
+taskmanager.memory.task.off-heap.size: 0b
+taskmanager.memory.managed.size: 64m
+taskmanager.memory.network.min: 48m
+taskmanager.memory.network.max: 48m
+taskmanager.memory.jvm-metaspace.size: 192m
+taskmanager.memory.jvm-overhead.min: 64m
+taskmanager.memory.jvm-overhead.max: 64m
+rest.address: 127.0.0.1
+rest.bind-address: 127.0.0.1
+rest.port: $rest
+sql-gateway.endpoint.rest.address: 127.0.0.1
+sql-gateway.endpoint.rest.bind-address: 127.0.0.1
+sql-gateway.endpoint.rest.port: $flink_gateway
+io.tmp.dirs: $folder/state
+parallelism.default: 1
+YAML
+    [ "$(id -u)" = 0 ] && chown -R "$(server_user)" "$folder/state"
+    local java=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx320m
+        -Dorg.apache.logging.log4j.level=WARN --add-exports=java.base/sun.net.util=ALL-UNNAMED)
+    for each in lang net io nio lang.reflect text time util util.concurrent \
+        util.concurrent.atomic util.concurrent.locks; do
+        java+=("--add-opens=java.base/java.$each=ALL-UNNAMED")
+    done
+    java+=(--add-opens=java.base/sun.nio.ch=ALL-UNNAMED)
+    local conf=(--configDir "$folder/conf") runtime=org.apache.flink.runtime
+    export FLINK_CONF_DIR="$folder/conf" FLINK_LIB_DIR="$folder/lib" FLINK_PLUGINS_DIR="$folder/plugins"
+    flink_processes=()
+    (exec_as_server "${java[@]}" -cp "$folder/lib/*" \
+        "$runtime.entrypoint.StandaloneSessionClusterEntrypoint" "${conf[@]}" --executionMode cluster) \
+        >"$folder/jobmanager.log" 2>&1 &
+    flink_processes+=($!)
+    (exec_as_server "${java[@]}" -cp "$folder/lib/*" \
+        "$runtime.taskexecutor.TaskManagerRunner" "${conf[@]}" -D taskmanager.resource-id=tm) \
+        >"$folder/taskmanager.log" 2>&1 &
+    flink_processes+=($!)
+    (exec_as_server "${java[@]}" -cp "$folder/lib/*:$folder/gateway/*" \
+        org.apache.flink.table.gateway.SqlGateway "${conf[@]}") >"$folder/gateway.log" 2>&1 &
+    flink_processes+=($!)
+}
+
+stop_flink() {
+    local process
+    for process in "${flink_processes[@]:-}"; do
+        [ -n "$process" ] || continue
+        kill -9 "$process" 2>/dev/null || true
+        wait "$process" 2>/dev/null || true
+    done
 }
 
 # Prometheus and promtool, from Debian's package unpacked into the cache: to install it would start a

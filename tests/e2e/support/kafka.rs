@@ -10,7 +10,7 @@ use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 static MESHES: AtomicU32 = AtomicU32::new(0);
 
 /// The shared broker.
-fn shared() -> String {
+pub(crate) fn shared() -> String {
     std::env::var("TIDEMESH_TEST_KAFKA").unwrap_or_else(|_| {
         panic!("TIDEMESH_TEST_KAFKA is not set: start the broker and the tests with `scripts/test`")
     })
@@ -33,13 +33,19 @@ pub(crate) fn on_broker(configuration: &str, servers: &str, more: &str) -> Strin
 
 /// The mesh that a configuration names, as another process sees it.
 pub(crate) fn cluster(configuration: &str) -> KafkaTransport {
-    let value = |key: &str| {
-        let line = configuration.lines().find_map(|line| line.strip_prefix(key)).unwrap();
-        line.trim_matches([' ', '=', '"']).to_owned()
-    };
-    let mut config = KafkaConfig::new(value("bootstrap_servers"));
-    config.prefix = value("prefix");
+    let mut config = KafkaConfig::new(value(configuration, "bootstrap_servers"));
+    config.prefix = prefix(configuration);
     KafkaTransport::new(&config).unwrap()
+}
+
+/// What a configuration's mesh puts before the names of its topics.
+pub(crate) fn prefix(configuration: &str) -> String {
+    value(configuration, "prefix")
+}
+
+fn value(configuration: &str, key: &str) -> String {
+    let line = configuration.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_matches([' ', '=', '"']).to_owned()
 }
 
 /// A broker of one test's own, which it may kill.
