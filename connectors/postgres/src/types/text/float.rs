@@ -272,6 +272,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::excessive_precision, reason = "halfway between two shorter texts")]
     fn of_two_decimals_equally_near_the_even_one_is_taken() {
         assert_eq!(float(212_510.125), "212510.12");
         assert_eq!(float(-3_533_322.25), "-3.5333222e+06");
