@@ -8,6 +8,7 @@ mod allocations;
 mod bad_input;
 mod faults;
 mod history;
+mod oracle;
 mod planted;
 mod remove;
 mod replaced;
