@@ -13,6 +13,7 @@ mod history;
 mod kafka;
 mod lost;
 mod operations;
+mod oracle;
 mod planted;
 mod readers;
 mod remove;
