@@ -112,6 +112,12 @@ impl CellVisitor for Forget {
     fn array_end(&mut self) -> Result<()> {
         Ok(())
     }
+    fn record_start(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn record_end(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Reads every row, to nothing.

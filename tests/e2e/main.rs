@@ -21,5 +21,6 @@ mod snapshot;
 mod streaming;
 mod support;
 mod toast;
+mod types;
 mod values;
 mod verify;

@@ -71,6 +71,19 @@ pub struct RowPlan {
 #[derive(Debug, Clone, Default)]
 pub struct KeyCells {
     ranges: Vec<(usize, usize)>,
+    /// Arrays and records of the cell that is being written, outermost first. Here, so that it is
+    /// allocated once a writer.
+    open: Vec<Open>,
+}
+
+/// An array or a record that is being written.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    is_array: bool,
+    /// Elements or fields that are written.
+    done: usize,
+    /// All of them.
+    count: usize,
 }
 
 impl RowPlan {
@@ -110,16 +123,9 @@ impl RowPlan {
         key: &mut KeyCells,
     ) -> Result<()> {
         key.ranges.clear();
-        let mut encoder = RowEncoder {
-            plan: self,
-            next: 0,
-            in_array: false,
-            elements_left: 0,
-            cell_start: 0,
-            absent_is_null,
-            out,
-            key,
-        };
+        key.open.clear();
+        let mut encoder =
+            RowEncoder { plan: self, next: 0, cell_start: 0, absent_is_null, out, key };
         row.visit(&mut encoder)?;
         let visited = encoder.next;
         if visited == self.cells.len() {
@@ -206,10 +212,8 @@ struct Expected<'p> {
 /// The visitor that writes. One a row, on the stack.
 struct RowEncoder<'p, 'o> {
     plan: &'p RowPlan,
-    /// The cell that is visited next, or the array that is open.
+    /// The cell that is visited next, or the one whose array or record is open.
     next: usize,
-    in_array: bool,
-    elements_left: usize,
     /// Where the cell visited now begins in `out`.
     cell_start: usize,
     absent_is_null: bool,
@@ -224,16 +228,10 @@ impl<'p> RowEncoder<'p, '_> {
         let Some(cell) = self.plan.cells.get(self.next) else {
             return Err(self.too_many());
         };
-        if self.in_array {
-            if self.elements_left == 0 {
-                return Err(self.too_many());
-            }
-            self.elements_left -= 1;
+        if !self.key.open.is_empty() {
+            let data_type = self.nested(&cell.data_type)?;
             self.out.push(BRANCH_SECOND);
-            return match &cell.data_type {
-                DataType::Array(element) => Ok(Expected { data_type: element, form: cell.form }),
-                _ => Err(self.mismatch("an element")),
-            };
+            return Ok(Expected { data_type, form: cell.form });
         }
         self.cell_start = self.out.len();
         if let Some(branch) = cell.null_branch {
@@ -242,16 +240,40 @@ impl<'p> RowEncoder<'p, '_> {
         Ok(Expected { data_type: &cell.data_type, form: cell.form })
     }
 
-    /// Ends a value: unless it was an element, the cell is done.
+    /// The type of the element or field that comes next in what is open.
+    fn nested(&self, cell: &'p DataType) -> Result<&'p DataType> {
+        let mut data_type = cell;
+        for open in &self.key.open {
+            data_type = match data_type {
+                _ if open.done >= open.count => return Err(self.too_many()),
+                DataType::Array(element) => element,
+                DataType::Record(record) => &record.fields[open.done].data_type,
+                _ => return Err(self.mismatch("an element or a field")),
+            };
+        }
+        Ok(data_type)
+    }
+
+    /// Ends a value: unless it was an element or a field, the cell is done.
     #[inline]
     fn end(&mut self) -> Result<()> {
-        if !self.in_array {
-            if self.plan.cells[self.next].in_key {
-                self.key.ranges.push((self.cell_start, self.out.len()));
-            }
-            self.next += 1;
+        if let Some(open) = self.key.open.last_mut() {
+            open.done += 1;
+            return Ok(());
         }
+        if self.plan.cells[self.next].in_key {
+            self.key.ranges.push((self.cell_start, self.out.len()));
+        }
+        self.next += 1;
         Ok(())
+    }
+
+    /// Ends what was opened last, which must be whole.
+    fn close(&mut self, is_array: bool) -> Result<()> {
+        match self.key.open.pop() {
+            Some(open) if open.is_array == is_array && open.done == open.count => Ok(()),
+            _ => Err(self.mismatch("the end of an array or a record")),
+        }
     }
 
     #[inline]
@@ -305,17 +327,14 @@ impl<'p> RowEncoder<'p, '_> {
 
     /// Null, where the place may be null.
     fn no_value(&mut self, what: &'static str) -> Result<()> {
-        if self.in_array {
-            if self.elements_left == 0 {
-                return Err(self.too_many());
-            }
-            self.elements_left -= 1;
-            self.out.push(BRANCH_FIRST);
-            return Ok(());
-        }
         let Some(cell) = self.plan.cells.get(self.next) else {
             return Err(self.too_many());
         };
+        if !self.key.open.is_empty() {
+            self.nested(&cell.data_type)?;
+            self.out.push(BRANCH_FIRST);
+            return self.end();
+        }
         let Some(branch) = cell.null_branch else {
             return Err(self.mismatch(what));
         };
@@ -435,16 +454,12 @@ impl CellVisitor for RowEncoder<'_, '_> {
     }
 
     fn array_start(&mut self, elements: usize) -> Result<()> {
-        if self.in_array {
-            return Err(self.mismatch("an array within an array"));
-        }
         match self.begin()?.data_type {
             DataType::Array(_) => {
                 if elements > 0 {
                     write_length(self.out, elements);
                 }
-                self.in_array = true;
-                self.elements_left = elements;
+                self.key.open.push(Open { is_array: true, done: 0, count: elements });
                 Ok(())
             }
             _ => Err(self.mismatch("an array")),
@@ -452,11 +467,24 @@ impl CellVisitor for RowEncoder<'_, '_> {
     }
 
     fn array_end(&mut self) -> Result<()> {
-        if !self.in_array || self.elements_left > 0 {
-            return Err(self.mismatch("the end of an array"));
-        }
-        self.in_array = false;
+        self.close(true)?;
         self.out.push(0);
+        self.end()
+    }
+
+    fn record_start(&mut self) -> Result<()> {
+        match self.begin()?.data_type {
+            DataType::Record(record) => {
+                let count = record.fields.len();
+                self.key.open.push(Open { is_array: false, done: 0, count });
+                Ok(())
+            }
+            _ => Err(self.mismatch("a record")),
+        }
+    }
+
+    fn record_end(&mut self) -> Result<()> {
+        self.close(false)?;
         self.end()
     }
 }
@@ -482,7 +510,9 @@ pub(crate) fn uuid_text(uuid: &[u8; 16]) -> [u8; 36] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidemesh_model::{Field, KeyOrigin, RowKey, SourceKind, TableName, Value};
+    use tidemesh_model::{
+        Field, KeyOrigin, RecordField, RecordType, RowKey, SourceKind, TableName, Value,
+    };
 
     fn schema(types: &[(&str, DataType)], key: Vec<usize>) -> TableSchema {
         let fields = types
@@ -559,6 +589,45 @@ mod tests {
         let schema = schema(&[("a", DataType::Int32), ("b", DataType::Text)], vec![0]);
         let error = encode(&schema, vec![Value::Int32(1), Value::Absent]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+
+    fn pair(first: DataType, second: DataType) -> DataType {
+        let field = |name: &str, data_type| RecordField {
+            name: name.to_owned(),
+            data_type,
+            source_type: String::new(),
+        };
+        let fields = vec![field("x", first), field("y", second)];
+        DataType::Record(RecordType { schema: "public".into(), name: "pair".into(), fields })
+    }
+
+    #[test]
+    fn records_and_arrays_nest() {
+        let inner = DataType::Array(Box::new(pair(DataType::Int32, DataType::Text)));
+        let schema =
+            schema(&[("a", DataType::Int32), ("b", pair(inner, DataType::Int64))], vec![0]);
+        let elements = vec![
+            Value::Record(vec![Value::Int32(1), Value::Null]),
+            Value::Null,
+            Value::Record(vec![Value::Null, Value::Text("z".into())]),
+        ];
+        let row =
+            vec![Value::Int32(5), Value::Record(vec![Value::Array(elements), Value::Int64(-1)])];
+        let (out, key) = encode(&schema, row).unwrap();
+        // Branch, branch, three elements: a record, a null, a record; the end; branch and -1.
+        assert_eq!(out, [10, 2, 2, 6, 2, 2, 2, 0, 0, 2, 0, 2, 2, b'z', 0, 2, 1]);
+        assert_eq!(key, [10]);
+    }
+
+    #[test]
+    fn a_record_with_fields_missing_or_left_over_is_refused() {
+        let record = pair(DataType::Int32, DataType::Int32);
+        let schema = schema(&[("a", DataType::Int32), ("b", record)], vec![0]);
+        for count in [0, 1, 3] {
+            let fields = vec![Value::Int32(1); count];
+            assert!(encode(&schema, vec![Value::Int32(1), Value::Record(fields)]).is_err());
+        }
+        assert!(encode(&schema, vec![Value::Int32(1), Value::Array(vec![])]).is_err());
     }
 
     #[test]

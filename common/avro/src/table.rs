@@ -12,8 +12,8 @@ use crate::types::{self, Defined};
 use serde_json::{Map, Value as Json, json};
 use std::borrow::Cow;
 use tidemesh_model::{
-    BlockType, DataType, EnvelopeForm, Error, ErrorKind, EventFormat, Field, KeyOrigin, Result,
-    RowTypes, SourceBlock, TableSchema, Value,
+    BlockType, DataType, EnvelopeForm, Error, ErrorKind, EventFormat, Field, KeyOrigin,
+    RecordField, RecordType, Result, RowTypes, SourceBlock, TableSchema, Value,
 };
 
 /// The Avro schemas of one table's topic, as text for the registry.
@@ -38,7 +38,9 @@ pub fn topic_schemas(
     format: EventFormat,
 ) -> Result<(TopicSchemas, RowPlan)> {
     let plan = RowPlan::new(table, format.types)?;
-    let names = field_names(table)?;
+    let columns = table.fields.iter().map(|field| field.name.as_str());
+    let names = field_names(columns).map_err(|error| error.with("table", &table.name))?;
+    check_records(table)?;
     let namespace = namespace(topic);
     let key = key_record(table, &names, &namespace, format.types);
     let row = row_record(table, &names, &plan, &namespace, format.types);
@@ -49,21 +51,38 @@ pub fn topic_schemas(
     Ok((TopicSchemas { key: key.to_string(), value: value.to_string() }, plan))
 }
 
-/// The columns' names in Avro, checked for collisions.
-fn field_names(table: &TableSchema) -> Result<Vec<Cow<'_, str>>> {
-    let names: Vec<_> = table.fields.iter().map(|field| avro_name(&field.name)).collect();
+/// Columns' names in Avro, checked for collisions.
+fn field_names<'a>(columns: impl Iterator<Item = &'a str>) -> Result<Vec<Cow<'a, str>>> {
+    let columns: Vec<&str> = columns.collect();
+    let names: Vec<_> = columns.iter().map(|name| avro_name(name)).collect();
     for (index, name) in names.iter().enumerate() {
         if let Some(other) = names[..index].iter().position(|other| other == name) {
             return Err(Error::new(ErrorKind::Unsupported, "name the fields of a topic")
                 .because("two columns have one name once Avro's rule is applied")
-                .with("table", &table.name)
-                .with("first", &table.fields[other].name)
-                .with("second", &table.fields[index].name)
+                .with("first", columns[other])
+                .with("second", columns[index])
                 .with("field", name)
                 .help("rename one of them"));
         }
     }
     Ok(names)
+}
+
+/// Checks the names within the columns' composite types.
+fn check_records(table: &TableSchema) -> Result<()> {
+    fn check(data_type: &DataType) -> Result<()> {
+        match data_type {
+            DataType::Array(element) => check(element),
+            DataType::Record(record) => {
+                field_names(record.fields.iter().map(|field| field.name.as_str()))
+                    .map_err(|e| e.with("type", format!("{}.{}", record.schema, record.name)))?;
+                record.fields.iter().try_for_each(|field| check(&field.data_type))
+            }
+            _ => Ok(()),
+        }
+    }
+    let of = |field: &Field| check(&field.data_type).map_err(|e| e.with("table", &table.name));
+    table.fields.iter().try_for_each(of)
 }
 
 fn key_record(
@@ -76,7 +95,7 @@ fn key_record(
         "type": "record",
         "name": "Key",
         "namespace": namespace,
-        "fields": key_fields(table, names, types),
+        "fields": key_fields(table, names, namespace, types),
     });
     if types == RowTypes::Debezium {
         key["connect.name"] = format!("{namespace}.Key").into();
@@ -84,13 +103,18 @@ fn key_record(
     key
 }
 
-fn key_fields(table: &TableSchema, names: &[Cow<'_, str>], types: RowTypes) -> Vec<Json> {
+fn key_fields(
+    table: &TableSchema,
+    names: &[Cow<'_, str>],
+    namespace: &str,
+    types: RowTypes,
+) -> Vec<Json> {
     let whole_row = table.key.origin == KeyOrigin::WholeRow;
-    let mut defined = Defined::default();
+    let mut defined = Defined::new(namespace, true);
     let field = |column: &usize| {
         let field = &table.fields[*column];
         let bare = match types {
-            RowTypes::Avro => bare_type(&field.data_type),
+            RowTypes::Avro => bare_type(&field.data_type, &mut defined),
             RowTypes::Debezium => types::avro_type(types, field, &mut defined),
         };
         let mut json = Map::from_iter([("name".to_owned(), json!(names[*column]))]);
@@ -128,7 +152,7 @@ fn row_record(
     namespace: &str,
     types: RowTypes,
 ) -> Json {
-    let mut defined = Defined::default();
+    let mut defined = Defined::new(namespace, false);
     let fields: Vec<_> = table
         .fields
         .iter()
@@ -150,7 +174,7 @@ fn row_field(
     name: &str,
     null_branch: Option<Branch>,
     types: RowTypes,
-    defined: &mut Defined,
+    defined: &mut Defined<'_>,
 ) -> Json {
     let avro_type = types::avro_type(types, field, defined);
     let mut json = Map::from_iter([("name".to_owned(), name.into())]);
@@ -193,8 +217,8 @@ fn properties(field: &Field, name: &str, json: &mut Map<String, Json>) {
 }
 
 /// The type without properties, for keys.
-fn bare_type(data_type: &DataType) -> Json {
-    match logical_type(data_type) {
+fn bare_type(data_type: &DataType, defined: &mut Defined<'_>) -> Json {
+    match logical_type(data_type, defined) {
         // A decimal's precision and scale are part of what its bytes mean, so they stay.
         Json::Object(mut object) => {
             object.retain(|name, _| name != "connect.name");
@@ -205,7 +229,7 @@ fn bare_type(data_type: &DataType) -> Json {
 }
 
 /// The Avro type of a value: one line a type.
-pub(crate) fn logical_type(data_type: &DataType) -> Json {
+pub(crate) fn logical_type(data_type: &DataType, defined: &mut Defined<'_>) -> Json {
     match data_type {
         DataType::Boolean => json!("boolean"),
         DataType::Int32 => json!("int"),
@@ -223,9 +247,42 @@ pub(crate) fn logical_type(data_type: &DataType) -> Json {
         DataType::Timestamp => json!({"type": "long", "logicalType": "local-timestamp-micros"}),
         DataType::TimestampTz => json!({"type": "long", "logicalType": "timestamp-micros"}),
         DataType::Array(element) => {
-            json!({"type": "array", "items": ["null", logical_type(element)]})
+            json!({"type": "array", "items": ["null", logical_type(element, defined)]})
         }
+        DataType::Record(record) => record_type(record, defined),
     }
+}
+
+/// A composite type. Its full name is the topic's namespace, the type's schema and its name: no
+/// column's or type's name can make it another record's.
+fn record_type(record: &RecordType, defined: &mut Defined<'_>) -> Json {
+    let namespace = format!("{}.{}", defined.namespace, avro_name(&record.schema));
+    let name = avro_name(&record.name);
+    defined.once(&format!("{namespace}.{name}"), |defined| {
+        let field = |field: &RecordField| record_field(field, defined);
+        let fields: Vec<_> = record.fields.iter().map(field).collect();
+        json!({"type": "record", "name": name, "namespace": namespace, "fields": fields})
+    })
+}
+
+fn record_field(field: &RecordField, defined: &mut Defined<'_>) -> Json {
+    let avro_type = logical_type(&field.data_type, defined);
+    let name = avro_name(&field.name);
+    let mut json = Map::new();
+    json.insert("name".into(), name.clone().into());
+    json.insert("type".into(), json!(["null", avro_type]));
+    if defined.bare {
+        return Json::Object(json);
+    }
+    json.insert("default".into(), Json::Null);
+    json.insert("source.type".into(), field.source_type.clone().into());
+    if name != field.name {
+        json.insert("source.name".into(), field.name.clone().into());
+    }
+    if let DataType::Enum { labels } = &field.data_type {
+        json.insert("enum".into(), labels.clone().into());
+    }
+    Json::Object(json)
 }
 
 /// A column's constant default as Avro writes defaults in JSON (specification 1.12, "Complex
@@ -251,6 +308,8 @@ pub(crate) fn default_json(value: &Value) -> Option<Json> {
             // A union's default is of its first branch, and an element's first branch is null.
             elements.is_empty().then(|| json!([]))
         }
+        // The same goes for each of a record's fields.
+        Value::Record(_) => None,
     }
 }
 
@@ -413,6 +472,60 @@ mod tests {
         assert_eq!(fields[2]["type"], json!(["string", "null"]));
         assert_eq!(fields[2]["default"], "new");
         assert_eq!(fields[2]["source.not_null"], true);
+    }
+
+    fn record(name: &str, fields: &[(&str, DataType)]) -> DataType {
+        let field = |(name, data_type): &(&str, DataType)| RecordField {
+            name: (*name).into(),
+            data_type: data_type.clone(),
+            source_type: "t".into(),
+        };
+        let fields = fields.iter().map(field).collect();
+        DataType::Record(RecordType { schema: "public".into(), name: name.into(), fields })
+    }
+
+    #[test]
+    fn a_composite_type_is_defined_once_and_named_where_it_comes_again() {
+        let point = record("a point", &[("x", DataType::Int32)]);
+        let line = record("line", &[("from", point.clone()), ("to", point.clone())]);
+        let fields = vec![
+            field("id", point.clone(), None),
+            field("a", DataType::Array(Box::new(line)), None),
+            field("b", point, None),
+        ];
+        let (schemas, _) = topic_schemas(
+            "shop.public.t",
+            &table(fields, vec![0]).unwrap(),
+            &block(),
+            EventFormat::default(),
+        )
+        .unwrap();
+        let key: Json = serde_json::from_str(&schemas.key).unwrap();
+        assert_eq!(
+            key["fields"][0]["type"],
+            json!({"type": "record", "name": "a_u0020point", "namespace": "shop.public.t.public",
+                   "fields": [{"name": "x", "type": ["null", "int"]}]})
+        );
+        let value: Json = serde_json::from_str(&schemas.value).unwrap();
+        let fields = &value["fields"][0]["type"][1]["fields"];
+        assert_eq!(fields[0]["type"]["name"], "a_u0020point");
+        let again = json!(["null", "shop.public.t.public.a_u0020point"]);
+        assert_eq!(fields[2]["type"], again);
+        let line = &fields[1]["type"][1]["items"][1];
+        assert_eq!(line["fields"][1]["type"], again);
+        assert_eq!(line["fields"][1]["source.type"], "t");
+        crate::schema::Schema::parse(&schemas.value).unwrap();
+        crate::schema::Schema::parse(&schemas.key).unwrap();
+    }
+
+    #[test]
+    fn two_fields_of_a_composite_type_that_would_share_a_name_are_refused() {
+        let twins = record("t", &[("a-b", DataType::Int64), ("a_u002db", DataType::Int64)]);
+        let fields = vec![field("id", DataType::Int64, None), field("c", twins, None)];
+        let error =
+            topic_schemas("t", &table(fields, vec![0]).unwrap(), &block(), EventFormat::default())
+                .unwrap_err();
+        assert!(error.to_string().contains("type=public.t"), "{error}");
     }
 
     #[test]

@@ -51,6 +51,30 @@ pub enum DataType {
     TimestampTz,
     /// `array_start`, the elements (null included), `array_end`: one dimension of one type.
     Array(Box<DataType>),
+    /// `record_start`, the fields in order (null included), `record_end`: a composite type's value.
+    Record(RecordType),
+}
+
+/// A composite type. Two of one schema and name within a table are the same type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RecordType {
+    /// The schema (or database) that the type is in.
+    pub schema: String,
+    /// The type's own name.
+    pub name: String,
+    /// Its fields, in the source's order; each may be null.
+    pub fields: Vec<RecordField>,
+}
+
+/// One field of a composite type.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RecordField {
+    /// Its name in the database.
+    pub name: String,
+    /// What its values are here.
+    pub data_type: DataType,
+    /// The database's name of its type, with modifiers.
+    pub source_type: String,
 }
 
 impl fmt::Display for DataType {
@@ -72,6 +96,7 @@ impl fmt::Display for DataType {
             Self::Timestamp => f.write_str("timestamp"),
             Self::TimestampTz => f.write_str("timestamp with time zone"),
             Self::Array(element) => write!(f, "array of {element}"),
+            Self::Record(record) => write!(f, "record {}.{}", record.schema, record.name),
         }
     }
 }

@@ -14,7 +14,7 @@ mod settings;
 mod source_kind;
 mod value;
 
-pub use data_type::DataType;
+pub use data_type::{DataType, RecordField, RecordType};
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use event::{
     BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Operation, Origin,
@@ -24,8 +24,9 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CleanupPolicy, EnvelopeForm, EventFormat, OnPositionLost, PostgresSettings, RowTypes, Secret,
-    SnapshotMode, SnapshotSettings, SourceSettings, TlsMode, Toast, TopicSettings,
+    CleanupPolicy, EnvelopeForm, EventFormat, NumericSpecial, OnPositionLost, PostgresSettings,
+    RowTypes, Secret, SnapshotMode, SnapshotSettings, SourceSettings, TlsMode, Toast,
+    TopicSettings,
 };
 pub use source_kind::SourceKind;
 pub use value::{DecimalRef, Value};

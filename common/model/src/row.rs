@@ -14,7 +14,8 @@ pub trait RowImage {
 }
 
 /// What a row image tells a visitor of a cell: exactly one method a cell, but for arrays, which are
-/// `array_start`, one method for each element, `array_end`.
+/// `array_start`, each element, `array_end`, and records, which are `record_start`, each field,
+/// `record_end`. These nest.
 ///
 /// A visitor refuses with `Internal` a method that does not fit the schema's type at that place.
 pub trait CellVisitor {
@@ -52,6 +53,10 @@ pub trait CellVisitor {
     fn array_start(&mut self, elements: usize) -> Result<()>;
     /// The end of the array begun last.
     fn array_end(&mut self) -> Result<()>;
+    /// The start of a `DataType::Record`, of which every field follows.
+    fn record_start(&mut self) -> Result<()>;
+    /// The end of the record begun last.
+    fn record_end(&mut self) -> Result<()>;
 }
 
 impl<R: RowImage + ?Sized> RowImage for &R {
@@ -76,7 +81,7 @@ impl RowImage for Vec<Value> {
 #[derive(Debug, Default)]
 pub struct Values {
     cells: Vec<Value>,
-    /// Arrays begun and not yet ended, outermost first.
+    /// Arrays and records begun and not yet ended, outermost first.
     open: Vec<Vec<Value>>,
 }
 
@@ -160,6 +165,14 @@ impl CellVisitor for Values {
         let elements = self.open.pop().unwrap_or_default();
         self.push(Value::Array(elements))
     }
+    fn record_start(&mut self) -> Result<()> {
+        self.open.push(Vec::new());
+        Ok(())
+    }
+    fn record_end(&mut self) -> Result<()> {
+        let fields = self.open.pop().unwrap_or_default();
+        self.push(Value::Record(fields))
+    }
 }
 
 #[cfg(test)]
@@ -172,6 +185,7 @@ mod tests {
             Value::Int64(7),
             Value::Null,
             Value::Array(vec![Value::Text("a".into()), Value::Null]),
+            Value::Record(vec![Value::Array(vec![Value::Record(vec![])]), Value::Int32(1)]),
             Value::Decimal { unscaled: vec![1, 0], scale: 2 },
             Value::Absent,
         ];

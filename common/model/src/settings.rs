@@ -185,6 +185,25 @@ pub struct PostgresSettings {
     /// The most bytes one message of the log may have. 1 MiB to 1 GiB; default 64 MiB.
     #[serde(default = "defaults::message_bytes_max")]
     pub message_bytes_max: usize,
+    /// What becomes of NaN and infinities in a `numeric(p,s)`, which no decimal can be. Default
+    /// `stop`: nothing is lost without being told.
+    #[serde(default)]
+    pub numeric_special: NumericSpecial,
+    /// Types that are carried as the database's text though they are not known here, each as
+    /// `schema.type`; only types without a binary form. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text_types: Vec<String>,
+}
+
+/// What becomes of NaN and infinities in a number that is carried as a decimal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumericSpecial {
+    /// The source stops, with an error that names table and column.
+    #[default]
+    Stop,
+    /// They are carried as null; in a key, which has no null, the source stops all the same.
+    Null,
 }
 
 /// What becomes of an update whose log record lacks a value that did not change.
@@ -393,6 +412,16 @@ impl PostgresSettings {
                 return Err(wrong("postgres.tables", "names a table twice").with("table", table));
             }
         }
+        for (index, entry) in self.text_types.iter().enumerate() {
+            let named = entry.split_once('.').is_some_and(|(s, t)| !s.is_empty() && !t.is_empty());
+            if !named {
+                let problem = "each must be schema.type";
+                return Err(wrong("postgres.text_types", problem).with("type", entry));
+            }
+            if self.text_types[..index].contains(entry) {
+                return Err(wrong("postgres.text_types", "names a type twice").with("type", entry));
+            }
+        }
         for (key, name) in
             [("postgres.slot", &self.slot), ("postgres.publication", &self.publication)]
         {
@@ -495,6 +524,21 @@ mod tests {
         let settings = settings();
         assert!(!format!("{settings:?}").contains("hush"));
         assert!(!serde_json::to_string(&settings).unwrap().contains("hush"));
+    }
+
+    #[test]
+    fn a_type_without_its_schema_is_refused() {
+        let mut settings = settings();
+        settings.postgres.as_mut().unwrap().text_types = vec!["seg".into()];
+        assert!(settings.validate().unwrap_err().to_string().contains("schema.type"));
+    }
+
+    #[test]
+    fn specials_of_numerics_are_stop_or_null() {
+        let of = serde_json::from_str::<NumericSpecial>;
+        assert_eq!(of("\"null\"").unwrap(), NumericSpecial::Null);
+        assert!(of("\"dead_letter\"").is_err());
+        assert_eq!(settings().postgres.unwrap().numeric_special, NumericSpecial::Stop);
     }
 
     #[test]

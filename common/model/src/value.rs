@@ -44,6 +44,8 @@ pub enum Value {
     TimestampTz(i64),
     /// An array's elements.
     Array(Vec<Value>),
+    /// A composite value's fields, in the type's order.
+    Record(Vec<Value>),
 }
 
 impl Value {
@@ -75,6 +77,11 @@ impl Value {
                 visitor.array_start(elements.len())?;
                 elements.iter().try_for_each(|element| element.visit(visitor))?;
                 visitor.array_end()
+            }
+            Self::Record(fields) => {
+                visitor.record_start()?;
+                fields.iter().try_for_each(|field| field.visit(visitor))?;
+                visitor.record_end()
             }
         }
     }

@@ -2,17 +2,21 @@
 //! `tokio-postgres`, beside the replication connection.
 
 use crate::client::{database_error, tls};
-use crate::types::{Reader, TypeInfo};
+use crate::types::{AttributeInfo, Reader, TypeInfo, Types};
 use std::collections::HashMap;
 use std::time::Duration;
 use tidemesh_model::{
-    CellVisitor, Error, ErrorKind, PostgresSettings, Result, RowImage, TlsMode, Value, Values,
+    CellVisitor, Error, ErrorKind, NumericSpecial, PostgresSettings, Result, RowImage, TlsMode,
+    Value, Values,
 };
 use tokio_postgres::types::{FromSql, Type};
 
 /// A connection for SQL. Its task ends when this is dropped.
 pub(crate) struct Catalog {
     pub(crate) client: tokio_postgres::Client,
+    /// What the settings say of types.
+    special: NumericSpecial,
+    text_types: Vec<String>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -37,6 +41,8 @@ pub(crate) struct ColumnFacts {
     pub(crate) number: i16,
     pub(crate) type_oid: u32,
     pub(crate) type_modifier: i32,
+    /// How many dimensions an array was declared with, which binds nothing.
+    pub(crate) dimensions: i32,
     pub(crate) not_null: bool,
     /// Whether old rows have a constant that was not written into them.
     pub(crate) has_missing: bool,
@@ -85,31 +91,45 @@ impl Catalog {
                 tracing::debug!(%error, "the catalog's connection ended");
             }
         });
-        Ok(Self { client, task })
+        let (special, text_types) = (settings.numeric_special, settings.text_types.clone());
+        Ok(Self { client, special, text_types, task })
     }
 
     /// The types of these ids and all that they are made of.
-    pub(crate) async fn types(&self, oids: &[u32]) -> Result<HashMap<u32, TypeInfo>> {
-        let mut found: HashMap<u32, TypeInfo> = HashMap::new();
+    pub(crate) async fn types(&self, oids: &[u32]) -> Result<Types> {
+        let mut infos: HashMap<u32, TypeInfo> = HashMap::new();
         let mut wanted = oids.to_vec();
         while !wanted.is_empty() {
             let rows = self.client.query(TYPES, &[&wanted]).await.map_err(asking)?;
+            let mut attributes = self.attributes(&wanted).await?;
             wanted.clear();
             for row in rows {
-                let kind: i8 = row.get("typtype");
-                let (base, element): (u32, u32) = (row.get("typbasetype"), row.get("element"));
-                let info = TypeInfo {
-                    oid: row.get("oid"),
-                    name: row.get("typname"),
-                    kind: char::from(kind.cast_unsigned()),
-                    base: (base != 0).then(|| (base, row.get("typtypmod"))),
-                    element: (element != 0).then_some(element),
-                    labels: row.get("labels"),
-                };
-                wanted.extend([base, element].into_iter().filter(|oid| *oid != 0));
-                found.insert(info.oid, info);
+                let mut info = type_info(&row);
+                info.attributes = attributes.remove(&info.oid).unwrap_or_default();
+                wanted.extend(info.parts());
+                infos.insert(info.oid, info);
             }
-            wanted.retain(|oid| !found.contains_key(oid));
+            wanted.retain(|oid| !infos.contains_key(oid));
+        }
+        Ok(Types { infos, special: self.special, text_types: self.text_types.clone() })
+    }
+
+    /// The attributes that these types have today, those that are composite types.
+    pub(crate) async fn attributes(
+        &self,
+        oids: &[u32],
+    ) -> Result<HashMap<u32, Vec<AttributeInfo>>> {
+        let mut found: HashMap<u32, Vec<AttributeInfo>> = HashMap::new();
+        for row in self.client.query(ATTRIBUTES, &[&oids]).await.map_err(asking)? {
+            let attribute = AttributeInfo {
+                number: row.get("attnum"),
+                name: row.get("attname"),
+                type_oid: row.get("atttypid"),
+                modifier: row.get("atttypmod"),
+                dimensions: row.get("attndims"),
+                type_text: row.get("type_text"),
+            };
+            found.entry(row.get("oid")).or_default().push(attribute);
         }
         Ok(found)
     }
@@ -122,6 +142,7 @@ impl Catalog {
                 number: row.get("attnum"),
                 type_oid: row.get("atttypid"),
                 type_modifier: row.get("atttypmod"),
+                dimensions: row.get("attndims"),
                 not_null: row.get("attnotnull"),
                 has_missing: row.get("atthasmissing"),
                 type_text: row.get("type_text"),
@@ -145,16 +166,40 @@ impl Catalog {
             return Ok(None);
         }
         // The column's type comes from `format_type`, which quotes what needs it.
+        let cast = if *reader == Reader::Declared { "::text" } else { "" };
         let query = format!(
-            "SELECT (attmissingval::text::{}[])[1] FROM pg_attribute WHERE attrelid = $1 AND attnum = $2",
+            "SELECT (attmissingval::text::{}[])[1]{cast} FROM pg_attribute \
+             WHERE attrelid = $1 AND attnum = $2",
             column.type_text
         );
         let row = self.client.query_one(&query, &[&table, &column.number]).await.map_err(asking)?;
+        if *reader == Reader::Declared {
+            return Ok(row.get::<_, Option<String>>(0).map(Value::Text));
+        }
         let raw: Option<Raw> = row.get(0);
         match raw {
             None => Ok(None),
             Some(Raw(bytes)) => Ok(Values::of(&Cell(reader, &bytes))?.pop()),
         }
+    }
+}
+
+fn type_info(row: &tokio_postgres::Row) -> TypeInfo {
+    let letter = |name: &str| char::from(row.get::<_, i8>(name).cast_unsigned());
+    let part = |name: &str| Some(row.get::<_, u32>(name)).filter(|oid| *oid != 0);
+    let base = part("typbasetype").map(|oid| (oid, row.get("typtypmod"), row.get("typndims")));
+    TypeInfo {
+        oid: row.get("oid"),
+        schema: row.get("nspname"),
+        name: row.get("typname"),
+        kind: letter("typtype"),
+        base,
+        element: part("element"),
+        delimiter: letter("typdelim"),
+        labels: row.get("labels"),
+        range_of: part("range_of"),
+        send: row.get("send"),
+        attributes: Vec::new(),
     }
 }
 
@@ -187,15 +232,30 @@ pub(crate) fn asking(error: tokio_postgres::Error) -> Error {
     database_error(error, "ask PostgreSQL's catalog")
 }
 
+/// An array is the type that another one names as its array: others have elements, too
+/// (`oidvector`).
 const TYPES: &str = "
-SELECT t.oid, t.typname::text, t.typtype, t.typbasetype, t.typtypmod,
-       CASE WHEN t.typcategory = 'A' AND t.typlen = -1 THEN t.typelem ELSE 0::oid END AS element,
+SELECT t.oid, n.nspname::text, t.typname::text, t.typtype, t.typbasetype, t.typtypmod, t.typndims,
+       t.typdelim,
+       CASE WHEN EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid)
+            THEN t.typelem ELSE 0::oid END AS element,
        ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid
-             ORDER BY e.enumsortorder) AS labels
-FROM pg_type t WHERE t.oid = ANY($1)";
+             ORDER BY e.enumsortorder) AS labels,
+       COALESCE((SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid),
+                (SELECT r.rngtypid FROM pg_range r WHERE r.rngmultitypid = t.oid), 0::oid)
+         AS range_of,
+       (SELECT p.proname::text FROM pg_proc p WHERE p.oid = t.typsend) AS send
+FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE t.oid = ANY($1)";
+
+const ATTRIBUTES: &str = "
+SELECT t.oid, a.attnum, a.attname::text, a.atttypid, a.atttypmod, a.attndims::int,
+       format_type(a.atttypid, a.atttypmod) AS type_text
+FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid
+WHERE t.oid = ANY($1) AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY t.oid, a.attnum";
 
 const COLUMNS: &str = "
-SELECT attname::text, attnum, atttypid, atttypmod, attnotnull, atthasmissing,
+SELECT attname::text, attnum, atttypid, atttypmod, attndims::int, attnotnull, atthasmissing,
        format_type(atttypid, atttypmod) AS type_text, pg_get_expr(adbin, adrelid) AS default
 FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";

@@ -11,14 +11,14 @@ const DIGITS_UNSTATED: u8 = 6;
 const NUMERIC_MODIFIER_BASE: i32 = 4;
 
 /// The kind of a column of type `oid` with `modifier`; of its elements, if it is an array.
-pub(crate) fn kind_of(
+pub(crate) fn kind_of<'t>(
     oid: u32,
     modifier: i32,
-    find: &impl Fn(u32) -> Option<TypeInfo>,
+    find: &impl Fn(u32) -> Option<&'t TypeInfo>,
 ) -> SourceKind {
     let Some(info) = find(oid) else { return SourceKind::Plain };
     match (info.base, info.element) {
-        (Some((base, base_modifier)), _) => kind_of(base, base_modifier, find),
+        (Some((base, base_modifier, _)), _) => kind_of(base, base_modifier, find),
         (None, Some(element)) => kind_of(element, modifier, find),
         (None, None) if info.kind == 'b' => base(&info.name, modifier),
         (None, None) => SourceKind::Plain,
@@ -112,27 +112,33 @@ mod tests {
     fn info(oid: u32, name: &str) -> TypeInfo {
         TypeInfo {
             oid,
+            schema: "pg_catalog".into(),
             name: name.into(),
             kind: 'b',
             base: None,
             element: None,
+            delimiter: ',',
             labels: Vec::new(),
+            range_of: None,
+            send: None,
+            attributes: Vec::new(),
         }
     }
 
-    fn find(oid: u32) -> Option<TypeInfo> {
-        Some(match oid {
-            1 => info(1, "timestamp"),
-            2 => TypeInfo { element: Some(1), ..info(2, "_timestamp") },
-            3 => TypeInfo { kind: 'd', base: Some((1, 3)), ..info(3, "moment") },
-            4 => info(4, "numeric"),
-            5 => info(5, "varbit"),
-            _ => return None,
-        })
+    fn infos() -> [TypeInfo; 5] {
+        [
+            info(1, "timestamp"),
+            TypeInfo { element: Some(1), ..info(2, "_timestamp") },
+            TypeInfo { kind: 'd', base: Some((1, 3, 0)), ..info(3, "moment") },
+            info(4, "numeric"),
+            info(5, "varbit"),
+        ]
     }
 
     #[test]
     fn modifiers_reach_through_domains_and_arrays() {
+        let infos = infos();
+        let find = |oid| infos.iter().find(|info| info.oid == oid);
         let timestamp = |digits| SourceKind::Timestamp { digits };
         assert_eq!(kind_of(1, -1, &find), timestamp(6));
         assert_eq!(kind_of(2, 2, &find), timestamp(2));

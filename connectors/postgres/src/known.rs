@@ -24,6 +24,11 @@ impl KnownTables {
         tables.get(&shape.name)?.last().filter(|known| known.shape == *shape).cloned()
     }
 
+    /// Each table as it is now.
+    pub(crate) fn latest(&self) -> Vec<Arc<Relation>> {
+        self.tables().values().filter_map(|versions| versions.last().cloned()).collect()
+    }
+
     /// What the table was before.
     pub(crate) fn earlier(&self, table: &TableName) -> Vec<Arc<Relation>> {
         self.tables().get(table).cloned().unwrap_or_default()

@@ -1,7 +1,7 @@
 //! PostgreSQL's binary `numeric`: digits of base 10,000 (PostgreSQL 18, `numeric_send` in
 //! `src/backend/utils/adt/numeric.c`).
 
-use std::fmt::Write;
+use std::io::Write;
 use tidemesh_model::DecimalRef;
 
 /// Words of 32 bits that hold any `numeric` with a declared precision: at most 1,000 digits.
@@ -112,10 +112,10 @@ impl Numeric<'_> {
         Some(take(DecimalRef::Big { unscaled: &bytes, scale }))
     }
 
-    /// Appends the number as PostgreSQL prints it; none if it has more than a million characters.
-    pub(crate) fn write_text(&self, out: &mut String) -> Option<()> {
+    /// Appends the number as PostgreSQL prints it.
+    pub(crate) fn write_text(&self, out: &mut Vec<u8>) -> Option<()> {
         if self.negative {
-            out.push('-');
+            out.push(b'-');
         }
         let digit = |place: i32| -> u16 {
             usize::try_from(place)
@@ -124,7 +124,7 @@ impl Numeric<'_> {
                 .map_or(0, |bytes| u16::from_be_bytes(*bytes))
         };
         if self.weight < 0 {
-            out.push('0');
+            out.push(b'0');
         }
         for place in 0..=self.weight {
             let digit = digit(place);
@@ -135,7 +135,7 @@ impl Numeric<'_> {
             }
         }
         if self.display_scale > 0 {
-            out.push('.');
+            out.push(b'.');
             let end = out.len() + self.display_scale as usize;
             let mut place = self.weight + 1;
             while out.len() < end {
@@ -199,9 +199,9 @@ mod tests {
     }
 
     fn text(bytes: &[u8]) -> String {
-        let mut out = String::new();
+        let mut out = Vec::new();
         read(bytes).unwrap().unwrap().write_text(&mut out).unwrap();
-        out
+        String::from_utf8(out).unwrap()
     }
 
     #[test]

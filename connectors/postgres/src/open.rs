@@ -17,7 +17,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
+use tidemesh_model::{
+    Error, ErrorKind, NumericSpecial, Position, Result, SourceBlock, SourceSettings, TableName,
+};
 use tidemesh_source::{Checkpoint, Connector, Vitals};
 
 /// How long a command of the replication connection may take: making a slot waits for running
@@ -144,7 +146,7 @@ impl Connector for PostgresConnector {
             }
             (Some(checkpoint), _) => (checkpoint.position.epoch, checkpoint.position),
         };
-        let versions = stored_relations(checkpoint.as_ref())?;
+        let versions = stored_relations(checkpoint.as_ref(), config.settings.numeric_special)?;
         let known_ids = checkpoint.as_ref().map(|c| TableIds::read(&c.items)).transpose()?;
         let mut ids = known_ids.clone().unwrap_or_default();
         ids.update(&tables);
@@ -153,7 +155,7 @@ impl Connector for PostgresConnector {
         }
         self.streamed_by.store(client.process, Ordering::Relaxed);
         let stream = start_stream(client, config, start, self.vitals()).await?;
-        let watch = Watch::start(Arc::clone(&catalog), config, self.vitals());
+        let watch = Watch::start(Arc::clone(&catalog), config, &self.known, self.vitals());
         let mut source = PostgresSource {
             config: config.clone(),
             catalog,
@@ -259,11 +261,12 @@ fn check_position(
 
 fn stored_relations(
     checkpoint: Option<&Checkpoint>,
+    special: NumericSpecial,
 ) -> Result<BTreeMap<u32, Vec<Arc<relation::Relation>>>> {
     let mut versions = BTreeMap::new();
     for (key, value) in checkpoint.iter().flat_map(|checkpoint| &checkpoint.items) {
         if let Some(id) = key.strip_prefix("relation/").and_then(|id| id.parse().ok()) {
-            versions.insert(id, relation::read_state(key, value)?);
+            versions.insert(id, relation::read_state(key, value, special)?);
         }
     }
     Ok(versions)

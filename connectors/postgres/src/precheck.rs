@@ -1,9 +1,9 @@
 //! Every prerequisite, checked before the log is touched; all that is missing is told at once, each
 //! with the statement that mends it.
 
-use crate::catalog::{Catalog, asking};
+use crate::catalog::{Catalog, ColumnFacts, asking};
 use crate::config::{Config, quoted, quoted_table};
-use crate::types::Reader;
+use crate::types::Refused;
 use std::collections::BTreeMap;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
 
@@ -34,6 +34,7 @@ pub(crate) async fn run(catalog: &Catalog, config: &Config) -> Result<BTreeMap<T
     let mut ids = BTreeMap::new();
     let mut findings = Findings { privilege_only: true, ..Findings::default() };
     server(catalog, config, &mut findings).await?;
+    declared_types(catalog, config, &mut findings).await?;
     for table in &config.tables {
         if let Some(id) = check_table(catalog, config, table, &mut findings).await? {
             ids.insert(table.clone(), id);
@@ -167,21 +168,46 @@ async fn check_types(
     let columns = catalog.table(oid).await?.columns;
     let oids: Vec<u32> = columns.values().map(|column| column.type_oid).collect();
     let types = catalog.types(&oids).await?;
-    let find = |oid| types.get(&oid).cloned();
-    let mut wrong: Vec<_> = columns
-        .iter()
-        .filter(|(_, c)| Reader::of(c.type_oid, c.type_modifier, &find).is_none())
-        .collect();
-    wrong.sort_by_key(|(_, column)| column.number);
-    for (name, column) in wrong {
-        let (table, type_text) = (quoted_table(table), &column.type_text);
+    let refused = |(name, column): (&String, &ColumnFacts)| {
+        let read = types.reader(column.type_oid, column.type_modifier, column.dimensions);
+        let type_text = column.type_text.clone();
+        read.err().map(|refused| (column.number, name.clone(), type_text, refused))
+    };
+    let mut wrong: Vec<_> = columns.iter().filter_map(refused).collect();
+    wrong.sort_by_key(|(number, ..)| *number);
+    let table = quoted_table(table);
+    for (_, name, type_text, Refused { type_name, why, remedy }) in wrong {
         findings.privilege_only = false;
+        let or = remedy.map(|remedy| format!("{remedy}, or ")).unwrap_or_default();
         findings.add(
             format!(
-                "{table} has the column {} of type {type_text}, which is not carried yet",
-                quoted(name)
+                "{table} has the column {} of type {type_text}, which is not carried: the type \
+                 {type_name} {why}",
+                quoted(&name)
             ),
-            format!("Change the column's type, or leave {table} out of postgres.tables."),
+            format!("For {name:?}: {or}change the column's type, or leave {table} out of postgres.tables."),
+        );
+    }
+    Ok(())
+}
+
+/// A type that is declared to be text must be there, and be one that the log carries as text.
+async fn declared_types(catalog: &Catalog, config: &Config, findings: &mut Findings) -> Result<()> {
+    for entry in &config.settings.text_types {
+        let (schema, name) = entry.split_once('.').unwrap_or_default();
+        let rows = catalog.client.query(TEXT_TYPE, &[&schema, &name]).await.map_err(asking)?;
+        let wrong = match rows.first() {
+            None => "is not there",
+            Some(row) if row.get(0) => {
+                "has a binary form, in which the log carries it: only types without one can be \
+                 declared to be text"
+            }
+            Some(_) => continue,
+        };
+        findings.privilege_only = false;
+        findings.add(
+            format!("the type {entry} in postgres.text_types {wrong}"),
+            format!("Take {entry:?} out of postgres.text_types."),
         );
     }
     Ok(())
@@ -291,6 +317,11 @@ SELECT c.oid, c.relkind, c.relpersistence, c.relreplident,
                WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisreplident) AS index_is_key
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2";
+
+/// Whether it has a binary form.
+const TEXT_TYPE: &str = "
+SELECT t.typsend <> 0 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE n.nspname = $1 AND t.typname = $2";
 
 const PUBLICATION: &str = "
 SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AS all_operations

@@ -5,19 +5,19 @@ use crate::catalog::{Catalog, TableFacts};
 use crate::decode::{Cell, OldTuple, RelationMessage, Tuple};
 use crate::kind::{key_default, kind_of, kind_of_stored};
 use crate::snapshot;
-use crate::types::Reader;
+use crate::types::{AttributeInfo, Composite, Reader, Refused, altered};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidemesh_model::{
-    CellVisitor, DataType, Error, ErrorKind, Field, KeyOrigin, Result, RowImage, RowKey, StateItem,
-    TableName, TableSchema, Values,
+    CellVisitor, DataType, Error, ErrorKind, Field, KeyOrigin, NumericSpecial, Result, RowImage,
+    RowKey, StateItem, TableName, TableSchema, Values,
 };
 
 /// Versions of one relation that are kept; the oldest goes first.
 pub(crate) const VERSIONS_MAX: usize = 8;
 
 /// The version of the stored form.
-const STORED_VERSION: u32 = 1;
+const STORED_VERSION: u32 = 2;
 
 /// A relation message, owned: what tells whether a table has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,14 +91,23 @@ pub(crate) fn state_item(id: u32, relations: &[Arc<Relation>]) -> Result<StateIt
 }
 
 /// Reads stored versions back.
-pub(crate) fn read_state(key: &str, value: &[u8]) -> Result<Vec<Arc<Relation>>> {
+pub(crate) fn read_state(
+    key: &str,
+    value: &[u8],
+    special: NumericSpecial,
+) -> Result<Vec<Arc<Relation>>> {
     let wrong = |kind| Error::new(kind, "read a stored schema").with("item", key);
     let stored: Stored =
         serde_json::from_slice(value).map_err(|e| wrong(ErrorKind::Corrupt).caused_by(e))?;
     if stored.version > STORED_VERSION {
         return Err(wrong(ErrorKind::NewerVersion).with("version", stored.version));
     }
-    Ok(stored.relations.into_iter().map(|relation| Arc::new(relation.with_kinds())).collect())
+    let with_settings = |relation: Relation| {
+        let mut relation = relation.with_kinds();
+        relation.set_special(special);
+        Arc::new(relation)
+    };
+    Ok(stored.relations.into_iter().map(with_settings).collect())
 }
 
 /// Adds a version and forgets the oldest past the limit.
@@ -133,21 +142,15 @@ pub(crate) async fn resolve(
     let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
     let types = catalog.types(&oids).await?;
     let facts = catalog.table(shape.id).await?;
-    let find = |oid| types.get(&oid).cloned();
     let (mut fields, mut readers, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
     for column in &shape.columns {
-        let type_name = types.get(&column.type_oid).map_or("unknown", |info| &info.name);
-        let Some(reader) = Reader::of(column.type_oid, column.type_modifier, &find) else {
-            return Err(Error::new(ErrorKind::Unsupported, "read a table's schema")
-                .because("a column has a type that is not carried yet")
-                .with("table", &shape.name)
-                .with("column", &column.name)
-                .with("type", type_name)
-                .help("change the column's type, or leave the table out of postgres.tables"));
-        };
         let today = facts.columns.get(&column.name).filter(|today| {
             today.type_oid == column.type_oid && today.type_modifier == column.type_modifier
         });
+        let dimensions = today.map_or(0, |today| today.dimensions);
+        let reader = types
+            .reader(column.type_oid, column.type_modifier, dimensions)
+            .map_err(|refused| not_carried(shape, column, refused))?;
         let default = match today {
             Some(today) => catalog.missing(shape.id, today, &reader).await?,
             None => None,
@@ -160,12 +163,14 @@ pub(crate) async fn resolve(
         fields.push(Field {
             name: column.name.clone(),
             data_type,
-            source_type: today
-                .map_or_else(|| type_name.to_owned(), |today| today.type_text.clone()),
+            source_type: today.map_or_else(
+                || types.name(column.type_oid).to_owned(),
+                |today| today.type_text.clone(),
+            ),
             nullable: today.is_none_or(|today| !today.not_null),
             default,
             aliases,
-            kind: kind_of(column.type_oid, column.type_modifier, &find),
+            kind: kind_of(column.type_oid, column.type_modifier, &|oid| types.info(oid)),
             key_default: None,
         });
         readers.push(reader);
@@ -179,8 +184,46 @@ pub(crate) async fn resolve(
         let expression = facts.and_then(|facts| facts.default.as_deref());
         field.key_default = expression.and_then(|text| key_default(&field.data_type, text));
     }
-    let schema = TableSchema::new(shape.name.clone(), fields, key)?;
-    Ok(Relation { since_lsn, shape: shape.clone(), schema: Arc::new(schema), readers, numbers })
+    let schema = Arc::new(TableSchema::new(shape.name.clone(), fields, key)?);
+    let mut relation = Relation { since_lsn, shape: shape.clone(), schema, readers, numbers };
+    relation.set_special(types.special);
+    Ok(relation)
+}
+
+#[cold]
+fn not_carried(shape: &RelationShape, column: &ColumnShape, refused: Refused) -> Error {
+    let Refused { type_name, why, remedy } = refused;
+    let or = remedy.map(|remedy| format!("{remedy}, or ")).unwrap_or_default();
+    Error::new(ErrorKind::Unsupported, "read a table's schema")
+        .because(format!("a column has a type that is not carried: it {why}"))
+        .with("table", &shape.name)
+        .with("column", &column.name)
+        .with("type", type_name)
+        .help(format!("{or}change the column's type, or leave the table out of postgres.tables"))
+}
+
+/// Compares the relation's composite types with what they are today.
+///
+/// # Errors
+///
+/// `Unsupported` if one was altered otherwise than by a rename: see `types::composite`.
+pub(crate) async fn check_composites(catalog: &Catalog, relation: &Relation) -> Result<()> {
+    let mut composites = Vec::new();
+    relation.readers.iter().for_each(|reader| reader.composites(&mut composites));
+    if composites.is_empty() {
+        return Ok(());
+    }
+    let oids: Vec<u32> = composites.iter().map(|composite| composite.oid).collect();
+    let today = catalog.attributes(&oids).await?;
+    let is_same = |composite: &&Composite| {
+        let known = composite.attributes.iter().map(|a| (a.number, a.type_oid));
+        let found = today.get(&composite.oid).map_or(&[][..], Vec::as_slice);
+        known.eq(found.iter().map(|a: &AttributeInfo| (a.number, a.type_oid)))
+    };
+    match composites.into_iter().find(|composite| !is_same(composite)) {
+        None => Ok(()),
+        Some(found) => Err(altered(&found.schema, &found.name).with("table", &relation.shape.name)),
+    }
 }
 
 /// The names that the column of this number had, as long as it had this type.
@@ -254,6 +297,15 @@ impl Relation {
             }
         }
         self
+    }
+
+    /// Takes over what the settings say of NaN and infinities. In a key they always stop the source:
+    /// as null, rows would be taken for each other.
+    pub(crate) fn set_special(&mut self, wanted: NumericSpecial) {
+        for (index, reader) in self.readers.iter_mut().enumerate() {
+            let in_key = self.schema.in_key(index);
+            reader.set_special(if in_key { NumericSpecial::Stop } else { wanted });
+        }
     }
 
     /// Whether rows are keyed by these columns.
@@ -410,13 +462,14 @@ mod tests {
 
     #[test]
     fn a_stored_schema_without_kinds_is_read_with_them() {
-        let versions = read_state("relation/1", WITHOUT_KINDS.as_bytes()).unwrap();
+        let versions =
+            read_state("relation/1", WITHOUT_KINDS.as_bytes(), NumericSpecial::Stop).unwrap();
         let kinds: Vec<SourceKind> =
             versions[0].schema.fields.iter().map(|field| field.kind).collect();
         let timestamp = SourceKind::Timestamp { digits: 3 };
         assert_eq!(kinds, [SourceKind::Int16, timestamp, SourceKind::Plain]);
         let item = state_item(1, &versions).unwrap();
-        let again = read_state("relation/1", &item.value.unwrap()).unwrap();
+        let again = read_state("relation/1", &item.value.unwrap(), NumericSpecial::Stop).unwrap();
         assert_eq!(again[0].schema, versions[0].schema);
     }
 }

@@ -122,7 +122,7 @@ impl PostgresSource {
             while self.pending.bytes < limit.bytes_max && self.failed.is_none() {
                 match self.stream.try_next() {
                     Some(Ok(buffer)) => self.pending.push(buffer),
-                    Some(Err(error)) => self.failed = Some(error),
+                    Some(Err(error)) => self.failed = Some(self.located(error)),
                     None => break,
                 }
             }
@@ -140,9 +140,18 @@ impl PostgresSource {
                 return Err(error);
             }
             match tokio::time::timeout_at(deadline, self.stream.next()).await {
-                Ok(buffer) => self.pending.push(buffer?),
+                Ok(buffer) => self.pending.push(buffer.map_err(|error| self.located(error))?),
                 Err(_) => return Ok(self.heartbeat()),
             }
+        }
+    }
+
+    /// Names the table whose row was larger than the limit.
+    fn located(&self, error: Error) -> Error {
+        let table = self.stream.oversized().and_then(|id| self.relations.get(&id)?.as_ref());
+        match table {
+            Some(relation) => error.with("table", &relation.shape.name),
+            None => error,
         }
     }
 
@@ -337,6 +346,7 @@ impl PostgresSource {
         let has_key = |relation: &Arc<Relation>| key.as_ref().is_none_or(|k| relation.has_key(k));
         let versions = self.versions.entry(shape.id).or_default();
         if let Some(known) = relation::known(versions, &shape, commit_lsn).filter(has_key) {
+            relation::check_composites(&self.catalog, &known).await?;
             return Ok(known);
         }
         let resolved = match self.known.find(&shape).filter(has_key) {
@@ -346,6 +356,7 @@ impl PostgresSource {
                 relation::resolve(&self.catalog, &shape, commit_lsn, &earlier).await?
             }
         };
+        relation::check_composites(&self.catalog, &resolved).await?;
         let resolved = Arc::new(resolved);
         self.known.add(Arc::clone(&resolved));
         tracing::info!(table = %shape.name, columns = shape.columns.len(), "schema");

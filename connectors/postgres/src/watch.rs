@@ -1,9 +1,12 @@
 //! What is asked of the database again and again while its log is read: how far the log has come, what
 //! the slot keeps of it, and whether every table is still published, since a table that is dropped
-//! and made anew, or swapped by its name, is not.
+//! and made anew, or swapped by its name, is not; and whether composite types are what they were, of
+//! which the log tells nothing.
 
 use crate::catalog::Catalog;
 use crate::config::{Config, parse_lsn, quoted_table};
+use crate::known::KnownTables;
+use crate::relation::check_composites;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -31,13 +34,19 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(mut catalog: Arc<Catalog>, config: &Config, vitals: Arc<Vitals>) -> Self {
+    pub(crate) fn start(
+        mut catalog: Arc<Catalog>,
+        config: &Config,
+        known: &Arc<KnownTables>,
+        vitals: Arc<Vitals>,
+    ) -> Self {
         let log_end = Arc::new(AtomicU64::new(0));
         let (finding, found) = oneshot::channel();
         let (config, shown) = (config.clone(), Arc::clone(&log_end));
+        let known = Arc::clone(known);
         let task = tokio::spawn(async move {
             loop {
-                match watch(&catalog, &config, &shown, &vitals).await {
+                match watch(&catalog, &config, &known, &shown, &vitals).await {
                     // Who reads the log may have gone.
                     Ok(error) => return drop(finding.send(error)),
                     // The stream says by itself when the server is away.
@@ -67,6 +76,7 @@ impl Watch {
 async fn watch(
     catalog: &Catalog,
     config: &Config,
+    known: &KnownTables,
     log_end: &AtomicU64,
     vitals: &Vitals,
 ) -> Result<Error> {
@@ -74,6 +84,12 @@ async fn watch(
     loop {
         if let Some(lsn) = look(catalog, config, vitals).await? {
             log_end.store(lsn, Ordering::Relaxed);
+        }
+        for relation in known.latest() {
+            match check_composites(catalog, &relation).await {
+                Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(error),
+                checked => checked?,
+            }
         }
         round += 1;
         if round % ROUNDS_TO_TABLES == 0

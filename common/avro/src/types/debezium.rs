@@ -50,7 +50,7 @@ pub(super) fn form(kind: SourceKind) -> Form {
 }
 
 /// The Avro type of a column's values.
-pub(super) fn avro_type(data_type: &DataType, kind: SourceKind, defined: &mut Defined) -> Json {
+pub(super) fn avro_type(data_type: &DataType, kind: SourceKind, defined: &mut Defined<'_>) -> Json {
     match (data_type, kind) {
         (DataType::Array(element), _) => {
             json!({"type": "array", "items": ["null", avro_type(element, kind, defined)]})
@@ -89,7 +89,7 @@ pub(super) fn avro_type(data_type: &DataType, kind: SourceKind, defined: &mut De
 }
 
 /// The type of a value of which the database says no more than its data type: one line a type.
-fn plain(data_type: &DataType, defined: &mut Defined) -> Json {
+fn plain(data_type: &DataType, defined: &mut Defined<'_>) -> Json {
     match data_type {
         DataType::Boolean => json!("boolean"),
         DataType::Int32 => json!("int"),
@@ -110,6 +110,8 @@ fn plain(data_type: &DataType, defined: &mut Defined) -> Json {
         DataType::Timestamp => named("long", "io.debezium.time.MicroTimestamp"),
         DataType::TimestampTz => named("string", "io.debezium.time.ZonedTimestamp"),
         DataType::Array(element) => avro_type(element, SourceKind::Plain, defined),
+        // Debezium leaves such columns out.
+        DataType::Record(_) => crate::table::logical_type(data_type, defined),
     }
 }
 
@@ -156,7 +158,7 @@ fn record(name: &str, fields: &Json, doc: &str, version: u32) -> Json {
     })
 }
 
-fn variable_scale(defined: &mut Defined) -> Json {
+fn variable_scale(defined: &mut Defined<'_>) -> Json {
     let name = "io.debezium.data.VariableScaleDecimal";
     defined.once(name, |_| {
         let fields = json!([{"name": "scale", "type": "int"}, {"name": "value", "type": "bytes"}]);
@@ -164,7 +166,7 @@ fn variable_scale(defined: &mut Defined) -> Json {
     })
 }
 
-fn point(defined: &mut Defined) -> Json {
+fn point(defined: &mut Defined<'_>) -> Json {
     let name = "io.debezium.data.geometry.Point";
     defined.once(name, |_| {
         let fields = json!([
@@ -177,7 +179,7 @@ fn point(defined: &mut Defined) -> Json {
     })
 }
 
-fn circle(defined: &mut Defined) -> Json {
+fn circle(defined: &mut Defined<'_>) -> Json {
     let name = "io.debezium.data.geometry.Circle";
     defined.once(name, |defined| {
         let fields = json!([
@@ -188,7 +190,7 @@ fn circle(defined: &mut Defined) -> Json {
     })
 }
 
-fn line(defined: &mut Defined) -> Json {
+fn line(defined: &mut Defined<'_>) -> Json {
     let name = "io.debezium.data.geometry.Line";
     defined.once(name, |_| {
         let fields = json!([
@@ -200,7 +202,7 @@ fn line(defined: &mut Defined) -> Json {
     })
 }
 
-fn geometry(defined: &mut Defined) -> Json {
+fn geometry(defined: &mut Defined<'_>) -> Json {
     let name = "io.debezium.data.geometry.Geometry";
     defined.once(name, |_| {
         let strings = json!({"type": "map", "values": "string"});

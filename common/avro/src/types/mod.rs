@@ -72,25 +72,36 @@ impl Form {
     }
 }
 
-/// The names of records that a schema has defined so far: a second use refers to the first.
-#[derive(Debug, Default)]
-pub(crate) struct Defined(Vec<&'static str>);
+/// The records that a schema has defined so far: a second use refers to the first by its name.
+#[derive(Debug)]
+pub(crate) struct Defined<'a> {
+    /// What the names of the table's own composite types begin with.
+    pub(crate) namespace: &'a str,
+    /// Whether properties are left out, as in keys.
+    pub(crate) bare: bool,
+    names: Vec<String>,
+}
 
-impl Defined {
+impl<'a> Defined<'a> {
+    /// None so far.
+    pub(crate) fn new(namespace: &'a str, bare: bool) -> Self {
+        Self { namespace, bare, names: Vec::new() }
+    }
+
     /// The record, where it was not defined yet; else its name.
-    fn once(&mut self, name: &'static str, define: impl FnOnce(&mut Self) -> Json) -> Json {
-        if self.0.contains(&name) {
+    pub(crate) fn once(&mut self, name: &str, define: impl FnOnce(&mut Self) -> Json) -> Json {
+        if self.names.iter().any(|known| known == name) {
             return name.into();
         }
-        self.0.push(name);
+        self.names.push(name.to_owned());
         define(self)
     }
 }
 
 /// The Avro type of a column's values.
-pub(crate) fn avro_type(types: RowTypes, field: &Field, defined: &mut Defined) -> Json {
+pub(crate) fn avro_type(types: RowTypes, field: &Field, defined: &mut Defined<'_>) -> Json {
     match types {
-        RowTypes::Avro => crate::table::logical_type(&field.data_type),
+        RowTypes::Avro => crate::table::logical_type(&field.data_type, defined),
         RowTypes::Debezium => debezium::avro_type(&field.data_type, fitting_kind(field), defined),
     }
 }
@@ -148,5 +159,5 @@ fn fitting_kind(field: &Field) -> SourceKind {
 
 /// The Avro type of one value: the column's own, or that of one element of an array.
 fn element_avro_type(field: &Field) -> Json {
-    debezium::avro_type(element_type(field), fitting_kind(field), &mut Defined::default())
+    debezium::avro_type(element_type(field), fitting_kind(field), &mut Defined::new("", false))
 }

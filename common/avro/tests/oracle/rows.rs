@@ -13,8 +13,8 @@ use tidemesh_avro::schema::Schema;
 use tidemesh_avro::table::{TopicSchemas, topic_schemas};
 use tidemesh_model::{
     BlockCell, BlockField, BlockType, Change, DataType, EnvelopeForm, EventFormat, Field,
-    KeyOrigin, Origin, Position, Result, RowKey, RowTypes, SourceBlock, SourceKind, TableName,
-    TableSchema, Value,
+    KeyOrigin, Origin, Position, RecordField, RecordType, Result, RowKey, RowTypes, SourceBlock,
+    SourceKind, TableName, TableSchema, Value,
 };
 
 pub(crate) const IDS: SchemaIds = SchemaIds { key: 7, value: 0x0102_0304 };
@@ -48,7 +48,8 @@ pub(crate) fn origin() -> Origin<'static> {
     }
 }
 
-fn data_type(tape: &mut Tape<'_>, types: Range<usize>) -> DataType {
+/// A type by its number; a composite one has a name that begins with `name`.
+fn data_type(tape: &mut Tape<'_>, types: Range<usize>, name: &str) -> DataType {
     match types.start + tape.below(types.len()) {
         0 => DataType::Boolean,
         1 => DataType::Int32,
@@ -68,8 +69,24 @@ fn data_type(tape: &mut Tape<'_>, types: Range<usize>) -> DataType {
         12 => DataType::Time,
         13 => DataType::Timestamp,
         14 => DataType::TimestampTz,
-        _ => DataType::Array(Box::new(data_type(tape, 0..15))),
+        15 if tape.yes() => DataType::Array(Box::new(record_type(tape, name))),
+        15 => DataType::Array(Box::new(data_type(tape, 0..15, name))),
+        _ => record_type(tape, name),
     }
+}
+
+/// A composite type of up to three fields, one of which may be a composite type again.
+fn record_type(tape: &mut Tape<'_>, name: &str) -> DataType {
+    let field = |index: usize, tape: &mut Tape<'_>| {
+        let types = if name.len() < 6 { 0..17 } else { 0..15 };
+        RecordField {
+            name: format!("f-{index}"),
+            data_type: data_type(tape, types, &format!("{name}_{index}")),
+            source_type: "t".into(),
+        }
+    };
+    let fields = (0..tape.below(4)).map(|index| field(index, tape)).collect();
+    DataType::Record(RecordType { schema: "s".into(), name: name.into(), fields })
 }
 
 fn value(tape: &mut Tape<'_>, data_type: &DataType) -> Value {
@@ -94,6 +111,9 @@ fn value(tape: &mut Tape<'_>, data_type: &DataType) -> Value {
         DataType::Array(element) => {
             Value::Array((0..tape.below(4)).map(|_| cell(tape, element)).collect())
         }
+        DataType::Record(record) => {
+            Value::Record(record.fields.iter().map(|f| cell(tape, &f.data_type)).collect())
+        }
     }
 }
 
@@ -105,7 +125,7 @@ fn cell(tape: &mut Tape<'_>, data_type: &DataType) -> Value {
 fn table(tape: &mut Tape<'_>) -> TableSchema {
     let fields: Vec<Field> = (0..=tape.below(6))
         .map(|index| {
-            let data_type = data_type(tape, 0..16);
+            let data_type = data_type(tape, 0..17, &format!("r{index}"));
             let default = tape.yes().then(|| value(tape, &data_type));
             let name = [format!("c{index}"), format!("größe-{index}")][tape.below(2)].clone();
             Field {
@@ -146,7 +166,7 @@ fn row(tape: &mut Tape<'_>, table: &TableSchema) -> Vec<Value> {
         .collect()
 }
 
-fn expected(value: &Value) -> Datum {
+fn expected(value: &Value, data_type: &DataType) -> Datum {
     match value {
         Value::Null | Value::Absent => Datum::Null,
         Value::Boolean(value) => Datum::Boolean(*value),
@@ -163,7 +183,17 @@ fn expected(value: &Value) -> Datum {
         Value::Uuid(bytes) => {
             Datum::String(apache_avro::Uuid::from_slice(bytes).unwrap().to_string())
         }
-        Value::Array(elements) => Datum::Array(elements.iter().map(expected).collect()),
+        Value::Array(elements) => {
+            let DataType::Array(of) = data_type else { panic!("{data_type}") };
+            Datum::Array(elements.iter().map(|element| expected(element, of)).collect())
+        }
+        Value::Record(values) => {
+            let DataType::Record(of) = data_type else { panic!("{data_type}") };
+            let field = |(field, value): (&RecordField, &Value)| {
+                (avro_name(&field.name).as_ref().into(), expected(value, &field.data_type))
+            };
+            Datum::Record(of.fields.iter().zip(values).map(field).collect())
+        }
     }
 }
 
@@ -184,7 +214,8 @@ fn expected_record(
     row: &[Value],
 ) -> Datum {
     let field = |index: usize| {
-        (avro_name(&table.fields[index].name).as_ref().into(), expected(&row[index]))
+        let Field { name, data_type, .. } = &table.fields[index];
+        (avro_name(name).as_ref().into(), expected(&row[index], data_type))
     };
     Datum::Record(columns.map(field).collect())
 }

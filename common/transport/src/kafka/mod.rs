@@ -1,8 +1,8 @@
 //! Apache Kafka, by librdkafka: topics of a cluster, transactions, consumer groups.
 //!
-//! An append goes through its writer's thread ([`writer`]), as one transaction with the writer's
-//! state, which lies in a topic of its own ([`checkpoints`]); readers ([`reader`]) see what is
-//! committed. [`config`] turns settings into the library's properties, [`error`] its errors into
+//! An append goes through its writer's thread (`writer`), as one transaction with the writer's
+//! state, which lies in a topic of its own (`checkpoints`); readers (`reader`) see what is
+//! committed. `config` turns settings into the library's properties, `error` its errors into
 //! ours. Absent here: partitioning, which whoever makes a batch has done.
 
 mod checkpoints;

@@ -9,7 +9,7 @@ use super::{Client, closed, lost, malformed, server_error, would_block};
 use crate::client::socket::Wait;
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::Vitals;
@@ -48,6 +48,10 @@ const BURST_BYTES_MIN: usize = 2048;
 /// How long the thread waits when the decoder is behind, before it looks again.
 const BEHIND_PAUSE: Duration = Duration::from_millis(1);
 
+/// Where the log's own message begins in a message of the stream: behind tag and length, `w`, two
+/// places of the log and a clock (chapter 54.4).
+const ROW_AT: usize = 5 + 1 + 3 * 8;
+
 /// Microseconds from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
 pub(crate) const EPOCH_US: i64 = 946_684_800_000_000;
 
@@ -63,6 +67,8 @@ struct Shared {
     /// The log up to here may be forgotten.
     flushed: AtomicU64,
     stop: AtomicBool,
+    /// The table of the row that was larger than the limit; 0 if there was none.
+    oversized: AtomicU32,
 }
 
 impl Stream {
@@ -76,8 +82,11 @@ impl Stream {
     ) -> Result<Self> {
         let (sender, messages) = mpsc::channel(BUFFERS_WAITING_MAX);
         let (spare, returned) = mpsc::channel(BUFFERS_SPARE_MAX);
-        let shared =
-            Arc::new(Shared { flushed: AtomicU64::new(flushed), stop: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            flushed: AtomicU64::new(flushed),
+            stop: AtomicBool::new(false),
+            oversized: AtomicU32::new(0),
+        });
         let mut reading = Reading {
             client,
             sender,
@@ -116,6 +125,11 @@ impl Stream {
     /// Tells the server, with the next status message, that it may forget the log before `lsn`.
     pub(crate) fn confirm(&self, lsn: u64) {
         self.shared.flushed.fetch_max(lsn, Ordering::Release);
+    }
+
+    /// The id of the table whose row was larger than the limit.
+    pub(crate) fn oversized(&self) -> Option<u32> {
+        Some(self.shared.oversized.load(Ordering::Acquire)).filter(|id| *id != 0)
     }
 
     /// Sends the last status, ends the stream in order and waits for the thread.
@@ -267,11 +281,7 @@ impl Reading {
         while let Some(head) = self.buffer.get(self.whole..self.whole + 5) {
             let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
             if length < 4 || length > self.message_bytes_max {
-                return Err(Error::new(ErrorKind::TooLarge, "read the log")
-                    .because("a message is larger than the limit")
-                    .with("bytes", length)
-                    .with("message_bytes_max", self.message_bytes_max)
-                    .help("raise postgres.message_bytes_max"));
+                return self.too_large(length);
             }
             let (start, end) = (self.whole + 5, self.whole + 1 + length);
             let tag = head[0];
@@ -299,6 +309,25 @@ impl Reading {
             }
         }
         Ok(())
+    }
+
+    /// Refuses the message that comes next, once it has told its table.
+    #[cold]
+    fn too_large(&self, length: usize) -> Result<()> {
+        let is_data = self.buffer.get(self.whole) == Some(&b'd');
+        let row = self.buffer.get(self.whole + ROW_AT..).and_then(<[u8]>::first_chunk::<5>);
+        match row {
+            None if is_data && length > ROW_AT => return Ok(()),
+            Some([b'I' | b'U' | b'D', id @ ..]) if is_data => {
+                self.shared.oversized.store(u32::from_be_bytes(*id), Ordering::Release);
+            }
+            _ => {}
+        }
+        Err(Error::new(ErrorKind::TooLarge, "read the log")
+            .because("a message is larger than the limit")
+            .with("bytes", length)
+            .with("message_bytes_max", self.message_bytes_max)
+            .help("raise postgres.message_bytes_max, and see that there is memory for it"))
     }
 
     /// Hands the whole messages over and keeps the rest. While the decoder is behind, the server

@@ -14,6 +14,8 @@ const HEAD_BYTES: usize = SIGNATURE.len() + 4 + 4;
 pub(super) struct CopyRows {
     bytes: Vec<u8>,
     bytes_max: usize,
+    /// The most bytes of one row.
+    row_bytes_max: usize,
     /// Where the rows begin; none before the head is there.
     begin: Option<usize>,
     /// Where the whole rows end.
@@ -28,10 +30,11 @@ pub(super) fn malformed() -> Error {
 }
 
 impl CopyRows {
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(super) fn new(bytes_max: usize, row_bytes_max: usize) -> Self {
         Self {
             bytes: Vec::new(),
             bytes_max,
+            row_bytes_max,
             begin: None,
             end: 0,
             last: None,
@@ -41,6 +44,10 @@ impl CopyRows {
     }
 
     /// Takes the next piece of the stream; false once there are bytes enough.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed`; `TooLarge` for a row above its limit.
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<bool> {
         self.bytes.extend_from_slice(piece);
         if self.begin.is_none() && !self.take_head()? {
@@ -50,11 +57,23 @@ impl CopyRows {
             if self.count > 0 && row.end - self.begin.unwrap_or(0) > self.bytes_max {
                 return Ok(false);
             }
+            self.check_row(row.len())?;
             self.end = row.end;
             self.count += 1;
             self.last = Some(row);
         }
+        self.check_row(self.bytes.len() - self.end)?;
         Ok(true)
+    }
+
+    fn check_row(&self, bytes: usize) -> Result<()> {
+        if bytes <= self.row_bytes_max {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::TooLarge, "read a table")
+            .because("a row is larger than the limit")
+            .with("message_bytes_max", self.row_bytes_max)
+            .help("raise postgres.message_bytes_max, and see that there is memory for it"))
     }
 
     fn take_head(&mut self) -> Result<bool> {
@@ -182,7 +201,7 @@ impl<'a> Iterator for CopyCells<'a> {
 /// Reads any bytes as a stream that comes in pieces.
 #[cfg(feature = "fuzz")]
 pub(crate) fn fuzz_rows(bytes: &[u8], piece: usize, bytes_max: usize) {
-    let mut read = CopyRows::new(bytes_max);
+    let mut read = CopyRows::new(bytes_max, usize::MAX);
     for piece in bytes.chunks(piece) {
         if !matches!(read.push(piece), Ok(true)) {
             break;
@@ -227,10 +246,24 @@ mod tests {
         prop::collection::vec(prop::collection::vec(cell, 1..4), 0..20)
     }
 
+    #[test]
+    fn a_row_above_its_limit_is_refused_before_it_is_whole() {
+        let rows = encode(&[vec![Some(vec![7; 10])], vec![Some(vec![7; 100])]]);
+        // A count of cells, and each cell's length.
+        let (small, large) = (2 + 4 + 10, 2 + 4 + 100);
+        let read = |limit: usize, bytes: &[u8]| CopyRows::new(usize::MAX, limit).push(bytes);
+        assert!(read(large, &rows).unwrap());
+        let short = HEAD_BYTES + small + 50;
+        assert!(read(50, &rows[..short]).unwrap());
+        for bytes in [&rows[..], &rows[..=short]] {
+            assert_eq!(read(50, bytes).unwrap_err().kind(), ErrorKind::TooLarge);
+        }
+    }
+
     proptest! {
         #[test]
         fn rows_come_back_however_the_stream_is_cut(rows in some_rows(), piece in 1..40_usize) {
-            let mut read = CopyRows::new(usize::MAX);
+            let mut read = CopyRows::new(usize::MAX, usize::MAX);
             for piece in encode(&rows).chunks(piece) {
                 prop_assert!(read.push(piece).unwrap());
             }
@@ -242,7 +275,7 @@ mod tests {
 
         #[test]
         fn a_limit_of_bytes_cuts_behind_a_whole_row(rows in some_rows(), most in 1..60_usize) {
-            let mut read = CopyRows::new(most);
+            let mut read = CopyRows::new(most, usize::MAX);
             for piece in encode(&rows).chunks(7) {
                 if !read.push(piece).unwrap() {
                     break;
@@ -256,12 +289,12 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut read = CopyRows::new(50);
+            let mut read = CopyRows::new(50, 70);
             let _ = read.push(&bytes);
             let mut framed = encode(&[]);
             framed.truncate(HEAD_BYTES);
             framed.extend_from_slice(&bytes);
-            let mut read = CopyRows::new(50);
+            let mut read = CopyRows::new(50, 70);
             let _ = read.push(&framed);
             read.rows().for_each(|row| drop(row.map(|cells| cells.for_each(drop))));
         }

@@ -50,6 +50,8 @@ const SETTLE_WARNING: Duration = Duration::from_secs(10);
 pub struct PostgresReader {
     catalog: Catalog,
     known: Arc<KnownTables>,
+    /// The most bytes of one row.
+    row_bytes_max: usize,
     /// Bytes of a row, by the last chunk.
     row_bytes: HashMap<TableName, usize>,
 }
@@ -68,7 +70,8 @@ impl PostgresReader {
     pub(crate) async fn connect(config: &Config, known: Arc<KnownTables>) -> Result<Self> {
         let catalog = Catalog::connect(&config.settings).await?;
         catalog.client.batch_execute(sql::SESSION).await.map_err(reading)?;
-        Ok(Self { catalog, known, row_bytes: HashMap::new() })
+        let row_bytes_max = config.settings.message_bytes_max;
+        Ok(Self { catalog, known, row_bytes_max, row_bytes: HashMap::new() })
     }
 
     /// Begins a view of a table. The lock comes before the view, so that no statement that rewrites
@@ -117,6 +120,7 @@ impl PostgresReader {
     /// The relation of this shape; the same one as long as the shape does not change.
     async fn relation(&self, shape: RelationShape) -> Result<Arc<Relation>> {
         if let Some(known) = self.known.find(&shape) {
+            relation::check_composites(&self.catalog, &known).await?;
             return Ok(known);
         }
         let earlier = self.known.earlier(&shape.name);
@@ -130,10 +134,10 @@ impl PostgresReader {
     }
 
     /// Reads rows until there are no more or enough bytes.
-    async fn copy(&self, query: &str, bytes_max: usize) -> Result<CopyRows> {
+    async fn copy(&self, query: &str, bytes_max: usize, row_bytes_max: usize) -> Result<CopyRows> {
         let stream = self.catalog.client.copy_out(query).await.map_err(reading)?;
         let mut stream = std::pin::pin!(stream);
-        let mut rows = CopyRows::new(bytes_max);
+        let mut rows = CopyRows::new(bytes_max, row_bytes_max);
         while let Some(piece) = stream.try_next().await.map_err(reading)? {
             if !rows.push(&piece)? {
                 break;
@@ -284,7 +288,10 @@ impl TableReader for PostgresReader {
         let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
         let condition = sql::condition(&keys, request)?;
         let query = chunk_query(&opened.relation, &keys, Form::Binary, &condition, rows_max);
-        let rows = self.copy(&query, request.bytes_max).await?;
+        let rows = self
+            .copy(&query, request.bytes_max, self.row_bytes_max)
+            .await
+            .map_err(|error| error.with("table", &request.table))?;
         let last_key = self.last_key(&keys, &rows).await?;
         self.end().await?;
         if rows.count() > 0 {

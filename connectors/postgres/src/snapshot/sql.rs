@@ -3,7 +3,10 @@
 
 use crate::config::{quoted, quoted_table};
 use crate::relation::Relation;
-use tidemesh_model::{Error, ErrorKind, Field, KeyOrigin, Result, TableName};
+use crate::types::Reader;
+use tidemesh_model::{
+    DataType, Error, ErrorKind, Field, KeyOrigin, NumericSpecial, Result, TableName,
+};
 use tidemesh_source::{ChunkRequest, Key, Part, TextRow};
 
 /// What a reader's session is set to: texts of one form whatever the server's defaults, no limit of
@@ -120,6 +123,38 @@ impl<'r> KeyColumns<'r> {
     }
 }
 
+/// A value's text as the topic has it, where that is not the cast to text.
+fn canonical(value: &str, field: &Field) -> String {
+    let arrays = field.source_type.trim_start_matches(|c| c != '[');
+    match (field.source_type.trim_end_matches(arrays), &field.data_type) {
+        // Its own text has the locale's signs.
+        ("money", _) if arrays.is_empty() => format!("{value}::numeric::text"),
+        // The cast, unlike the output function, adds the length of a whole address's mask, and
+        // leaves the declaration of a document in.
+        (of @ ("inet" | "xml"), _) if arrays.is_empty() => format!("{of}_out({value})::text"),
+        // Names change: the log has the ids.
+        (of, DataType::Int64) if of.starts_with("reg") => format!("{value}::oid::text"),
+        // An hstore is JSON in the topic; json and jsonb are what they are.
+        (_, DataType::Json) => format!("{value}::json::text"),
+        (_, DataType::Array(element)) if **element == DataType::Json => {
+            format!("{value}::json[]::text")
+        }
+        (of, DataType::Array(element)) if **element == DataType::Int64 && of.starts_with("reg") => {
+            format!("{value}::oid[]::text")
+        }
+        _ => format!("{value}::text"),
+    }
+}
+
+/// The type as which the server reads such a text.
+fn read_as(field: &Field) -> &str {
+    match &field.data_type {
+        DataType::Json => "json",
+        DataType::Array(element) if **element == DataType::Json => "json[]",
+        _ => &field.source_type,
+    }
+}
+
 /// The form in which cells are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -130,13 +165,16 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn cell(self, field: &Field) -> String {
-        let name = quoted(&field.name);
-        match self {
-            Self::Binary => format!("t.{name}"),
-            // Its own text has the locale's signs.
-            Self::Text if field.source_type == "money" => format!("t.{name}::numeric::text"),
-            Self::Text => format!("t.{name}::text"),
+    fn cell(self, field: &Field, reader: &Reader) -> String {
+        let name = format!("t.{}", quoted(&field.name));
+        match (self, reader) {
+            // It has no binary form.
+            (Self::Binary, Reader::Declared) => format!("{name}::text"),
+            (Self::Binary, _) => name,
+            (Self::Text, Reader::Numeric { special: NumericSpecial::Null, .. }) => format!(
+                "CASE WHEN {name} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {name}::text END"
+            ),
+            (Self::Text, _) => canonical(&name, field),
         }
     }
 
@@ -148,6 +186,11 @@ impl Form {
     }
 }
 
+fn cells(relation: &Relation, form: Form) -> Vec<String> {
+    let columns = relation.schema.fields.iter().zip(&relation.readers);
+    columns.map(|(field, reader)| form.cell(field, reader)).collect()
+}
+
 /// The `COPY` of one chunk.
 pub(super) fn chunk_query(
     relation: &Relation,
@@ -156,7 +199,7 @@ pub(super) fn chunk_query(
     condition: &str,
     rows_max: u32,
 ) -> String {
-    let mut columns: Vec<String> = relation.schema.fields.iter().map(|f| form.cell(f)).collect();
+    let mut columns = cells(relation, form);
     // A place in the storage comes first, because no column of the table holds it.
     let order = match &keys.columns {
         None => {
@@ -179,8 +222,7 @@ pub(super) fn chunk_query(
 
 /// Rows that are whole rows' texts, null included.
 pub(super) fn whole_rows(relation: &Relation, rows: &[TextRow]) -> String {
-    let cells: Vec<String> = relation.schema.fields.iter().map(|f| Form::Text.cell(f)).collect();
-    let cells = cells.join(", ");
+    let cells = cells(relation, Form::Text).join(", ");
     let text = |cell: &Option<String>| match cell {
         Some(text) => format!("'{}'::text", text.replace('\'', "''")),
         None => "NULL::text".to_owned(),
@@ -195,9 +237,8 @@ pub(super) fn whole_rows(relation: &Relation, rows: &[TextRow]) -> String {
 /// Texts as the server writes them once it has read them as these fields' types.
 pub(super) fn canonical_query(cells: &[(Field, String)]) -> String {
     let cell = |(field, text): &(Field, String)| {
-        let of = &field.source_type;
-        let back = if of == "money" { "numeric::text" } else { "text" };
-        format!("'{}'::{of}::{back}", text.replace('\'', "''"))
+        let value = format!("'{}'::{}", text.replace('\'', "''"), read_as(field));
+        canonical(&value, field)
     };
     format!("SELECT {}", cells.iter().map(cell).collect::<Vec<_>>().join(", "))
 }
@@ -232,7 +273,10 @@ pub(super) fn condition(keys: &KeyColumns<'_>, request: &ChunkRequest) -> Result
 pub(super) fn key_text_query(keys: &KeyColumns<'_>) -> String {
     let columns = keys.columns.as_deref().unwrap_or_default();
     let cell = |(place, (index, _)): (usize, &(usize, String))| {
-        let of = &keys.relation.schema.fields[*index].source_type;
+        let of = match &keys.relation.readers[*index] {
+            Reader::Declared => "text",
+            _ => keys.relation.schema.fields[*index].source_type.as_str(),
+        };
         format!("(${}::{of})::text", place + 1)
     };
     let cells: Vec<String> = columns.iter().enumerate().map(cell).collect();

@@ -1,14 +1,13 @@
 //! Values as PostgreSQL writes them as text, under the settings of a reader's session (`sql::SESSION`).
 //! Source: the `*_out` functions of PostgreSQL 18, `src/backend/utils/adt/`.
 
+use crate::types::{
+    QUOTED_IN_ARRAY, QUOTED_IN_COMPOSITE, Quoted, quote_from, write_float4, write_float8,
+};
 use std::fmt::Write;
 use tidemesh_model::{Field, Value};
 
 const DAY_US: i64 = 86_400_000_000;
-
-/// The digits from which `float8out` and `float4out` write an exponent (`FLT_DIG`, `DBL_DIG`).
-const DOUBLE_DIGITS: i32 = 15;
-const FLOAT_DIGITS: i32 = 6;
 
 /// The text of a column's value; none for null.
 pub(crate) fn text(field: &Field, value: &Value) -> Option<String> {
@@ -35,8 +34,8 @@ fn plain(value: &Value) -> Option<String> {
         Value::Boolean(value) => value.to_string(),
         Value::Int32(value) => value.to_string(),
         Value::Int64(value) => value.to_string(),
-        Value::Float32(value) => float(&format!("{value:e}"), FLOAT_DIGITS),
-        Value::Float64(value) => float(&format!("{value:e}"), DOUBLE_DIGITS),
+        Value::Float32(value) => written(|out| write_float4(*value, out)),
+        Value::Float64(value) => written(|out| write_float8(*value, out)),
         Value::Decimal { unscaled, scale } => decimal(unscaled, *scale),
         Value::Text(text) => text.clone(),
         Value::Bytes(bytes) => hex(bytes),
@@ -54,42 +53,16 @@ fn plain(value: &Value) -> Option<String> {
         Value::Time(micros) => clock(*micros),
         Value::Timestamp(micros) => moment(*micros, ""),
         Value::TimestampTz(micros) => moment(*micros, "+00"),
-        Value::Array(elements) => array(elements),
+        Value::Array(elements) => parts(elements, *b"{}", b"NULL", &QUOTED_IN_ARRAY),
+        Value::Record(fields) => parts(fields, *b"()", b"", &QUOTED_IN_COMPOSITE),
     })
 }
 
-/// The shortest digits, from Rust's `1.5e-7`, with an exponent where PostgreSQL writes one. One
-/// number in some hundreds has a digit more there (`d2s.c`: bounds are not accepted).
-fn float(shortest: &str, digits_max: i32) -> String {
-    let special = match shortest {
-        "inf" => Some("Infinity"),
-        "-inf" => Some("-Infinity"),
-        "NaN" => Some("NaN"),
-        _ => None,
-    };
-    if let Some(special) = special {
-        return special.to_owned();
-    }
-    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((shortest, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, mantissa) = match mantissa.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", mantissa),
-    };
-    if exponent < -4 || exponent >= digits_max {
-        let (sign_of_exponent, size) = (if exponent < 0 { '-' } else { '+' }, exponent.abs());
-        return format!("{sign}{mantissa}e{sign_of_exponent}{size:02}");
-    }
-    let digits = mantissa.replace('.', "");
-    let point = exponent + 1;
-    match usize::try_from(point) {
-        Ok(0) => format!("{sign}0.{digits}"),
-        Ok(point) if point >= digits.len() => {
-            format!("{sign}{digits}{}", "0".repeat(point - digits.len()))
-        }
-        Ok(point) => format!("{sign}{}.{}", &digits[..point], &digits[point..]),
-        Err(_) => format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)),
-    }
+fn written(write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> String {
+    let mut out = Vec::new();
+    // Writing to memory does not fail.
+    let _ = write(&mut out);
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Big-endian two's complement as decimal digits.
@@ -181,38 +154,27 @@ fn moment(micros: i64, zone: &str) -> String {
     format!("{date} {}{zone}{era}", clock(micros.rem_euclid(DAY_US)))
 }
 
-/// `array_out`: elements that could be mistaken are quoted.
-fn array(elements: &[Value]) -> String {
-    let mut out = "{".to_owned();
-    for (index, element) in elements.iter().enumerate() {
+/// `array_out` and `record_out`: parts that could be mistaken are quoted.
+fn parts(values: &[Value], brackets: [u8; 2], null: &[u8], quoted: &Quoted) -> String {
+    let mut out = vec![brackets[0]];
+    for (index, value) in values.iter().enumerate() {
         if index > 0 {
-            out.push(',');
+            out.push(b',');
         }
-        match (element, plain(element)) {
-            (_, None) => out.push_str("NULL"),
-            (Value::Boolean(value), _) => out.push(if *value { 't' } else { 'f' }),
-            (_, Some(text)) => quote(&text, &mut out),
+        let start = out.len();
+        match (value, plain(value)) {
+            (_, None) => {
+                out.extend_from_slice(null);
+                continue;
+            }
+            (Value::Boolean(value), _) => out.push(if *value { b't' } else { b'f' }),
+            (_, Some(text)) => out.extend_from_slice(text.as_bytes()),
         }
+        quote_from(&mut out, start, quoted);
     }
-    out.push('}');
-    out
-}
-
-fn quote(text: &str, out: &mut String) {
-    let space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r' | '\u{b}' | '\u{c}');
-    let mistaken = |c: char| matches!(c, '"' | '\\' | '{' | '}' | ',') || space(c);
-    if !text.is_empty() && !text.eq_ignore_ascii_case("null") && !text.contains(mistaken) {
-        out.push_str(text);
-        return;
-    }
-    out.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
+    out.push(brackets[1]);
+    // Texts in brackets are text.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -236,21 +198,6 @@ mod tests {
 
     fn plainly(value: &Value) -> String {
         of("t", value)
-    }
-
-    #[test]
-    fn floats_have_an_exponent_where_postgresql_writes_one() {
-        let double = |value| plainly(&Value::Float64(value));
-        assert_eq!(double(1e15), "1e+15");
-        assert_eq!(double(123_456_789_012_345.0), "123456789012345");
-        assert_eq!(double(0.0001), "0.0001");
-        assert_eq!(double(0.000_012_5), "1.25e-05");
-        assert_eq!(double(-1.5), "-1.5");
-        assert_eq!(double(-0.0), "-0");
-        assert_eq!(double(1e300), "1e+300");
-        assert_eq!(double(f64::NEG_INFINITY), "-Infinity");
-        assert_eq!(plainly(&Value::Float32(1e6)), "1e+06");
-        assert_eq!(plainly(&Value::Float32(123_456.0)), "123456");
     }
 
     #[test]
@@ -283,6 +230,14 @@ mod tests {
             plainly(&Value::Array(elements)),
             r#"{a,"","null","a b","a\"b","a\\",é,NULL,t}"#
         );
+    }
+
+    #[test]
+    fn a_record_leaves_null_out() {
+        let fields = vec![Value::Text("a b".into()), Value::Null, Value::Text("null".into())];
+        let record = Value::Record(fields);
+        assert_eq!(plainly(&record), "(\"a b\",,null)");
+        assert_eq!(plainly(&Value::Array(vec![record])), r#"{"(\"a b\",,null)"}"#);
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl TableTexts for PostgresReader {
         let condition = condition(&opened, &keys, request)?;
         let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
         let query = sql::chunk_query(&opened.relation, &keys, Form::Text, &condition, rows_max);
-        let rows = self.copy(&query, request.bytes_max).await?;
+        let rows = self.copy(&query, request.bytes_max, usize::MAX).await?;
         self.end().await?;
         let is_last = rows.is_whole() && rows.count() < u64::from(rows_max);
         let leading = usize::from(keys.columns().is_none());

@@ -1,7 +1,7 @@
 //! Decoded Avro data as values of the table's types.
 
 use tidemesh_avro::datum::Datum;
-use tidemesh_model::{DataType, Error, ErrorKind, Field, Result, Value};
+use tidemesh_model::{DataType, Error, ErrorKind, Field, RecordField, Result, Value};
 
 /// The value that `datum` is of a column of this type.
 ///
@@ -31,6 +31,14 @@ pub(super) fn value_of(data_type: &DataType, datum: &Datum) -> Result<Value> {
         (DataType::TimestampTz, Datum::Long(micros)) => Value::TimestampTz(*micros),
         (DataType::Array(element), Datum::Array(items)) => {
             Value::Array(items.iter().map(|item| value_of(element, item)).collect::<Result<_>>()?)
+        }
+        (DataType::Record(record), Datum::Record(fields)) => {
+            if record.fields.len() != fields.len() {
+                return Err(wrong());
+            }
+            let field =
+                |(of, (_, datum)): (&RecordField, &(_, Datum))| value_of(&of.data_type, datum);
+            Value::Record(record.fields.iter().zip(fields).map(field).collect::<Result<_>>()?)
         }
         _ => return Err(wrong()),
     })

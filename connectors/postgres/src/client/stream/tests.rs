@@ -93,3 +93,18 @@ async fn a_message_in_pieces_comes_once_it_is_whole() {
     server.read_to_end(&mut rest).unwrap();
     assert!(rest.ends_with(&[b'c', 0, 0, 0, 4, b'X', 0, 0, 0, 4]), "{rest:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_above_the_limit_is_refused_by_its_table() {
+    let (mut server, mut stream) = streaming();
+    let mut large = vec![b'd'];
+    large.extend_from_slice(&(1_u32 << 24).to_be_bytes());
+    large.push(b'w');
+    large.extend_from_slice(&[0; 24]);
+    server.write_all(&large).unwrap();
+    let mut row = vec![b'I'];
+    row.extend_from_slice(&77_u32.to_be_bytes());
+    server.write_all(&row).unwrap();
+    let error = tokio::time::timeout(SOON, stream.next()).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), stream.oversized()), (ErrorKind::TooLarge, Some(77)));
+}

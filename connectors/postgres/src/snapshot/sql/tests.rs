@@ -77,6 +77,40 @@ fn keys_that_the_table_cannot_have_are_refused() {
     assert!(listed.contains("(\"a\") IN (('1'::bigint), ('2'::bigint))"), "{listed}");
 }
 
+fn with_reader(of: &str, data_type: DataType, reader: Reader) -> Relation {
+    let mut relation = relation(KeyOrigin::PrimaryKey, vec![0]);
+    let schema = Arc::make_mut(&mut relation.schema);
+    schema.fields[1].source_type = of.into();
+    schema.fields[1].data_type = data_type;
+    relation.readers[1] = reader;
+    relation
+}
+
+#[test]
+fn texts_are_what_the_topic_has() {
+    let text = |of: &str, data_type: DataType, reader: Reader| {
+        cells(&with_reader(of, data_type, reader), Form::Text).remove(1)
+    };
+    let plain = |of: &str, data_type: DataType| text(of, data_type, Reader::Text);
+    assert_eq!(plain("inet", DataType::Text), "inet_out(t.\"b\"\"\")::text");
+    assert_eq!(plain("regclass", DataType::Int64), "t.\"b\"\"\"::oid::text");
+    assert_eq!(plain("public.hstore", DataType::Json), "t.\"b\"\"\"::json::text");
+    let several = |of: DataType| DataType::Array(Box::new(of));
+    assert_eq!(plain("regclass[]", several(DataType::Int64)), "t.\"b\"\"\"::oid[]::text");
+    assert_eq!(plain("hstore[]", several(DataType::Json)), "t.\"b\"\"\"::json[]::text");
+    assert_eq!(plain("inet[]", several(DataType::Text)), "t.\"b\"\"\"::text");
+    let special = NumericSpecial::Null;
+    let numeric = Reader::Numeric { precision: 5, scale: 2, special };
+    let found = text("numeric(5,2)", DataType::Text, numeric);
+    assert!(found.starts_with("CASE WHEN t.\"b\"\"\" NOT IN ('NaN'"), "{found}");
+}
+
+#[test]
+fn a_type_without_a_binary_form_is_cast() {
+    let relation = with_reader("seg", DataType::Text, Reader::Declared);
+    assert_eq!(cells(&relation, Form::Binary), ["t.\"a\"", "t.\"b\"\"\"::text"]);
+}
+
 #[test]
 fn a_place_is_printed_as_the_server_prints_it() {
     assert_eq!(ctid_text(&[0, 0, 1, 2, 0, 3]).unwrap(), "(258,3)");
