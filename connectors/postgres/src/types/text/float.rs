@@ -272,7 +272,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::excessive_precision, reason = "halfway between two shorter texts")]
     fn of_two_decimals_equally_near_the_even_one_is_taken() {
         // 212510.125, -3533322.25, 32488517477274.8125 and -863018321518638.25.
         assert_eq!(float(1_700_081.0 / 8.0), "212510.12");
