@@ -321,7 +321,7 @@ impl PostgresSource {
         let before = self.versions.get(&id).and_then(|versions| versions.last()).cloned();
         let relation = self.version(shape).await?;
         let has_other_columns =
-            before.is_none_or(|before| before.shape.columns != relation.shape.columns);
+            before.is_some_and(|before| before.shape.columns != relation.shape.columns);
         let storage = self.catalog.storages(&[id]).await?.get(&id).copied();
         let schema = Arc::clone(&relation.schema);
         self.describe(id, Some(relation));
