@@ -329,8 +329,10 @@ impl PostgresSource {
         if let Some(versions) = self.versions.get(&id) {
             first.state = vec![relation::state_item(id, versions)?];
         }
-        // A `VACUUM FULL` since looks the same, and costs a snapshot that was not needed.
-        let is_moved = storage.is_some_and(|storage| self.storages.set(id, storage));
+        // Only with other columns: what is read again after a restart describes the table as it was,
+        // while the catalog is of today. A `VACUUM FULL` since looks the same, and costs a snapshot.
+        let is_moved =
+            has_other_columns && storage.is_some_and(|storage| self.storages.set(id, storage));
         if is_moved {
             first.state.push(self.storages.item()?);
         }
@@ -340,7 +342,7 @@ impl PostgresSource {
             first.state.push(self.ids.item()?);
             first.schemas = vec![Arc::clone(&schema)];
             first.replaced = vec![schema];
-        } else if is_moved && has_other_columns {
+        } else if is_moved {
             tracing::info!(table = %schema.name, "was rewritten by DDL: it is read anew");
             first.rewritten = vec![schema.name.clone()];
         }
