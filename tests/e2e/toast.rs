@@ -1,7 +1,7 @@
 //! Updates that leave a large value unchanged, of which the log holds nothing.
 
 use crate::streaming::rows;
-use crate::support::daemon::{Daemon, configuration, log_alone, verified};
+use crate::support::daemon::{Daemon, configuration, log_alone, verified, with};
 use crate::support::eventually;
 use crate::support::postgres::Database;
 use crate::support::topic::{equals, records};
@@ -78,7 +78,9 @@ async fn rows_to_be_read_again_are_not_forgotten_when_it_is_killed() {
     let database = database().await;
     database.execute(&format!("{INSERT} generate_series(1, 100) g")).await;
     let folder = tempfile::tempdir().unwrap();
+    // A few rows fill a chunk, so that what is asked for comes while one is cut.
     let config = configuration(&database, &["public.orders"], "");
+    let config = with(&config, "snapshot.chunk_bytes_max = 65536");
     let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
     verified(&daemon);

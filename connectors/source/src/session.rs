@@ -218,9 +218,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
     /// Stores snapshots' progress without records, where the last batch ended.
     async fn store(&mut self) -> Result<()> {
         let Some(end) = self.end else { return Ok(()) };
-        self.settle().await?;
-        self.send_gathered()?;
-        self.settle().await?;
+        self.flush().await?;
         if self.snapshots.is_changed() {
             let nothing = Gathered::new(end);
             self.send(Append::default(), Counts::default(), nothing)?;
@@ -261,9 +259,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         self.snapshots.batch_taken();
         if !truncated.is_empty() {
             // What is live is read from the topic, which must have all before the truncate.
-            self.settle().await?;
-            self.send_gathered()?;
-            self.settle().await?;
+            self.flush().await?;
             self.reconcile(&truncated).await?;
         }
         self.gather(batch, reached);
@@ -366,9 +362,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
                 return Ok(());
             };
             let schema = Arc::clone(schema);
-            self.settle().await?;
-            self.send_gathered()?;
-            self.settle().await?;
+            self.flush().await?;
             let (at_us, fields) = (end.at_us, self.block_fields);
             let mut gone = Truncated::by_replacement(&schema, end.position, at_us, fields);
             gone.below_epoch = Some(epoch);
@@ -386,7 +380,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
     async fn append_ahead(&mut self) -> Result<()> {
         let (mut append, counts) = self.events.finish();
         append.writer = Some(self.writer.clone());
-        let (appended, took) = timed(self.transport.append(append)).await?;
+        let (appended, took) = append_timed(self.transport.as_ref(), append).await?;
         self.events.recycle(appended.recycled);
         self.status.appended(counts, took);
         Ok(())
@@ -401,10 +395,17 @@ impl<C: Connector, T: Transport> Session<C, T> {
         append.state.extend(self.snapshots.items()?);
         append.state.push(position_item(end.position, end.at_us)?);
         let transport = Arc::clone(&self.transport);
-        let task = tokio::spawn(async move { timed(transport.append(append)).await });
+        let task = tokio::spawn(async move { append_timed(transport.as_ref(), append).await });
         self.in_flight = Some(InFlight { task, end, counts, oldest_at_us, reached });
         self.checkpoint_at = Some(Instant::now());
         Ok(())
+    }
+
+    /// Waits until all that was taken is durable.
+    async fn flush(&mut self) -> Result<()> {
+        self.settle().await?;
+        self.send_gathered()?;
+        self.settle().await
     }
 
     /// Waits for the append that is on its way, if there is one.
@@ -498,13 +499,13 @@ async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appende
         Error::new(ErrorKind::Internal, "append a batch").because("its task ended").caused_by(error)
     })?;
     let Some(done) = in_flight.take() else { return std::future::pending().await };
-    let (appended, took) = appended.map_err(gone)?;
+    let (appended, took) = appended?;
     Ok((done, appended, took))
 }
 
-/// What an append answers, and how long it took.
-async fn timed(append: impl Future<Output = Result<Appended>>) -> Result<(Appended, Duration)> {
+/// Appends; answers how long it took, too.
+async fn append_timed<T: Transport>(transport: &T, append: Append) -> Result<(Appended, Duration)> {
     let began = Instant::now();
-    let appended = append.await?;
+    let appended = transport.append(append).await.map_err(gone)?;
     Ok((appended, began.elapsed()))
 }

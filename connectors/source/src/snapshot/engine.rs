@@ -137,7 +137,7 @@ impl<C: Connector> Engine<C> {
         if engine.settings.mode == SnapshotMode::Initial {
             for table in &captured {
                 if engine.progress.table(table).is_none() {
-                    engine.progress.put(TableSnapshot::new(table.clone(), None, now_us()));
+                    engine.progress.begin(table.clone(), None);
                 }
             }
         }
@@ -158,10 +158,8 @@ impl<C: Connector> Engine<C> {
     /// A table that was read anew, but whose topic could not be swept before the end of its process,
     /// is read anew again: only so its schema is known.
     fn read_unswept(&mut self) {
-        while let Some((table, epoch)) = self.to_sweep() {
-            let mut snapshot = TableSnapshot::new(table, None, now_us());
-            snapshot.sweep_below = Some(epoch);
-            self.progress.put(snapshot);
+        while let Some((table, _)) = self.to_sweep() {
+            self.progress.begin(table, None);
         }
     }
 
@@ -213,7 +211,7 @@ impl<C: Connector> Engine<C> {
                 .help("wait until `tidemesh snapshot status` says that it is done"));
         }
         for table in tables {
-            self.progress.put(TableSnapshot::new(table, part.clone(), now_us()));
+            self.progress.begin(table, part.clone());
         }
         Ok(())
     }
@@ -272,7 +270,7 @@ impl<C: Connector> Engine<C> {
             if !self.progress.table(&table).is_some_and(is_running) {
                 tracing::info!(%table, "too many rows lack values in the log: it is read whole");
                 self.rereads.begun(&table);
-                self.progress.put(TableSnapshot::new(table, None, now_us()));
+                self.progress.begin(table, None);
             }
         }
     }
@@ -283,7 +281,8 @@ impl<C: Connector> Engine<C> {
     }
 
     fn next_job(&mut self, worker: usize) -> Option<(Busy, Duration, Job)> {
-        if !self.rereads.is_restored()
+        // The log was followed since rows of this session were asked for: they need not settle.
+        if (self.settled || !self.rereads.is_restored())
             && let Some(job) = self.next_reread(worker)
         {
             return Some(job);
@@ -293,9 +292,6 @@ impl<C: Connector> Engine<C> {
             let settling = self.busy.iter().flatten().any(|busy| matches!(busy, Busy::Settling));
             let pause = retry_pause(self.starts_failed);
             return (!settling).then_some((Busy::Settling, pause, Job::Settle));
-        }
-        if let Some(job) = self.next_reread(worker) {
-            return Some(job);
         }
         if self.progress.report.paused {
             return None;
@@ -443,16 +439,14 @@ impl<C: Connector> Engine<C> {
         };
         if error.remedy() == Remedy::Stop {
             tracing::error!(%table, error = error.report(), "snapshot failed");
-            // The next start reads all of it, and with it the rows that were to be read again.
-            if self.progress.table(&table).is_none() {
-                self.progress.put(TableSnapshot::new(table.clone(), None, now_us()));
+            // With rows that were to be read again, the next start reads all of it.
+            if self.rereads.forget(&table) {
+                self.progress.begin(table.clone(), None);
             }
             if let Some(snapshot) = self.progress.change(&table) {
                 snapshot.end(TableState::Failed, Some(error.report()), now_us());
-                snapshot.unplan();
             }
             self.abandon(&table);
-            self.rereads.forget(&table);
             return;
         }
         tracing::warn!(%table, error = error.report(), "a chunk could not be read; retry");
@@ -535,9 +529,7 @@ impl<C: Connector> Engine<C> {
         for table in self.connector.tables() {
             self.abandon(&table);
             self.rereads.forget(&table);
-            let mut snapshot = TableSnapshot::new(table, None, now_us());
-            snapshot.sweep_below = Some(epoch);
-            self.progress.put(snapshot);
+            self.progress.begin_anew(table, Some(epoch));
         }
     }
 
@@ -558,9 +550,7 @@ impl<C: Connector> Engine<C> {
     /// The table's rows were changed without a word in the log: all of them are read anew.
     pub(crate) fn rewritten(&mut self, table: &TableName) {
         self.abandon(table);
-        let mut snapshot = TableSnapshot::new(table.clone(), None, now_us());
-        snapshot.sweep_below = self.progress.table(table).and_then(|before| before.sweep_below);
-        self.progress.put(snapshot);
+        self.progress.begin(table.clone(), None);
     }
 
     /// The table is another one than before: what was read of it is void.
@@ -568,7 +558,7 @@ impl<C: Connector> Engine<C> {
         self.abandon(table);
         self.rereads.forget(table);
         if self.settings.mode == SnapshotMode::Initial {
-            self.progress.put(TableSnapshot::new(table.clone(), None, now_us()));
+            self.progress.begin_anew(table.clone(), None);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::engine::Emitted;
 use super::{Key, Part, TablePlan};
+use crate::clock::now_us;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tidemesh_model::{Error, ErrorKind, Result, StateItem, TableName};
@@ -137,7 +138,7 @@ impl TableSnapshot {
 
     fn item(&self) -> Result<StateItem> {
         let value = serde_json::to_vec(self).map_err(|e| internal().caused_by(e))?;
-        Ok(StateItem { key: item_key(&self.table), value: Some(value) })
+        Ok(StateItem { key: item_key(PREFIX, &self.table), value: Some(value) })
     }
 }
 
@@ -145,9 +146,9 @@ fn internal() -> Error {
     Error::new(ErrorKind::Internal, "store a snapshot's progress")
 }
 
-/// The key under which a table's progress is stored: both names may have any characters.
-fn item_key(table: &TableName) -> String {
-    format!("{PREFIX}{}", serde_json::json!([table.schema, table.table]))
+/// The key under which something of a table is stored: both names may have any characters.
+pub(super) fn item_key(prefix: &str, table: &TableName) -> String {
+    format!("{prefix}{}", serde_json::json!([table.schema, table.table]))
 }
 
 /// What is known of a source's snapshots.
@@ -212,7 +213,22 @@ impl Progress {
         Some(found)
     }
 
-    pub(super) fn put(&mut self, snapshot: TableSnapshot) {
+    /// Begins to read a table, or a part of it, whatever was read of it before. What is still to be
+    /// swept of its topic stays to be.
+    pub(super) fn begin(&mut self, table: TableName, part: Option<Part>) {
+        let sweep_below = self.table(&table).and_then(|before| before.sweep_below);
+        let snapshot = TableSnapshot::new(table, part, now_us());
+        self.put(TableSnapshot { sweep_below, ..snapshot });
+    }
+
+    /// Begins to read a whole table; once it is done, keys of an epoch below this one, if one is
+    /// given, are swept of its topic.
+    pub(super) fn begin_anew(&mut self, table: TableName, sweep_below: Option<u32>) {
+        let snapshot = TableSnapshot::new(table, None, now_us());
+        self.put(TableSnapshot { sweep_below, ..snapshot });
+    }
+
+    fn put(&mut self, snapshot: TableSnapshot) {
         let table = snapshot.table.clone();
         self.report.tables.retain(|other| other.table != table);
         self.report.tables.push(snapshot);
@@ -236,7 +252,7 @@ impl Progress {
         let others = self.report.tables.extract_if(.., |snapshot| !is_captured(snapshot));
         for snapshot in others {
             tracing::info!(table = %snapshot.table, "is no longer captured: its snapshot is forgotten");
-            self.forgotten.push(item_key(&snapshot.table));
+            self.forgotten.push(item_key(PREFIX, &snapshot.table));
         }
     }
 
@@ -312,6 +328,17 @@ mod tests {
         let left = Progress::take(&mut items).unwrap();
         assert_eq!(left.report.tables.len(), 1);
         assert_eq!(left.report.tables[0].table, tables[1]);
+    }
+
+    #[test]
+    fn what_is_to_be_swept_is_not_forgotten_by_another_beginning() {
+        let table = TableName::new("a", "b");
+        let mut progress = Progress::default();
+        progress.begin_anew(table.clone(), Some(3));
+        progress.begin(table.clone(), None);
+        assert_eq!(progress.table(&table).unwrap().sweep_below, Some(3));
+        progress.begin_anew(table.clone(), None);
+        assert_eq!(progress.table(&table).unwrap().sweep_below, None);
     }
 
     #[test]

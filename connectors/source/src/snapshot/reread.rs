@@ -2,6 +2,7 @@
 //! in one chunk. Which ones is stored with the records that lack them, so that none is forgotten.
 
 use super::Key;
+use super::progress::item_key;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use tidemesh_model::{Error, ErrorKind, Result, StateItem, TableName};
@@ -26,12 +27,31 @@ const KEYS_PER_CHUNK_MAX: usize = 500;
 struct Waiting {
     keys: BTreeSet<Key>,
     bytes: usize,
-    /// Those of the chunk that is being read.
-    reading: Vec<Key>,
+    /// Those whose turn it is. A key that is asked for once more meanwhile waits among the others.
+    turn: Vec<Key>,
     /// The last of them that is in the topic already.
     after: Option<Key>,
+    /// Whether a chunk of them is being read.
+    is_read: bool,
     /// There were too many: the whole table is to be read, from the start.
     whole: bool,
+}
+
+impl Waiting {
+    /// The next keys' turn has come.
+    fn take_turn(&mut self) {
+        while self.turn.len() < KEYS_PER_CHUNK_MAX
+            && let Some(key) = self.keys.pop_first()
+        {
+            self.bytes -= bytes_of(&key);
+            self.turn.push(key);
+        }
+    }
+}
+
+/// The bytes of a key's texts.
+fn bytes_of(key: &Key) -> usize {
+    key.iter().map(String::len).sum()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,7 +110,7 @@ impl Rereads {
     /// A row is to be read again.
     pub(super) fn add(&mut self, table: &TableName, key: Key) {
         let waiting = self.tables.entry(table.clone()).or_default();
-        let bytes: usize = key.iter().map(String::len).sum();
+        let bytes = bytes_of(&key);
         if waiting.whole || !waiting.keys.insert(key) {
             return;
         }
@@ -105,27 +125,29 @@ impl Rereads {
 
     /// What to read next, which is being read from now on.
     pub(super) fn next(&mut self) -> Option<Wanted> {
-        let is_free = |waiting: &Waiting| waiting.reading.is_empty() && !waiting.keys.is_empty();
-        let (table, waiting) = self.tables.iter_mut().find(|(_, waiting)| is_free(waiting))?;
-        while waiting.reading.len() < KEYS_PER_CHUNK_MAX
-            && let Some(key) = waiting.keys.pop_first()
-        {
-            waiting.bytes -= key.iter().map(String::len).sum::<usize>();
-            waiting.reading.push(key);
+        let is_due = |waiting: &Waiting| {
+            let has_none = waiting.turn.is_empty() && waiting.keys.is_empty();
+            !waiting.is_read && !has_none
+        };
+        let (table, waiting) = self.tables.iter_mut().find(|(_, waiting)| is_due(waiting))?;
+        if waiting.turn.is_empty() {
+            waiting.take_turn();
         }
-        let (keys, after) = (waiting.reading.clone(), waiting.after.take());
+        waiting.is_read = true;
+        let (keys, after) = (waiting.turn.clone(), waiting.after.clone());
         Some(Wanted { table: table.clone(), keys, after })
     }
 
     /// A chunk is in the topic, up to this key; whether it was the last.
     pub(super) fn emitted(&mut self, table: &TableName, at: Option<Key>, last: bool) {
         let Some(waiting) = self.tables.get_mut(table) else { return };
+        waiting.is_read = false;
         if last {
-            waiting.reading.clear();
+            waiting.turn.clear();
+            waiting.after = None;
         } else {
-            // The rest of the same keys, behind this one.
+            // The rest of the same keys, and of no others, stands behind this one.
             waiting.after = at;
-            self.put_back(table);
         }
         self.changed.insert(table.clone());
         self.drop_empty(table);
@@ -133,32 +155,33 @@ impl Rereads {
 
     /// A chunk of a table, if there is one, did not come.
     pub(super) fn put_back(&mut self, table: &TableName) {
-        let Some(waiting) = self.tables.get_mut(table) else { return };
-        for key in std::mem::take(&mut waiting.reading) {
-            waiting.bytes += key.iter().map(String::len).sum::<usize>();
-            waiting.keys.insert(key);
+        if let Some(waiting) = self.tables.get_mut(table) {
+            waiting.is_read = false;
         }
     }
 
     /// No chunk comes.
     pub(super) fn put_all_back(&mut self) {
-        let tables: Vec<TableName> = self.tables.keys().cloned().collect();
-        tables.iter().for_each(|table| self.put_back(table));
+        self.tables.values_mut().for_each(|waiting| waiting.is_read = false);
     }
 
-    /// All of a table is read, or nothing of it is there any more.
-    pub(super) fn forget(&mut self, table: &TableName) {
-        if self.tables.remove(table).is_some() {
+    /// All of a table is read, or nothing of it is there any more. Whether something waited.
+    pub(super) fn forget(&mut self, table: &TableName) -> bool {
+        let waited = self.tables.remove(table).is_some();
+        if waited {
             self.changed.insert(table.clone());
         }
         self.restored &= !self.tables.is_empty();
+        waited
     }
 
     /// Forgets every table but these.
     pub(super) fn retain(&mut self, captured: &[TableName]) {
         let others = self.tables.keys().filter(|table| !captured.contains(table));
         let others: Vec<TableName> = others.cloned().collect();
-        others.iter().for_each(|table| self.forget(table));
+        for table in &others {
+            self.forget(table);
+        }
     }
 
     /// Tables of which too many rows were to be read.
@@ -178,7 +201,7 @@ impl Rereads {
 
     fn drop_empty(&mut self, table: &TableName) {
         let is_empty = |waiting: &Waiting| {
-            waiting.keys.is_empty() && waiting.reading.is_empty() && !waiting.whole
+            waiting.keys.is_empty() && waiting.turn.is_empty() && !waiting.whole
         };
         if self.tables.get(table).is_some_and(is_empty) {
             self.tables.remove(table);
@@ -198,7 +221,7 @@ impl Rereads {
 
     /// How many rows wait or are being read.
     pub(super) fn count(&self) -> u64 {
-        let count = |waiting: &Waiting| waiting.keys.len() + waiting.reading.len();
+        let count = |waiting: &Waiting| waiting.keys.len() + waiting.turn.len();
         self.tables.values().map(count).sum::<usize>() as u64
     }
 
@@ -212,11 +235,11 @@ impl Rereads {
     }
 
     fn item(&self, table: &TableName) -> Result<StateItem> {
-        let key = format!("{PREFIX}{}", serde_json::json!([table.schema, table.table]));
+        let key = item_key(PREFIX, table);
         let Some(waiting) = self.tables.get(table) else {
             return Ok(StateItem { key, value: None });
         };
-        let keys = waiting.keys.iter().chain(&waiting.reading).cloned().collect();
+        let keys = waiting.keys.iter().chain(&waiting.turn).cloned().collect();
         let stored = Stored { version: VERSION, keys, whole: waiting.whole };
         let value = serde_json::to_vec(&stored).map_err(|error| {
             Error::new(ErrorKind::Internal, "store the keys to read again").caused_by(error)
@@ -274,6 +297,27 @@ mod tests {
         rereads.emitted(&table(), Some(key("1")), false);
         let rest = rereads.next().unwrap();
         assert_eq!((rest.keys.len(), rest.after), (2, Some(key("1"))));
+    }
+
+    #[test]
+    fn what_is_asked_for_while_a_chunk_is_cut_is_not_passed_over() {
+        let mut rereads = Rereads::default();
+        rereads.add(&table(), key("3"));
+        rereads.add(&table(), key("4"));
+        rereads.next().unwrap();
+        // Both stand before the place where the chunk goes on: one anew, one once more.
+        rereads.add(&table(), key("1"));
+        rereads.add(&table(), key("3"));
+        rereads.emitted(&table(), Some(key("3")), false);
+        let rest = rereads.next().unwrap();
+        assert_eq!((rest.keys, rest.after), (vec![key("3"), key("4")], Some(key("3"))));
+        rereads.put_back(&table());
+        assert_eq!(rereads.next().unwrap().after, Some(key("3")), "read again from there");
+        rereads.emitted(&table(), Some(key("4")), true);
+        let others = rereads.next().unwrap();
+        assert_eq!((others.keys, others.after), (vec![key("1"), key("3")], None));
+        rereads.emitted(&table(), None, true);
+        assert!(!rereads.is_waiting());
     }
 
     #[test]
