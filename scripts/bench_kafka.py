@@ -24,7 +24,7 @@ def copied():
 def snapshot():
     """Seconds from the start until every row of the table is in its topic."""
     copy_slot("snapshot")
-    sql(f"SELECT pg_replication_slot_advance('snapshot', pg_current_wal_lsn())")
+    sql("SELECT pg_replication_slot_advance('snapshot', pg_current_wal_lsn())")
     daemon = Daemon("127.0.0.1", "snapshot", "initial")
     done = lambda report: any(table["state"] == "done" for table in report["snapshot"]["tables"])
     seconds = daemon.wait("the snapshot's end", done)

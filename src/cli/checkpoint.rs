@@ -4,8 +4,9 @@ use super::client::{Daemon, print_json, print_line};
 use clap::Subcommand;
 use serde_json::{Map, Value as Json};
 use tidemesh_model::{Error, ErrorKind, Position, Result};
+use tidemesh_postgres::parse_lsn;
 use tidemesh_source::{position_item, read_checkpoint, remove_state};
-use tidemesh_transport::{Append, Transport};
+use tidemesh_transport::{Append, RemoteTransport, Transport};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum CheckpointCommand {
@@ -60,6 +61,15 @@ fn none_of(source: &str, doing: &'static str) -> Error {
         .help("`tidemesh source list` names those that run")
 }
 
+/// The log, which must have state of the source: opening a writer of another name would make it one.
+async fn log_of(source: &str, daemon: &Daemon, doing: &'static str) -> Result<RemoteTransport> {
+    let log = daemon.log().await?;
+    match log.writers().await?.iter().any(|writer| writer == source) {
+        true => Ok(log),
+        false => Err(none_of(source, doing)),
+    }
+}
+
 async fn show(source: &str, daemon: &Daemon) -> Result<()> {
     let state = daemon.log().await?.state(source).await?;
     if state.is_empty() {
@@ -77,16 +87,13 @@ async fn show(source: &str, daemon: &Daemon) -> Result<()> {
 }
 
 async fn set(source: &str, text: &str, daemon: &Daemon) -> Result<()> {
-    let log = daemon.log().await?;
-    let is_known = log.writers().await?.iter().any(|writer| writer == source);
-    if !is_known {
-        return Err(none_of(source, "set a checkpoint"));
-    }
+    let doing = "set a checkpoint";
+    let log = log_of(source, daemon, doing).await?;
     // Fences an instance that runs, so that what is read now stays true.
     let writer = log.open_writer(source).await?;
     let state = log.state(source).await?;
     let Some(before) = read_checkpoint(source, state)? else {
-        return Err(none_of(source, "set a checkpoint"));
+        return Err(none_of(source, doing));
     };
     let position = read_position(text, before.position.epoch)?;
     let state = vec![position_item(position, 0)?];
@@ -102,21 +109,18 @@ async fn set(source: &str, text: &str, daemon: &Daemon) -> Result<()> {
 
 /// A position, or a place in PostgreSQL's log.
 fn read_position(text: &str, epoch: u32) -> Result<Position> {
-    let Some((high, low)) = text.split_once('/') else { return text.parse() };
-    let part = |digits| u32::from_str_radix(digits, 16).map(u64::from);
-    match (part(high), part(low)) {
-        (Ok(high), Ok(low)) => Ok(Position::before(epoch, (high << 32) | low)),
-        _ => Err(Error::new(ErrorKind::Malformed, "read a position")
-            .because("expected a place as PostgreSQL prints it: 0/1A2B3C8")
-            .with("text", text)),
+    if !text.contains('/') {
+        return text.parse();
     }
+    parse_lsn(text).map(|commit| Position::before(epoch, commit)).ok_or_else(|| {
+        Error::new(ErrorKind::Malformed, "read a position")
+            .because("expected a place as PostgreSQL prints it: 0/1A2B3C8")
+            .with("text", text)
+    })
 }
 
 async fn delete(source: &str, daemon: &Daemon) -> Result<()> {
-    let log = daemon.log().await?;
-    if !log.writers().await?.iter().any(|writer| writer == source) {
-        return Err(none_of(source, "delete a checkpoint"));
-    }
+    let log = log_of(source, daemon, "delete a checkpoint").await?;
     let items = remove_state(&log, source).await?;
     print_line(&format!("{source}: {items} items of its checkpoint are gone; it begins anew"))
 }

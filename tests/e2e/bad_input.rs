@@ -1,7 +1,6 @@
 //! Bad input: each with an error that says what is wrong and what to do, and nothing lost.
 
 use crate::support::daemon::{Daemon, configuration, refused_up, run};
-use crate::support::eventually;
 use crate::support::postgres::{Database, Server};
 
 const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, n int)";
@@ -172,11 +171,7 @@ async fn a_slot_that_is_gone_is_a_lost_position() {
     let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
     assert!(daemon.terminate().success());
-    let drop = format!("SELECT pg_drop_replication_slot('{}')", database.name);
-    eventually("the server has seen its end", async || {
-        database.client.batch_execute(&drop).await.ok()
-    })
-    .await;
+    database.drop_slot().await;
     let daemon = Daemon::up(folder.path(), &config).await;
     assert_says(&daemon.stopped_with().await, &["the replication slot is gone"]);
 }

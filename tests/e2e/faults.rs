@@ -13,22 +13,32 @@ use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_it_loses_and_repeats_nothing() {
-    const KILLS: u32 = 30;
-    let mut random = StdRng::seed_from_u64(seed());
     let database = Database::new().await;
+    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
+    killed_at_random_moments(&database, &config, 30, Duration::from_millis(400)).await;
+}
+
+/// Kills the daemon so often, each time within so long, while somebody writes; nothing may be lost or
+/// repeated.
+pub(crate) async fn killed_at_random_moments(
+    database: &Database,
+    config: &str,
+    kills: u32,
+    within: Duration,
+) {
+    let mut random = StdRng::seed_from_u64(seed());
     database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
-    let mut daemon = Daemon::up(folder.path(), &config).await;
+    let mut daemon = Daemon::up(folder.path(), config).await;
     daemon.streaming().await;
     let client = database.connect_again().await.unwrap();
     let writer = Writer::start(client, random.random(), History::default());
-    for kill in 0..KILLS {
-        let moment = Duration::from_millis(random.random_range(0..400));
+    for kill in 0..kills {
+        let moment = random.random_range(Duration::ZERO..within);
         tokio::time::sleep(moment).await;
         daemon.kill();
         println!("kill {kill} after {moment:?}");
-        daemon = Daemon::up(folder.path(), &config).await;
+        daemon = Daemon::up(folder.path(), config).await;
     }
     agrees(&daemon, &writer.stop().await).await;
 }

@@ -1,5 +1,6 @@
 //! The same job over a real Kafka: exactly once, with a standby, through its bad days.
 
+use crate::faults::killed_at_random_moments;
 use crate::history::History;
 use crate::support::daemon::{Daemon, configuration, log_alone, verified, with};
 use crate::support::eventually;
@@ -7,8 +8,6 @@ use crate::support::kafka::{Broker, cluster, on_broker, on_kafka};
 use crate::support::postgres::{Database, Server};
 use crate::support::topic::{equals, records};
 use crate::support::writer::{TABLE, TOPIC, Writer, agrees, seed};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tidemesh_transport::Transport;
@@ -59,25 +58,10 @@ async fn tables_are_read_and_followed_over_partitions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_it_loses_and_repeats_nothing() {
-    const KILLS: u32 = 8;
-    let mut random = StdRng::seed_from_u64(seed());
     let database = Database::new().await;
-    database.execute(TABLE).await;
-    let folder = tempfile::tempdir().unwrap();
     let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
     let config = on_kafka(&config, "");
-    let mut daemon = Daemon::up(folder.path(), &config).await;
-    daemon.streaming().await;
-    let client = database.connect_again().await.unwrap();
-    let writer = Writer::start(client, random.random(), History::default());
-    for kill in 0..KILLS {
-        let moment = Duration::from_millis(random.random_range(0..600));
-        tokio::time::sleep(moment).await;
-        daemon.kill();
-        println!("kill {kill} after {moment:?}");
-        daemon = Daemon::up(folder.path(), &config).await;
-    }
-    agrees(&daemon, &writer.stop().await).await;
+    killed_at_random_moments(&database, &config, 8, Duration::from_millis(600)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,12 +38,7 @@ async fn a_slot_that_was_dropped_or_made_anew_is_passed_over_if_that_is_wanted()
     daemon.streaming().await;
     verified(&daemon);
     daemon.kill();
-    let slot = &database.name;
-    eventually("the slot is free", async || {
-        let sql = format!("SELECT pg_drop_replication_slot('{slot}')");
-        database.client.batch_execute(&sql).await.ok()
-    })
-    .await;
+    database.drop_slot().await;
     database.execute(MISSED).await;
     daemon = Daemon::up(folder.path(), &config).await;
     let error = daemon.stopped_with().await;
@@ -52,7 +47,10 @@ async fn a_slot_that_was_dropped_or_made_anew_is_passed_over_if_that_is_wanted()
     daemon.kill();
     // One that somebody made again is ahead.
     database
-        .execute(&format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"))
+        .execute(&format!(
+            "SELECT pg_create_logical_replication_slot('{}', 'pgoutput')",
+            database.name
+        ))
         .await;
     daemon = Daemon::up(folder.path(), &config).await;
     let error = daemon.stopped_with().await;
@@ -149,12 +147,7 @@ async fn killed_while_it_passes_a_lost_position_over_it_does_so_again() {
     let writer = Writer::start(client, seed(), History::default());
     for _ in 0..3 {
         daemon.kill();
-        let slot = &database.name;
-        eventually("the slot is dropped", async || {
-            let sql = format!("SELECT pg_drop_replication_slot('{slot}')");
-            database.client.batch_execute(&sql).await.ok()
-        })
-        .await;
+        database.drop_slot().await;
         daemon = Daemon::up(folder.path(), &config).await;
         daemon.logged("every table is read anew").await;
         daemon.kill();

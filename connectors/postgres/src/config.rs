@@ -54,8 +54,9 @@ pub(crate) fn lsn_text(lsn: u64) -> String {
     format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
 }
 
-/// The inverse of [`lsn_text`].
-pub(crate) fn parse_lsn(text: &str) -> Option<u64> {
+/// The log position that PostgreSQL prints as `16/B374D848`; none if it is no such text.
+#[must_use]
+pub fn parse_lsn(text: &str) -> Option<u64> {
     let (high, low) = text.split_once('/')?;
     let high = u64::from(u32::from_str_radix(high, 16).ok()?);
     Some((high << 32) | u64::from(u32::from_str_radix(low, 16).ok()?))

@@ -110,19 +110,7 @@ mod tests {
     use super::*;
 
     fn info(oid: u32, name: &str) -> TypeInfo {
-        TypeInfo {
-            oid,
-            schema: "pg_catalog".into(),
-            name: name.into(),
-            kind: 'b',
-            base: None,
-            element: None,
-            delimiter: ',',
-            labels: Vec::new(),
-            range_of: None,
-            send: None,
-            attributes: Vec::new(),
-        }
+        TypeInfo::built_in(oid, name)
     }
 
     fn infos() -> [TypeInfo; 5] {

@@ -27,6 +27,7 @@ mod types;
 mod watch;
 
 pub use batch::PostgresBatch;
+pub use config::parse_lsn;
 pub use open::PostgresConnector;
 pub use snapshot::{PostgresChunk, PostgresReader};
 pub use source::PostgresSource;

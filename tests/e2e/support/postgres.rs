@@ -1,7 +1,7 @@
 //! PostgreSQL servers: shared ones that `scripts/test` has started, and private ones.
 
-use super::PATIENCE;
 use super::tls::Identity;
+use super::{PATIENCE, eventually};
 use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -54,6 +54,13 @@ impl Database {
 
     pub(crate) async fn connect_again(&self) -> Option<Client> {
         connect(self.port, &self.name, "postgres").await
+    }
+
+    /// Drops the daemon's slot, once the server has seen the end of its connection.
+    pub(crate) async fn drop_slot(&self) {
+        let drop = format!("SELECT pg_drop_replication_slot('{}')", self.name);
+        eventually("the slot is dropped", async || self.client.batch_execute(&drop).await.ok())
+            .await;
     }
 
     /// The first cell of the first row, as text.

@@ -88,30 +88,31 @@ pub(super) fn avro_type(data_type: &DataType, kind: SourceKind, defined: &mut De
     }
 }
 
-/// The type of a value of which the database says no more than its data type: one line a type.
+/// The type of a value of which the database says no more than its data type: Avro's own where that
+/// says it, too.
 fn plain(data_type: &DataType, defined: &mut Defined<'_>) -> Json {
     match data_type {
-        DataType::Boolean => json!("boolean"),
-        DataType::Int32 => json!("int"),
-        DataType::Int64 => json!("long"),
-        DataType::Float32 => json!("float"),
-        DataType::Float64 => json!("double"),
         DataType::Decimal { precision, scale } => decimal(Some(*precision), *scale),
-        DataType::Text => json!("string"),
         DataType::Json => named("string", "io.debezium.data.Json"),
         DataType::Enum { labels } => {
             let allowed = labels.join(",");
             parameterized("string", &json!({"allowed": allowed}), "io.debezium.data.Enum")
         }
-        DataType::Bytes => json!("bytes"),
         DataType::Uuid => named("string", "io.debezium.data.Uuid"),
         DataType::Date => named("int", "io.debezium.time.Date"),
         DataType::Time => named("long", "io.debezium.time.MicroTime"),
         DataType::Timestamp => named("long", "io.debezium.time.MicroTimestamp"),
         DataType::TimestampTz => named("string", "io.debezium.time.ZonedTimestamp"),
         DataType::Array(element) => avro_type(element, SourceKind::Plain, defined),
-        // Debezium leaves such columns out.
-        DataType::Record(_) => crate::table::logical_type(data_type, defined),
+        // Records Debezium leaves out.
+        DataType::Boolean
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Text
+        | DataType::Bytes
+        | DataType::Record(_) => crate::table::logical_type(data_type, defined),
     }
 }
 

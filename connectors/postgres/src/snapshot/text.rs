@@ -2,12 +2,10 @@
 //! Source: the `*_out` functions of PostgreSQL 18, `src/backend/utils/adt/`.
 
 use crate::types::{
-    QUOTED_IN_ARRAY, QUOTED_IN_COMPOSITE, Quoted, quote_from, write_float4, write_float8,
+    Printer, QUOTED_IN_ARRAY, QUOTED_IN_COMPOSITE, Quoted, days_since_2000, micros_since_2000,
+    quote_from,
 };
-use std::fmt::Write;
 use tidemesh_model::{DataType, Field, Value};
-
-const DAY_US: i64 = 86_400_000_000;
 
 /// The text of a column's value; none for null.
 pub(crate) fn text(field: &Field, value: &Value) -> Option<String> {
@@ -82,35 +80,30 @@ fn plain(value: &Value) -> Option<String> {
         Value::Boolean(value) => value.to_string(),
         Value::Int32(value) => value.to_string(),
         Value::Int64(value) => value.to_string(),
-        Value::Float32(value) => written(|out| write_float4(*value, out)),
-        Value::Float64(value) => written(|out| write_float8(*value, out)),
+        Value::Float32(value) => printed(Printer::Float4, &value.to_be_bytes())?,
+        Value::Float64(value) => printed(Printer::Float8, &value.to_be_bytes())?,
         Value::Decimal { unscaled, scale } => decimal(unscaled, *scale),
         Value::Text(text) => text.clone(),
-        Value::Bytes(bytes) => hex(bytes),
-        Value::Uuid(uuid) => uuid_text(uuid),
-        Value::Date(i32::MAX) | Value::Timestamp(i64::MAX) | Value::TimestampTz(i64::MAX) => {
-            "infinity".to_owned()
+        Value::Bytes(bytes) => printed(Printer::Bytea, bytes)?,
+        Value::Uuid(uuid) => printed(Printer::Uuid, uuid)?,
+        Value::Date(days) => printed(Printer::Date, &days_since_2000(*days)?.to_be_bytes())?,
+        Value::Time(micros) => printed(Printer::Time, &micros.to_be_bytes())?,
+        Value::Timestamp(micros) => {
+            printed(Printer::Timestamp, &micros_since_2000(*micros)?.to_be_bytes())?
         }
-        Value::Date(i32::MIN) | Value::Timestamp(i64::MIN) | Value::TimestampTz(i64::MIN) => {
-            "-infinity".to_owned()
+        Value::TimestampTz(micros) => {
+            printed(Printer::TimestampTz, &micros_since_2000(*micros)?.to_be_bytes())?
         }
-        Value::Date(days) => {
-            let (date, era) = date(i64::from(*days));
-            format!("{date}{era}")
-        }
-        Value::Time(micros) => clock(*micros),
-        Value::Timestamp(micros) => moment(*micros, ""),
-        Value::TimestampTz(micros) => moment(*micros, "+00"),
         // They come with their types: see `typed`.
         Value::Array(_) | Value::Record(_) => return None,
     })
 }
 
-fn written(write: impl FnOnce(&mut Vec<u8>) -> Option<()>) -> String {
+/// The text of a value by its binary form.
+fn printed(printer: Printer, bytes: &[u8]) -> Option<String> {
     let mut out = Vec::new();
-    // Writing to memory does not fail.
-    let _ = write(&mut out);
-    String::from_utf8(out).unwrap_or_default()
+    printer.print(bytes, &mut out).ok()?;
+    String::from_utf8(out).ok()
 }
 
 /// Big-endian two's complement as decimal digits.
@@ -152,54 +145,6 @@ fn digits(mut bytes: Vec<u8>) -> String {
         digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or(0)));
     }
     if digits.is_empty() { "0".to_owned() } else { digits.iter().rev().collect() }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = "\\x".to_owned();
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(out, "{byte:02x}");
-    }
-    out
-}
-
-fn uuid_text(uuid: &[u8; 16]) -> String {
-    let hex = hex(uuid);
-    let hex = &hex[2..];
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-/// Year, month and day, and the era where it is not ours. By Hinnant's `civil_from_days`.
-fn date(days: i64) -> (String, &'static str) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (year, suffix) = if year > 0 { (year, "") } else { (1 - year, " BC") };
-    (format!("{year:04}-{month:02}-{day:02}"), suffix)
-}
-
-fn clock(micros: i64) -> String {
-    let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    let mut out = format!("{hours:02}:{minutes:02}:{:02}", seconds % 60);
-    if fraction != 0 {
-        let digits = format!("{fraction:06}");
-        out.push('.');
-        out.push_str(digits.trim_end_matches('0'));
-    }
-    out
-}
-
-fn moment(micros: i64, zone: &str) -> String {
-    let (date, era) = date(micros.div_euclid(DAY_US));
-    format!("{date} {}{zone}{era}", clock(micros.rem_euclid(DAY_US)))
 }
 
 /// `array_out` and `record_out`: parts that could be mistaken are quoted.
@@ -273,7 +218,7 @@ mod tests {
         assert_eq!(plainly(&Value::Date(-735_160)), "0044-03-15 BC");
         assert_eq!(plainly(&Value::Date(2_932_897)), "10000-01-01");
         assert_eq!(plainly(&Value::TimestampTz(-1)), "1969-12-31 23:59:59.999999+00");
-        assert_eq!(plainly(&Value::Time(DAY_US)), "24:00:00");
+        assert_eq!(plainly(&Value::Time(86_400_000_000)), "24:00:00");
     }
 
     #[test]

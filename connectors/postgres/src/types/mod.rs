@@ -15,8 +15,6 @@ mod resolve;
 mod text;
 
 pub(crate) use composite::{Composite, altered};
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Reader, days_since_2000, micros_since_2000};
 pub(crate) use resolve::{AttributeInfo, Refused, TypeInfo, Types};
-pub(crate) use text::{
-    QUOTED_IN_ARRAY, QUOTED_IN_COMPOSITE, Quoted, quote_from, write_float4, write_float8,
-};
+pub(crate) use text::{Printer, QUOTED_IN_ARRAY, QUOTED_IN_COMPOSITE, Quoted, quote_from};

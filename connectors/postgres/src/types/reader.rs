@@ -266,6 +266,22 @@ fn micros(since_2000: i64) -> Result<i64> {
     }
 }
 
+/// The inverse of [`days`]; none for a day that PostgreSQL does not have.
+pub(crate) fn days_since_2000(days: i32) -> Option<i32> {
+    match days {
+        i32::MIN | i32::MAX => Some(days),
+        days => days.checked_sub(EPOCH_DAYS),
+    }
+}
+
+/// The inverse of [`micros`]; none for a moment that PostgreSQL does not have.
+pub(crate) fn micros_since_2000(micros: i64) -> Option<i64> {
+    match micros {
+        i64::MIN | i64::MAX => Some(micros),
+        micros => micros.checked_sub(EPOCH_US),
+    }
+}
+
 /// PostgreSQL counts from 2000, so its last 29 years have no place in 64 bits that count from 1970.
 #[cold]
 fn too_late() -> Error {

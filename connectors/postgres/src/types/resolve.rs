@@ -51,6 +51,24 @@ pub(crate) struct AttributeInfo {
 }
 
 impl TypeInfo {
+    /// One of PostgreSQL's own base types.
+    #[cfg(test)]
+    pub(crate) fn built_in(oid: u32, name: &str) -> Self {
+        Self {
+            oid,
+            schema: "pg_catalog".into(),
+            name: name.into(),
+            kind: 'b',
+            base: None,
+            element: None,
+            delimiter: ',',
+            labels: Vec::new(),
+            range_of: None,
+            send: Some(format!("{name}send")),
+            attributes: Vec::new(),
+        }
+    }
+
     /// All types that it is made of.
     pub(crate) fn parts(&self) -> impl Iterator<Item = u32> {
         let attributes = self.attributes.iter().map(|attribute| attribute.type_oid);
@@ -341,19 +359,7 @@ mod tests {
     use super::*;
 
     fn info(oid: u32, name: &str) -> TypeInfo {
-        TypeInfo {
-            oid,
-            schema: "pg_catalog".into(),
-            name: name.into(),
-            kind: 'b',
-            base: None,
-            element: None,
-            delimiter: ',',
-            labels: Vec::new(),
-            range_of: None,
-            send: Some(format!("{name}send")),
-            attributes: Vec::new(),
-        }
+        TypeInfo::built_in(oid, name)
     }
 
     fn types(infos: impl IntoIterator<Item = TypeInfo>) -> Types {
