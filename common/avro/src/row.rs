@@ -203,12 +203,6 @@ impl CellPlan {
     }
 }
 
-/// What a value must be, and how it is written.
-struct Expected<'p> {
-    data_type: &'p DataType,
-    form: Form,
-}
-
 /// The visitor that writes. One a row, on the stack.
 struct RowEncoder<'p, 'o> {
     plan: &'p RowPlan,
@@ -222,22 +216,29 @@ struct RowEncoder<'p, 'o> {
 }
 
 impl<'p> RowEncoder<'p, '_> {
-    /// Begins a value: writes the union's branch and answers what it must be.
+    /// How the value that comes next is written. Asked before it is begun, and only where there is
+    /// more than one way: one type more in what every value passes would cost each of them.
     #[inline]
-    fn begin(&mut self) -> Result<Expected<'p>> {
+    fn form(&self) -> Form {
+        self.plan.cells.get(self.next).map_or(Form::Plain, |cell| cell.form)
+    }
+
+    /// Begins a value: writes the union's branch and answers the type it must have.
+    #[inline]
+    fn begin(&mut self) -> Result<&'p DataType> {
         let Some(cell) = self.plan.cells.get(self.next) else {
             return Err(self.too_many());
         };
         if !self.key.open.is_empty() {
             let data_type = self.nested(&cell.data_type)?;
             self.out.push(BRANCH_SECOND);
-            return Ok(Expected { data_type, form: cell.form });
+            return Ok(data_type);
         }
         self.cell_start = self.out.len();
         if let Some(branch) = cell.null_branch {
             self.out.push(branch.value_byte());
         }
-        Ok(Expected { data_type: &cell.data_type, form: cell.form })
+        Ok(&cell.data_type)
     }
 
     /// The type of the element or field that comes next in what is open.
@@ -349,7 +350,7 @@ macro_rules! cell {
     ($name:ident, $value:ident: $type:ty, $expected:pat, $said:literal, $write:expr) => {
         #[inline]
         fn $name(&mut self, $value: $type) -> Result<()> {
-            match self.begin()?.data_type {
+            match self.begin()? {
                 $expected => $write(self, $value),
                 _ => Err(self.mismatch($said)),
             }
@@ -393,12 +394,12 @@ impl CellVisitor for RowEncoder<'_, '_> {
     });
     #[inline]
     fn text(&mut self, value: &str) -> Result<()> {
-        match self.begin()? {
-            Expected {
-                data_type: DataType::Text | DataType::Json | DataType::Enum { .. },
-                form: Form::Plain,
-            } => self.run(value.as_bytes()),
-            Expected { data_type: DataType::Text, form } => self.converted(form, value),
+        let form = self.form();
+        match (self.begin()?, form) {
+            (DataType::Text | DataType::Json | DataType::Enum { .. }, Form::Plain) => {
+                self.run(value.as_bytes())
+            }
+            (DataType::Text, form) => self.converted(form, value),
             _ => Err(self.mismatch("text")),
         }
     }
@@ -413,29 +414,30 @@ impl CellVisitor for RowEncoder<'_, '_> {
 
     #[inline]
     fn time(&mut self, micros: i64) -> Result<()> {
-        match self.begin()? {
-            Expected { data_type: DataType::Time, form: Form::Plain } => self.long(micros),
-            Expected { data_type: DataType::Time, form: Form::Millis } => self.long(micros / 1000),
+        let form = self.form();
+        match (self.begin()?, form) {
+            (DataType::Time, Form::Plain) => self.long(micros),
+            (DataType::Time, Form::Millis) => self.long(micros / 1000),
             _ => Err(self.mismatch("a time")),
         }
     }
 
     #[inline]
     fn timestamp(&mut self, micros: i64) -> Result<()> {
-        match self.begin()? {
-            Expected { data_type: DataType::Timestamp, form: Form::Plain } => self.long(micros),
-            Expected { data_type: DataType::Timestamp, form: Form::Millis } => {
-                self.long(types::timestamp_millis(micros))
-            }
+        let form = self.form();
+        match (self.begin()?, form) {
+            (DataType::Timestamp, Form::Plain) => self.long(micros),
+            (DataType::Timestamp, Form::Millis) => self.long(types::timestamp_millis(micros)),
             _ => Err(self.mismatch("a timestamp")),
         }
     }
 
     #[inline]
     fn timestamp_tz(&mut self, micros: i64) -> Result<()> {
-        match self.begin()? {
-            Expected { data_type: DataType::TimestampTz, form: Form::Plain } => self.long(micros),
-            Expected { data_type: DataType::TimestampTz, form: Form::ZonedTimestamp(digits) } => {
+        let form = self.form();
+        match (self.begin()?, form) {
+            (DataType::TimestampTz, Form::Plain) => self.long(micros),
+            (DataType::TimestampTz, Form::ZonedTimestamp(digits)) => {
                 types::write_zoned_timestamp(micros, digits, self.out);
                 self.end()
             }
@@ -445,7 +447,7 @@ impl CellVisitor for RowEncoder<'_, '_> {
 
     #[inline]
     fn decimal(&mut self, value: DecimalRef<'_>) -> Result<()> {
-        match self.begin()?.data_type {
+        match self.begin()? {
             DataType::Decimal { scale, .. } if *scale == value.scale() => {
                 value.with_unscaled(|bytes| self.run(bytes))
             }
@@ -454,7 +456,7 @@ impl CellVisitor for RowEncoder<'_, '_> {
     }
 
     fn array_start(&mut self, elements: usize) -> Result<()> {
-        match self.begin()?.data_type {
+        match self.begin()? {
             DataType::Array(_) => {
                 if elements > 0 {
                     write_length(self.out, elements);
@@ -473,7 +475,7 @@ impl CellVisitor for RowEncoder<'_, '_> {
     }
 
     fn record_start(&mut self) -> Result<()> {
-        match self.begin()?.data_type {
+        match self.begin()? {
             DataType::Record(record) => {
                 let count = record.fields.len();
                 self.key.open.push(Open { is_array: false, done: 0, count });

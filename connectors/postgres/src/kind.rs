@@ -10,18 +10,20 @@ const DIGITS_UNSTATED: u8 = 6;
 /// Type modifiers of `numeric` carry this beside precision and scale (`numeric.c`).
 const NUMERIC_MODIFIER_BASE: i32 = 4;
 
-/// The kind of a column of type `oid` with `modifier`; of its elements, if it is an array.
+/// The kind of a column of type `oid` with `modifier`, whose values are `data_type` here; of its
+/// elements, if it is an array. An array that is carried as text is a text like any other.
 pub(crate) fn kind_of<'t>(
+    data_type: &DataType,
     oid: u32,
     modifier: i32,
     find: &impl Fn(u32) -> Option<&'t TypeInfo>,
 ) -> SourceKind {
     let Some(info) = find(oid) else { return SourceKind::Plain };
-    match (info.base, info.element) {
-        (Some((base, base_modifier, _)), _) => kind_of(base, base_modifier, find),
-        (None, Some(element)) => kind_of(element, modifier, find),
-        (None, None) if info.kind == 'b' => base(&info.name, modifier),
-        (None, None) => SourceKind::Plain,
+    match (info.base, info.element, data_type) {
+        (Some((base, base_modifier, _)), ..) => kind_of(data_type, base, base_modifier, find),
+        (None, Some(element), DataType::Array(of)) => kind_of(of, element, modifier, find),
+        (None, None, _) if info.kind == 'b' => base(&info.name, modifier),
+        (None, ..) => SourceKind::Plain,
     }
 }
 
@@ -127,15 +129,25 @@ mod tests {
     fn modifiers_reach_through_domains_and_arrays() {
         let infos = infos();
         let find = |oid| infos.iter().find(|info| info.oid == oid);
+        let kind = |data_type, oid, modifier| kind_of(&data_type, oid, modifier, &find);
+        let (moment, text) = (|| DataType::Timestamp, || DataType::Text);
         let timestamp = |digits| SourceKind::Timestamp { digits };
-        assert_eq!(kind_of(1, -1, &find), timestamp(6));
-        assert_eq!(kind_of(2, 2, &find), timestamp(2));
-        assert_eq!(kind_of(3, -1, &find), timestamp(3));
-        assert_eq!(kind_of(4, -1, &find), SourceKind::Numeric);
-        assert_eq!(kind_of(4, 4 + (12 << 16), &find), SourceKind::Plain);
-        assert_eq!(kind_of(5, -1, &find), SourceKind::Bits { length: None });
-        assert_eq!(kind_of(5, 7, &find), SourceKind::Bits { length: Some(7) });
-        assert_eq!(kind_of(99, -1, &find), SourceKind::Plain);
+        assert_eq!(kind(moment(), 1, -1), timestamp(6));
+        assert_eq!(kind(DataType::Array(Box::new(moment())), 2, 2), timestamp(2));
+        assert_eq!(kind(moment(), 3, -1), timestamp(3));
+        assert_eq!(kind(text(), 4, -1), SourceKind::Numeric);
+        assert_eq!(kind(text(), 4, 4 + (12 << 16)), SourceKind::Plain);
+        assert_eq!(kind(text(), 5, -1), SourceKind::Bits { length: None });
+        assert_eq!(kind(text(), 5, 7), SourceKind::Bits { length: Some(7) });
+        assert_eq!(kind(text(), 99, -1), SourceKind::Plain);
+    }
+
+    #[test]
+    fn an_array_of_several_dimensions_is_a_text() {
+        let mut infos = infos().to_vec();
+        infos.push(TypeInfo { element: Some(4), ..info(6, "_numeric") });
+        let find = |oid| infos.iter().find(|info| info.oid == oid);
+        assert_eq!(kind_of(&DataType::Text, 6, -1, &find), SourceKind::Plain);
     }
 
     #[test]

@@ -160,6 +160,8 @@ pub(crate) async fn resolve(
         let mut aliases = earlier_names(earlier, shape.id, number, &data_type);
         aliases.retain(|alias| shape.columns.iter().all(|column| column.name != *alias));
         numbers.push(number);
+        let (oid, modifier) = (column.type_oid, column.type_modifier);
+        let kind = kind_of(&data_type, oid, modifier, &|oid| types.info(oid));
         fields.push(Field {
             name: column.name.clone(),
             data_type,
@@ -170,7 +172,7 @@ pub(crate) async fn resolve(
             nullable: today.is_none_or(|today| !today.not_null),
             default,
             aliases,
-            kind: kind_of(column.type_oid, column.type_modifier, &|oid| types.info(oid)),
+            kind,
             key_default: None,
         });
         readers.push(reader);
