@@ -127,9 +127,14 @@ async fn a_table_that_is_not_there_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn types_that_are_not_carried_are_all_named_at_the_start() {
     let database = Database::new().await;
-    database.execute("CREATE TABLE places (id int PRIMARY KEY, at point, around int4range)").await;
+    database
+        .execute(
+            "CREATE EXTENSION cube; CREATE EXTENSION seg;
+             CREATE TABLE places (id int PRIMARY KEY, at cube, around seg[])",
+        )
+        .await;
     let error = refused(&database, &["public.places"], "").await;
-    assert_says(&error, &["\"at\" of type point", "\"around\" of type int4range"]);
+    assert_says(&error, &["\"at\" of type cube", "\"around\" of type seg[]"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,9 +144,14 @@ async fn a_type_that_is_not_carried_and_comes_later_stops_with_table_and_column(
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
     daemon.streaming().await;
-    database.execute("ALTER TABLE orders ADD COLUMN at point; INSERT INTO orders VALUES (1)").await;
+    database
+        .execute(
+            "CREATE EXTENSION cube; ALTER TABLE orders ADD COLUMN at cube;
+             INSERT INTO orders VALUES (1)",
+        )
+        .await;
     let error = daemon.stopped_with().await;
-    assert_says(&error, &["public.orders", "column=at", "type=point"]);
+    assert_says(&error, &["public.orders", "column=at", "type=public.cube"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
