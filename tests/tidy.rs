@@ -1,8 +1,9 @@
-//! House rules: who may import whom, and where `unsafe` may be allowed.
+//! House rules: who may import whom, where `unsafe` may be allowed, what the documentation must have.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use tidemesh_model::{PostgresSettings, SnapshotSettings, SourceSettings, TopicSettings};
 
 /// Which of our packages each may import (`ARCHITECTURE.md`, "Imports").
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -92,6 +93,8 @@ fn only_the_root_package_reads_the_environment_and_exits() {
     for folder in ["common", "connectors", "schema-registry/src"] {
         rust_files(&root().join(folder), &mut files);
     }
+    // Tests hear of their servers by the environment.
+    files.retain(|file| !file.components().any(|part| part.as_os_str() == "tests"));
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         for forbidden in ["std::env::var", "env::vars(", "process::exit"] {
@@ -115,4 +118,62 @@ fn the_compose_file_pins_its_images_and_keeps_to_loopback() {
             assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name:?}: {port:?}");
         }
     }
+}
+
+/// The keys of a table of settings, as its own refusal of another one lists them.
+fn keys<T: serde::de::DeserializeOwned>() -> Vec<String> {
+    let Err(error) = serde_json::from_value::<T>(serde_json::json!({"?": 0})) else {
+        panic!("unknown keys are not refused");
+    };
+    let text = error.to_string();
+    let quoted = text.split('`').skip(1).step_by(2).map(str::to_owned);
+    quoted.filter(|key| key != "?").collect()
+}
+
+#[test]
+fn every_option_of_a_postgres_source_is_documented() {
+    let text = std::fs::read_to_string(root().join("docs/connectors/postgres.md")).unwrap();
+    let nested = [
+        ("snapshot.", keys::<SnapshotSettings>()),
+        ("topics.", keys::<TopicSettings>()),
+        ("", keys::<PostgresSettings>()),
+        ("", keys::<SourceSettings>()),
+    ];
+    let tables = ["snapshot", "topics", "postgres"];
+    let mut seen = 0;
+    for (prefix, keys) in nested {
+        for key in keys.iter().filter(|key| !tables.contains(&key.as_str())) {
+            let row = format!("`{prefix}{key}`");
+            let is_there = text.lines().any(|line| line.starts_with('|') && line.contains(&row));
+            assert!(is_there, "{row} is in no table of docs/connectors/postgres.md");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn every_alert_says_what_is_wrong_and_what_to_do() {
+    let text = std::fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let anchors: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(|heading| format!("docs/operations.md#{}", heading.to_lowercase().replace(' ', "-")))
+        .collect();
+    let file = root().join("operations/prometheus/tidemesh.rules.yml");
+    let rules: serde_yaml_ng::Value =
+        serde_yaml_ng::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+    let groups = rules["groups"].as_sequence().unwrap();
+    let rules = groups.iter().flat_map(|group| group["rules"].as_sequence().unwrap());
+    let mut alerts = 0;
+    for rule in rules.filter(|rule| rule.get("alert").is_some()) {
+        let name = rule["alert"].as_str().unwrap();
+        let said = |what: &str| rule["annotations"][what].as_str().unwrap_or_default().to_owned();
+        assert!(!said("summary").is_empty() && !said("description").is_empty(), "{name}");
+        assert!(anchors.contains(&said("runbook")), "{name}: {} is no heading", said("runbook"));
+        assert!(text.contains(&format!("`{name}`")), "{name} is not in docs/operations.md");
+        assert!(rule["labels"]["severity"].is_string(), "{name}");
+        alerts += 1;
+    }
+    assert!(alerts >= 8, "{alerts}");
 }

@@ -61,6 +61,15 @@ fn count(batch: &Batch) -> Result<u64> {
             Ok(())
         }
 
+        fn incomplete(
+            &mut self,
+            _: &std::sync::Arc<tidemesh_model::TableSchema>,
+            _: &tidemesh_model::Origin<'_>,
+            _: Vec<String>,
+        ) -> Result<()> {
+            Ok(())
+        }
+
         fn mark(&mut self, _: &tidemesh_model::Origin<'_>, _: &str) -> Result<()> {
             Ok(())
         }

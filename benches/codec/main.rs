@@ -13,8 +13,8 @@ use tidemesh_avro::envelope::{EncodeBuffers, EnvelopeEncoder, RecordSink, Schema
 use tidemesh_avro::frame::FRAME_HEAD_BYTES;
 use tidemesh_avro::table::topic_schemas;
 use tidemesh_model::{
-    CellVisitor, Change, ChangeBatch, ChangeVisitor, DecimalRef, Error, ErrorKind, Origin, Result,
-    RowImage, SourceBlock, SourceSettings, TableSchema, Value, Values,
+    CellVisitor, Change, ChangeBatch, ChangeVisitor, DecimalRef, Error, ErrorKind, EventFormat,
+    Origin, Result, RowImage, SourceBlock, SourceSettings, TableSchema, Value, Values,
 };
 use tidemesh_postgres::PostgresConnector;
 use tidemesh_source::Connector;
@@ -136,6 +136,10 @@ impl ChangeVisitor for Decode {
         }
     }
 
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
+        Ok(())
+    }
+
     fn mark(&mut self, _: &Origin<'_>, _: &str) -> Result<()> {
         Ok(())
     }
@@ -159,6 +163,10 @@ impl ChangeVisitor for Keep {
         if let Change::Create { after } = change {
             self.rows.push(Values::of(&after)?);
         }
+        Ok(())
+    }
+
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
         Ok(())
     }
 
@@ -188,7 +196,8 @@ struct Encode {
 
 impl Encode {
     fn new(schema: &TableSchema, block: &SourceBlock) -> Result<Self> {
-        let (_, rows) = topic_schemas(&topic_name(&block.name, &schema.name), schema, block)?;
+        let topic = topic_name(&block.name, &schema.name);
+        let (_, rows) = topic_schemas(&topic, schema, block, EventFormat::default())?;
         let encoder = EnvelopeEncoder::new(rows, schema, block, SchemaIds { key: 1, value: 2 });
         Ok(Self { encoder, buffers: EncodeBuffers::default(), sink: Sink::default() })
     }
@@ -203,6 +212,10 @@ impl ChangeVisitor for Encode {
         change: Change<R>,
     ) -> Result<()> {
         self.encoder.encode(origin, &change, 0, &mut self.buffers, &mut self.sink)
+    }
+
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
+        Ok(())
     }
 
     fn mark(&mut self, _: &Origin<'_>, _: &str) -> Result<()> {
@@ -310,7 +323,7 @@ async fn run(port: u16) -> Result<serde_json::Value> {
         Ok(())
     })?;
     let topic = topic_name(&block.name, &schema.name);
-    let (schemas, _) = topic_schemas(&topic, &schema, &block)?;
+    let (schemas, _) = topic_schemas(&topic, &schema, &block, EventFormat::default())?;
     let (theirs, checked) = apache(&batches, &mut encode, &schemas.value)?;
     let round = |figure: f64| (figure * 10.0).round() / 10.0;
     let allocations = u32::try_from(allocations.count_total).map_err(|_| failed("too many"))?;

@@ -1,6 +1,7 @@
 //! The command line. Exit codes: 0 done and equal or compatible, 1 incompatible, 2 could not be
 //! done.
 
+mod checkpoint;
 mod client;
 mod progress;
 mod schema;
@@ -56,9 +57,9 @@ enum Command {
         after_help = "Examples:\n  tidemesh verify --source shop\n  tidemesh verify --source shop --table public.orders --json --all"
     )]
     Verify(verify::VerifyArgs),
-    /// Look at checkpoints.
+    /// Look at checkpoints and mend them.
     #[command(subcommand)]
-    Checkpoint(source::CheckpointCommand),
+    Checkpoint(checkpoint::CheckpointCommand),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +84,9 @@ struct RegistryArgs {
     /// Where it listens.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
+    /// Where its health and metrics are served; nowhere unless it is given.
+    #[arg(long, value_name = "ADDRESS")]
+    control: Option<SocketAddr>,
     /// Its store, as sqlite:FILE.
     #[arg(long, value_name = "STORE", required_unless_present = "config")]
     store: Option<String>,
@@ -99,13 +103,16 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Connector(ConnectorCommand::Postgres(file)) => {
             daemon::connector(read(&file.config)?.connector()?).await?;
         }
-        Command::Registry(args) => daemon::registry(registry_config(args)?).await?,
+        Command::Registry(args) => {
+            let control = args.control;
+            daemon::registry(registry_config(args)?, control).await?;
+        }
         Command::Topic(command) => topic::run(command).await?,
         Command::Schema(command) => return schema::run(command).await,
         Command::Source(command) => source::run(command).await?,
         Command::Snapshot(command) => return snapshot::run(command).await,
         Command::Verify(args) => return verify::run(args).await,
-        Command::Checkpoint(command) => source::run_checkpoint(command).await?,
+        Command::Checkpoint(command) => checkpoint::run(command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -147,7 +147,7 @@ async fn show(
 }
 
 fn is_running(report: &SnapshotReport) -> bool {
-    report.tables.iter().any(|table| table.state == TableState::Running)
+    report.rereads > 0 || report.tables.iter().any(|table| table.state == TableState::Running)
 }
 
 fn exit_code(report: &SnapshotReport) -> ExitCode {
@@ -158,6 +158,9 @@ fn exit_code(report: &SnapshotReport) -> ExitCode {
 fn print_table(report: &SnapshotReport) -> Result<ExitCode> {
     if report.paused {
         print_line("paused: `tidemesh snapshot resume` goes on")?;
+    }
+    if report.rereads > 0 {
+        print_line(&format!("{} rows lack values in the log and are read again", report.rereads))?;
     }
     print_line(&format!("{:<8} {:>12} {:>12} {:>8}  TABLE", "STATE", "ROWS", "ABOUT", "CHUNKS"))?;
     for table in &report.tables {

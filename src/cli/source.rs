@@ -1,8 +1,8 @@
-//! `tidemesh source` and `tidemesh checkpoint`: what runs, and what is durable of it.
+//! `tidemesh source`: what runs, and its removal.
 
 use super::client::{Daemon, print_json, print_line};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{RemoveRequest, Removed};
 use tidemesh_transport::Transport;
@@ -42,18 +42,6 @@ pub(super) struct RemoveArgs {
     delete_topics: bool,
     #[command(flatten)]
     daemon: Daemon,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum CheckpointCommand {
-    /// Show a source's checkpoint as it is stored in the log.
-    #[command(after_help = "Example:\n  tidemesh checkpoint show shop")]
-    Show {
-        /// The source.
-        source: String,
-        #[command(flatten)]
-        daemon: Daemon,
-    },
 }
 
 pub(super) async fn run(command: SourceCommand) -> Result<()> {
@@ -116,23 +104,4 @@ async fn remove_left(source: &str, request: RemoveRequest, daemon: &Daemon) -> R
     }
     let items = tidemesh_source::remove_state(&log, source).await?;
     print_line(&format!("removed {source}: {items} items of its checkpoint"))
-}
-
-pub(super) async fn run_checkpoint(command: CheckpointCommand) -> Result<()> {
-    let CheckpointCommand::Show { source, daemon } = command;
-    let state = daemon.log().await?.state(&source).await?;
-    if state.is_empty() {
-        return Err(Error::new(ErrorKind::NotFound, "show a checkpoint")
-            .because("the log has none of this source")
-            .with("source", source));
-    }
-    let items: Map<String, Json> = state
-        .into_iter()
-        .map(|(key, value)| {
-            let shown = serde_json::from_slice(&value)
-                .unwrap_or_else(|_| Json::String(format!("{} bytes", value.len())));
-            (key, shown)
-        })
-        .collect();
-    print_json(&items)
 }

@@ -87,7 +87,8 @@ async fn list(daemon: &Daemon) -> Result<()> {
     print_line(&format!("{:>12} {:>14} {:>10}  TOPIC", "OFFSETS", "BYTES", "PARTITIONS"))?;
     for topic in topics {
         let offsets: u64 = topic.partitions.iter().map(|p| p.end - p.begin).sum();
-        let bytes: u64 = topic.partitions.iter().map(|p| p.bytes).sum();
+        let bytes: Option<u64> = topic.partitions.iter().map(|p| p.bytes).sum();
+        let bytes = bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
         print_line(&format!(
             "{offsets:>12} {bytes:>14} {:>10}  {}",
             topic.partitions.len(),

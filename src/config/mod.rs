@@ -3,9 +3,11 @@
 //!
 //! Paths in a file are relative to the file's folder.
 
+mod kafka;
 mod overrides;
 mod raw;
 
+pub use kafka::{Compression, Delivery, KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
 pub use raw::{ControlSettings, DataSettings, RawConfig, RegistrySettings};
 
 use std::net::SocketAddr;
@@ -13,12 +15,15 @@ use std::path::{Path, PathBuf};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings, TableName};
 use tidemesh_schema_registry::{IncompatibleCode, RegistryConfig, StoreConfig};
 use tidemesh_transport::check_topics;
+use tidemesh_transport::kafka::KafkaConfig;
 
 /// The configuration of `tidemesh up`.
 #[derive(Debug, Clone)]
 pub struct UpConfig {
     /// The data folder: the embedded log, the registry's store.
     pub data_dir: PathBuf,
+    /// The cluster that takes the embedded log's place, if there is one.
+    pub kafka: Option<KafkaConfig>,
     /// The registry.
     pub registry: RegistryConfig,
     /// Where control and metrics listen.
@@ -36,12 +41,21 @@ pub struct UpConfig {
 pub struct ConnectorConfig {
     /// Where control and metrics listen.
     pub control: SocketAddr,
-    /// The data port of the daemon that holds the log, as `tcp://127.0.0.1:8092`.
-    pub data_url: String,
+    /// Where its records go.
+    pub log: LogConfig,
     /// The registry, as `http://127.0.0.1:8081`.
     pub registry_url: String,
     /// The sources.
     pub sources: Vec<SourceSettings>,
+}
+
+/// Where a connector's records go.
+#[derive(Debug, Clone)]
+pub enum LogConfig {
+    /// To the daemon that holds the embedded log, by its data port, as `tcp://127.0.0.1:8092`.
+    Daemon(String),
+    /// To a cluster; this process has a data port of its own, through which its topics are looked at.
+    Kafka(Box<KafkaConfig>, SocketAddr),
 }
 
 /// Reads a file and the environment's overrides, as yet unchecked against a role.
@@ -99,6 +113,7 @@ impl RawConfig {
             None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
         };
         Ok(UpConfig {
+            kafka: self.kafka.map(KafkaSettings::config).transpose()?,
             registry: registry_config(&self.registry, store)?,
             control: self.control.listen,
             data: self.data.listen,
@@ -119,9 +134,18 @@ impl RawConfig {
                 .because("source: there is none")
                 .help("add a [[source]] table"));
         }
+        let log = match self.kafka {
+            Some(kafka) => {
+                refuse(self.data.url.is_some(), "data.url", "records go to Kafka")?;
+                LogConfig::Kafka(Box::new(kafka.config()?), self.data.listen)
+            }
+            None => LogConfig::Daemon(
+                self.data.url.unwrap_or_else(|| format!("tcp://{}", self.data.listen)),
+            ),
+        };
         Ok(ConnectorConfig {
             control: self.control.listen,
-            data_url: self.data.url.unwrap_or_else(|| format!("tcp://{}", self.data.listen)),
+            log,
             registry_url: self
                 .registry
                 .url

@@ -1,5 +1,6 @@
 //! The configuration as written.
 
+use super::kafka::KafkaSettings;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct RawConfig {
     /// The data port.
     #[serde(default)]
     pub data: DataSettings,
+    /// Apache Kafka, in place of the embedded log.
+    pub kafka: Option<KafkaSettings>,
     /// The sources.
     #[serde(default)]
     pub source: Vec<SourceSettings>,
@@ -96,6 +99,9 @@ impl RawConfig {
             && let Some(file) = store.strip_prefix("sqlite:")
         {
             *store = format!("sqlite:{}", folder.join(file).display());
+        }
+        if let Some(kafka) = &mut self.kafka {
+            kafka.resolve_paths(folder);
         }
         if let Some(socket) = &mut self.data.socket {
             *socket = folder.join(&*socket);

@@ -1,21 +1,22 @@
 //! The control port: `/health`, `/metrics`, and what the command line asks of a daemon.
 
+use super::metrics::{Metrics, verified};
 use super::signals::stopped;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
-    RemoveRequest, SnapshotCommand, SnapshotReport, SnapshotRequest, SourceHandle, SourceReport,
-    SourceState, TableState, VerifyEvent, VerifyRequest,
+    RemoveRequest, SnapshotCommand, SnapshotRequest, SourceHandle, SourceReport, SourceState,
+    TableState, VerifyEvent, VerifyRequest,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -26,6 +27,9 @@ const VERIFY_EVENTS_MAX: usize = 16;
 
 /// How long answers may take once the process is told to stop.
 const ANSWERS_MAX: Duration = Duration::from_secs(5);
+
+/// Prometheus' text format (its documentation, "Exposition formats").
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Where a daemon's other ports are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +60,7 @@ pub(crate) struct Control {
     /// The sources that run here.
     pub(crate) sources: Vec<SourceHandle>,
     /// The collected metrics.
-    pub(crate) metrics: PrometheusHandle,
+    pub(crate) metrics: Metrics,
 }
 
 #[derive(Serialize)]
@@ -199,12 +203,15 @@ async fn verify(
         };
     };
     let lines = futures_util::stream::unfold(
-        (Some(first), events, running),
-        async |(next, mut events, mut running)| {
+        (Some(first), events, running, name),
+        async |(next, mut events, mut running, name)| {
             let event = match next {
                 Some(event) => Some(event),
                 None => events.recv().await,
             };
+            if let Some(VerifyEvent::Table(verdict)) = &event {
+                verified(&name, verdict);
+            }
             let line = match event {
                 Some(event) => serde_json::to_string(&event),
                 None => match running.join_next().await? {
@@ -217,7 +224,7 @@ async fn verify(
                     }
                 },
             };
-            Some((line.map(|line| line + "\n"), (None, events, running)))
+            Some((line.map(|line| line + "\n"), (None, events, running, name)))
         },
     );
     Body::from_stream(lines).into_response()
@@ -257,60 +264,7 @@ async fn source(State(control): State<Arc<Control>>, Path(name): Path<String>) -
     }
 }
 
-async fn render_metrics(State(control): State<Arc<Control>>) -> String {
-    control.sources.iter().for_each(|source| export(&source.status.report()));
-    control.metrics.render()
-}
-
-/// Writes a source's figures into the recorder. Done when asked, so that the hot path has no part
-/// in it.
-fn export(report: &SourceReport) {
-    let source = || [("source", report.name.clone())];
-    metrics::counter!("tidemesh_source_events_total", &source()).absolute(report.events);
-    metrics::counter!("tidemesh_source_records_total", &source()).absolute(report.records);
-    metrics::counter!("tidemesh_source_record_bytes_total", &source())
-        .absolute(report.record_bytes);
-    metrics::counter!("tidemesh_source_errors_total", &source()).absolute(report.errors);
-    metrics::gauge!("tidemesh_source_lag_bytes", &source()).set(float(report.lag_bytes));
-    metrics::gauge!("tidemesh_source_lag_seconds", &source()).set(lag_seconds(report));
-    let up = matches!(report.state, SourceState::Streaming);
-    metrics::gauge!("tidemesh_source_streaming", &source()).set(f64::from(u8::from(up)));
-    let stopped = matches!(report.state, SourceState::Stopped { .. });
-    metrics::gauge!("tidemesh_source_stopped", &source()).set(f64::from(u8::from(stopped)));
-    export_snapshot(&report.name, &report.snapshot);
-}
-
-/// A source's snapshots, each table by its name.
-fn export_snapshot(source: &str, report: &SnapshotReport) {
-    metrics::gauge!("tidemesh_snapshot_paused", "source" => source.to_owned())
-        .set(f64::from(u8::from(report.paused)));
-    for table in &report.tables {
-        let labels = || [("source", source.to_owned()), ("table", table.table.to_string())];
-        metrics::gauge!("tidemesh_snapshot_rows", &labels()).set(float(table.rows));
-        metrics::gauge!("tidemesh_snapshot_rows_estimate", &labels())
-            .set(float(table.rows_estimate));
-        metrics::gauge!("tidemesh_snapshot_chunks", &labels()).set(float(table.chunks));
-        metrics::gauge!("tidemesh_snapshot_chunks_repeated", &labels()).set(float(table.repeats));
-        for (name, state) in [("running", TableState::Running), ("failed", TableState::Failed)] {
-            let value = f64::from(u8::from(table.state == state));
-            metrics::gauge!(format!("tidemesh_snapshot_{name}"), &labels()).set(value);
-        }
-    }
-}
-
-/// How old the newest event is that is durable, while the log holds more; 0 when it does not.
-fn lag_seconds(report: &SourceReport) -> f64 {
-    if report.lag_bytes == 0 || report.position_at_us == 0 {
-        return 0.0;
-    }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
-    let behind_us = now_us.saturating_sub(report.position_at_us).max(0);
-    float(behind_us.unsigned_abs()) / 1e6
-}
-
-/// A figure for a gauge: Prometheus has floating-point numbers only.
-#[expect(clippy::cast_precision_loss, reason = "a gauge of 2^53 may be off by one")]
-fn float(value: u64) -> f64 {
-    value as f64
+async fn render_metrics(State(control): State<Arc<Control>>) -> Response {
+    let reports: Vec<_> = control.reports().into_values().collect();
+    ([(CONTENT_TYPE, METRICS_TYPE)], control.metrics.render(&reports)).into_response()
 }

@@ -1,6 +1,7 @@
 //! The roles of a daemon, run in one process and stopped together.
 
 mod control;
+mod metrics;
 mod roles;
 mod signals;
 

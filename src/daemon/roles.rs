@@ -1,15 +1,17 @@
 //! The roles: which parts a daemon starts, and how they end together.
 
 use super::control::{Control, Endpoints};
+use super::metrics::Metrics;
 use super::signals::{stopped, watch_signals};
-use crate::config::{ConnectorConfig, UpConfig};
+use crate::config::{ConnectorConfig, LogConfig, UpConfig};
 use crate::telemetry::install_metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
 use tidemesh_schema_registry::{Registry, RegistryConfig};
-use tidemesh_source::{Runner, SourceHandle};
+use tidemesh_source::{Runner, SourceHandle, observe};
+use tidemesh_transport::kafka::KafkaTransport;
 use tidemesh_transport::{
     EmbeddedConfig, EmbeddedTransport, RegistryClient, RemoteTransport, Transport, serve_remote,
 };
@@ -17,15 +19,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Runs everything in one process: the embedded log, the registry, the sources.
+/// Runs everything in one process: the log or a cluster, the registry, the sources.
 ///
 /// # Errors
 ///
 /// What keeps it from starting. A source that stops later does not end the others: `/health` says
 /// so.
-pub(crate) async fn up(config: UpConfig) -> Result<()> {
+pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
     let shutdown = watch_signals()?;
-    let metrics = install_metrics()?;
+    if let Some(kafka) = config.kafka.take() {
+        let transport = Arc::new(KafkaTransport::new(&kafka)?);
+        return Box::pin(up_on(config, transport, shutdown)).await;
+    }
     let folder = config.data_dir.join("log");
     let opening =
         tokio::task::spawn_blocking(move || EmbeddedTransport::open(&EmbeddedConfig::new(folder)));
@@ -34,6 +39,15 @@ pub(crate) async fn up(config: UpConfig) -> Result<()> {
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "open the log").caused_by(error))??,
     );
+    Box::pin(up_on(config, transport, shutdown)).await
+}
+
+async fn up_on<T: Transport>(
+    config: UpConfig,
+    transport: Arc<T>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<()> {
+    let metrics = install_metrics()?;
     let registry = bind(config.registry.listen, "registry.listen").await?;
     let control = bind(config.control, "control.listen").await?;
     let data = bind(config.data, "data.listen").await?;
@@ -53,45 +67,77 @@ pub(crate) async fn up(config: UpConfig) -> Result<()> {
     }
     let client = RegistryClient::new(&registry_url)?;
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
+    let metrics = Metrics::new(metrics, Some(config.data_dir));
     let control_port = Control { endpoints, sources, metrics };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
 
-/// Runs sources alone, whose records go to another process.
+/// Runs sources alone, whose records go to another process or to a cluster.
 ///
 /// # Errors
 ///
 /// As [`up`].
 pub(crate) async fn connector(config: ConnectorConfig) -> Result<()> {
     let shutdown = watch_signals()?;
+    let mut parts = JoinSet::new();
+    match config.log.clone() {
+        LogConfig::Daemon(url) => {
+            let transport = Arc::new(RemoteTransport::new(&url)?);
+            Box::pin(connector_on(config, transport, url, shutdown, parts)).await
+        }
+        LogConfig::Kafka(kafka, listen) => {
+            let transport = Arc::new(KafkaTransport::new(&kafka)?);
+            let data = bind(listen, "data.listen").await?;
+            let url = format!("tcp://{}", local(&data)?);
+            parts.spawn(serve_remote(Arc::clone(&transport), data.into(), shutdown.clone()));
+            Box::pin(connector_on(config, transport, url, shutdown, parts)).await
+        }
+    }
+}
+
+async fn connector_on<T: Transport>(
+    config: ConnectorConfig,
+    transport: Arc<T>,
+    data_url: String,
+    shutdown: watch::Receiver<bool>,
+    mut parts: JoinSet<Result<()>>,
+) -> Result<()> {
     let metrics = install_metrics()?;
-    let transport = Arc::new(RemoteTransport::new(&config.data_url)?);
     let client = RegistryClient::new(&config.registry_url)?;
     let control = bind(config.control, "control.listen").await?;
-    let endpoints = Endpoints {
-        data: Some(config.data_url.clone()),
-        registry: Some(config.registry_url.clone()),
-    };
+    let endpoints = Endpoints { data: Some(data_url), registry: Some(config.registry_url.clone()) };
     announce(&local(&control)?, &endpoints);
-    let mut parts = JoinSet::new();
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
-    let control_port = Control { endpoints, sources, metrics };
+    let control_port = Control { endpoints, sources, metrics: Metrics::new(metrics, None) };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
 
-/// Runs the registry alone.
+/// Runs the registry alone; with a control port where one is asked for.
 ///
 /// # Errors
 ///
 /// What keeps it from starting.
-pub(crate) async fn registry(config: RegistryConfig) -> Result<()> {
+pub(crate) async fn registry(config: RegistryConfig, control: Option<SocketAddr>) -> Result<()> {
     let shutdown = watch_signals()?;
     let listener = bind(config.listen, "registry.listen").await?;
+    let url = format!("http://{}", local(&listener)?);
+    let Some(control) = control else {
+        let registry = Arc::new(open_registry(&config)?);
+        tracing::info!(registry = url, "listening");
+        return tidemesh_schema_registry::serve(listener, registry, stopped(shutdown)).await;
+    };
+    let metrics = Metrics::new(install_metrics()?, None);
+    let control = bind(control, "--control").await?;
     let registry = Arc::new(open_registry(&config)?);
-    tracing::info!(registry = format!("http://{}", local(&listener)?), "listening");
-    tidemesh_schema_registry::serve(listener, registry, stopped(shutdown)).await
+    let endpoints = Endpoints { data: None, registry: Some(url) };
+    announce(&local(&control)?, &endpoints);
+    let mut parts = JoinSet::new();
+    parts.spawn(tidemesh_schema_registry::serve(listener, registry, stopped(shutdown.clone())));
+    let control_port = Control { endpoints, sources: Vec::new(), metrics };
+    parts.spawn(control_port.serve(control, shutdown));
+    wait(parts).await
 }
 
 fn open_registry(config: &RegistryConfig) -> Result<Registry> {
@@ -117,12 +163,22 @@ fn start_sources<T: Transport>(
 ) -> Result<Vec<SourceHandle>> {
     let mut handles = Vec::new();
     for source in settings {
+        let connector = Arc::new(PostgresConnector::new(source)?);
         let (runner, handle) = Runner::new(
-            Arc::new(PostgresConnector::new(source)?),
+            Arc::clone(&connector),
             Arc::clone(transport),
             registry.clone(),
             source.clone(),
         );
+        let (looking, status) = (shutdown.clone(), Arc::clone(&handle.status));
+        parts.spawn(async move {
+            // Beyond the source's own end: a slot that nobody reads fills the database's disk.
+            tokio::select! {
+                () = observe(connector, status) => {}
+                () = stopped(looking) => {}
+            }
+            Ok(())
+        });
         let (shutdown, stopping) = (shutdown.clone(), handle.clone());
         handles.push(handle);
         parts.spawn(async move {

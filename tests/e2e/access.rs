@@ -1,5 +1,5 @@
 //! Ways to the database: TLS as each mode means it, every kind of log-in, unix sockets; over both
-//! connections, the catalog's and the log's.
+//! connections, the catalog's and the log's. And with how little a role comes by.
 
 use crate::support::daemon::{Daemon, configuration, verified};
 use crate::support::postgres::{Database, Server};
@@ -156,4 +156,91 @@ async fn a_unix_socket_is_reached_by_its_folder() {
     let by_socket =
         site.configuration(&lines).replace("\"127.0.0.1\"\nport", &format!("\"{sockets}\"\nport"));
     site.is_captured(&by_socket, false).await;
+}
+
+/// The role, with what docs/connectors/postgres.md says that it needs and nothing else, on a database
+/// where nobody has anything by default.
+fn role_of(database: &Database) -> String {
+    format!("{}_capture", database.name)
+}
+
+async fn least_role(database: &Database) -> String {
+    let (role, name) = (role_of(database), &database.name);
+    database
+        .execute(&format!(
+            "REVOKE ALL ON DATABASE {name} FROM PUBLIC;
+             CREATE SCHEMA sales;
+             CREATE TABLE sales.orders (id bigint PRIMARY KEY, n int);
+             INSERT INTO sales.orders SELECT n, n FROM generate_series(1, 1000) n;
+             CREATE ROLE {role} LOGIN REPLICATION;
+             GRANT CONNECT ON DATABASE {name} TO {role};
+             GRANT USAGE ON SCHEMA sales TO {role};"
+        ))
+        .await;
+    configuration(database, &["sales.orders"], "")
+        .replace("user = \"postgres\"", &format!("user = \"{role}\""))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_least_privileges_are_enough() {
+    for version in [14, 15, 18] {
+        let database = Database::on_version(version).await;
+        let configuration = least_role(&database).await;
+        let (role, name) = (role_of(&database), &database.name);
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = Daemon::up(folder.path(), &configuration).await;
+        let error = daemon.stopped_with().await;
+        let grant = format!("GRANT SELECT ON \"sales\".\"orders\" TO \"{role}\"");
+        assert!(error.contains(&grant), "{error}");
+        drop(daemon);
+        database.execute(&grant).await;
+        let daemon = Daemon::up(folder.path(), &configuration).await;
+        let error = daemon.stopped_with().await;
+        let publication = format!("CREATE PUBLICATION \"{name}\" FOR TABLE \"sales\".\"orders\"");
+        assert!(error.contains(&publication), "{error}");
+        drop(daemon);
+        database.execute(&publication).await;
+        let daemon = Daemon::up(folder.path(), &configuration).await;
+        daemon.streaming().await;
+        database.execute("UPDATE sales.orders SET n = n + 1 WHERE id % 3 = 0").await;
+        verified(&daemon);
+        let slot = daemon.source()["slot"].clone();
+        assert_eq!(slot["wal_status"], "reserved", "{slot}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_may_create_makes_its_publication_itself() {
+    let database = Database::new().await;
+    let configuration = least_role(&database).await;
+    let (role, name) = (role_of(&database), &database.name);
+    database
+        .execute(&format!(
+            "ALTER TABLE sales.orders OWNER TO {role}; GRANT CREATE ON DATABASE {name} TO {role}"
+        ))
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration).await;
+    daemon.streaming().await;
+    verified(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_was_made_for_failover_is_taken_up() {
+    let database = Database::on_version(18).await;
+    database.execute("CREATE TABLE orders (id bigint PRIMARY KEY, n int)").await;
+    let name = &database.name;
+    let made = format!(
+        "SELECT pg_create_logical_replication_slot('{name}', 'pgoutput', false, false, true)"
+    );
+    database.execute(&made).await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    daemon.streaming().await;
+    database.execute("INSERT INTO orders VALUES (1, 1)").await;
+    verified(&daemon);
+    let slot = format!(
+        "SELECT (failover AND active)::text FROM pg_replication_slots WHERE slot_name = '{name}'"
+    );
+    assert_eq!(database.text(&slot).await, "true");
 }

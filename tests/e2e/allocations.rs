@@ -29,6 +29,10 @@ impl ChangeVisitor for Encode<'_> {
         self.0.change(schema, origin, &change)
     }
 
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
+        Ok(())
+    }
+
     fn mark(&mut self, _: &Origin<'_>, _: &str) -> Result<()> {
         Ok(())
     }
@@ -36,16 +40,37 @@ impl ChangeVisitor for Encode<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_allocates_nothing() {
+    allocates_nothing("").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_debeziums_types_allocates_nothing() {
+    allocates_nothing("types = \"debezium\"").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flat_event_allocates_nothing() {
+    allocates_nothing("types = \"debezium\"\nenvelope = \"flat\"").await;
+}
+
+/// With these lines in the source's settings.
+async fn allocates_nothing(format: &str) {
     let database = Database::new().await;
     database.execute(TABLE).await;
-    database.execute("ALTER TABLE rows REPLICA IDENTITY FULL").await;
+    database
+        .execute(
+            "ALTER TABLE rows REPLICA IDENTITY FULL;
+             ALTER TABLE rows ADD took interval DEFAULT '1 day 2 hours', ADD exact numeric DEFAULT 1.50,
+                 ADD t timetz DEFAULT '04:05:06+01', ADD ms timestamp(3) DEFAULT now()",
+        )
+        .await;
     let folder = tempfile::tempdir().unwrap();
     let holder = "data_dir = \"data\"\nregistry.listen = \"127.0.0.1:0\"\n\
                   control.listen = \"127.0.0.1:0\"\ndata.listen = \"127.0.0.1:0\"\n";
     let daemon = Daemon::up(folder.path(), holder).await;
     let endpoints = daemon.logged("listening").await;
     let settings: SourceSettings = toml::from_str(&format!(
-        "name = \"shop\"\n[postgres]\nport = {}\ndatabase = \"{}\"\nuser = \"postgres\"\n\
+        "name = \"shop\"\n{format}\n[postgres]\nport = {}\ndatabase = \"{}\"\nuser = \"postgres\"\n\
          tables = [\"public.rows\"]\nslot = \"{}\"",
         database.port, database.name, database.name
     ))
@@ -60,7 +85,7 @@ async fn an_event_allocates_nothing() {
     let transport = RemoteTransport::new(endpoints["data"].as_str().unwrap()).unwrap();
     let registry = RegistryClient::new(endpoints["registry"].as_str().unwrap()).unwrap();
     let block = PostgresConnector::new(&settings).unwrap().block();
-    let mut events = EventWriter::new(block, TopicConfig::default(), registry);
+    let mut events = EventWriter::new(block, settings.format(), TopicConfig::default(), registry);
     for schema in batches.iter().flat_map(ChangeBatch::schemas) {
         events.prepare(&transport, schema).await.unwrap();
     }

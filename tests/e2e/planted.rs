@@ -15,7 +15,7 @@ use tidemesh_model::{
 use tidemesh_postgres::{PostgresConnector, PostgresSource};
 use tidemesh_source::{
     Checkpoint, Chunk, ChunkRequest, Connector, Key, RowVisitor, Runner, SourceHandle, TablePlan,
-    TableReader, TableTexts, TextRequest, TextRows,
+    TableReader, TableTexts, TextRequest, TextRows, Vitals,
 };
 use tidemesh_transport::{
     Append, Appended, PartitionBatch, RegistryClient, RemoteTransport, Subscription, TopicConfig,
@@ -137,10 +137,22 @@ impl Connector for Careless {
         self.inner.tables()
     }
 
+    fn vitals(&self) -> Arc<Vitals> {
+        self.inner.vitals()
+    }
+
+    async fn look(&self) -> Result<()> {
+        self.inner.look().await
+    }
+
     async fn reader(&self) -> Result<CarelessReader> {
         let (waits, goes_on) = (Arc::clone(&self.waits), Arc::clone(&self.goes_on));
         let inner = self.inner.reader().await?;
         Ok(CarelessReader { inner, careless: self.careless, low: None, waits, goes_on })
+    }
+
+    async fn await_turn(&self, held: impl FnMut(String) + Send) -> Result<()> {
+        self.inner.await_turn(held).await
     }
 
     async fn open(&self, checkpoint: Option<Checkpoint>, epoch: u32) -> Result<PostgresSource> {

@@ -91,3 +91,38 @@ async fn a_source_that_the_configuration_has_no_more_leaves_its_checkpoint() {
     assert_eq!(code, Some(2));
     assert!(said.contains("neither the configuration nor the log"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_is_set_behind_what_cannot_be_carried_and_deleted() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute("ALTER TABLE orders ADD price numeric(10, 2)").await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database
+        .execute("INSERT INTO orders VALUES (1, 1, 'x', 1); INSERT INTO orders VALUES (2, 2, 'x', 'NaN')")
+        .await;
+    daemon.stopped_with().await;
+    database.execute("UPDATE orders SET price = 2 WHERE id = 2").await;
+    let here = database.text("SELECT pg_current_wal_lsn()::text").await;
+    let output = daemon.command(&["checkpoint", "set", "shop", &here]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("is left out"), "{said}");
+    daemon.kill();
+    daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    assert!(daemon.command(&["snapshot", "start", "shop", "--wait"]).status.success());
+    verified(&daemon);
+    // One that runs begins anew by itself.
+    assert!(daemon.command(&["checkpoint", "delete", "shop"]).status.success());
+    database.execute("INSERT INTO orders VALUES (3, 3, 'x', 3)").await;
+    daemon.logged("retry").await;
+    daemon.streaming().await;
+    verified(&daemon);
+    let told = records(&daemon, TOPIC);
+    assert!(told.last().unwrap()["position"].as_str().unwrap().starts_with("00000002-"));
+    let unknown = daemon.command(&["checkpoint", "set", "nobody", "0/0"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}

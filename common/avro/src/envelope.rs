@@ -45,10 +45,10 @@ pub struct EnvelopeEncoder {
 /// Memory that encoders share and reuse. One a writer.
 #[derive(Debug, Clone, Default)]
 pub struct EncodeBuffers {
-    value: Vec<u8>,
-    key: Vec<u8>,
-    old_key: Vec<u8>,
-    cells: KeyCells,
+    pub(crate) value: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    pub(crate) old_key: Vec<u8>,
+    pub(crate) cells: KeyCells,
 }
 
 impl EncodeBuffers {
@@ -66,8 +66,8 @@ impl EncodeBuffers {
     }
 }
 
-const NULL: u8 = 0;
-const NOT_NULL: u8 = 2;
+pub(crate) const NULL: u8 = 0;
+pub(crate) const NOT_NULL: u8 = 2;
 /// The first branch of `["string", "null"]`.
 const FIRST: u8 = 0;
 
@@ -284,7 +284,7 @@ fn write_block_cell(out: &mut Vec<u8>, cell: BlockCell<'_>) {
     }
 }
 
-fn write_some_long(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn write_some_long(out: &mut Vec<u8>, value: i64) {
     out.push(NOT_NULL);
     write_long(out, value);
 }
@@ -296,13 +296,13 @@ fn write_clock(out: &mut Vec<u8>, now_us: i64) {
     write_some_long(out, now_us.saturating_mul(1000));
 }
 
-fn write_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     write_length(out, text.len());
     out.extend_from_slice(text.as_bytes());
 }
 
 /// Begins a record anew in Confluent's frame.
-fn begin_frame(out: &mut Vec<u8>, id: u32) {
+pub(crate) fn begin_frame(out: &mut Vec<u8>, id: u32) {
     out.clear();
     out.extend_from_slice(&frame::head(id));
 }

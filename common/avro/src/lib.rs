@@ -4,6 +4,8 @@ mod canonical;
 pub mod compat;
 pub mod datum;
 pub mod envelope;
+pub mod event;
+pub mod flat;
 pub mod frame;
 pub mod json;
 pub mod name;
@@ -11,6 +13,7 @@ pub mod resolve;
 pub mod row;
 pub mod schema;
 pub mod table;
+pub mod types;
 mod varint;
 
 pub use varint::{read_long, write_long};

@@ -1,9 +1,10 @@
 //! The compiled encoder of rows: a plan per schema, driven by the visitor, writing into a reused
 //! buffer. Nothing is allocated for a row.
 
+use crate::types::{self, Form};
 use crate::varint::{write_length, write_long};
 use tidemesh_model::{
-    CellVisitor, DataType, DecimalRef, Error, ErrorKind, Result, RowImage, TableSchema,
+    CellVisitor, DataType, DecimalRef, Error, ErrorKind, Result, RowImage, RowTypes, TableSchema,
 };
 
 /// How one column's cells are written.
@@ -12,6 +13,8 @@ pub(crate) struct CellPlan {
     /// The column's name, for errors.
     name: String,
     data_type: DataType,
+    /// How its values, or an array's elements, are written.
+    form: Form,
     /// Where null stands in the column's union; none for a column that is no union.
     null_branch: Option<Branch>,
     /// Whether the cell's bytes are part of the key.
@@ -84,14 +87,15 @@ struct Open {
 }
 
 impl RowPlan {
-    /// The plan for rows of `schema`.
+    /// The plan for rows of `schema`, whose values are written by the conventions of `types`.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a type that has no place in Avro (an array of arrays).
-    pub fn new(schema: &TableSchema) -> Result<Self> {
+    /// `Unsupported` for a type that has no place in Avro (an array of arrays), and for a key's
+    /// column of which two values can be written alike.
+    pub fn new(schema: &TableSchema, types: RowTypes) -> Result<Self> {
         let cells = (0..schema.fields.len())
-            .map(|index| CellPlan::new(schema, index))
+            .map(|index| CellPlan::new(schema, index, types))
             .collect::<Result<Vec<_>>>()?;
         let mut in_column_order = schema.key.columns.clone();
         in_column_order.sort_unstable();
@@ -157,7 +161,7 @@ impl RowPlan {
 }
 
 impl CellPlan {
-    fn new(schema: &TableSchema, index: usize) -> Result<Self> {
+    fn new(schema: &TableSchema, index: usize, types: RowTypes) -> Result<Self> {
         let field = &schema.fields[index];
         if let DataType::Array(element) = &field.data_type
             && let DataType::Array(_) = **element
@@ -168,10 +172,19 @@ impl CellPlan {
                 .with("column", &field.name));
         }
         let in_key = schema.in_key(index);
+        let form = Form::of(types, field);
+        if in_key && form.merges() {
+            return Err(Error::new(ErrorKind::Unsupported, "plan an encoder")
+                .because("Debezium's form of a key column does not tell all its values apart")
+                .with("table", &schema.name)
+                .with("column", &field.name)
+                .with("type", &field.source_type)
+                .help("use types = \"avro\", or another key"));
+        }
         let bare = in_key && schema.key.origin != tidemesh_model::KeyOrigin::WholeRow;
         let null_branch = match (bare, &field.default) {
             (true, _) => None,
-            (false, Some(default)) if crate::table::default_json(default).is_some() => {
+            (false, Some(default)) if types::default_json(types, field, default).is_some() => {
                 Some(Branch::Second)
             }
             (false, _) => Some(Branch::First),
@@ -179,6 +192,7 @@ impl CellPlan {
         Ok(Self {
             name: field.name.clone(),
             data_type: field.data_type.clone(),
+            form,
             null_branch,
             in_key,
         })
@@ -187,6 +201,12 @@ impl CellPlan {
     pub(crate) fn null_branch(&self) -> Option<Branch> {
         self.null_branch
     }
+}
+
+/// What a value must be, and how it is written.
+struct Expected<'p> {
+    data_type: &'p DataType,
+    form: Form,
 }
 
 /// The visitor that writes. One a row, on the stack.
@@ -202,22 +222,22 @@ struct RowEncoder<'p, 'o> {
 }
 
 impl<'p> RowEncoder<'p, '_> {
-    /// Begins a value: writes the union's branch and answers the type it must have.
+    /// Begins a value: writes the union's branch and answers what it must be.
     #[inline]
-    fn begin(&mut self) -> Result<&'p DataType> {
+    fn begin(&mut self) -> Result<Expected<'p>> {
         let Some(cell) = self.plan.cells.get(self.next) else {
             return Err(self.too_many());
         };
         if !self.key.open.is_empty() {
             let data_type = self.nested(&cell.data_type)?;
             self.out.push(BRANCH_SECOND);
-            return Ok(data_type);
+            return Ok(Expected { data_type, form: cell.form });
         }
         self.cell_start = self.out.len();
         if let Some(branch) = cell.null_branch {
             self.out.push(branch.value_byte());
         }
-        Ok(&cell.data_type)
+        Ok(Expected { data_type: &cell.data_type, form: cell.form })
     }
 
     /// The type of the element or field that comes next in what is open.
@@ -269,6 +289,23 @@ impl<'p> RowEncoder<'p, '_> {
         self.end()
     }
 
+    /// Text that is written as something else.
+    fn converted(&mut self, form: Form, text: &str) -> Result<()> {
+        if let Err(error) = types::write_text(form, text, self.out) {
+            return Err(self.locate(error));
+        }
+        self.end()
+    }
+
+    #[cold]
+    fn locate(&self, error: Error) -> Error {
+        let error = error.with("table", &self.plan.table);
+        match self.plan.cells.get(self.next) {
+            Some(cell) => error.with("column", &cell.name),
+            None => error,
+        }
+    }
+
     #[cold]
     fn mismatch(&self, got: &'static str) -> Error {
         let error = Error::new(ErrorKind::Internal, "encode a row")
@@ -312,7 +349,7 @@ macro_rules! cell {
     ($name:ident, $value:ident: $type:ty, $expected:pat, $said:literal, $write:expr) => {
         #[inline]
         fn $name(&mut self, $value: $type) -> Result<()> {
-            match self.begin()? {
+            match self.begin()?.data_type {
                 $expected => $write(self, $value),
                 _ => Err(self.mismatch($said)),
             }
@@ -357,7 +394,11 @@ impl CellVisitor for RowEncoder<'_, '_> {
     #[inline]
     fn text(&mut self, value: &str) -> Result<()> {
         match self.begin()? {
-            DataType::Text | DataType::Json | DataType::Enum { .. } => self.run(value.as_bytes()),
+            Expected {
+                data_type: DataType::Text | DataType::Json | DataType::Enum { .. },
+                form: Form::Plain,
+            } => self.run(value.as_bytes()),
+            Expected { data_type: DataType::Text, form } => self.converted(form, value),
             _ => Err(self.mismatch("text")),
         }
     }
@@ -369,13 +410,42 @@ impl CellVisitor for RowEncoder<'_, '_> {
     cell!(date, days: i32, DataType::Date, "a date", |this: &mut Self, days: i32| {
         this.long(i64::from(days))
     });
-    cell!(time, micros: i64, DataType::Time, "a time", Self::long);
-    cell!(timestamp, micros: i64, DataType::Timestamp, "a timestamp", Self::long);
-    cell!(timestamp_tz, micros: i64, DataType::TimestampTz, "a timestamp with zone", Self::long);
+
+    #[inline]
+    fn time(&mut self, micros: i64) -> Result<()> {
+        match self.begin()? {
+            Expected { data_type: DataType::Time, form: Form::Plain } => self.long(micros),
+            Expected { data_type: DataType::Time, form: Form::Millis } => self.long(micros / 1000),
+            _ => Err(self.mismatch("a time")),
+        }
+    }
+
+    #[inline]
+    fn timestamp(&mut self, micros: i64) -> Result<()> {
+        match self.begin()? {
+            Expected { data_type: DataType::Timestamp, form: Form::Plain } => self.long(micros),
+            Expected { data_type: DataType::Timestamp, form: Form::Millis } => {
+                self.long(types::timestamp_millis(micros))
+            }
+            _ => Err(self.mismatch("a timestamp")),
+        }
+    }
+
+    #[inline]
+    fn timestamp_tz(&mut self, micros: i64) -> Result<()> {
+        match self.begin()? {
+            Expected { data_type: DataType::TimestampTz, form: Form::Plain } => self.long(micros),
+            Expected { data_type: DataType::TimestampTz, form: Form::ZonedTimestamp(digits) } => {
+                types::write_zoned_timestamp(micros, digits, self.out);
+                self.end()
+            }
+            _ => Err(self.mismatch("a timestamp with zone")),
+        }
+    }
 
     #[inline]
     fn decimal(&mut self, value: DecimalRef<'_>) -> Result<()> {
-        match self.begin()? {
+        match self.begin()?.data_type {
             DataType::Decimal { scale, .. } if *scale == value.scale() => {
                 value.with_unscaled(|bytes| self.run(bytes))
             }
@@ -384,7 +454,7 @@ impl CellVisitor for RowEncoder<'_, '_> {
     }
 
     fn array_start(&mut self, elements: usize) -> Result<()> {
-        match self.begin()? {
+        match self.begin()?.data_type {
             DataType::Array(_) => {
                 if elements > 0 {
                     write_length(self.out, elements);
@@ -403,7 +473,7 @@ impl CellVisitor for RowEncoder<'_, '_> {
     }
 
     fn record_start(&mut self) -> Result<()> {
-        match self.begin()? {
+        match self.begin()?.data_type {
             DataType::Record(record) => {
                 let count = record.fields.len();
                 self.key.open.push(Open { is_array: false, done: 0, count });
@@ -440,7 +510,9 @@ pub(crate) fn uuid_text(uuid: &[u8; 16]) -> [u8; 36] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidemesh_model::{Field, KeyOrigin, RecordField, RecordType, RowKey, TableName, Value};
+    use tidemesh_model::{
+        Field, KeyOrigin, RecordField, RecordType, RowKey, SourceKind, TableName, Value,
+    };
 
     fn schema(types: &[(&str, DataType)], key: Vec<usize>) -> TableSchema {
         let fields = types
@@ -452,6 +524,8 @@ mod tests {
                 nullable: true,
                 default: None,
                 aliases: Vec::new(),
+                kind: SourceKind::Plain,
+                key_default: None,
             })
             .collect();
         let key = RowKey { origin: KeyOrigin::PrimaryKey, columns: key };
@@ -459,7 +533,7 @@ mod tests {
     }
 
     fn encode(schema: &TableSchema, row: Vec<Value>) -> Result<(Vec<u8>, Vec<u8>)> {
-        let plan = RowPlan::new(schema)?;
+        let plan = RowPlan::new(schema, RowTypes::Avro)?;
         let (mut out, mut key, mut cells) = (Vec::new(), Vec::new(), KeyCells::default());
         plan.encode(&row, false, &mut out, &mut cells)?;
         plan.write_key(&out, &cells, &mut key);

@@ -3,15 +3,17 @@
 //!
 //! Every non-key column is a union with null, so that a key-only `before` can be written and a
 //! column can come and go. A key's schema holds names and bare types only: its id is part of the
-//! key's bytes and must not change with a comment.
+//! key's bytes and must not change with a comment. With Debezium's types it is Debezium's, properties
+//! included, so that a topic of its goes on under the same id.
 
 use crate::name::{avro_name, namespace};
 use crate::row::{Branch, RowPlan};
+use crate::types::{self, Defined};
 use serde_json::{Map, Value as Json, json};
 use std::borrow::Cow;
 use tidemesh_model::{
-    BlockType, DataType, Error, ErrorKind, Field, KeyOrigin, RecordField, RecordType, Result,
-    SourceBlock, TableSchema, Value,
+    BlockType, DataType, EnvelopeForm, Error, ErrorKind, EventFormat, Field, KeyOrigin,
+    RecordField, RecordType, Result, RowTypes, SourceBlock, TableSchema, Value,
 };
 
 /// The Avro schemas of one table's topic, as text for the registry.
@@ -19,7 +21,7 @@ use tidemesh_model::{
 pub struct TopicSchemas {
     /// The key's schema: a record `<topic>.Key`.
     pub key: String,
-    /// The value's schema: a record `<topic>.Envelope`.
+    /// The value's schema: a record `<topic>.Envelope`, or `<topic>.Value` if it is flat.
     pub value: String,
 }
 
@@ -27,24 +29,25 @@ pub struct TopicSchemas {
 ///
 /// # Errors
 ///
-/// `Unsupported` if two columns have one name after escaping, or a type has no place in Avro.
+/// `Unsupported` if two columns have one name after escaping, a column has a name that the flat form
+/// needs, or a type has no place in Avro.
 pub fn topic_schemas(
     topic: &str,
     table: &TableSchema,
     block: &SourceBlock,
+    format: EventFormat,
 ) -> Result<(TopicSchemas, RowPlan)> {
-    let plan = RowPlan::new(table)?;
+    let plan = RowPlan::new(table, format.types)?;
     let columns = table.fields.iter().map(|field| field.name.as_str());
     let names = field_names(columns).map_err(|error| error.with("table", &table.name))?;
     check_records(table)?;
     let namespace = namespace(topic);
-    let key = json!({
-        "type": "record",
-        "name": "Key",
-        "namespace": namespace,
-        "fields": key_fields(table, &names, &namespace),
-    });
-    let value = envelope(&namespace, row_record(table, &names, &plan, &namespace), block);
+    let key = key_record(table, &names, &namespace, format.types);
+    let row = row_record(table, &names, &plan, &namespace, format.types);
+    let value = match format.envelope {
+        EnvelopeForm::Debezium => envelope(&namespace, row, block, format.types),
+        EnvelopeForm::Flat => crate::flat::record(table, &names, &namespace, row)?,
+    };
     Ok((TopicSchemas { key: key.to_string(), value: value.to_string() }, plan))
 }
 
@@ -82,19 +85,64 @@ fn check_records(table: &TableSchema) -> Result<()> {
     table.fields.iter().try_for_each(of)
 }
 
-fn key_fields(table: &TableSchema, names: &[Cow<'_, str>], namespace: &str) -> Vec<Json> {
+fn key_record(
+    table: &TableSchema,
+    names: &[Cow<'_, str>],
+    namespace: &str,
+    types: RowTypes,
+) -> Json {
+    let mut key = json!({
+        "type": "record",
+        "name": "Key",
+        "namespace": namespace,
+        "fields": key_fields(table, names, namespace, types),
+    });
+    if types == RowTypes::Debezium {
+        key["connect.name"] = format!("{namespace}.Key").into();
+    }
+    key
+}
+
+fn key_fields(
+    table: &TableSchema,
+    names: &[Cow<'_, str>],
+    namespace: &str,
+    types: RowTypes,
+) -> Vec<Json> {
     let whole_row = table.key.origin == KeyOrigin::WholeRow;
-    let mut records = Records { namespace, bare: true, defined: Vec::new() };
-    table
-        .key
-        .columns
-        .iter()
-        .map(|column| {
-            let bare = bare_type(&table.fields[*column].data_type, &mut records);
-            let avro_type = if whole_row { json!(["null", bare]) } else { bare };
-            json!({"name": names[*column], "type": avro_type})
-        })
-        .collect()
+    let mut defined = Defined::new(namespace, true);
+    let field = |column: &usize| {
+        let field = &table.fields[*column];
+        let bare = match types {
+            RowTypes::Avro => bare_type(&field.data_type, &mut defined),
+            RowTypes::Debezium => types::avro_type(types, field, &mut defined),
+        };
+        let mut json = Map::from_iter([("name".to_owned(), json!(names[*column]))]);
+        if whole_row {
+            json.insert("type".into(), json!(["null", bare]));
+        } else {
+            required(&mut json, field, bare, types);
+        }
+        Json::Object(json)
+    };
+    table.key.columns.iter().map(field).collect()
+}
+
+/// The type of a column that is no union, with the default that Debezium gives it.
+fn required(json: &mut Map<String, Json>, field: &Field, avro_type: Json, types: RowTypes) {
+    let default = match (types, &field.key_default) {
+        (RowTypes::Debezium, Some(default)) => types::default_json(types, field, default),
+        _ => None,
+    };
+    match default {
+        Some(default) => {
+            json.insert("type".into(), types::with_default(types, avro_type, &default));
+            json.insert("default".into(), default);
+        }
+        None => {
+            json.insert("type".into(), avro_type);
+        }
+    }
 }
 
 fn row_record(
@@ -102,41 +150,55 @@ fn row_record(
     names: &[Cow<'_, str>],
     plan: &RowPlan,
     namespace: &str,
+    types: RowTypes,
 ) -> Json {
-    let mut records = Records { namespace, bare: false, defined: Vec::new() };
+    let mut defined = Defined::new(namespace, false);
     let fields: Vec<_> = table
         .fields
         .iter()
         .zip(names)
         .zip(plan.cells())
-        .map(|((field, name), cell)| row_field(field, name, cell.null_branch(), &mut records))
+        .map(|((field, name), cell)| {
+            row_field(field, name, cell.null_branch(), types, &mut defined)
+        })
         .collect();
-    json!({"type": "record", "name": "Value", "fields": fields})
+    let mut row = json!({"type": "record", "name": "Value", "fields": fields});
+    if types == RowTypes::Debezium {
+        row["connect.name"] = types::row_name(namespace);
+    }
+    row
 }
 
 fn row_field(
     field: &Field,
     name: &str,
     null_branch: Option<Branch>,
-    records: &mut Records<'_>,
+    types: RowTypes,
+    defined: &mut Defined<'_>,
 ) -> Json {
-    let avro_type = logical_type(&field.data_type, records);
-    let mut json = Map::new();
-    json.insert("name".into(), name.into());
+    let avro_type = types::avro_type(types, field, defined);
+    let mut json = Map::from_iter([("name".to_owned(), name.into())]);
     match null_branch {
-        None => {
-            json.insert("type".into(), avro_type);
-        }
+        None => required(&mut json, field, avro_type, types),
         Some(Branch::First) => {
             json.insert("type".into(), json!(["null", avro_type]));
             json.insert("default".into(), Json::Null);
         }
         Some(Branch::Second) => {
+            let default =
+                field.default.as_ref().and_then(|value| types::default_json(types, field, value));
+            let default = default.unwrap_or(Json::Null);
+            let avro_type = types::with_default(types, avro_type, &default);
             json.insert("type".into(), json!([avro_type, "null"]));
-            let default = field.default.as_ref().and_then(default_json);
-            json.insert("default".into(), default.unwrap_or(Json::Null));
+            json.insert("default".into(), default);
         }
     }
+    properties(field, name, &mut json);
+    Json::Object(json)
+}
+
+/// What the database says of a column beside its type.
+fn properties(field: &Field, name: &str, json: &mut Map<String, Json>) {
     if !field.aliases.is_empty() {
         // Older data has the column under these names (specification 1.12, "Aliases").
         let aliases: Vec<_> = field.aliases.iter().map(|alias| avro_name(alias)).collect();
@@ -152,12 +214,11 @@ fn row_field(
     if let DataType::Enum { labels } = &field.data_type {
         json.insert("enum".into(), labels.clone().into());
     }
-    Json::Object(json)
 }
 
 /// The type without properties, for keys.
-fn bare_type(data_type: &DataType, records: &mut Records<'_>) -> Json {
-    match logical_type(data_type, records) {
+fn bare_type(data_type: &DataType, defined: &mut Defined<'_>) -> Json {
+    match logical_type(data_type, defined) {
         // A decimal's precision and scale are part of what its bytes mean, so they stay.
         Json::Object(mut object) => {
             object.retain(|name, _| name != "connect.name");
@@ -168,7 +229,7 @@ fn bare_type(data_type: &DataType, records: &mut Records<'_>) -> Json {
 }
 
 /// The Avro type of a value: one line a type.
-fn logical_type(data_type: &DataType, records: &mut Records<'_>) -> Json {
+pub(crate) fn logical_type(data_type: &DataType, defined: &mut Defined<'_>) -> Json {
     match data_type {
         DataType::Boolean => json!("boolean"),
         DataType::Int32 => json!("int"),
@@ -186,59 +247,42 @@ fn logical_type(data_type: &DataType, records: &mut Records<'_>) -> Json {
         DataType::Timestamp => json!({"type": "long", "logicalType": "local-timestamp-micros"}),
         DataType::TimestampTz => json!({"type": "long", "logicalType": "timestamp-micros"}),
         DataType::Array(element) => {
-            json!({"type": "array", "items": ["null", logical_type(element, records)]})
+            json!({"type": "array", "items": ["null", logical_type(element, defined)]})
         }
-        DataType::Record(record) => records.of(record),
+        DataType::Record(record) => record_type(record, defined),
     }
 }
 
-/// The composite types of one schema. A record's full name is the topic's namespace, the type's
-/// schema and its name: no column's or type's name can make it another record's. Avro defines a name
-/// once, so where a type comes again, its name stands alone.
-struct Records<'a> {
-    namespace: &'a str,
-    /// Whether properties are left out, as in keys.
-    bare: bool,
-    defined: Vec<String>,
+/// A composite type. Its full name is the topic's namespace, the type's schema and its name: no
+/// column's or type's name can make it another record's.
+fn record_type(record: &RecordType, defined: &mut Defined<'_>) -> Json {
+    let namespace = format!("{}.{}", defined.namespace, avro_name(&record.schema));
+    let name = avro_name(&record.name);
+    defined.once(&format!("{namespace}.{name}"), |defined| {
+        let field = |field: &RecordField| record_field(field, defined);
+        let fields: Vec<_> = record.fields.iter().map(field).collect();
+        json!({"type": "record", "name": name, "namespace": namespace, "fields": fields})
+    })
 }
 
-impl Records<'_> {
-    fn of(&mut self, record: &RecordType) -> Json {
-        let namespace = format!("{}.{}", self.namespace, avro_name(&record.schema));
-        let name = avro_name(&record.name);
-        let full_name = format!("{namespace}.{name}");
-        if self.defined.contains(&full_name) {
-            return full_name.into();
-        }
-        self.defined.push(full_name);
-        let fields: Vec<_> = record.fields.iter().map(|field| self.field(field)).collect();
-        let mut json = Map::new();
-        json.insert("type".into(), "record".into());
-        json.insert("name".into(), name.into());
-        json.insert("namespace".into(), namespace.into());
-        json.insert("fields".into(), fields.into());
-        Json::Object(json)
+fn record_field(field: &RecordField, defined: &mut Defined<'_>) -> Json {
+    let avro_type = logical_type(&field.data_type, defined);
+    let name = avro_name(&field.name);
+    let mut json = Map::new();
+    json.insert("name".into(), name.clone().into());
+    json.insert("type".into(), json!(["null", avro_type]));
+    if defined.bare {
+        return Json::Object(json);
     }
-
-    fn field(&mut self, field: &RecordField) -> Json {
-        let avro_type = logical_type(&field.data_type, self);
-        let name = avro_name(&field.name);
-        let mut json = Map::new();
-        json.insert("name".into(), name.clone().into());
-        json.insert("type".into(), json!(["null", avro_type]));
-        if self.bare {
-            return Json::Object(json);
-        }
-        json.insert("default".into(), Json::Null);
-        json.insert("source.type".into(), field.source_type.clone().into());
-        if name != field.name {
-            json.insert("source.name".into(), field.name.clone().into());
-        }
-        if let DataType::Enum { labels } = &field.data_type {
-            json.insert("enum".into(), labels.clone().into());
-        }
-        Json::Object(json)
+    json.insert("default".into(), Json::Null);
+    json.insert("source.type".into(), field.source_type.clone().into());
+    if name != field.name {
+        json.insert("source.name".into(), field.name.clone().into());
     }
+    if let DataType::Enum { labels } = &field.data_type {
+        json.insert("enum".into(), labels.clone().into());
+    }
+    Json::Object(json)
 }
 
 /// A column's constant default as Avro writes defaults in JSON (specification 1.12, "Complex
@@ -270,7 +314,7 @@ pub(crate) fn default_json(value: &Value) -> Option<Json> {
 }
 
 /// Avro's JSON form of bytes: each byte as the code point of its number.
-fn latin1(bytes: &[u8]) -> String {
+pub(crate) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
@@ -278,8 +322,9 @@ fn nullable(name: &str, avro_type: &str) -> Json {
     json!({"name": name, "type": ["null", avro_type], "default": null})
 }
 
-fn envelope(namespace: &str, row: Json, block: &SourceBlock) -> Json {
-    json!({
+fn envelope(namespace: &str, row: Json, block: &SourceBlock, types: RowTypes) -> Json {
+    let source = source_record(block);
+    let mut envelope = json!({
         "type": "record",
         "name": "Envelope",
         "namespace": namespace,
@@ -287,14 +332,19 @@ fn envelope(namespace: &str, row: Json, block: &SourceBlock) -> Json {
         "fields": [
             {"name": "before", "type": ["null", row], "default": null},
             {"name": "after", "type": ["null", "Value"], "default": null},
-            {"name": "source", "type": source_record(block)},
+            {"name": "source", "type": source},
             {"name": "transaction", "type": ["null", transaction_record()], "default": null},
             {"name": "op", "type": "string"},
             nullable("ts_ms", "long"),
             nullable("ts_us", "long"),
             nullable("ts_ns", "long"),
         ],
-    })
+    });
+    if types == RowTypes::Debezium {
+        let source = format!("io.debezium.connector.{}.Source", block.connector);
+        types::envelope_names(&mut envelope, &source);
+    }
+    envelope
 }
 
 /// Debezium's `source` block (documentation 3.7, "PostgreSQL connector", "Change event values"),
@@ -349,7 +399,7 @@ fn transaction_record() -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidemesh_model::{RowKey, TableName};
+    use tidemesh_model::{RowKey, SourceKind, TableName};
 
     const BLOCK: &[tidemesh_model::BlockField] =
         &[tidemesh_model::BlockField { name: "txId", block_type: BlockType::Long }];
@@ -371,6 +421,8 @@ mod tests {
             nullable: default.is_none(),
             default,
             aliases: Vec::new(),
+            kind: SourceKind::Plain,
+            key_default: None,
         }
     }
 
@@ -389,7 +441,8 @@ mod tests {
             vec![1, 0],
         )
         .unwrap();
-        let (schemas, _) = topic_schemas("shop.public.orders", &table, &block()).unwrap();
+        let (schemas, _) =
+            topic_schemas("shop.public.orders", &table, &block(), EventFormat::default()).unwrap();
         assert_eq!(
             schemas.key,
             "{\"type\":\"record\",\"name\":\"Key\",\"namespace\":\"shop.public.orders\",\"fields\":[\
@@ -409,7 +462,8 @@ mod tests {
             vec![0],
         )
         .unwrap();
-        let (schemas, _) = topic_schemas("shop.public.orders", &table, &block()).unwrap();
+        let (schemas, _) =
+            topic_schemas("shop.public.orders", &table, &block(), EventFormat::default()).unwrap();
         let json: Json = serde_json::from_str(&schemas.value).unwrap();
         let fields = &json["fields"][0]["type"][1]["fields"];
         assert_eq!(fields[0]["type"], "long");
@@ -439,8 +493,13 @@ mod tests {
             field("a", DataType::Array(Box::new(line)), None),
             field("b", point, None),
         ];
-        let (schemas, _) =
-            topic_schemas("shop.public.t", &table(fields, vec![0]).unwrap(), &block()).unwrap();
+        let (schemas, _) = topic_schemas(
+            "shop.public.t",
+            &table(fields, vec![0]).unwrap(),
+            &block(),
+            EventFormat::default(),
+        )
+        .unwrap();
         let key: Json = serde_json::from_str(&schemas.key).unwrap();
         assert_eq!(
             key["fields"][0]["type"],
@@ -463,7 +522,9 @@ mod tests {
     fn two_fields_of_a_composite_type_that_would_share_a_name_are_refused() {
         let twins = record("t", &[("a-b", DataType::Int64), ("a_u002db", DataType::Int64)]);
         let fields = vec![field("id", DataType::Int64, None), field("c", twins, None)];
-        let error = topic_schemas("t", &table(fields, vec![0]).unwrap(), &block()).unwrap_err();
+        let error =
+            topic_schemas("t", &table(fields, vec![0]).unwrap(), &block(), EventFormat::default())
+                .unwrap_err();
         assert!(error.to_string().contains("type=public.t"), "{error}");
     }
 
@@ -474,7 +535,7 @@ mod tests {
             vec![0],
         )
         .unwrap();
-        let error = topic_schemas("t", &table, &block()).unwrap_err();
+        let error = topic_schemas("t", &table, &block(), EventFormat::default()).unwrap_err();
         assert!(error.to_string().contains("first=a-b"), "{error}");
     }
 }

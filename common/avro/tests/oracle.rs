@@ -15,6 +15,8 @@
 //! 5. Its Parsing Canonical Form keeps a field's `order`, which "[STRIP]" removes.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "oracle/debezium.rs"]
+mod debezium;
 #[path = "oracle/random.rs"]
 mod random;
 #[path = "oracle/rows.rs"]

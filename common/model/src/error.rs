@@ -28,7 +28,7 @@ pub enum ErrorKind {
     NotFound,
     /// The thing exists already, or is held by somebody else.
     Conflict,
-    /// A newer instance of the same writer has taken over; this one must stop.
+    /// A newer instance of the same writer has taken over; this one writes nothing more.
     Fenced,
     /// The source's log no longer reaches back to the position we need, or is another log.
     PositionLost,
@@ -66,13 +66,14 @@ impl ErrorKind {
         match self {
             // A full disk gets room again.
             Self::Unavailable | Self::Timeout | Self::Exhausted | Self::Storage => Remedy::Retry,
+            // As the standby of the instance that has taken over.
+            Self::Fenced => Remedy::Retry,
             Self::Config
             | Self::Authentication
             | Self::Privilege
             | Self::Prerequisite
             | Self::NotFound
             | Self::Conflict
-            | Self::Fenced
             | Self::PositionLost
             | Self::Unsupported
             | Self::Incompatible

@@ -143,6 +143,20 @@ pub trait ChangeVisitor {
         change: Change<R>,
     ) -> Result<()>;
 
+    /// A change of a row of which the log does not hold every new value: in its place comes a later
+    /// [`Change::Read`] of the row that has `key`, the database's own text of each key column in the
+    /// key's order; or, if it is gone by then, its delete.
+    ///
+    /// # Errors
+    ///
+    /// What the visitor cannot take; the batch stops there.
+    fn incomplete(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        origin: &Origin<'_>,
+        key: Vec<String>,
+    ) -> Result<()>;
+
     /// A watermark that this project wrote into the log: `mark` is its text.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod position;
 mod row;
 mod schema;
 mod settings;
+mod source_kind;
 mod value;
 
 pub use data_type::{DataType, RecordField, RecordType};
@@ -23,7 +24,9 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CleanupPolicy, NumericSpecial, PostgresSettings, Secret, SnapshotMode, SnapshotSettings,
-    SourceSettings, TlsMode, TopicSettings,
+    CleanupPolicy, EnvelopeForm, EventFormat, NumericSpecial, OnPositionLost, PostgresSettings,
+    RowTypes, Secret, SnapshotMode, SnapshotSettings, SourceSettings, TlsMode, Toast,
+    TopicSettings,
 };
+pub use source_kind::SourceKind;
 pub use value::{DecimalRef, Value};

@@ -97,6 +97,12 @@ impl Values {
         Ok(values.cells)
     }
 
+    /// The cells that were visited.
+    #[must_use]
+    pub fn into_cells(self) -> Vec<Value> {
+        self.cells
+    }
+
     fn push(&mut self, value: Value) -> Result<()> {
         self.open.last_mut().unwrap_or(&mut self.cells).push(value);
         Ok(())

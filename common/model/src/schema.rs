@@ -1,6 +1,6 @@
 //! The schema of one table as its log has it at some position.
 
-use crate::{DataType, Error, ErrorKind, Result, Value};
+use crate::{DataType, Error, ErrorKind, Result, SourceKind, Value};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -44,6 +44,13 @@ pub struct Field {
     /// now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
+    /// What its type is in the database, beyond the data type.
+    #[serde(default, skip_serializing_if = "SourceKind::plain")]
+    pub kind: SourceKind,
+    /// For a column of the primary key that the table declares a default for: that value where it is
+    /// a constant, the smallest of its type (0, an empty text) where it is an expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_default: Option<Value>,
 }
 
 /// Where a table's key comes from.

@@ -16,6 +16,12 @@ pub struct SourceSettings {
     /// How its topics are made.
     #[serde(default)]
     pub topics: TopicSettings,
+    /// By which conventions values are written. Default `avro`.
+    #[serde(default)]
+    pub types: RowTypes,
+    /// What a record holds beside the row. Default `debezium`.
+    #[serde(default)]
+    pub envelope: EnvelopeForm,
     /// The most log bytes that are decoded and appended as one batch. 16 KiB to 64 MiB;
     /// default 1 MiB: large enough that an fsync a batch is cheap, small enough for 128 MiB in all.
     #[serde(default = "defaults::batch_bytes_max")]
@@ -24,12 +30,61 @@ pub struct SourceSettings {
     /// default 10000, PostgreSQL's own interval for status messages.
     #[serde(default = "defaults::heartbeat_interval_ms")]
     pub heartbeat_interval_ms: u64,
+    /// What happens when the database no longer has the log that follows what is in the topics: the
+    /// slot was lost or moved, or it is another database. Default `stop`.
+    #[serde(default)]
+    pub on_position_lost: OnPositionLost,
     /// How tables are read beside the log.
     #[serde(default)]
     pub snapshot: SnapshotSettings,
     /// A PostgreSQL database. Exactly one connector's table must be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresSettings>,
+}
+
+/// What happens when the log that follows the checkpoint is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnPositionLost {
+    /// The source stops and says so.
+    #[default]
+    Stop,
+    /// The log is taken up where it is now, every table is read anew, and what is no longer in it is
+    /// deleted from its topic. What happened in between is lost; the state is not.
+    Resnapshot,
+}
+
+/// By which conventions a row's values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowTypes {
+    /// Avro's own logical types.
+    #[default]
+    Avro,
+    /// What Debezium 3's connector writes through Confluent's `AvroConverter` under its default
+    /// modes: for readers that know its types, and in place of it.
+    Debezium,
+}
+
+/// What a record holds beside the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvelopeForm {
+    /// Debezium's envelope: the row before and after, the source, the operation.
+    #[default]
+    Debezium,
+    /// The row's columns, then `__deleted`, `__op`, `__source_ts_us`, `__position`; a delete is a
+    /// tombstone.
+    Flat,
+}
+
+/// How a source's events are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct EventFormat {
+    /// By which conventions values are written.
+    pub types: RowTypes,
+    /// What a record holds beside the row.
+    pub envelope: EnvelopeForm,
 }
 
 /// How tables are read beside the log: in chunks, each between two watermarks in the log.
@@ -44,7 +99,7 @@ pub struct SnapshotSettings {
     /// The most rows of a chunk. 1 to 1000000; default 20000.
     pub chunk_rows: u32,
     /// The most bytes of a chunk; one row that is larger comes alone. 64 KiB to 64 MiB; default
-    /// 4 MiB. Memory holds `parallel` of them.
+    /// 2 MiB. Memory holds up to twice `parallel` of them.
     pub chunk_bytes_max: usize,
     /// The most rows that are read in a second, 1 or more; none reads as fast as it can.
     pub rows_per_second_max: Option<u32>,
@@ -123,6 +178,10 @@ pub struct PostgresSettings {
     /// How long making a connection may take, in milliseconds. 100 to 600000; default 10000.
     #[serde(default = "defaults::connect_timeout_ms")]
     pub connect_timeout_ms: u64,
+    /// What becomes of an update that leaves a large (TOASTed) value unchanged, which the log does
+    /// not hold unless the table has REPLICA IDENTITY FULL. Default `reread`.
+    #[serde(default)]
+    pub toast: Toast,
     /// The most bytes one message of the log may have. 1 MiB to 1 GiB; default 64 MiB.
     #[serde(default = "defaults::message_bytes_max")]
     pub message_bytes_max: usize,
@@ -145,6 +204,18 @@ pub enum NumericSpecial {
     Stop,
     /// They are carried as null; in a key, which has no null, the source stops all the same.
     Null,
+}
+
+/// What becomes of an update whose log record lacks a value that did not change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Toast {
+    /// The row is read again by its key, and comes as `r` in the update's place.
+    #[default]
+    Reread,
+    /// The update comes at once; texts and bytes that it lacks are
+    /// `__debezium_unavailable_value`, as Debezium has it.
+    Placeholder,
 }
 
 /// How TLS is used, as libpq's `sslmode` names it.
@@ -271,6 +342,12 @@ impl Default for TopicSettings {
 }
 
 impl SourceSettings {
+    /// How its events are written.
+    #[must_use]
+    pub fn format(&self) -> EventFormat {
+        EventFormat { types: self.types, envelope: self.envelope }
+    }
+
     /// Checks every bound.
     ///
     /// # Errors
@@ -412,6 +489,18 @@ mod tests {
     #[test]
     fn the_smallest_settings_are_valid() {
         settings().validate().unwrap();
+    }
+
+    #[test]
+    fn events_are_written_in_avros_types_and_debeziums_envelope_unless_told_otherwise() {
+        assert_eq!(settings().format(), EventFormat::default());
+        let mut json = serde_json::json!({"name": "shop", "types": "debezium", "envelope": "flat"});
+        let settings: SourceSettings = serde_json::from_value(json.clone()).unwrap();
+        let format = EventFormat { types: RowTypes::Debezium, envelope: EnvelopeForm::Flat };
+        assert_eq!(settings.format(), format);
+        json["types"] = "connect".into();
+        let error = serde_json::from_value::<SourceSettings>(json).unwrap_err();
+        assert!(error.to_string().contains("expected `avro` or `debezium`"), "{error}");
     }
 
     #[test]

@@ -5,11 +5,13 @@ use crate::partition::partition_of;
 use crate::registry_client::RegistryClient;
 use crate::{Append, PartitionBatch, Records, TopicConfig, Transport};
 use std::sync::Arc;
-use tidemesh_avro::envelope::{EncodeBuffers, EnvelopeEncoder, RecordSink, SchemaIds};
+use tidemesh_avro::envelope::{EncodeBuffers, RecordSink, SchemaIds};
+use tidemesh_avro::event::EventEncoder;
 use tidemesh_avro::name::topic_part;
 use tidemesh_avro::table::topic_schemas;
 use tidemesh_model::{
-    Change, Error, ErrorKind, Origin, Result, RowImage, SourceBlock, TableName, TableSchema,
+    Change, Error, ErrorKind, EventFormat, Origin, Result, RowImage, SourceBlock, TableName,
+    TableSchema,
 };
 
 /// The header that carries an event's position, [`tidemesh_model::Position::to_bytes`].
@@ -60,6 +62,7 @@ pub fn check_topics(source: &str, tables: &[TableName]) -> Result<()> {
 #[derive(Debug)]
 pub struct EventWriter {
     block: SourceBlock,
+    format: EventFormat,
     topic_config: TopicConfig,
     registry: RegistryClient,
     routes: Vec<Route>,
@@ -87,7 +90,7 @@ pub struct Counts {
 #[derive(Debug)]
 struct Route {
     schema: Arc<TableSchema>,
-    encoder: EnvelopeEncoder,
+    encoder: EventEncoder,
     /// The topic's first partition among the outputs; the others follow.
     first_output: usize,
     partitions: u32,
@@ -102,11 +105,18 @@ struct Output {
 }
 
 impl EventWriter {
-    /// A writer for the source that `block` describes, whose topics are made as `topic_config`.
+    /// A writer for the source that `block` describes, whose events are written as `format` and
+    /// whose topics are made as `topic_config`.
     #[must_use]
-    pub fn new(block: SourceBlock, topic_config: TopicConfig, registry: RegistryClient) -> Self {
+    pub fn new(
+        block: SourceBlock,
+        format: EventFormat,
+        topic_config: TopicConfig,
+        registry: RegistryClient,
+    ) -> Self {
         Self {
             block,
+            format,
             topic_config,
             registry,
             routes: Vec::new(),
@@ -136,14 +146,14 @@ impl EventWriter {
         }
         let topic = topic_name(&self.block.name, &schema.name);
         let info = transport.create_topic(&topic, &self.topic_config).await?;
-        let (schemas, rows) = topic_schemas(&topic, schema, &self.block)?;
+        let (schemas, rows) = topic_schemas(&topic, schema, &self.block, self.format)?;
         let value_subject = format!("{topic}-value");
         self.registry.set_level(&value_subject, VALUE_LEVEL).await?;
         let ids = SchemaIds {
             key: self.registry.register(&format!("{topic}-key"), &schemas.key).await?,
             value: self.registry.register(&value_subject, &schemas.value).await?,
         };
-        let encoder = EnvelopeEncoder::new(rows, schema, &self.block, ids);
+        let encoder = EventEncoder::new(self.format.envelope, rows, schema, &self.block, ids);
         let first_output = self.outputs_of(&topic, info.config.partitions);
         self.forget_oldest(&schema.name);
         self.routes.push(Route {
@@ -189,7 +199,7 @@ impl EventWriter {
     ///
     /// # Errors
     ///
-    /// `Internal` if its schema was not prepared; as [`EnvelopeEncoder::encode`].
+    /// `Internal` if its schema was not prepared; as [`EventEncoder::encode`].
     #[inline]
     pub fn change<R: RowImage>(
         &mut self,
@@ -255,7 +265,7 @@ impl EventWriter {
             taken: false,
         };
         sink.counts.events += 1;
-        route.encoder.truncate(origin, key, self.now_us, &mut self.buffers, &mut sink)
+        route.encoder.delete_key(origin, key, self.now_us, &mut self.buffers, &mut sink)
     }
 
     fn route_of(&self, schema: &Arc<TableSchema>) -> Result<usize> {
@@ -264,6 +274,12 @@ impl EventWriter {
                 .because("its schema was not prepared")
                 .with("table", &schema.name)
         })
+    }
+
+    /// The schema of a table that was prepared last.
+    #[must_use]
+    pub fn schema_of(&self, table: &TableName) -> Option<&Arc<TableSchema>> {
+        self.routes.iter().rev().map(|route| &route.schema).find(|schema| schema.name == *table)
     }
 
     /// The keys, framed, of the event encoded last: the new one, and the old one if it was known.

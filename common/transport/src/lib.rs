@@ -9,6 +9,8 @@ pub mod conformance;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod event_writer;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod partition;
 mod record;
 mod registry_client;

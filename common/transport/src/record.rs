@@ -90,6 +90,31 @@ impl Records {
         }
     }
 
+    /// Adds one record whose offset is `delta` above the first one's: records between may be gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Records::push`].
+    #[cfg(feature = "kafka")]
+    pub(crate) fn push_at(
+        &mut self,
+        delta: u32,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        self.push(timestamp_ms, key, headers, value)?;
+        self.bytes[self.start + 4..self.start + 8].copy_from_slice(&delta.to_le_bytes());
+        Ok(())
+    }
+
+    /// The records' bytes, in the module's layout.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.bytes.into()
+    }
+
     /// Adds one record whose value `write` appends to the buffer it is given. The buffer holds
     /// earlier records: `write` only ever appends. If it fails, the record is taken back.
     ///

@@ -55,8 +55,9 @@ pub struct PartitionInfo {
     pub begin: u64,
     /// The offset that the next record will have.
     pub end: u64,
-    /// Bytes of its records as stored, before the storage's own compression.
-    pub bytes: u64,
+    /// Bytes of its records as stored, before the storage's own compression; none where the
+    /// transport does not tell.
+    pub bytes: Option<u64>,
 }
 
 /// Checks a topic's name by Kafka's rule: 1 to 249 of `a-z A-Z 0-9 . _ -`, not `.` or `..`.

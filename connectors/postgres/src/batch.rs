@@ -1,7 +1,7 @@
 //! A batch of the log: whole messages in the buffers they were read into, and what is needed to
 //! decode them without asking anybody.
 
-use crate::decode::{Begin, Message, decode};
+use crate::decode::{Begin, Message, OldTuple, Tuple, decode};
 use crate::frame::{Frame, next_frame};
 use crate::relation::{Relation, Row};
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use tidemesh_model::{
     BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind, Origin,
-    Position, Result, StateItem, TableSchema,
+    Position, Result, StateItem, TableSchema, Toast,
 };
 use tokio::sync::mpsc;
 
@@ -57,6 +57,8 @@ pub struct PostgresBatch {
     /// Events at or before this position are in the topics already.
     pub(crate) resume_after: Position,
     pub(crate) relations: Arc<Relations>,
+    /// What becomes of updates that lack unchanged values.
+    pub(crate) toast: Toast,
     pub(crate) schemas: Vec<Arc<TableSchema>>,
     pub(crate) replaced: Vec<Arc<TableSchema>>,
     pub(crate) state: Vec<StateItem>,
@@ -142,6 +144,9 @@ impl<'b> Walk<'b> {
                     return Ok(());
                 };
                 let whole = old.filter(|old| old.full).map(|old| old.tuple);
+                if whole.is_none() && self.batch.toast == Toast::Reread && new.is_incomplete()? {
+                    return self.incomplete(lsn, relation, old, new, visitor);
+                }
                 let after = Row { relation, tuple: new, old: None, before: whole };
                 let before = old.map(|old| Row::old(relation, old));
                 self.emit(lsn, relation, Change::Update { before, after }, visitor)
@@ -245,6 +250,25 @@ impl<'b> Walk<'b> {
         visitor: &mut C,
     ) -> Result<()> {
         self.with_origin(lsn, |origin| visitor.change(&relation.schema, origin, change))?;
+        Ok(())
+    }
+
+    /// An update that lacks values: its key, and the delete of its old one if that was another.
+    #[cold]
+    fn incomplete<C: ChangeVisitor>(
+        &self,
+        lsn: u64,
+        relation: &'b Relation,
+        old: Option<OldTuple<'b>>,
+        new: Tuple<'b>,
+        visitor: &mut C,
+    ) -> Result<()> {
+        if let Some(old) = old {
+            let before = Row::old(relation, old);
+            self.emit(lsn, relation, Change::Delete { before }, visitor)?;
+        }
+        let key = relation.key_texts(new)?;
+        self.with_origin(lsn, |origin| visitor.incomplete(&relation.schema, origin, key))?;
         Ok(())
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct ColumnFacts {
     pub(crate) has_missing: bool,
     /// `format_type`: the type's name with its modifiers.
     pub(crate) type_text: String,
+    /// The expression of its default.
+    pub(crate) default: Option<String>,
 }
 
 impl Catalog {
@@ -144,6 +146,7 @@ impl Catalog {
                 not_null: row.get("attnotnull"),
                 has_missing: row.get("atthasmissing"),
                 type_text: row.get("type_text"),
+                default: row.get("default"),
             };
             facts.columns.insert(row.get("attname"), column);
         }
@@ -253,8 +256,9 @@ ORDER BY t.oid, a.attnum";
 
 const COLUMNS: &str = "
 SELECT attname::text, attnum, atttypid, atttypmod, attndims::int, attnotnull, atthasmissing,
-       format_type(atttypid, atttypmod) AS type_text
-FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+       format_type(atttypid, atttypmod) AS type_text, pg_get_expr(adbin, adrelid) AS default
+FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
 
 const PRIMARY_KEY: &str = "
 SELECT a.attname::text

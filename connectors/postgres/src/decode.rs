@@ -155,6 +155,18 @@ impl<'a> Tuple<'a> {
         Cells { input: Input { kind: "tuple", rest: self.cells, offset: self.offset } }
     }
 
+    /// Whether a value is not in the log because it did not change.
+    #[inline]
+    pub(crate) fn is_incomplete(&self) -> Result<bool> {
+        let mut cells = self.cells();
+        for _ in 0..self.columns {
+            if cells.next()? == Cell::Unchanged {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Cell `index`, found from the first on.
     pub(crate) fn cell(&self, index: usize) -> Result<Cell<'a>> {
         let mut cells = self.cells();

@@ -14,6 +14,7 @@ mod frame;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod identity;
+mod kind;
 mod known;
 mod numeric;
 mod open;
@@ -21,6 +22,7 @@ mod precheck;
 mod relation;
 mod snapshot;
 mod source;
+mod turn;
 mod types;
 mod watch;
 

@@ -11,14 +11,16 @@ use crate::precheck;
 use crate::relation;
 use crate::snapshot::PostgresReader;
 use crate::source::{Pending, Place, PostgresSource, block};
-use crate::watch::Watch;
+use crate::turn;
+use crate::watch::{Watch, look};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, NumericSpecial, Position, Result, SourceBlock, SourceSettings, TableName,
 };
-use tidemesh_source::{Checkpoint, Connector};
+use tidemesh_source::{Checkpoint, Connector, Vitals};
 
 /// How long a command of the replication connection may take: making a slot waits for running
 /// transactions to end.
@@ -31,6 +33,9 @@ const SLOT_FREE_MAX: Duration = Duration::from_secs(10);
 pub struct PostgresConnector {
     config: Config,
     known: Arc<KnownTables>,
+    vitals: Arc<Vitals>,
+    /// The server's process that streamed for this process last; 0 before there was one.
+    streamed_by: AtomicI32,
 }
 
 impl PostgresConnector {
@@ -40,7 +45,12 @@ impl PostgresConnector {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn new(settings: &SourceSettings) -> Result<Self> {
-        Ok(Self { config: Config::try_from(settings)?, known: Arc::default() })
+        Ok(Self {
+            config: Config::try_from(settings)?,
+            known: Arc::default(),
+            vitals: Arc::default(),
+            streamed_by: AtomicI32::new(0),
+        })
     }
 }
 
@@ -54,6 +64,16 @@ impl Connector for PostgresConnector {
 
     fn tables(&self) -> Vec<TableName> {
         self.config.tables.clone()
+    }
+
+    fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
+    }
+
+    async fn look(&self) -> Result<()> {
+        let catalog = Catalog::connect(&self.config.settings).await?;
+        look(&catalog, &self.config, &self.vitals).await?;
+        Ok(())
     }
 
     async fn reader(&self) -> Result<PostgresReader> {
@@ -78,6 +98,10 @@ impl Connector for PostgresConnector {
                 Err(error) => return Err(error.with("slot", slot)),
             }
         }
+    }
+
+    async fn await_turn(&self, held: impl FnMut(String) + Send) -> Result<()> {
+        turn::await_turn(&self.config, self.streamed_by.load(Ordering::Relaxed), held).await
     }
 
     async fn open(
@@ -129,8 +153,9 @@ impl Connector for PostgresConnector {
         for relation in versions.values().flatten() {
             self.known.add(Arc::clone(relation));
         }
-        let stream = start_stream(client, config, start).await?;
-        let watch = Watch::start(Arc::clone(&catalog), config, &self.known);
+        self.streamed_by.store(client.process, Ordering::Relaxed);
+        let stream = start_stream(client, config, start, self.vitals()).await?;
+        let watch = Watch::start(Arc::clone(&catalog), config, &self.known, self.vitals());
         let mut source = PostgresSource {
             config: config.clone(),
             catalog,
@@ -195,7 +220,10 @@ fn lost(config: &Config, message: &str) -> Error {
     Error::new(ErrorKind::PositionLost, "take up the log")
         .because(message)
         .with("slot", &config.slot)
-        .help("events are lost: run `tidemesh source remove` for this source and start it anew")
+        .help(
+            "events are lost: set on_position_lost = \"resnapshot\" to read every table anew, or \
+             run `tidemesh source remove` for this source and start it anew",
+        )
 }
 
 /// The checkpoint must be of this log, and the slot must not be ahead of it.
@@ -356,7 +384,12 @@ async fn make_slot(mut client: Client, slot: String) -> Result<(Client, u64)> {
     .await
 }
 
-async fn start_stream(mut client: Client, config: &Config, start: u64) -> Result<Stream> {
+async fn start_stream(
+    mut client: Client,
+    config: &Config,
+    start: u64,
+    vitals: Arc<Vitals>,
+) -> Result<Stream> {
     let command = format!(
         "START_REPLICATION SLOT {} LOGICAL {} (proto_version '1', publication_names '{}', \
          binary 'true', messages 'true')",
@@ -368,7 +401,7 @@ async fn start_stream(mut client: Client, config: &Config, start: u64) -> Result
     let slot = config.slot.clone();
     blocking(move || {
         client.command(&command, COMMAND_TIMEOUT).map_err(|error| error.with("slot", slot))?;
-        Stream::start(client, 0, message_bytes_max)
+        Stream::start(client, 0, message_bytes_max, vitals)
     })
     .await
 }

@@ -3,12 +3,14 @@
 
 use crate::catalog::{Catalog, TableFacts};
 use crate::decode::{Cell, OldTuple, RelationMessage, Tuple};
+use crate::kind::{key_default, kind_of, kind_of_stored};
+use crate::snapshot;
 use crate::types::{AttributeInfo, Composite, Reader, Refused, altered};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidemesh_model::{
     CellVisitor, DataType, Error, ErrorKind, Field, KeyOrigin, NumericSpecial, Result, RowImage,
-    RowKey, StateItem, TableName, TableSchema,
+    RowKey, StateItem, TableName, TableSchema, Values,
 };
 
 /// Versions of one relation that are kept; the oldest goes first.
@@ -100,7 +102,8 @@ pub(crate) fn read_state(
     if stored.version > STORED_VERSION {
         return Err(wrong(ErrorKind::NewerVersion).with("version", stored.version));
     }
-    let with_settings = |mut relation: Relation| {
+    let with_settings = |relation: Relation| {
+        let mut relation = relation.with_kinds();
         relation.set_special(special);
         Arc::new(relation)
     };
@@ -167,10 +170,20 @@ pub(crate) async fn resolve(
             nullable: today.is_none_or(|today| !today.not_null),
             default,
             aliases,
+            kind: kind_of(column.type_oid, column.type_modifier, &|oid| types.info(oid)),
+            key_default: None,
         });
         readers.push(reader);
     }
     let key = key(shape, &facts)?;
+    for (index, field) in fields.iter_mut().enumerate() {
+        if !key.columns.contains(&index) {
+            continue;
+        }
+        let facts = facts.columns.get(&field.name);
+        let expression = facts.and_then(|facts| facts.default.as_deref());
+        field.key_default = expression.and_then(|text| key_default(&field.data_type, text));
+    }
     let schema = Arc::new(TableSchema::new(shape.name.clone(), fields, key)?);
     let mut relation = Relation { since_lsn, shape: shape.clone(), schema, readers, numbers };
     relation.set_special(types.special);
@@ -274,6 +287,18 @@ fn key(shape: &RelationShape, facts: &TableFacts) -> Result<RowKey> {
 }
 
 impl Relation {
+    /// With its columns' kinds, which older versions did not store.
+    fn with_kinds(mut self) -> Self {
+        let schema = Arc::make_mut(&mut self.schema);
+        let columns = schema.fields.iter_mut().zip(&self.readers).zip(&self.shape.columns);
+        for ((field, reader), shape) in columns {
+            if field.kind.plain() {
+                field.kind = kind_of_stored(reader, shape.type_modifier);
+            }
+        }
+        self
+    }
+
     /// Takes over what the settings say of NaN and infinities. In a key they always stop the source:
     /// as null, rows would be taken for each other.
     pub(crate) fn set_special(&mut self, wanted: NumericSpecial) {
@@ -288,6 +313,46 @@ impl Relation {
         let RowKey { origin, columns } = &self.schema.key;
         let names = columns.iter().map(|column| &self.schema.fields[*column].name);
         *origin == KeyOrigin::PrimaryKey && columns.len() == key.len() && names.eq(key)
+    }
+
+    /// The database's own text of each key column of a row, in the key's order.
+    pub(crate) fn key_texts(&self, tuple: Tuple<'_>) -> Result<Vec<String>> {
+        let text = |column: &usize| {
+            let mut values = Values::default();
+            let reader = &self.readers[*column];
+            match tuple.cell(*column)? {
+                Cell::Binary(bytes) => reader.visit(bytes, &mut values)?,
+                Cell::Text(bytes) => reader.visit_text(bytes, &mut values)?,
+                Cell::Null | Cell::Unchanged => {}
+            }
+            let field = &self.schema.fields[*column];
+            let value = values.into_cells().pop();
+            value.and_then(|value| snapshot::text(field, &value)).ok_or_else(|| {
+                Error::new(ErrorKind::Malformed, "decode the log")
+                    .because("an update lacks a column of its key")
+                    .with("table", &self.shape.name)
+                    .with("column", &field.name)
+            })
+        };
+        self.schema.key.columns.iter().map(text).collect()
+    }
+}
+
+/// What Debezium writes where it does not know a value (`unavailable.value.placeholder`).
+const PLACEHOLDER: &str = "__debezium_unavailable_value";
+
+/// Whether a placeholder can stand for a value of this type.
+fn takes_placeholder(reader: &Reader) -> bool {
+    matches!(
+        reader,
+        Reader::Text | Reader::Json | Reader::Jsonb | Reader::NumericText | Reader::Bytea
+    )
+}
+
+fn visit_placeholder<V: CellVisitor>(reader: &Reader, visitor: &mut V) -> Result<()> {
+    match reader {
+        Reader::Bytea => visitor.bytes(PLACEHOLDER.as_bytes()),
+        _ => visitor.text(PLACEHOLDER),
     }
 }
 
@@ -352,12 +417,15 @@ impl<'a> Row<'a> {
             Some(Cell::Text(bytes)) => reader.visit_text(bytes, visitor),
             Some(Cell::Null) => visitor.null(),
             Some(Cell::Unchanged) | None if self.old.is_some() => visitor.absent(),
+            Some(Cell::Unchanged) | None if takes_placeholder(reader) => {
+                visit_placeholder(reader, visitor)
+            }
             Some(Cell::Unchanged) | None => {
                 Err(Error::new(ErrorKind::Unsupported, "decode the log")
                     .because("an update left a large value unchanged, so the log does not hold it")
                     .help(format!(
-                        "run ALTER TABLE {} REPLICA IDENTITY FULL before the next such update; to \
-                         pass this one, remove the source and let it snapshot anew",
+                        "a placeholder stands for texts and bytes only: set postgres.toast to \
+                         reread, or run ALTER TABLE {} REPLICA IDENTITY FULL",
                         crate::config::quoted_table(&self.relation.shape.name)
                     )))
             }
@@ -369,5 +437,39 @@ impl<'a> Row<'a> {
         error
             .with("table", &self.relation.shape.name)
             .with("column", &self.relation.shape.columns[index].name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemesh_model::SourceKind;
+
+    // As versions before 0.2 stored it.
+    const WITHOUT_KINDS: &str = r#"{"version": 1, "relations": [{
+        "since_lsn": 7,
+        "shape": {"id": 1, "name": {"schema": "public", "table": "t"}, "replica_identity": 100,
+            "columns": [
+                {"name": "id", "type_oid": 21, "type_modifier": -1, "in_identity": true},
+                {"name": "at", "type_oid": 1114, "type_modifier": 3, "in_identity": false},
+                {"name": "note", "type_oid": 25, "type_modifier": -1, "in_identity": false}]},
+        "schema": {"name": {"schema": "public", "table": "t"}, "fields": [
+            {"name": "id", "data_type": "int32", "source_type": "smallint", "nullable": false, "default": null},
+            {"name": "at", "data_type": "timestamp", "source_type": "timestamp(3) without time zone", "nullable": true, "default": null},
+            {"name": "note", "data_type": "text", "source_type": "text", "nullable": true, "default": null}],
+            "key": {"origin": "primary_key", "columns": [0]}},
+        "readers": ["int2", "timestamp", "text"]}]}"#;
+
+    #[test]
+    fn a_stored_schema_without_kinds_is_read_with_them() {
+        let versions =
+            read_state("relation/1", WITHOUT_KINDS.as_bytes(), NumericSpecial::Stop).unwrap();
+        let kinds: Vec<SourceKind> =
+            versions[0].schema.fields.iter().map(|field| field.kind).collect();
+        let timestamp = SourceKind::Timestamp { digits: 3 };
+        assert_eq!(kinds, [SourceKind::Int16, timestamp, SourceKind::Plain]);
+        let item = state_item(1, &versions).unwrap();
+        let again = read_state("relation/1", &item.value.unwrap(), NumericSpecial::Stop).unwrap();
+        assert_eq!(again[0].schema, versions[0].schema);
     }
 }

@@ -288,6 +288,7 @@ impl PostgresSource {
             epoch: self.epoch,
             resume_after: self.resume_after,
             relations: Arc::clone(&self.relations),
+            toast: self.config.settings.toast,
             schemas: Vec::new(),
             replaced: Vec::new(),
             state: Vec::new(),

@@ -1,7 +1,7 @@
-//! What is asked of the database again and again while its log is read: how far the log has come, and
-//! whether every table is still published, since a table that is dropped and made anew, or swapped
-//! by its name, is not; and whether composite types are what they were, of which the log tells
-//! nothing.
+//! What is asked of the database again and again while its log is read: how far the log has come, what
+//! the slot keeps of it, and whether every table is still published, since a table that is dropped
+//! and made anew, or swapped by its name, is not; and whether composite types are what they were, of
+//! which the log tells nothing.
 
 use crate::catalog::Catalog;
 use crate::config::{Config, parse_lsn, quoted_table};
@@ -9,11 +9,12 @@ use crate::known::KnownTables;
 use crate::relation::check_composites;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
+use tidemesh_source::{SlotReport, Vitals};
 use tokio::sync::oneshot;
 
-/// How often the database is asked how far its log has come.
+/// How often the database is asked how far its log has come and what the slot keeps of it.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Every so many times it is asked for the tables too.
@@ -33,17 +34,28 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(catalog: Arc<Catalog>, config: &Config, known: &Arc<KnownTables>) -> Self {
+    pub(crate) fn start(
+        mut catalog: Arc<Catalog>,
+        config: &Config,
+        known: &Arc<KnownTables>,
+        vitals: Arc<Vitals>,
+    ) -> Self {
         let log_end = Arc::new(AtomicU64::new(0));
         let (finding, found) = oneshot::channel();
         let (config, shown) = (config.clone(), Arc::clone(&log_end));
         let known = Arc::clone(known);
         let task = tokio::spawn(async move {
-            match watch(&catalog, &config, &known, &shown).await {
-                // Who reads the log may have gone.
-                Ok(error) => drop(finding.send(error)),
-                // The stream says by itself when the server is away.
-                Err(error) => tracing::debug!(error = error.report(), "the lag is not known"),
+            loop {
+                match watch(&catalog, &config, &known, &shown, &vitals).await {
+                    // Who reads the log may have gone.
+                    Ok(error) => return drop(finding.send(error)),
+                    // The stream says by itself when the server is away.
+                    Err(error) => tracing::debug!(error = error.report(), "the lag is not known"),
+                }
+                tokio::time::sleep(LAG_INTERVAL).await;
+                if let Ok(another) = Catalog::connect(&config.settings).await {
+                    catalog = Arc::new(another);
+                }
             }
         });
         Self { log_end, found, task }
@@ -66,11 +78,11 @@ async fn watch(
     config: &Config,
     known: &KnownTables,
     log_end: &AtomicU64,
+    vitals: &Vitals,
 ) -> Result<Error> {
     let mut round = 0;
     loop {
-        let row = catalog.client.query_one(LOG_END, &[]).await.map_err(crate::catalog::asking)?;
-        if let Some(lsn) = parse_lsn(row.get(0)) {
+        if let Some(lsn) = look(catalog, config, vitals).await? {
             log_end.store(lsn, Ordering::Relaxed);
         }
         for relation in known.latest() {
@@ -93,6 +105,34 @@ async fn watch(
     }
 }
 
+/// Asks for the clock and the slot, tells `vitals`, and answers where the log ends.
+pub(crate) async fn look(
+    catalog: &Catalog,
+    config: &Config,
+    vitals: &Vitals,
+) -> Result<Option<u64>> {
+    let asked_us = now_us();
+    let row =
+        catalog.client.query_one(LOOK, &[&config.slot]).await.map_err(crate::catalog::asking)?;
+    // Between the question and the answer.
+    vitals.clock(row.get("now_us"), asked_us.midpoint(now_us()));
+    let bytes = |name| row.get::<_, Option<i64>>(name).map_or(0, |n| n.max(0).unsigned_abs());
+    let slot = row.get::<_, Option<bool>>("active").map(|active| SlotReport {
+        kept_bytes: bytes("kept"),
+        unconfirmed_bytes: bytes("unconfirmed"),
+        safe_bytes: row.get("safe_wal_size"),
+        wal_status: row.get::<_, Option<String>>("wal_status").unwrap_or_default(),
+        active,
+    });
+    vitals.tell_slot(slot);
+    Ok(parse_lsn(row.get("log_end")))
+}
+
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// A captured table that is there and not published.
 async fn unpublished(catalog: &Catalog, config: &Config) -> Result<Option<TableName>> {
     let (schemas, tables): (Vec<&str>, Vec<&str>) =
@@ -105,7 +145,15 @@ async fn unpublished(catalog: &Catalog, config: &Config) -> Result<Option<TableN
     Ok(rows.first().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))))
 }
 
-const LOG_END: &str = "SELECT pg_current_wal_lsn()::text";
+/// A standby has no place to which it writes, but one up to which it has replayed.
+const LOOK: &str = "
+SELECT log.at::text AS log_end, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us,
+       s.active, s.wal_status, s.safe_wal_size,
+       pg_wal_lsn_diff(log.at, s.restart_lsn)::bigint AS kept,
+       pg_wal_lsn_diff(log.at, s.confirmed_flush_lsn)::bigint AS unconfirmed
+FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+             ELSE pg_current_wal_lsn() END AS at) log
+LEFT JOIN pg_replication_slots s ON s.slot_name = $1";
 
 const UNPUBLISHED: &str = "
 SELECT n.nspname::text, c.relname::text

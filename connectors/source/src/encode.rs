@@ -1,16 +1,20 @@
 //! The visitor of a batch: encodes events, follows snapshots' windows, and emits a chunk where its
 //! high mark stands.
 
-use crate::snapshot::{Chunk, Event, Mark, RowVisitor, Touched, Verdict, Windows, emitted};
+use crate::snapshot::{Chunk, Event, Key, Mark, RowVisitor, Touched, Verdict, Windows, emitted};
 use crate::truncate::Truncated;
 use std::sync::Arc;
-use tidemesh_model::{Change, ChangeVisitor, Origin, Position, Result, RowImage, TableSchema};
+use tidemesh_model::{
+    Change, ChangeVisitor, Origin, Position, Result, RowImage, TableName, TableSchema,
+};
 use tidemesh_transport::EventWriter;
 
 /// What cannot be done while a batch is visited, and is done behind it.
 #[derive(Debug, Default)]
 pub(crate) struct Noted {
     pub(crate) truncated: Vec<Truncated>,
+    /// Rows that are to be read again: the log lacks some of their values.
+    pub(crate) incomplete: Vec<(TableName, Key)>,
     /// Windows whose high mark was decoded.
     pub(crate) closed: Vec<(u64, Event)>,
     /// Marks that somebody waits for.
@@ -47,6 +51,17 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
         Ok(())
     }
 
+    fn incomplete(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        origin: &Origin<'_>,
+        key: Vec<String>,
+    ) -> Result<()> {
+        self.windows.incomplete(origin.transaction);
+        self.noted.incomplete.push((schema.name.clone(), key));
+        Ok(())
+    }
+
     fn mark(&mut self, origin: &Origin<'_>, mark: &str) -> Result<()> {
         match Mark::read(mark) {
             Some(Mark::Sync(name)) => self.noted.reached.push((name.to_owned(), origin.position)),
@@ -70,8 +85,10 @@ impl<K: Chunk> Encode<'_, K> {
                 let schema = Arc::clone(chunk.schema());
                 let mut rows =
                     Rows { events: self.events, schema: &schema, origin, touched: &touched };
+                let before = rows.events.bytes();
                 chunk.visit(&mut rows)?;
-                Ok(emitted(&chunk))
+                let bytes = rows.events.bytes().saturating_sub(before);
+                Ok(emitted(&chunk, bytes))
             }
         }
     }

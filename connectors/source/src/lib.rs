@@ -9,6 +9,8 @@
 mod checkpoint;
 mod clock;
 mod encode;
+mod measure;
+mod observe;
 mod remove;
 mod run;
 mod session;
@@ -17,8 +19,10 @@ mod source;
 mod status;
 mod truncate;
 mod verify;
+mod vitals;
 
 pub use checkpoint::{POSITION_KEY, position_item, read_checkpoint};
+pub use observe::observe;
 pub use remove::{Remove, RemoveRequest, Removed, remove_state};
 pub use run::Runner;
 pub use snapshot::{
@@ -31,3 +35,4 @@ pub use verify::{
     Cell, ColumnDifference, DIFFERENCES_LISTED, Difference, Outcome, TableTexts, TableVerdict,
     TextPart, TextRequest, TextRow, TextRows, Verify, VerifyEvent, VerifyRequest, What,
 };
+pub use vitals::{SlotReport, Vitals};

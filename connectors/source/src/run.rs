@@ -2,7 +2,7 @@
 //! until an error comes that will not pass.
 
 use crate::remove::Remover;
-use crate::session::Session;
+use crate::session::{Session, is_passed_over};
 use crate::snapshot::{Command, SourceHandle};
 use crate::status::SourceState;
 use crate::verify::Verifier;
@@ -43,7 +43,7 @@ impl<C: Connector, T: Transport> Runner<C, T> {
         registry: RegistryClient,
         settings: SourceSettings,
     ) -> (Self, SourceHandle) {
-        let status = Arc::new(SourceStatus::new(&settings.name));
+        let status = Arc::new(SourceStatus::new(&settings.name, connector.vitals()));
         let marks = Arc::new(MarkBoard::default());
         let verifier = Verifier {
             connector: Arc::clone(&connector),
@@ -99,7 +99,7 @@ impl<C: Connector, T: Transport> Runner<C, T> {
                 Err(error) => error.with("source", self.status.name()),
             };
             self.status.failed(&error);
-            if error.remedy() == Remedy::Stop {
+            if error.remedy() == Remedy::Stop && !is_passed_over(&error, &self.settings) {
                 tracing::error!(source = self.status.name(), error = error.report(), "stopped");
                 let kind = error.kind().name();
                 self.status.enter(SourceState::Stopped { error: error.report(), kind });
@@ -122,10 +122,25 @@ impl<C: Connector, T: Transport> Runner<C, T> {
         }
     }
 
+    /// Waits as a standby while another instance reads the log.
+    async fn await_turn(&self) -> Result<()> {
+        let held = |holder: String| {
+            tracing::info!(source = self.status.name(), holder, "standby");
+            self.status.enter(SourceState::Standby { holder });
+        };
+        self.connector.await_turn(held).await?;
+        self.status.enter(SourceState::Starting);
+        Ok(())
+    }
+
     /// One connection's life: from taking the writer's epoch to the first error or the drain.
     async fn session(&mut self, shutdown: &mut watch::Receiver<bool>) -> Result<()> {
+        let opening = async {
+            self.await_turn().await?;
+            Session::open(self).await
+        };
         let mut session = tokio::select! {
-            opened = Session::open(self) => opened?,
+            opened = opening => opened?,
             () = told_to_stop(shutdown) => return Ok(()),
         };
         session.stream(&mut self.commands, shutdown).await?;

@@ -9,12 +9,15 @@ use crate::run::told_to_stop;
 use crate::snapshot::{Answer, Chunk, Command, Engine, MarkBoard, SnapshotCommand};
 use crate::status::{SourceState, SourceStatus};
 use crate::truncate::{Truncated, live_keys, too_many_keys};
-use crate::{BatchLimit, Connector, Runner, Source};
+use crate::{BatchLimit, Checkpoint, Connector, Runner, Source};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tidemesh_model::{ChangeBatch, Error, ErrorKind, Position, Result, StateItem};
+use tidemesh_model::{
+    ChangeBatch, Error, ErrorKind, OnPositionLost, Position, Result, SourceSettings, StateItem,
+    TableName,
+};
 use tidemesh_transport::{
-    Append, Appended, Counts, EventWriter, TopicConfig, Transport, WriterEpoch,
+    Append, Appended, Counts, EventWriter, TopicConfig, Transport, WriterEpoch, topic_name,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -35,9 +38,10 @@ struct End {
 
 /// An append that is being made durable.
 struct InFlight {
-    task: JoinHandle<Result<Appended>>,
+    task: JoinHandle<Result<(Appended, Duration)>>,
     end: End,
     counts: Counts,
+    oldest_at_us: Option<i64>,
     /// Marks to be told of once it is durable.
     reached: Vec<(String, Position)>,
 }
@@ -45,9 +49,17 @@ struct InFlight {
 /// What goes with the records in the event writer once they are sent off.
 struct Gathered {
     end: End,
+    /// When the oldest batch that has records was committed, by the source's clock.
+    oldest_at_us: Option<i64>,
     /// Each key once.
     state: Vec<StateItem>,
     reached: Vec<(String, Position)>,
+}
+
+impl Gathered {
+    fn new(end: End) -> Self {
+        Self { end, oldest_at_us: None, state: Vec::new(), reached: Vec::new() }
+    }
 }
 
 /// What one session of streaming holds.
@@ -63,6 +75,8 @@ pub(crate) struct Session<C: Connector, T> {
     snapshots: Engine<C>,
     in_flight: Option<InFlight>,
     gathered: Option<Gathered>,
+    /// Items of a log that is lost, to be removed with the first append.
+    forgotten: Vec<StateItem>,
     /// Where the batch ended that was taken last.
     end: Option<End>,
     checkpoint_at: Option<Instant>,
@@ -80,14 +94,27 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let first_epoch = first_epoch(&state)?;
         let mut checkpoint = read_checkpoint(name, state)?;
         let mut items = checkpoint.as_mut().map(|c| std::mem::take(&mut c.items));
-        let snapshots =
+        let mut snapshots =
             Engine::new(&runner.connector, &settings.snapshot, items.get_or_insert_default())?;
-        let end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
+        let mut end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
         if let (Some(checkpoint), Some(items)) = (&mut checkpoint, items) {
             checkpoint.items = items;
             tracing::info!(source = name, position = %checkpoint.position, "resuming");
         }
-        let source = runner.connector.open(checkpoint, first_epoch).await?;
+        let lost = Lost::of(checkpoint.as_ref());
+        let mut forgotten = Vec::new();
+        let source = match runner.connector.open(checkpoint, first_epoch).await {
+            Err(error) if is_passed_over(&error, settings) => {
+                let report = error.report();
+                tracing::warn!(source = name, error = report, "every table is read anew");
+                runner.connector.drop_log().await?;
+                snapshots.read_all_anew(lost.epoch);
+                forgotten = lost.forgotten;
+                end = None;
+                runner.connector.open(None, lost.epoch).await?
+            }
+            opened => opened?,
+        };
         let topics = TopicConfig {
             partitions: settings.topics.partitions,
             cleanup_policy: settings.topics.cleanup_policy,
@@ -97,7 +124,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         };
         let block = runner.connector.block();
         let block_fields = block.fields.len();
-        let events = EventWriter::new(block, topics, runner.registry.clone());
+        let events = EventWriter::new(block, settings.format(), topics, runner.registry.clone());
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
             source,
@@ -110,12 +137,32 @@ impl<C: Connector, T: Transport> Session<C, T> {
             snapshots,
             in_flight: None,
             gathered: None,
+            forgotten,
             end,
             checkpoint_at: None,
             limit: BatchLimit { bytes_max: settings.batch_bytes_max, wait_max },
         };
+        session.refill(runner.connector.tables()).await?;
         session.snapshots.schedule();
+        session.status.snapshot(session.snapshots.report());
         Ok(session)
+    }
+
+    /// Has tables read anew whose topic was removed after they were read into it.
+    async fn refill(&mut self, mut tables: Vec<TableName>) -> Result<()> {
+        tables.retain(|table| self.snapshots.has_read(table));
+        for table in tables {
+            let topic = topic_name(self.status.name(), &table);
+            match self.transport.topic(&topic).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    tracing::warn!(topic, "the topic was removed: the table is read anew");
+                    self.snapshots.replaced(&table);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Streams until told to stop.
@@ -132,6 +179,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
                 done = finished(&mut self.in_flight) => {
                     self.complete(done?).await?;
                     self.send_gathered()?;
+                    self.sweep().await?;
                 }
                 // Where nothing was read yet, nothing can be stored: the first batch comes at once.
                 Some((command, answer)) = commands.recv(), if self.end.is_some() => {
@@ -174,7 +222,8 @@ impl<C: Connector, T: Transport> Session<C, T> {
         self.send_gathered()?;
         self.settle().await?;
         if self.snapshots.is_changed() {
-            self.send(Append::default(), Counts::default(), Vec::new(), end, Vec::new())?;
+            let nothing = Gathered::new(end);
+            self.send(Append::default(), Counts::default(), nothing)?;
         }
         self.settle().await
     }
@@ -189,7 +238,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             noted: Noted::default(),
         };
         batch.visit(&mut visitor)?;
-        let Noted { mut truncated, closed, reached } = visitor.noted;
+        let Noted { mut truncated, incomplete, closed, reached } = visitor.noted;
         let fields = self.block_fields;
         for schema in batch.replaced() {
             truncated.push(Truncated::by_replacement(
@@ -199,6 +248,9 @@ impl<C: Connector, T: Transport> Session<C, T> {
                 fields,
             ));
             self.snapshots.replaced(&schema.name);
+        }
+        for (table, key) in incomplete {
+            self.snapshots.reread(&table, key);
         }
         for (window, event) in closed {
             self.snapshots.closed(window, event);
@@ -225,12 +277,12 @@ impl<C: Connector, T: Transport> Session<C, T> {
     fn gather<B: ChangeBatch>(&mut self, batch: &B, reached: Vec<(String, Position)>) {
         let end = End { position: batch.end(), at_us: batch.end_at_us() };
         self.end = Some(end);
-        let gathered = self.gathered.get_or_insert_with(|| Gathered {
-            end,
-            state: Vec::new(),
-            reached: Vec::new(),
-        });
+        let has_records = self.events.bytes() > 0;
+        let gathered = self.gathered.get_or_insert_with(|| Gathered::new(end));
         gathered.end = end;
+        if has_records && gathered.oldest_at_us.is_none() {
+            gathered.oldest_at_us = (end.at_us > 0).then_some(end.at_us);
+        }
         gathered.reached.extend(reached);
         for item in batch.state() {
             gathered.state.retain(|known| known.key != item.key);
@@ -240,18 +292,19 @@ impl<C: Connector, T: Transport> Session<C, T> {
 
     /// Sends off what was gathered, if there is something and no append is on its way.
     fn send_gathered(&mut self) -> Result<()> {
-        let Some(Gathered { end, state, reached }) = self.gathered.take() else { return Ok(()) };
+        let Some(gathered) = self.gathered.take() else { return Ok(()) };
         let (append, counts) = self.events.finish();
         let nothing_to_store = counts.records == 0
-            && state.is_empty()
+            && gathered.state.is_empty()
+            && self.forgotten.is_empty()
             && !self.snapshots.is_changed()
             && !self.checkpoint_is_due();
         if nothing_to_store {
             // All before these marks is durable: no append is on its way.
-            self.tell(reached);
+            self.tell(gathered.reached);
             return Ok(());
         }
-        self.send(append, counts, state, end, reached)
+        self.send(append, counts, gathered)
     }
 
     /// Makes ready for the schemas of a batch, and of the chunks whose high marks it may hold.
@@ -281,7 +334,8 @@ impl<C: Connector, T: Transport> Session<C, T> {
             loop {
                 let table = &truncated.schema.name;
                 let source = self.status.name();
-                let live = live_keys(self.transport.as_ref(), source, table).await?;
+                let below = truncated.below_epoch;
+                let live = live_keys(self.transport.as_ref(), source, table, below).await?;
                 let (is_all, keys) = (live.is_all, live.into_keys());
                 if !is_all && keys.is_empty() {
                     return Err(too_many_keys(table));
@@ -301,33 +355,51 @@ impl<C: Connector, T: Transport> Session<C, T> {
         Ok(())
     }
 
+    /// Deletes what a lost log told nothing of: keys of tables that were read anew, and that neither
+    /// the reading nor the log since has brought again.
+    async fn sweep(&mut self) -> Result<()> {
+        while let Some((table, epoch)) = self.snapshots.to_sweep() {
+            let (Some(end), Some(schema)) = (self.end, self.events.schema_of(&table)) else {
+                return Ok(());
+            };
+            let schema = Arc::clone(schema);
+            self.settle().await?;
+            self.send_gathered()?;
+            self.settle().await?;
+            let (at_us, fields) = (end.at_us, self.block_fields);
+            let mut gone = Truncated::by_replacement(&schema, end.position, at_us, fields);
+            gone.below_epoch = Some(epoch);
+            self.events.begin(now_us());
+            self.reconcile(&[gone]).await?;
+            self.append_ahead().await?;
+            self.snapshots.swept(&table);
+            self.store().await?;
+        }
+        Ok(())
+    }
+
     /// Appends what is encoded so far while the position stays: after a crash the same deletes are
     /// written again, but for those of keys that are gone.
     async fn append_ahead(&mut self) -> Result<()> {
         let (mut append, counts) = self.events.finish();
         append.writer = Some(self.writer.clone());
-        let appended = self.transport.append(append).await?;
+        let (appended, took) = timed(self.transport.append(append)).await?;
         self.events.recycle(appended.recycled);
-        self.status.appended(counts);
+        self.status.appended(counts, took);
         Ok(())
     }
 
     /// Begins an append whose answer [`Session::settle`] awaits.
-    fn send(
-        &mut self,
-        mut append: Append,
-        counts: Counts,
-        state: Vec<StateItem>,
-        end: End,
-        reached: Vec<(String, Position)>,
-    ) -> Result<()> {
+    fn send(&mut self, mut append: Append, counts: Counts, gathered: Gathered) -> Result<()> {
+        let Gathered { end, oldest_at_us, state, reached } = gathered;
         append.writer = Some(self.writer.clone());
-        append.state = state;
+        append.state = std::mem::take(&mut self.forgotten);
+        append.state.extend(state);
         append.state.extend(self.snapshots.items()?);
         append.state.push(position_item(end.position, end.at_us)?);
         let transport = Arc::clone(&self.transport);
-        let task = tokio::spawn(async move { transport.append(append).await });
-        self.in_flight = Some(InFlight { task, end, counts, reached });
+        let task = tokio::spawn(async move { timed(transport.append(append)).await });
+        self.in_flight = Some(InFlight { task, end, counts, oldest_at_us, reached });
         self.checkpoint_at = Some(Instant::now());
         Ok(())
     }
@@ -342,9 +414,13 @@ impl<C: Connector, T: Transport> Session<C, T> {
     }
 
     /// An append is durable: now, and not before, the database may forget that part of its log.
-    async fn complete(&mut self, (in_flight, appended): (InFlight, Appended)) -> Result<()> {
+    async fn complete(&mut self, done: (InFlight, Appended, Duration)) -> Result<()> {
+        let (in_flight, appended, took) = done;
         self.events.recycle(appended.recycled);
-        self.status.appended(in_flight.counts);
+        self.status.appended(in_flight.counts, took);
+        if let Some(at_us) = in_flight.oldest_at_us {
+            self.status.durable(at_us);
+        }
         self.status.checkpointed(in_flight.end.position, in_flight.end.at_us);
         self.status.snapshot(self.snapshots.report());
         self.tell(in_flight.reached);
@@ -367,6 +443,40 @@ impl<C: Connector, T: Transport> Session<C, T> {
     }
 }
 
+/// What remains of a checkpoint whose log is lost.
+struct Lost {
+    /// The epoch of what follows.
+    epoch: u32,
+    /// The source's own items, which are of that log.
+    forgotten: Vec<StateItem>,
+}
+
+impl Lost {
+    fn of(checkpoint: Option<&Checkpoint>) -> Self {
+        let keys = checkpoint.into_iter().flat_map(|checkpoint| checkpoint.items.keys());
+        Self {
+            epoch: checkpoint.map_or(0, |checkpoint| checkpoint.position.epoch) + 1,
+            forgotten: keys.map(|key| StateItem { key: key.clone(), value: None }).collect(),
+        }
+    }
+}
+
+/// Whether a lost position is passed over by reading every table anew.
+pub(crate) fn is_passed_over(error: &Error, settings: &SourceSettings) -> bool {
+    error.kind() == ErrorKind::PositionLost
+        && settings.on_position_lost == OnPositionLost::Resnapshot
+}
+
+/// A topic that is not there was when it was prepared: the next session makes it again.
+fn gone(error: Error) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    Error::new(ErrorKind::Unavailable, "append a batch")
+        .because("a topic was removed: it is made again, and its table read anew")
+        .caused_by(error)
+}
+
 /// Returns at `due`; never, if there is no such time. Cancel-safe.
 async fn until(due: Option<tokio::time::Instant>) {
     match due {
@@ -376,7 +486,7 @@ async fn until(due: Option<tokio::time::Instant>) {
 }
 
 /// The end of the append that is on its way; never, if there is none. Cancel-safe.
-async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appended)> {
+async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appended, Duration)> {
     let Some(current) = in_flight else {
         return std::future::pending().await;
     };
@@ -384,8 +494,14 @@ async fn finished(in_flight: &mut Option<InFlight>) -> Result<(InFlight, Appende
     let appended = joined.map_err(|error| {
         Error::new(ErrorKind::Internal, "append a batch").because("its task ended").caused_by(error)
     })?;
-    match in_flight.take() {
-        Some(done) => Ok((done, appended?)),
-        None => std::future::pending().await,
-    }
+    let Some(done) = in_flight.take() else { return std::future::pending().await };
+    let (appended, took) = appended.map_err(gone)?;
+    Ok((done, appended, took))
+}
+
+/// What an append answers, and how long it took.
+async fn timed(append: impl Future<Output = Result<Appended>>) -> Result<(Appended, Duration)> {
+    let began = Instant::now();
+    let appended = append.await?;
+    Ok((appended, began.elapsed()))
 }

@@ -1,8 +1,9 @@
 //! The traits that a connector implements.
 
-use crate::TableTexts;
+use crate::{TableTexts, Vitals};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{ChangeBatch, Position, Result, SourceBlock, TableName};
 
@@ -38,12 +39,35 @@ pub trait Connector: Send + Sync + 'static {
     /// The tables that are captured.
     fn tables(&self) -> Vec<TableName>;
 
+    /// The vital signs of the database, the same for as long as this lives: its sessions write them.
+    fn vitals(&self) -> Arc<Vitals>;
+
+    /// Asks the database, beside any session, how its clock stands and what it keeps of its log for
+    /// the source, and writes that into [`Connector::vitals`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Connector::reader`].
+    fn look(&self) -> impl Future<Output = Result<()>> + Send;
+
     /// Connects for reading tables.
     ///
     /// # Errors
     ///
     /// `Unavailable`, `Timeout`, `Authentication`, `Privilege`.
     fn reader(&self) -> impl Future<Output = Result<Self::Reader>> + Send;
+
+    /// Waits until nobody else reads the source's log: another instance, of which this one is the
+    /// standby, or a connection of one that died and whose end the database has not seen. `held` is
+    /// told who does. Asked before the writer's epoch is taken, which would end that instance.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable`, `Timeout`, `Authentication`, `Privilege`.
+    fn await_turn(
+        &self,
+        held: impl FnMut(String) + Send,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Checks every prerequisite, makes what is missing, and starts to read behind `checkpoint`.
     ///

@@ -1,10 +1,15 @@
 //! What is known of a running source, for `/health`, `/metrics` and `tidemesh source list`.
 
-use crate::SnapshotReport;
+use crate::clock::now_us;
+use crate::measure::Measures;
+use crate::{SlotReport, SnapshotReport, Vitals};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use tidemesh_model::{Error, Position};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tidemesh_model::{Error, ErrorKind, Position};
+use tidemesh_transport::Counts;
 
 /// What a source is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -12,6 +17,11 @@ use tidemesh_model::{Error, Position};
 pub enum SourceState {
     /// Before its first batch. Entered at start and by a retry; ended by the first batch.
     Starting,
+    /// Another instance reads the log. Ended when that one is gone.
+    Standby {
+        /// Who it is, as the database tells.
+        holder: String,
+    },
     /// Batches flow. Ended by an error or the end of the process.
     Streaming,
     /// Waiting to start again after an error that will pass. Ended by the wait.
@@ -42,10 +52,16 @@ pub struct SourceStatus {
     events: AtomicU64,
     records: AtomicU64,
     record_bytes: AtomicU64,
-    errors: AtomicU64,
+    /// By the place in [`ErrorKind::ALL`].
+    errors: [AtomicU64; ErrorKind::ALL.len()],
+    retries: AtomicU64,
     lag_bytes: AtomicU64,
     /// When the log was written up to the checkpoint, by the source's clock.
     position_at_us: AtomicI64,
+    /// By our clock.
+    appended_at_us: AtomicI64,
+    vitals: Arc<Vitals>,
+    measures: Measures,
 }
 
 /// [`SourceStatus`] at one moment.
@@ -68,8 +84,22 @@ pub struct SourceReport {
     pub record_bytes: u64,
     /// Errors since the process began.
     pub errors: u64,
+    /// The same by their kinds, those that have been.
+    pub errors_by_kind: BTreeMap<&'static str, u64>,
+    /// Starts after an error that passes, since the process began.
+    pub retries: u64,
     /// Bytes of log that are written and not yet handed out.
     pub lag_bytes: u64,
+    /// How long ago the log was written up to the checkpoint, by the source's clock, in
+    /// milliseconds; none: unknown.
+    pub checkpoint_age_ms: Option<u64>,
+    /// How long ago the database was heard, in milliseconds; since the process began, if it never
+    /// was.
+    pub heartbeat_age_ms: u64,
+    /// When an append was durable last, in microseconds since 1970 UTC; 0: never in this process.
+    pub appended_at_us: i64,
+    /// What the database keeps of its log for the source; none: nothing, or it is not known.
+    pub slot: Option<SlotReport>,
     /// The tables that are or were read beside the log.
     pub snapshot: SnapshotReport,
 }
@@ -77,18 +107,23 @@ pub struct SourceReport {
 impl SourceStatus {
     /// A source that has not begun.
     #[must_use]
-    pub fn new(name: impl Into<String>) -> Self {
+    pub fn new(name: impl Into<String>, vitals: Arc<Vitals>) -> Self {
+        let name = name.into();
         Self {
-            name: name.into(),
+            measures: Measures::new(&name),
+            name,
             state: Mutex::new(SourceState::Starting),
             position: Mutex::new(None),
             snapshot: Mutex::default(),
             events: AtomicU64::new(0),
             records: AtomicU64::new(0),
             record_bytes: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
+            errors: Default::default(),
+            retries: AtomicU64::new(0),
             lag_bytes: AtomicU64::new(0),
             position_at_us: AtomicI64::new(0),
+            appended_at_us: AtomicI64::new(0),
+            vitals,
         }
     }
 
@@ -101,6 +136,9 @@ impl SourceStatus {
     /// All of it, now.
     #[must_use]
     pub fn report(&self) -> SourceReport {
+        let errors = self.errors.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let by_kind = ErrorKind::ALL.iter().map(|kind| kind.name()).zip(errors);
+        let silence = self.vitals.silence();
         SourceReport {
             name: self.name.clone(),
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -113,13 +151,28 @@ impl SourceStatus {
             events: self.events.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             record_bytes: self.record_bytes.load(Ordering::Relaxed),
-            errors: self.errors.load(Ordering::Relaxed),
+            errors: errors.iter().sum(),
+            errors_by_kind: by_kind.filter(|(_, count)| *count > 0).collect(),
+            retries: self.retries.load(Ordering::Relaxed),
             lag_bytes: self.lag_bytes.load(Ordering::Relaxed),
+            checkpoint_age_ms: self.checkpoint_age_ms(),
+            heartbeat_age_ms: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
+            appended_at_us: self.appended_at_us.load(Ordering::Relaxed),
+            slot: self.vitals.slot(),
             snapshot: self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 
+    fn checkpoint_age_ms(&self) -> Option<u64> {
+        let at_us = self.position_at_us.load(Ordering::Relaxed);
+        let age_us = self.vitals.database_us(now_us()).saturating_sub(at_us);
+        (at_us > 0).then(|| age_us.max(0).unsigned_abs() / 1000)
+    }
+
     pub(crate) fn enter(&self, state: SourceState) {
+        if matches!(state, SourceState::Retrying { .. }) {
+            self.retries.fetch_add(1, Ordering::Relaxed);
+        }
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
@@ -130,22 +183,38 @@ impl SourceStatus {
         }
     }
 
-    pub(crate) fn failed(&self, _error: &Error) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn failed(&self, error: &Error) {
+        let place = ErrorKind::ALL.iter().position(|kind| *kind == error.kind());
+        if let Some(count) = place.and_then(|place| self.errors.get(place)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn lag(&self, bytes: u64) {
         self.lag_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn appended(&self, counts: tidemesh_transport::Counts) {
+    /// An append is durable that took so long.
+    pub(crate) fn appended(&self, counts: Counts, took: Duration) {
+        self.measures.appended(counts, took);
+        self.appended_at_us.store(now_us(), Ordering::Relaxed);
         self.events.fetch_add(counts.events, Ordering::Relaxed);
         self.records.fetch_add(counts.records, Ordering::Relaxed);
         self.record_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
     }
 
+    /// A commit of this time, by the source's clock, is durable.
+    pub(crate) fn durable(&self, committed_at_us: i64) {
+        let now_us = self.vitals.database_us(now_us());
+        self.measures.durable(now_us.saturating_sub(committed_at_us));
+    }
+
+    /// The checkpoint is at this position, up to which the log was written at this time, if that
+    /// is known: right after a start it is not.
     pub(crate) fn checkpointed(&self, position: Position, at_us: i64) {
         *self.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
-        self.position_at_us.store(at_us, Ordering::Relaxed);
+        if at_us > 0 {
+            self.position_at_us.store(at_us, Ordering::Relaxed);
+        }
     }
 }

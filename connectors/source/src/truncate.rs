@@ -6,7 +6,9 @@ use std::time::Duration;
 use tidemesh_model::{
     BlockCell, Error, ErrorKind, Origin, Position, Result, TableName, TableSchema,
 };
-use tidemesh_transport::{FetchLimit, Reader, Start, Subscription, Transport, topic_name};
+use tidemesh_transport::{
+    FetchLimit, POSITION_HEADER, Reader, RecordRef, Start, Subscription, Transport, topic_name,
+};
 
 /// The most bytes of keys that are held to reconcile one truncate.
 const KEYS_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -25,6 +27,8 @@ pub(crate) struct Truncated {
     transaction: u64,
     committed_at_us: i64,
     block: Vec<BlockCell<'static>>,
+    /// Only keys whose last record is of an older epoch; none: all.
+    pub(crate) below_epoch: Option<u32>,
 }
 
 impl Truncated {
@@ -40,6 +44,7 @@ impl Truncated {
             transaction: origin.transaction,
             committed_at_us: origin.committed_at_us,
             block: origin.block.iter().map(own).collect(),
+            below_epoch: None,
         }
     }
 
@@ -51,7 +56,14 @@ impl Truncated {
         fields: usize,
     ) -> Self {
         let block = vec![BlockCell::Null; fields];
-        Self { schema: Arc::clone(schema), position, transaction: 0, committed_at_us, block }
+        Self {
+            schema: Arc::clone(schema),
+            position,
+            transaction: 0,
+            committed_at_us,
+            block,
+            below_epoch: None,
+        }
     }
 
     pub(crate) fn origin(&self) -> Origin<'_> {
@@ -106,8 +118,8 @@ pub(crate) fn too_many_keys(table: &TableName) -> Error {
         .help("remove the source with its topic, and let it snapshot anew")
 }
 
-/// The keys, framed, whose last record in the table's topic is no tombstone: all of them, or as many
-/// as [`KEYS_BYTES_MAX`] holds.
+/// The keys, framed, whose last record in the table's topic is no tombstone, and of an epoch below
+/// `below` if there is one: all of them, or as many as [`KEYS_BYTES_MAX`] holds.
 ///
 /// # Errors
 ///
@@ -116,6 +128,7 @@ pub(crate) async fn live_keys<T: Transport>(
     transport: &T,
     source: &str,
     table: &TableName,
+    below: Option<u32>,
 ) -> Result<LiveKeys> {
     let topic = topic_name(source, table);
     let info = transport.topic(&topic).await?;
@@ -135,14 +148,24 @@ pub(crate) async fn live_keys<T: Transport>(
                 let (_, record) = record?;
                 let Some(key) = record.key else { continue };
                 match record.value {
-                    Some(_) => live.lives(key),
-                    None => live.is_gone(key),
+                    Some(_) if is_below(&record, below)? => live.lives(key),
+                    _ => live.is_gone(key),
                 }
             }
         }
         left = behind(&ends, &reader.positions());
     }
     Ok(live)
+}
+
+/// Whether a record's position is of an older epoch; any is where no epoch is given.
+fn is_below(record: &RecordRef<'_>, below: Option<u32>) -> Result<bool> {
+    let Some(below) = below else { return Ok(true) };
+    match record.header(POSITION_HEADER) {
+        Some(position) => Ok(Position::from_bytes(position)?.epoch < below),
+        // Of somebody else: none of this source's rows.
+        None => Ok(false),
+    }
 }
 
 /// How many offsets lie between where a reader stands and `ends`.

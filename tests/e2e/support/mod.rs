@@ -1,7 +1,11 @@
 //! What every end-to-end test needs: a database of its own, a daemon of its own, conditions.
 
 pub(crate) mod daemon;
+pub(crate) mod flink;
+pub(crate) mod kafka;
 pub(crate) mod postgres;
+pub(crate) mod prometheus;
+pub(crate) mod readers;
 pub(crate) mod tls;
 pub(crate) mod topic;
 pub(crate) mod writer;

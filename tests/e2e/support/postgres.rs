@@ -14,7 +14,7 @@ use tokio_postgres::{Client, NoTls};
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// A variable that `scripts/test` sets.
-fn variable(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: start the servers and the tests with `scripts/test`")
     })
@@ -116,6 +116,23 @@ impl Server {
         self.run("pg_ctl", &["-w", "-m", "fast", "stop"]);
     }
 
+    /// Keeps its data as they are now, beside; it must be stopped.
+    pub(crate) fn back_up(&self) {
+        self.copy("data", "backup");
+    }
+
+    /// Puts back what was kept; it must be stopped.
+    pub(crate) fn restore(&self) {
+        std::fs::remove_dir_all(self.data()).unwrap();
+        self.copy("backup", "data");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let path = |name: &str| self.folder.path().join(name);
+        let copied = Command::new("cp").arg("-a").args([path(from), path(to)]).status().unwrap();
+        assert!(copied.success());
+    }
+
     /// Adds a line to the front of `pg_hba.conf`, where the first that fits counts.
     pub(crate) fn allow(&self, line: &str) {
         let file = self.data().join("pg_hba.conf");
@@ -202,6 +219,6 @@ fn make_readable(folder: &Path) {
     std::fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -6,16 +6,18 @@ use proptest::prelude::*;
 use std::ops::Range;
 use tidemesh_avro::datum::{Datum, decode};
 use tidemesh_avro::envelope::{EncodeBuffers, EnvelopeEncoder, RecordSink, SchemaIds};
+use tidemesh_avro::event::EventEncoder;
 use tidemesh_avro::frame;
 use tidemesh_avro::name::avro_name;
 use tidemesh_avro::schema::Schema;
 use tidemesh_avro::table::{TopicSchemas, topic_schemas};
 use tidemesh_model::{
-    BlockCell, BlockField, BlockType, Change, DataType, Field, KeyOrigin, Origin, Position,
-    RecordField, RecordType, Result, RowKey, SourceBlock, TableName, TableSchema, Value,
+    BlockCell, BlockField, BlockType, Change, DataType, EnvelopeForm, EventFormat, Field,
+    KeyOrigin, Origin, Position, RecordField, RecordType, Result, RowKey, RowTypes, SourceBlock,
+    SourceKind, TableName, TableSchema, Value,
 };
 
-const IDS: SchemaIds = SchemaIds { key: 7, value: 0x0102_0304 };
+pub(crate) const IDS: SchemaIds = SchemaIds { key: 7, value: 0x0102_0304 };
 
 const BLOCK: &[BlockField] = &[
     BlockField { name: "txId", block_type: BlockType::Long },
@@ -25,10 +27,10 @@ const BLOCK: &[BlockField] = &[
 
 const CELLS: &[BlockCell<'_>] = &[BlockCell::Long(-5), BlockCell::Text("g"), BlockCell::Null];
 
-const COMMITTED_AT_US: i64 = -1_500;
+pub(crate) const COMMITTED_AT_US: i64 = -1_500;
 const NOW_US: i64 = 1_700_000_000_123_456;
 
-fn source_block() -> SourceBlock {
+pub(crate) fn source_block() -> SourceBlock {
     SourceBlock {
         connector: "postgresql",
         name: "shop-1".into(),
@@ -37,7 +39,7 @@ fn source_block() -> SourceBlock {
     }
 }
 
-fn origin() -> Origin<'static> {
+pub(crate) fn origin() -> Origin<'static> {
     Origin {
         position: Position { epoch: 1, commit: u64::MAX, ordinal: 3 },
         transaction: 9,
@@ -133,6 +135,8 @@ fn table(tape: &mut Tape<'_>) -> TableSchema {
                 nullable: tape.yes(),
                 default,
                 aliases: Vec::new(),
+                kind: SourceKind::Plain,
+                key_default: None,
             }
         })
         .collect();
@@ -204,7 +208,11 @@ fn shortest(unscaled: &[u8]) -> Vec<u8> {
     number.to_be_bytes()[16 - bytes..].to_vec()
 }
 
-fn record(table: &TableSchema, columns: impl Iterator<Item = usize>, row: &[Value]) -> Datum {
+fn expected_record(
+    table: &TableSchema,
+    columns: impl Iterator<Item = usize>,
+    row: &[Value],
+) -> Datum {
     let field = |index: usize| {
         let Field { name, data_type, .. } = &table.fields[index];
         (avro_name(name).as_ref().into(), expected(&row[index], data_type))
@@ -213,7 +221,7 @@ fn record(table: &TableSchema, columns: impl Iterator<Item = usize>, row: &[Valu
 }
 
 #[derive(Default)]
-struct Records(Vec<(Vec<u8>, Option<Vec<u8>>)>);
+pub(crate) struct Records(pub(crate) Vec<(Vec<u8>, Option<Vec<u8>>)>);
 
 impl RecordSink for Records {
     fn record(&mut self, _: &Origin<'_>, key: &[u8], value: Option<&[u8]>) -> Result<()> {
@@ -223,7 +231,7 @@ impl RecordSink for Records {
 }
 
 /// The datum in a frame, as they and we read it, which must be the same.
-fn both_read(schema: &str, id: u32, frame: &[u8]) -> Datum {
+pub(crate) fn both_read(schema: &str, id: u32, frame: &[u8]) -> Datum {
     let (schema_id, data) = frame::split(frame).unwrap();
     assert_eq!(schema_id, id);
     let theirs = ours(read_theirs(schema, None, data).unwrap());
@@ -245,10 +253,10 @@ fn check(
 ) {
     let columns = table.key.columns.iter().copied();
     let row = after.or(before).unwrap();
-    same(&both_read(&schemas.key, IDS.key, key), &record(table, columns, row));
+    same(&both_read(&schemas.key, IDS.key, key), &expected_record(table, columns, row));
     let event = both_read(&schemas.value, IDS.value, value.as_deref().unwrap());
     let image = |row: Option<&[Value]>| {
-        row.map_or(Datum::Null, |row| record(table, 0..table.fields.len(), row))
+        row.map_or(Datum::Null, |row| expected_record(table, 0..table.fields.len(), row))
     };
     same(event.field("before").unwrap(), &image(before));
     same(event.field("after").unwrap(), &image(after));
@@ -285,7 +293,7 @@ proptest! {
         let mut tape = Tape(&bytes);
         let table = table(&mut tape);
         let (old, new) = (row(&mut tape, &table), row(&mut tape, &table));
-        let (schemas, plan) = topic_schemas("shop-1.public.t", &table, &source_block()).unwrap();
+        let (schemas, plan) = topic_schemas("shop-1.public.t", &table, &source_block(), EventFormat::default()).unwrap();
         let encoder = EnvelopeEncoder::new(plan, &table, &source_block(), IDS);
         let encode = |change: &Change<Vec<Value>>| {
             let mut records = Records::default();
@@ -308,6 +316,47 @@ proptest! {
         } else {
             check(&table, &schemas, &updated[0], ("d", Some(&old), None));
             check(&table, &schemas, &updated[2], ("c", None, Some(&new)));
+        }
+    }
+    #[test]
+    fn flat_events_come_back_from_apache_avro(bytes in tapes()) {
+        let mut tape = Tape(&bytes);
+        let table = table(&mut tape);
+        let (old, new) = (row(&mut tape, &table), row(&mut tape, &table));
+        let format = EventFormat { types: RowTypes::Avro, envelope: EnvelopeForm::Flat };
+        let (schemas, plan) =
+            topic_schemas("shop-1.public.t", &table, &source_block(), format).unwrap();
+        let encoder = EventEncoder::new(format.envelope, plan, &table, &source_block(), IDS);
+        let encode = |change: &Change<Vec<Value>>| {
+            let (mut records, mut buffers) = (Records::default(), EncodeBuffers::default());
+            encoder.encode(&origin(), change, NOW_US, &mut buffers, &mut records).unwrap();
+            records.0
+        };
+        let check = |record: &(Vec<u8>, Option<Vec<u8>>), operation: &str, row: &[Value]| {
+            let found = both_read(&schemas.value, IDS.value, record.1.as_deref().unwrap());
+            let columns = 0..table.fields.len();
+            let Datum::Record(mut fields) = expected_record(&table, columns, row) else { panic!() };
+            let text = |text: &str| Datum::String(text.into());
+            fields.push(("__deleted".into(), text("false")));
+            fields.push(("__op".into(), text(operation)));
+            fields.push(("__source_ts_us".into(), Datum::Long(COMMITTED_AT_US)));
+            fields.push(("__position".into(), text(&origin().position.to_string())));
+            same(&found, &Datum::Record(fields));
+            let key = both_read(&schemas.key, IDS.key, &record.0);
+            same(&key, &expected_record(&table, table.key.columns.iter().copied(), row));
+        };
+        let created = encode(&Change::Create { after: old.clone() });
+        check(&created[0], "c", &old);
+        let deleted = encode(&Change::Delete { before: old.clone() });
+        prop_assert_eq!(&deleted[..], &[(created[0].0.clone(), None)]);
+        let updated = encode(&Change::Update { before: Some(old.clone()), after: new.clone() });
+        match &updated[..] {
+            [update] => check(update, "u", &new),
+            [gone, come] => {
+                prop_assert_eq!(gone, &deleted[0]);
+                check(come, "c", &new);
+            }
+            other => panic!("{other:?}"),
         }
     }
 }

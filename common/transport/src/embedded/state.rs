@@ -270,7 +270,7 @@ impl State {
         let info = |partition: &Partition| PartitionInfo {
             begin: partition.begin,
             end: partition.end,
-            bytes: partition.bytes,
+            bytes: Some(partition.bytes),
         };
         Ok(TopicInfo {
             name: name.to_owned(),

@@ -86,19 +86,29 @@ pub(super) async fn serve<T: Transport>(
 ) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let budget = Budget::default();
+    // They are told, as 0, before the first connection.
+    let accepted = metrics::counter!("tidemesh_data_connections_total");
+    accepted.increment(0);
+    let refused = metrics::counter!("tidemesh_data_connections_refused_total");
+    refused.increment(0);
+    let open = metrics::gauge!("tidemesh_data_connections");
+    open.increment(0);
     loop {
         let (reader, writer) = tokio::select! {
-            accepted = next(&listener) => accepted,
+            connection = next(&listener) => connection,
             _ = shutdown.wait_for(|stop| *stop) => return,
         };
         let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
             tracing::warn!(connections_max = CONNECTIONS_MAX, "a connection was refused");
+            refused.increment(1);
             continue;
         };
+        accepted.increment(1);
+        let connected = Connected::new(&open);
         let (transport, budget, mut stop) =
             (Arc::clone(&transport), budget.clone(), shutdown.clone());
         tokio::spawn(async move {
-            let _permit = permit;
+            let (_permit, _connected) = (permit, connected);
             let served = tokio::select! {
                 served = serve_connection(transport, reader, writer, budget) => served,
                 _ = stop.wait_for(|stop| *stop) => Ok(()),
@@ -107,6 +117,22 @@ pub(super) async fn serve<T: Transport>(
                 tracing::debug!(error = error.report(), "a connection of the data port ended");
             }
         });
+    }
+}
+
+/// A connection, counted for as long as this lives.
+struct Connected(metrics::Gauge);
+
+impl Connected {
+    fn new(open: &metrics::Gauge) -> Self {
+        open.increment(1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.decrement(1);
     }
 }
 

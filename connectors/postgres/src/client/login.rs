@@ -22,6 +22,10 @@ impl Client {
                         .with("user", &settings.user)
                         .with("database", &settings.database));
                 }
+                b'K' => {
+                    self.process =
+                        i32::from_be_bytes(*message.body.first_chunk().ok_or_else(malformed)?)
+                }
                 b'Z' => return Ok(()),
                 _ => {}
             }

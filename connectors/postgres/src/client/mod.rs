@@ -24,6 +24,8 @@ const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// A connection in replication mode, ready for a command.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
+    /// The server's process for this connection; 0 until the log-in has told it.
+    pub(crate) process: i32,
     deadline: Instant,
 }
 
@@ -42,7 +44,7 @@ impl Client {
     pub(crate) fn connect(settings: &PostgresSettings) -> Result<Self> {
         let deadline = Instant::now() + Duration::from_millis(settings.connect_timeout_ms);
         let socket = Socket::connect(settings, deadline)?;
-        let mut client = Self { socket, deadline };
+        let mut client = Self { socket, process: 0, deadline };
         client.log_in(settings)?;
         Ok(client)
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_source::Vitals;
 use tokio::sync::mpsc;
 
 /// Bytes of one buffer at first; it grows for a message that is larger.
@@ -72,8 +73,13 @@ struct Shared {
 
 impl Stream {
     /// Begins to read the stream that `client`'s last command has begun. Nothing before `flushed`
-    /// is needed any more.
-    pub(crate) fn start(client: Client, flushed: u64, message_bytes_max: usize) -> Result<Self> {
+    /// is needed any more. `vitals` are told when the server is heard.
+    pub(crate) fn start(
+        client: Client,
+        flushed: u64,
+        message_bytes_max: usize,
+        vitals: Arc<Vitals>,
+    ) -> Result<Self> {
         let (sender, messages) = mpsc::channel(BUFFERS_WAITING_MAX);
         let (spare, returned) = mpsc::channel(BUFFERS_SPARE_MAX);
         let shared = Arc::new(Shared {
@@ -91,6 +97,7 @@ impl Stream {
             received: 0,
             status_at: Instant::now(),
             heard_at: Instant::now(),
+            vitals,
             message_bytes_max,
         };
         let thread = std::thread::Builder::new()
@@ -161,6 +168,7 @@ struct Reading {
     status_at: Instant,
     /// When bytes of the server came last.
     heard_at: Instant,
+    vitals: Arc<Vitals>,
     message_bytes_max: usize,
 }
 
@@ -232,7 +240,7 @@ impl Reading {
                 Err(error) if would_block(&error) => return Ok(count),
                 Err(error) => return Err(lost(error)),
             }
-            self.heard_at = Instant::now();
+            self.heard();
             self.find_whole()?;
             // TLS hands out a record at a time, and of what it still holds no `poll` tells.
             if !self.client.socket.is_tls() || self.stopped() {
@@ -346,9 +354,14 @@ impl Reading {
             }
             std::thread::sleep(BEHIND_PAUSE);
             // Nobody listens meanwhile.
-            self.heard_at = Instant::now();
+            self.heard();
             self.send_status_if_due()?;
         }
+    }
+
+    fn heard(&mut self) {
+        self.heard_at = Instant::now();
+        self.vitals.heard(self.heard_at);
     }
 
     fn send_status_if_due(&mut self) -> Result<()> {

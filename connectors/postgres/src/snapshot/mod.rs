@@ -25,6 +25,7 @@ use sql::{Form, KeyColumns, chunk_query, key_text_query};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub(crate) use text::text;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
 use tidemesh_source::{ChunkRequest, Key, Part, TablePlan, TableReader};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};

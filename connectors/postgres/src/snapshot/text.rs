@@ -10,7 +10,7 @@ use tidemesh_model::{DataType, Field, Value};
 const DAY_US: i64 = 86_400_000_000;
 
 /// The text of a column's value; none for null.
-pub(super) fn text(field: &Field, value: &Value) -> Option<String> {
+pub(crate) fn text(field: &Field, value: &Value) -> Option<String> {
     let text = typed(&field.source_type, &field.data_type, value, Within::Nothing)?;
     // The cast to text drops the padding.
     let is_padded = field.source_type.starts_with("character(");
@@ -232,7 +232,7 @@ fn parts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidemesh_model::{RecordField, RecordType};
+    use tidemesh_model::{RecordField, RecordType, SourceKind};
 
     fn of(source_type: &str, value: &Value) -> String {
         of_type(source_type, DataType::Text, value)
@@ -246,6 +246,8 @@ mod tests {
             nullable: true,
             default: None,
             aliases: Vec::new(),
+            kind: SourceKind::Plain,
+            key_default: None,
         };
         text(&field, value).unwrap()
     }

@@ -93,6 +93,11 @@ impl Types {
         self.infos.get(&oid).map_or("unknown", |info| &info.name)
     }
 
+    /// What the catalog says of a type.
+    pub(crate) fn info(&self, oid: u32) -> Option<&TypeInfo> {
+        self.infos.get(&oid)
+    }
+
     fn find(&self, oid: u32, depth: u32) -> Resolved<&TypeInfo> {
         let refused = |why| Refused { type_name: oid.to_string(), why, remedy: None };
         if depth > DEPTH_MAX {

@@ -3,8 +3,11 @@
 use super::command::{SnapshotCommand, captured};
 use super::mark::unique_name;
 use super::progress::{Progress, Range, TableSnapshot, TableState};
+use super::reread::{Rereads, Wanted};
 use super::work::{ChunkJob, Job, Told, Workers};
-use super::{Again, Chunk, ChunkRequest, SnapshotReport, SnapshotRequest, TableReader, Windows};
+use super::{
+    Again, Chunk, ChunkRequest, Part, SnapshotReport, SnapshotRequest, TableReader, Windows,
+};
 use crate::Connector;
 use crate::clock::now_us;
 use std::collections::BTreeMap;
@@ -32,8 +35,17 @@ type ChunkOf<C> = <<C as Connector>::Reader as TableReader>::Chunk;
 #[derive(Debug, Clone)]
 struct Asked {
     table: TableName,
-    range: usize,
+    target: Target,
     worker: usize,
+}
+
+/// Of what a chunk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    /// Of this range of the table's snapshot.
+    Range(usize),
+    /// Of rows that are read again.
+    Keys,
 }
 
 /// What a worker is busy with.
@@ -49,18 +61,24 @@ enum Busy {
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Its rows are in the batch under construction.
-    Emitted {
-        /// Rows of the chunk, those that were dropped included.
-        rows: u64,
-        /// Its last key.
-        at: Option<super::Key>,
-        /// Whether its part ends there.
-        last: bool,
-        /// See [`Chunk::generation`].
-        generation: Option<String>,
-    },
+    Emitted(Emitted),
     /// It has to be read again.
     Again(Again),
+}
+
+/// A chunk whose rows are in the batch under construction.
+#[derive(Debug)]
+pub(crate) struct Emitted {
+    /// Rows of the chunk, those that were dropped included.
+    pub(crate) rows: u64,
+    /// Bytes of the records that were made of them.
+    pub(crate) bytes: u64,
+    /// Its last key.
+    pub(crate) at: Option<super::Key>,
+    /// Whether its part ends there.
+    pub(crate) last: bool,
+    /// See [`Chunk::generation`].
+    pub(crate) generation: Option<String>,
 }
 
 /// A table's trouble, which makes the next chunk smaller or later. Not stored.
@@ -77,11 +95,12 @@ pub(crate) struct Engine<C: Connector> {
     connector: Arc<C>,
     settings: SnapshotSettings,
     progress: Progress,
+    rereads: Rereads,
     pub(crate) windows: Windows<ChunkOf<C>>,
     workers: Option<Workers<ChunkOf<C>>>,
     busy: Vec<Option<Busy>>,
     asked: BTreeMap<u64, Asked>,
-    trouble: BTreeMap<(TableName, usize), Trouble>,
+    trouble: BTreeMap<(TableName, Target), Trouble>,
     settled: bool,
     /// How often in a row no chunk could be asked for: connections fail.
     starts_failed: u32,
@@ -104,6 +123,7 @@ impl<C: Connector> Engine<C> {
             connector: Arc::clone(connector),
             settings: settings.clone(),
             progress: Progress::take(items)?,
+            rereads: Rereads::take(items)?,
             windows: Windows::new(unique_name()),
             workers: None,
             busy: Vec::new(),
@@ -122,6 +142,8 @@ impl<C: Connector> Engine<C> {
             }
         }
         engine.progress.forget_others(&captured);
+        engine.rereads.retain(&captured);
+        engine.read_unswept();
         // One that failed is tried again by every start.
         for snapshot in &mut engine.progress.report.tables {
             if snapshot.state == TableState::Failed {
@@ -133,13 +155,23 @@ impl<C: Connector> Engine<C> {
         Ok(engine)
     }
 
+    /// A table that was read anew, but whose topic could not be swept before the end of its process,
+    /// is read anew again: only so its schema is known.
+    fn read_unswept(&mut self) {
+        while let Some((table, epoch)) = self.to_sweep() {
+            let mut snapshot = TableSnapshot::new(table, None, now_us());
+            snapshot.sweep_below = Some(epoch);
+            self.progress.put(snapshot);
+        }
+    }
+
     pub(crate) fn report(&self) -> &SnapshotReport {
         &self.progress.report
     }
 
     /// Whether something has to be stored.
     pub(crate) fn is_changed(&self) -> bool {
-        self.progress.is_changed()
+        self.progress.is_changed() || self.rereads.is_changed()
     }
 
     /// What has to be stored, in one step with the records of the batch under construction.
@@ -148,7 +180,9 @@ impl<C: Connector> Engine<C> {
     ///
     /// `Internal` if it cannot be written as JSON, which does not happen.
     pub(crate) fn items(&mut self) -> Result<Vec<StateItem>> {
-        self.progress.items()
+        let mut items = self.progress.items()?;
+        items.extend(self.rereads.items()?);
+        Ok(items)
     }
 
     /// Carries out a command.
@@ -192,11 +226,13 @@ impl<C: Connector> Engine<C> {
 
     /// Gives every free worker what is to be done next.
     pub(crate) fn schedule(&mut self) {
-        if !self.progress.is_running() {
+        self.read_wholes();
+        self.progress.report.rereads = self.rereads.count();
+        if !self.progress.is_running() && !self.rereads.is_waiting() {
             self.rest();
             return;
         }
-        if self.progress.report.paused {
+        if self.progress.report.paused && !self.rereads.is_waiting() {
             return;
         }
         if self.workers.is_none() {
@@ -224,14 +260,45 @@ impl<C: Connector> Engine<C> {
         self.asked.clear();
         self.trouble.clear();
         self.settled = false;
+        self.rereads.put_all_back();
         self.windows.follow(false);
     }
 
+    /// Begins to read the tables of which too many rows were to be read again. One that is being
+    /// read already is begun anew once it ends: what was read of it may be older.
+    fn read_wholes(&mut self) {
+        for table in self.rereads.wholes() {
+            let is_running = |s: &TableSnapshot| s.state == TableState::Running;
+            if !self.progress.table(&table).is_some_and(is_running) {
+                tracing::info!(%table, "too many rows lack values in the log: it is read whole");
+                self.rereads.begun(&table);
+                self.progress.put(TableSnapshot::new(table, None, now_us()));
+            }
+        }
+    }
+
+    /// The log told a change of the row that has this key, but not every value.
+    pub(crate) fn reread(&mut self, table: &TableName, key: super::Key) {
+        self.rereads.add(table, key);
+    }
+
     fn next_job(&mut self, worker: usize) -> Option<(Busy, Duration, Job)> {
-        if !self.settled {
+        if !self.rereads.is_restored()
+            && let Some(job) = self.next_reread(worker)
+        {
+            return Some(job);
+        }
+        let is_needed = self.progress.is_running() || self.rereads.is_restored();
+        if !self.settled && is_needed {
             let settling = self.busy.iter().flatten().any(|busy| matches!(busy, Busy::Settling));
             let pause = retry_pause(self.starts_failed);
             return (!settling).then_some((Busy::Settling, pause, Job::Settle));
+        }
+        if let Some(job) = self.next_reread(worker) {
+            return Some(job);
+        }
+        if self.progress.report.paused {
+            return None;
         }
         let running: Vec<TableName> = self
             .progress
@@ -242,6 +309,37 @@ impl<C: Connector> Engine<C> {
             .map(|snapshot| snapshot.table.clone())
             .collect();
         running.iter().find_map(|table| self.next_of(table, worker))
+    }
+
+    /// The next chunk of rows that are read again, whatever rate and pause are set for tables.
+    fn next_reread(&mut self, worker: usize) -> Option<(Busy, Duration, Job)> {
+        if self.asked.len() >= self.chunks_max() {
+            return None;
+        }
+        let Wanted { table, keys, after } = self.rereads.next()?;
+        let request = ChunkRequest {
+            table: table.clone(),
+            rows_max: u32::try_from(keys.len() + 1).unwrap_or(u32::MAX),
+            part: Part::Keys(keys),
+            after,
+            bytes_max: self.settings.chunk_bytes_max,
+        };
+        Some(self.ask(table, Target::Keys, worker, request))
+    }
+
+    /// Opens a window for a chunk.
+    fn ask(
+        &mut self,
+        table: TableName,
+        target: Target,
+        worker: usize,
+        request: ChunkRequest,
+    ) -> (Busy, Duration, Job) {
+        let trouble = self.trouble.get(&(table.clone(), target)).cloned().unwrap_or_default();
+        let (window, marks) = self.windows.begin(&table);
+        self.asked.insert(window, Asked { table, target, worker });
+        let job = ChunkJob { window, marks, request, wait_for: trouble.wait_for };
+        (Busy::Reading(window), retry_pause(trouble.attempt), Job::Chunk(job))
     }
 
     /// The next thing to do for a table, if there is one that nobody does yet.
@@ -260,23 +358,21 @@ impl<C: Connector> Engine<C> {
             return None;
         }
         let asked = |range: usize| {
-            self.asked.values().any(|asked| asked.table == *table && asked.range == range)
+            let target = Target::Range(range);
+            self.asked.values().any(|asked| asked.table == *table && asked.target == target)
         };
         let free = |(index, range): &(usize, &Range)| !range.done && !asked(*index);
         let (index, range) = ranges.iter().enumerate().find(free)?;
-        let trouble = self.trouble.get(&(table.clone(), index)).cloned().unwrap_or_default();
+        let target = Target::Range(index);
+        let shrink = self.trouble.get(&(table.clone(), target)).map_or(0, |t| t.shrink);
         let request = ChunkRequest {
             table: table.clone(),
             part: range.part.clone(),
             after: range.at.clone(),
-            rows_max: (self.settings.chunk_rows >> trouble.shrink.min(31)).max(1),
+            rows_max: (self.settings.chunk_rows >> shrink.min(31)).max(1),
             bytes_max: self.settings.chunk_bytes_max,
         };
-        let (window, marks) = self.windows.begin(table);
-        self.asked.insert(window, Asked { table: table.clone(), range: index, worker });
-        let wait_for = trouble.wait_for;
-        let job = Job::Chunk(ChunkJob { window, marks, request, wait_for });
-        Some((Busy::Reading(window), retry_pause(trouble.attempt), job))
+        Some(self.ask(table.clone(), target, worker, request))
     }
 
     /// How many chunks memory holds at most.
@@ -326,7 +422,7 @@ impl<C: Connector> Engine<C> {
 
     /// A job came to an error: what passes is tried again, what does not ends the table's snapshot.
     fn failed(&mut self, busy: &Busy, error: &Error) {
-        let (table, range) = match busy {
+        let (table, target) = match busy {
             Busy::Settling => {
                 tracing::warn!(error = error.report(), "a snapshot could not begin; retry");
                 self.starts_failed += 1;
@@ -334,12 +430,12 @@ impl<C: Connector> Engine<C> {
             }
             Busy::Planning(table) => {
                 self.starts_failed += 1;
-                (table.clone(), 0)
+                (table.clone(), Target::Range(0))
             }
             Busy::Reading(window) => {
                 self.windows.abandon(*window);
                 match self.asked.remove(window) {
-                    Some(asked) => (asked.table, asked.range),
+                    Some(asked) => (asked.table, asked.target),
                     // Its high mark was decoded before the error came.
                     None => return,
                 }
@@ -347,24 +443,35 @@ impl<C: Connector> Engine<C> {
         };
         if error.remedy() == Remedy::Stop {
             tracing::error!(%table, error = error.report(), "snapshot failed");
+            // The next start reads all of it, and with it the rows that were to be read again.
+            if self.progress.table(&table).is_none() {
+                self.progress.put(TableSnapshot::new(table.clone(), None, now_us()));
+            }
             if let Some(snapshot) = self.progress.change(&table) {
                 snapshot.end(TableState::Failed, Some(error.report()), now_us());
+                snapshot.unplan();
             }
             self.abandon(&table);
+            self.rereads.forget(&table);
             return;
         }
         tracing::warn!(%table, error = error.report(), "a chunk could not be read; retry");
-        self.trouble.entry((table, range)).or_default().attempt += 1;
+        if target == Target::Keys {
+            self.rereads.put_back(&table);
+        }
+        self.trouble.entry((table, target)).or_default().attempt += 1;
     }
 
     /// A high mark was decoded.
     pub(crate) fn closed(&mut self, window: u64, event: Event) {
         let Some(asked) = self.asked.remove(&window) else { return };
-        let key = (asked.table.clone(), asked.range);
+        let key = (asked.table.clone(), asked.target);
         match event {
             Event::Again(again) => {
                 tracing::debug!(table = %asked.table, ?again, "a chunk is read again");
-                if let Some(snapshot) = self.progress.change(&asked.table) {
+                if asked.target == Target::Keys {
+                    self.rereads.put_back(&asked.table);
+                } else if let Some(snapshot) = self.progress.change(&asked.table) {
                     snapshot.repeats += 1;
                 }
                 let trouble = self.trouble.entry(key).or_default();
@@ -374,10 +481,17 @@ impl<C: Connector> Engine<C> {
                     Again::Truncated | Again::Schema | Again::Forgotten => {}
                 }
             }
-            Event::Emitted { rows, at, last, generation } => {
+            Event::Emitted(chunk) => {
                 self.trouble.remove(&key);
-                self.throttle(rows);
-                self.emitted(&asked, rows, at, last, generation);
+                match asked.target {
+                    Target::Keys => {
+                        self.rereads.emitted(&asked.table, chunk.at, chunk.last);
+                    }
+                    Target::Range(range) => {
+                        self.throttle(chunk.rows);
+                        self.emitted(&asked.table, range, chunk);
+                    }
+                }
             }
         }
         tracing::trace!(worker = asked.worker, window, "window closed");
@@ -392,35 +506,59 @@ impl<C: Connector> Engine<C> {
         self.schedule();
     }
 
-    fn emitted(
-        &mut self,
-        asked: &Asked,
-        rows: u64,
-        at: Option<super::Key>,
-        last: bool,
-        generation: Option<String>,
-    ) {
-        let Some(snapshot) = self.progress.change(&asked.table) else { return };
+    fn emitted(&mut self, table: &TableName, range: usize, chunk: Emitted) {
+        let Some(snapshot) = self.progress.change(table) else { return };
         if snapshot.ranges.is_none() {
             return;
         }
-        if snapshot.generation.is_some() && snapshot.generation != generation {
-            tracing::info!(table = %asked.table, "its storage was rewritten: the snapshot begins anew");
+        if snapshot.generation.is_some() && snapshot.generation != chunk.generation {
+            tracing::info!(%table, "its storage was rewritten: the snapshot begins anew");
             snapshot.unplan();
-            self.abandon(&asked.table);
+            self.abandon(table);
             return;
         }
-        snapshot.advanced(asked.range, rows, at, last);
+        snapshot.advanced(range, chunk);
         if snapshot.is_complete() {
             snapshot.end(TableState::Done, None, now_us());
             let (rows, chunks, repeats) = (snapshot.rows, snapshot.chunks, snapshot.repeats);
-            tracing::info!(table = %asked.table, rows, chunks, repeats, "snapshot done");
+            tracing::info!(%table, rows, chunks, repeats, "snapshot done");
+        }
+    }
+
+    /// Whether something was read of a table.
+    pub(crate) fn has_read(&self, table: &TableName) -> bool {
+        self.progress.table(table).is_some_and(|snapshot| snapshot.chunks > 0)
+    }
+
+    /// The log since the last position is lost: every table is read anew, from `epoch` on.
+    pub(crate) fn read_all_anew(&mut self, epoch: u32) {
+        for table in self.connector.tables() {
+            self.abandon(&table);
+            self.rereads.forget(&table);
+            let mut snapshot = TableSnapshot::new(table, None, now_us());
+            snapshot.sweep_below = Some(epoch);
+            self.progress.put(snapshot);
+        }
+    }
+
+    /// A table that was read anew and whose topic may have keys that are gone, with the epoch.
+    pub(crate) fn to_sweep(&self) -> Option<(TableName, u32)> {
+        let done = |s: &&TableSnapshot| s.state == TableState::Done && s.sweep_below.is_some();
+        let snapshot = self.progress.report.tables.iter().find(done)?;
+        Some((snapshot.table.clone(), snapshot.sweep_below?))
+    }
+
+    /// No key is left that is gone.
+    pub(crate) fn swept(&mut self, table: &TableName) {
+        if let Some(snapshot) = self.progress.change(table) {
+            snapshot.sweep_below = None;
         }
     }
 
     /// The table is another one than before: what was read of it is void.
     pub(crate) fn replaced(&mut self, table: &TableName) {
         self.abandon(table);
+        self.rereads.forget(table);
         if self.settings.mode == SnapshotMode::Initial {
             self.progress.put(TableSnapshot::new(table.clone(), None, now_us()));
         }
@@ -437,6 +575,7 @@ impl<C: Connector> Engine<C> {
             !of_table
         });
         self.trouble.retain(|(of, _), _| of != table);
+        self.rereads.put_back(table);
     }
 
     fn throttle(&mut self, rows: u64) {
@@ -455,12 +594,13 @@ fn retry_pause(attempt: u32) -> Duration {
     }
 }
 
-/// What the visitor tells of an emitted chunk.
-pub(crate) fn emitted<K: Chunk>(chunk: &K) -> Event {
-    Event::Emitted {
+/// What the visitor tells of an emitted chunk, whose records have so many bytes.
+pub(crate) fn emitted<K: Chunk>(chunk: &K, bytes: u64) -> Event {
+    Event::Emitted(Emitted {
         rows: chunk.rows(),
+        bytes,
         at: chunk.last_key().cloned(),
         last: chunk.is_last(),
         generation: chunk.generation().map(str::to_owned),
-    }
+    })
 }

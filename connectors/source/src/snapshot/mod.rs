@@ -4,12 +4,14 @@
 //!
 //! The path of a chunk: [`engine`] asks for it → [`work`] reads it through a [`TableReader`] →
 //! [`window`] judges it when its high mark is decoded → the run loop encodes it → [`progress`]
-//! remembers it with the records. Absent here: any database's SQL, Avro, topics.
+//! remembers it with the records. Rows of which the log lacks values take the same path, by their
+//! keys ([`reread`]). Absent here: any database's SQL, Avro, topics.
 
 mod command;
 mod engine;
 mod mark;
 mod progress;
+mod reread;
 mod transactions;
 mod window;
 mod work;

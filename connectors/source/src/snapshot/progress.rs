@@ -1,6 +1,7 @@
 //! How far snapshots have come: kept in the checkpoint, so that a restart repeats one chunk a
 //! part at most.
 
+use super::engine::Emitted;
 use super::{Key, Part, TablePlan};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,6 +54,9 @@ pub struct TableSnapshot {
     pub generation: Option<String>,
     /// Rows of the chunks that are in the topic; rows that the log touched meanwhile included.
     pub rows: u64,
+    /// Bytes of the records that were made of them.
+    #[serde(default)]
+    pub bytes: u64,
     /// About how many rows it has.
     pub rows_estimate: u64,
     /// Chunks that are in the topic.
@@ -63,6 +67,10 @@ pub struct TableSnapshot {
     pub started_at_us: i64,
     /// When it ended.
     pub ended_at_us: Option<i64>,
+    /// Once it is done, keys whose last record in the topic is of an older epoch than this are
+    /// deleted there: neither the table nor the log has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep_below: Option<u32>,
     /// The error that ended it, with its causes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -79,11 +87,13 @@ impl TableSnapshot {
             ranges,
             generation: None,
             rows: 0,
+            bytes: 0,
             rows_estimate: 0,
             chunks: 0,
             repeats: 0,
             started_at_us: now_us,
             ended_at_us: None,
+            sweep_below: None,
             error: None,
         }
     }
@@ -100,11 +110,14 @@ impl TableSnapshot {
         self.ranges = None;
         self.generation = None;
         self.rows = 0;
+        self.bytes = 0;
     }
 
     /// A chunk of a range is in the topic.
-    pub(super) fn advanced(&mut self, range: usize, rows: u64, at: Option<Key>, last: bool) {
+    pub(super) fn advanced(&mut self, range: usize, chunk: Emitted) {
+        let Emitted { rows, bytes, at, last, generation: _ } = chunk;
         self.rows += rows;
+        self.bytes += bytes;
         self.chunks += 1;
         if let Some(range) = self.ranges.as_mut().and_then(|ranges| ranges.get_mut(range)) {
             range.at = at.or_else(|| range.at.take());
@@ -142,6 +155,9 @@ fn item_key(table: &TableName) -> String {
 pub struct SnapshotReport {
     /// Whether no further chunk is read until they are resumed.
     pub paused: bool,
+    /// Rows that are read again because the log lacks some of their values.
+    #[serde(default)]
+    pub rereads: u64,
     /// Each table that was read or is.
     pub tables: Vec<TableSnapshot>,
 }
@@ -265,7 +281,9 @@ mod tests {
             rows_estimate: 10,
             generation: None,
         });
-        progress.change(&table).unwrap().advanced(0, 7, Some(vec!["x".into()]), false);
+        let at = Some(vec!["x".into()]);
+        let chunk = Emitted { rows: 7, bytes: 70, at, last: false, generation: None };
+        progress.change(&table).unwrap().advanced(0, chunk);
         progress.pause(true);
         let mut items = stored(&mut progress);
         assert!(!progress.is_changed());

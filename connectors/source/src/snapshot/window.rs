@@ -138,6 +138,13 @@ impl<K: Chunk> Windows<K> {
         }
     }
 
+    /// The log told a change of a row, but not every value. From now on it is followed: the chunk
+    /// that brings the row must see this transaction, and each that comes until then.
+    pub(crate) fn incomplete(&mut self, transaction: u64) {
+        self.follow(true);
+        self.transactions.note(transaction);
+    }
+
     /// The log told a truncate.
     pub(crate) fn truncate(&mut self, transaction: u64, table: &TableName) {
         self.transactions.note(transaction);

@@ -154,6 +154,10 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
                 SourceState::Stopped { error, .. } => {
                     return Err(away(format!("it has stopped: {error}")));
                 }
+                SourceState::Standby { holder } => {
+                    return Err(away(format!("it is the standby of another instance: {holder}"))
+                        .help("ask the daemon of the instance that streams"));
+                }
                 SourceState::Drained => return Err(away("it was told to stop".to_owned())),
                 _ => {}
             }

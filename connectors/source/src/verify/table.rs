@@ -4,7 +4,7 @@ use super::buckets::{Buckets, Folded};
 use super::run::Verifier;
 use super::suspects::{Suspect, Suspects};
 use super::texts::{pack_row, unpack};
-use super::topic::TopicRows;
+use super::topic::{TopicRows, column_checks};
 use super::{
     Cell, ColumnDifference, Difference, Outcome, TableTexts, TableVerdict, TextPart, TextRequest,
     TextRow, TextRows, VerifyEvent, What,
@@ -13,7 +13,10 @@ use crate::{Connector, TableReader};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Field, Position, Result, TableName, TableSchema};
+use tidemesh_avro::types::ColumnCheck;
+use tidemesh_model::{
+    Error, ErrorKind, EventFormat, Field, Position, Result, TableName, TableSchema,
+};
 use tidemesh_transport::{Transport, topic_name};
 use tokio::sync::mpsc;
 
@@ -36,6 +39,8 @@ pub(super) struct TableCheck<'v, C: Connector, T: Transport> {
     about: u64,
     done: u64,
     schema: Option<Arc<TableSchema>>,
+    /// How the schema's columns are compared.
+    checks: Vec<Option<ColumnCheck>>,
     /// The table's schema changed while it was read: another attempt is due.
     pub(super) schema_changed: bool,
 }
@@ -60,6 +65,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
             about: 0,
             done: 0,
             schema: None,
+            checks: Vec::new(),
             schema_changed: false,
         })
     }
@@ -71,7 +77,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         let transport = Arc::clone(&self.verifier.transport);
         let registry = self.verifier.registry.clone();
         let mut topic: TopicRows<T, C::Reader> =
-            TopicRows::new(transport, registry, &self.topic, &schema, &block)?;
+            TopicRows::new(transport, registry, &self.topic, &schema, &block, self.format())?;
         self.read_topic(&mut topic, &mut buckets).await?;
         let mut suspects = blocking(move || compare(buckets)).await?;
         let rechecked = suspects.by_key.len() as u64 + suspects.left_out;
@@ -208,23 +214,30 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
             // It moved again behind the last look: it agreed at some moment, or the next look says.
             (None, None) => return Ok(None),
         };
-        let differing: Vec<(Field, Option<String>, Option<String>)> = schema
-            .fields
-            .iter()
-            .zip(row.into_iter().zip(record))
+        let differing: Vec<(usize, Option<String>, Option<String>)> = row
+            .into_iter()
+            .zip(record)
+            .enumerate()
             .filter(|(_, (row, record))| row != record)
-            .map(|(field, (row, record))| (field.clone(), row, record))
+            .map(|(column, (row, record))| (column, row, record))
             .collect();
         let texts: Vec<(Field, String)> = differing
             .iter()
-            .filter_map(|(field, _, record)| Some((field.clone(), record.clone()?)))
+            .filter(|(column, ..)| self.has_canonical(*column))
+            .filter_map(|(column, _, record)| {
+                Some((schema.fields[*column].clone(), record.clone()?))
+            })
             .collect();
         let mut canonical = self.reader.canonical(&texts).await?.into_iter();
         let mut columns = Vec::new();
-        for (field, database, topic) in differing {
-            let topic = topic.and_then(|_| canonical.next().flatten());
+        for (column, database, topic) in differing {
+            let topic = match topic {
+                Some(_) if self.has_canonical(column) => canonical.next().flatten(),
+                other => other,
+            };
             if database != topic {
-                columns.push(ColumnDifference { column: field.name, database, topic });
+                let column = schema.fields[column].name.clone();
+                columns.push(ColumnDifference { column, database, topic });
             }
         }
         Ok((!columns.is_empty()).then_some(What::Values { columns }))
@@ -265,21 +278,47 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         }
     }
 
+    fn format(&self) -> EventFormat {
+        self.verifier.settings.format()
+    }
+
     async fn texts(&mut self, part: TextPart, rows_max: u32, bytes_max: usize) -> Result<TextRows> {
         let request = TextRequest { table: self.table.clone(), part, rows_max, bytes_max };
-        let rows = self.reader.texts(&request).await?;
+        let mut rows = self.reader.texts(&request).await?;
         match &self.schema {
             Some(schema) if **schema != *rows.schema => {
                 self.schema_changed = true;
-                Err(Error::new(ErrorKind::Conflict, "verify a table")
+                return Err(Error::new(ErrorKind::Conflict, "verify a table")
                     .because("its schema changes while it is read")
-                    .help("try again once that is over"))
+                    .help("try again once that is over"));
             }
-            _ => {
+            Some(_) => {}
+            None => {
+                self.checks = column_checks(&rows.schema, self.format())?;
                 self.schema = Some(Arc::clone(&rows.schema));
-                Ok(rows)
             }
         }
+        self.keep_comparable(&mut rows);
+        Ok(rows)
+    }
+
+    /// Brings texts into the form in which the topic keeps what is left of them.
+    fn keep_comparable(&self, rows: &mut TextRows) {
+        for (column, check) in self.checks.iter().enumerate() {
+            let Some(check) = check.as_ref().filter(|check| check.loses_text()) else { continue };
+            let field = &rows.schema.fields[column];
+            for cell in rows.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+                if let Some(text) = cell {
+                    *cell = C::Reader::text(field, &check.of_text(text));
+                }
+            }
+        }
+    }
+
+    /// Whether the database would write a topic's text of this column as it has written its own.
+    fn has_canonical(&self, column: usize) -> bool {
+        let check = self.checks.get(column).and_then(Option::as_ref);
+        check.is_none_or(|check| !check.loses_text())
     }
 
     /// Writes a mark into the log; answers where its position comes.

@@ -2,7 +2,7 @@
 
 use super::TableTexts;
 use super::texts::pack;
-use super::value::value_of;
+use super::value::{not_of_type, value_of};
 use std::collections::{BTreeMap, HashMap};
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -13,7 +13,10 @@ use tidemesh_avro::name::avro_name;
 use tidemesh_avro::resolve::Resolver;
 use tidemesh_avro::schema::Schema;
 use tidemesh_avro::table::topic_schemas;
-use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, TableSchema};
+use tidemesh_avro::{flat, types::ColumnCheck};
+use tidemesh_model::{
+    EnvelopeForm, Error, ErrorKind, EventFormat, Position, Result, SourceBlock, TableSchema,
+};
 use tidemesh_transport::{
     FetchLimit, POSITION_HEADER, Reader, RecordRef, RegistryClient, Start, Subscription, Transport,
 };
@@ -54,11 +57,14 @@ impl<T: Transport, R: TableTexts> TopicRows<T, R> {
         topic: &str,
         schema: &Arc<TableSchema>,
         block: &SourceBlock,
+        format: EventFormat,
     ) -> Result<Self> {
-        let (schemas, _) = topic_schemas(topic, schema, block)?;
+        let (schemas, _) = topic_schemas(topic, schema, block, format)?;
         let decoder = Decoder {
             registry,
             schema: Arc::clone(schema),
+            envelope: format.envelope,
+            checks: column_checks(schema, format)?,
             names: schema.fields.iter().map(|field| avro_name(&field.name).into_owned()).collect(),
             of_today: Schema::parse(&schemas.value)?,
             keys: HashMap::new(),
@@ -122,6 +128,14 @@ impl<T: Transport, R: TableTexts> TopicRows<T, R> {
     }
 }
 
+/// How each column is compared; none where its values are written as its type says.
+pub(super) fn column_checks(
+    schema: &TableSchema,
+    format: EventFormat,
+) -> Result<Vec<Option<ColumnCheck>>> {
+    schema.fields.iter().map(|field| ColumnCheck::new(format.types, field)).collect()
+}
+
 /// Where a topic ends now; none if there is no such topic.
 async fn ends<T: Transport>(transport: &T, topic: &str) -> Result<Option<Vec<u64>>> {
     match transport.topic(topic).await {
@@ -144,6 +158,9 @@ fn behind(ends: &[u64], positions: Option<&BTreeMap<(String, u32), u64>>) -> u64
 struct Decoder<R> {
     registry: RegistryClient,
     schema: Arc<TableSchema>,
+    envelope: EnvelopeForm,
+    /// How columns are read that have another form than their type's own.
+    checks: Vec<Option<ColumnCheck>>,
     /// The columns' names in Avro.
     names: Vec<String>,
     of_today: Schema,
@@ -188,11 +205,22 @@ impl<R: TableTexts> Decoder<R> {
             self.values.insert(id, Resolver::new(&writer, &self.of_today)?);
         }
         let datum = self.values[&id].read(bytes)?;
-        match datum.field("after") {
+        match self.after(&datum) {
             Some(Datum::Null) => Ok(None),
             Some(after) => self.texts(after, 0..self.schema.fields.len()).map(Some),
             None => Err(Error::new(ErrorKind::Malformed, "read a topic's record")
                 .because("it is no change event")),
+        }
+    }
+
+    /// The row behind the event, null if there is none; none for what is no event.
+    fn after<'d>(&self, event: &'d Datum) -> Option<&'d Datum> {
+        match self.envelope {
+            EnvelopeForm::Debezium => event.field("after"),
+            EnvelopeForm::Flat => match event.field(flat::DELETED)? {
+                Datum::String(deleted) if deleted == "true" => Some(&Datum::Null),
+                _ => Some(event),
+            },
         }
     }
 
@@ -205,7 +233,10 @@ impl<R: TableTexts> Decoder<R> {
                     .because("it lacks a column of the table")
                     .with("column", &field.name)
             })?;
-            let value = value_of(&field.data_type, datum);
+            let value = match &self.checks[column] {
+                None => value_of(&field.data_type, datum),
+                Some(check) => check.of_datum(datum).ok_or_else(|| not_of_type(field, datum)),
+            };
             let value = value.map_err(|error| error.with("column", &field.name))?;
             cells.push(R::text(field, &value));
         }

@@ -1,7 +1,7 @@
 //! Decoded Avro data as values of the table's types.
 
 use tidemesh_avro::datum::Datum;
-use tidemesh_model::{DataType, Error, ErrorKind, RecordField, Result, Value};
+use tidemesh_model::{DataType, Error, ErrorKind, Field, RecordField, Result, Value};
 
 /// The value that `datum` is of a column of this type.
 ///
@@ -9,12 +9,7 @@ use tidemesh_model::{DataType, Error, ErrorKind, RecordField, Result, Value};
 ///
 /// `Malformed` if it can be none.
 pub(super) fn value_of(data_type: &DataType, datum: &Datum) -> Result<Value> {
-    let wrong = || {
-        Error::new(ErrorKind::Malformed, "read a topic's record")
-            .because("a value is not of its column's type")
-            .with("avro", datum.type_name())
-            .with("type", data_type)
-    };
+    let wrong = || wrong(data_type, datum);
     Ok(match (data_type, datum) {
         (_, Datum::Null) => Value::Null,
         (DataType::Boolean, Datum::Boolean(value)) => Value::Boolean(*value),
@@ -47,6 +42,18 @@ pub(super) fn value_of(data_type: &DataType, datum: &Datum) -> Result<Value> {
         }
         _ => return Err(wrong()),
     })
+}
+
+/// The error of a value in a form that its column does not have.
+pub(super) fn not_of_type(field: &Field, datum: &Datum) -> Error {
+    wrong(&field.data_type, datum)
+}
+
+fn wrong(data_type: &DataType, datum: &Datum) -> Error {
+    Error::new(ErrorKind::Malformed, "read a topic's record")
+        .because("a value is not of its column's type")
+        .with("avro", datum.type_name())
+        .with("type", data_type)
 }
 
 fn uuid(text: &str) -> Option<[u8; 16]> {

@@ -252,7 +252,7 @@ async fn retention_by_size_drops_the_oldest_batches() {
     }
     log.clean().await.unwrap();
     let info = log.topic("t").await.unwrap().partitions[0];
-    assert!(info.bytes <= 500 && info.bytes > 400, "{info:?}");
+    assert!((401..=500).contains(&info.bytes.unwrap()), "{info:?}");
     assert_eq!(info.end, 120);
     let left = contents(&log).await;
     assert_eq!(left.first().unwrap().0, info.begin);
@@ -272,7 +272,7 @@ async fn retention_by_age_drops_all_and_appends_go_on() {
     assert_eq!(contents(&log).await.len(), 2, "too young");
     log.clean_at(crate::embedded::now_ms() + YEAR_MS).await.unwrap();
     let info = log.topic("t").await.unwrap().partitions[0];
-    assert_eq!((info.begin, info.end, info.bytes), (2, 2, 0));
+    assert_eq!((info.begin, info.end, info.bytes), (2, 2, Some(0)));
     append_batch(&log, &[("a", Some("3"))]).await;
     assert_eq!(contents(&log).await, [(2, "a".to_owned(), some("3"))]);
 }

@@ -18,8 +18,9 @@ fn message(bytes: usize) -> Vec<u8> {
 fn streaming() -> (UnixStream, Stream) {
     let (server, ours) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let client = Client { socket: crate::client::Socket::Unix(ours), deadline: Instant::now() };
-    (server, Stream::start(client, 0, 1 << 23).unwrap())
+    let socket = crate::client::Socket::Unix(ours);
+    let client = Client { socket, process: 0, deadline: Instant::now() };
+    (server, Stream::start(client, 0, 1 << 23, Arc::default()).unwrap())
 }
 
 /// Waits until so many bytes have been handed over.

@@ -4,7 +4,7 @@ use super::*;
 use crate::relation::RelationShape;
 use crate::types::Reader;
 use std::sync::Arc;
-use tidemesh_model::{DataType, Field, RowKey, TableSchema};
+use tidemesh_model::{DataType, Field, RowKey, SourceKind, TableSchema};
 
 fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
     let field = |name: &str, of: &str| Field {
@@ -14,6 +14,8 @@ fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
         nullable: false,
         default: None,
         aliases: Vec::new(),
+        kind: SourceKind::Plain,
+        key_default: None,
     };
     let name = TableName::new("public", "o'rders");
     let fields = vec![field("a", "bigint"), field("b\"", "text")];

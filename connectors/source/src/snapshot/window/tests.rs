@@ -5,7 +5,7 @@ use super::super::{Key, RowVisitor};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use tidemesh_model::{DataType, Field, KeyOrigin, Result, RowKey, Value};
+use tidemesh_model::{DataType, Field, KeyOrigin, Result, RowKey, SourceKind, Value};
 
 /// Rows of a table as some view had them.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ fn schema(columns: &[&str]) -> Arc<TableSchema> {
         nullable: false,
         default: None,
         aliases: Vec::new(),
+        kind: SourceKind::Plain,
+        key_default: None,
     };
     let key = RowKey { origin: KeyOrigin::PrimaryKey, columns: vec![0] };
     let name = TableName::new("public", "t");

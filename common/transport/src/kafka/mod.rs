@@ -1,0 +1,250 @@
+//! Apache Kafka, by librdkafka: topics of a cluster, transactions, consumer groups.
+//!
+//! An append goes through its writer's thread (`writer`), as one transaction with the writer's
+//! state, which lies in a topic of its own (`checkpoints`); readers (`reader`) see what is
+//! committed. `config` turns settings into the library's properties, `error` its errors into
+//! ours. Absent here: partitioning, which whoever makes a batch has done.
+
+mod checkpoints;
+mod config;
+mod error;
+mod reader;
+mod topics;
+mod writer;
+
+pub use config::{Compression, Delivery, KafkaConfig, Sasl, SaslMechanism, Security, Tls};
+pub use reader::{KafkaCommitter, KafkaReader};
+
+use crate::{
+    Append, Appended, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch,
+    check_topic_name,
+};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tidemesh_model::{Error, ErrorKind, Result};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use topics::{Topics, blocking};
+use writer::{Job, Writer};
+
+/// What an append counts for beyond its records.
+const JOB_BYTES: usize = 1024;
+
+/// The writer of appends that name none; no source's name has a colon.
+const ANONYMOUS: &str = "anonymous:";
+
+/// A cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct KafkaTransport {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: KafkaConfig,
+    topics: Topics,
+    /// The writers that this process has opened, by id.
+    writers: Mutex<HashMap<Arc<str>, Writer>>,
+    /// Held while the writer of appends that name none is opened.
+    anonymous: tokio::sync::Mutex<()>,
+    /// Sets this process's anonymous writer apart from others'.
+    instance: String,
+    budget: Arc<Semaphore>,
+}
+
+impl KafkaTransport {
+    /// The cluster of these settings. Nothing is asked of it yet.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the key.
+    pub fn new(config: &KafkaConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                topics: Topics::new(config)?,
+                writers: Mutex::default(),
+                anonymous: tokio::sync::Mutex::default(),
+                instance: format!("{:x}-{:x}", std::process::id(), now_us()),
+                budget: Arc::new(Semaphore::new(config.append_bytes_in_flight_max)),
+                config: config.clone(),
+            }),
+        })
+    }
+
+    fn writers(&self) -> MutexGuard<'_, HashMap<Arc<str>, Writer>> {
+        self.shared.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a writer on a thread that may wait.
+    async fn open(&self, id: Arc<str>, name: String) -> Result<WriterEpoch> {
+        self.shared.topics.create_checkpoints().await?;
+        let before = self.writers().get(&id).map_or(0, |writer| writer.epoch);
+        let epoch = now_us().max(before + 1);
+        let (config, prefix) = (self.shared.config.clone(), self.shared.config.prefix.clone());
+        let opened = blocking(move || Writer::open(&config, &name, epoch, &prefix)).await??;
+        self.writers().insert(Arc::clone(&id), opened);
+        Ok(WriterEpoch { id, epoch })
+    }
+
+    /// The way to the thread of an append's writer.
+    async fn jobs(&self, writer: Option<&WriterEpoch>) -> Result<mpsc::Sender<Job>> {
+        let Some(WriterEpoch { id, epoch }) = writer else { return self.anonymous().await };
+        match self.writers().get(id) {
+            Some(writer) if writer.epoch == *epoch => Ok(writer.jobs.clone()),
+            _ => Err(Error::new(ErrorKind::Fenced, "append")
+                .because("the writer was opened again since, or never")
+                .with("writer", id)
+                .with("epoch", epoch)),
+        }
+    }
+
+    async fn anonymous(&self) -> Result<mpsc::Sender<Job>> {
+        let id: Arc<str> = ANONYMOUS.into();
+        let _opening = self.shared.anonymous.lock().await;
+        if let Some(writer) = self.writers().get(&id) {
+            return Ok(writer.jobs.clone());
+        }
+        let name = format!("{ANONYMOUS}{}", self.shared.instance);
+        self.open(Arc::clone(&id), name).await?;
+        let writers = self.writers();
+        writers.get(&id).map(|writer| writer.jobs.clone()).ok_or_else(gone)
+    }
+
+    /// The names in the cluster of an append's topics, whose partitions must be there.
+    async fn check(&self, append: &Append) -> Result<Vec<String>> {
+        let mut names = Vec::with_capacity(append.batches.len());
+        for batch in &append.batches {
+            let partitions = self.shared.topics.partitions(&batch.topic).await?;
+            if batch.partition >= partitions {
+                return Err(Error::new(ErrorKind::NotFound, "append")
+                    .because("the topic has no such partition")
+                    .with("topic", &batch.topic)
+                    .with("partition", batch.partition));
+            }
+            names.push(self.shared.topics.full(&batch.topic));
+        }
+        Ok(names)
+    }
+}
+
+impl Transport for KafkaTransport {
+    type Reader = KafkaReader;
+
+    async fn create_topic(&self, topic: &str, config: &TopicConfig) -> Result<TopicInfo> {
+        self.shared.topics.create(topic, config).await
+    }
+
+    async fn delete_topic(&self, topic: &str) -> Result<()> {
+        self.shared.topics.delete(topic).await
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicInfo>> {
+        self.shared.topics.list().await
+    }
+
+    async fn topic(&self, topic: &str) -> Result<TopicInfo> {
+        self.shared.topics.info(topic).await
+    }
+
+    async fn open_writer(&self, id: &str) -> Result<WriterEpoch> {
+        // It begins the keys of its state, and ends at their first slash.
+        if id.is_empty() || id.contains('/') || check_topic_name(id).is_err() {
+            return Err(Error::new(ErrorKind::Config, "open a writer")
+                .because("its id must be of a-z A-Z 0-9 . _ -")
+                .with("writer", id));
+        }
+        self.open(id.into(), id.to_owned()).await
+    }
+
+    async fn state(&self, id: &str) -> Result<BTreeMap<String, Vec<u8>>> {
+        let items = checkpoints::read(&self.shared.config, &self.shared.topics).await?;
+        let own = items.into_iter().filter(|((writer, _), _)| writer == id);
+        Ok(own.map(|((_, key), value)| (key, value)).collect())
+    }
+
+    async fn writers(&self) -> Result<Vec<String>> {
+        let items = checkpoints::read(&self.shared.config, &self.shared.topics).await?;
+        let mut writers: Vec<String> = items.into_keys().map(|(writer, _)| writer).collect();
+        writers.dedup();
+        Ok(writers)
+    }
+
+    async fn append(&self, append: Append) -> Result<Appended> {
+        let topics = self.check(&append).await?;
+        let jobs = self.jobs(append.writer.as_ref()).await?;
+        let names = topics.clone();
+        let state = append.state.iter().filter_map(|item| Some(item.value.as_ref()?.len()));
+        let records = append.batches.iter().map(|batch| batch.records.len_bytes());
+        let bytes = JOB_BYTES + state.chain(records).sum::<usize>();
+        let share = bytes.min(self.shared.config.append_bytes_in_flight_max);
+        let budget = Arc::clone(&self.shared.budget);
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        let permit = budget.acquire_many_owned(share).await.map_err(|_| gone())?;
+        let is_anonymous = append.writer.is_none();
+        let (answer, answered) = oneshot::channel();
+        let job = Job { append, topics, answer, _permit: permit };
+        jobs.send(job).await.map_err(|_| gone())?;
+        let result = answered.await.map_err(|_| gone())?;
+        if result.is_err() {
+            // One of them may have been removed, which is told late, or not at all.
+            names.iter().for_each(|name| self.shared.topics.forget(name));
+        }
+        if result.is_err() && is_anonymous {
+            // Its next append opens it again.
+            self.writers().remove(ANONYMOUS);
+        }
+        result
+    }
+
+    async fn subscribe(&self, subscription: Subscription) -> Result<KafkaReader> {
+        KafkaReader::new(&self.shared.config, &self.shared.topics, subscription).await
+    }
+
+    async fn committed(&self, group: &str) -> Result<BTreeMap<(String, u32), u64>> {
+        let infos = self.shared.topics.list().await?;
+        let (config, prefix) = (self.shared.config.clone(), self.shared.config.prefix.clone());
+        let group = self.shared.topics.full(group);
+        blocking(move || {
+            let doing = "read committed offsets";
+            let consumer = BaseConsumer::from_config_and_context(
+                &config.consumer(Some(&group)),
+                error::Quiet::default(),
+            )
+            .map_err(|error| error::failed(error, doing))?;
+            let explain = |error| consumer.context().told.explain(error, doing);
+            let mut asked = TopicPartitionList::new();
+            for info in &infos {
+                for partition in 0..info.config.partitions {
+                    let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+                    asked.add_partition(&format!("{prefix}{}", info.name), partition);
+                }
+            }
+            let found =
+                consumer.committed_offsets(asked, config.request_timeout).map_err(explain)?;
+            Ok(found
+                .elements()
+                .iter()
+                .filter_map(|element| {
+                    let Offset::Offset(offset) = element.offset() else { return None };
+                    let topic = element.topic().strip_prefix(prefix.as_str())?.to_owned();
+                    let partition = u32::try_from(element.partition()).ok()?;
+                    Some(((topic, partition), u64::try_from(offset).ok()?))
+                })
+                .collect())
+        })
+        .await?
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Unavailable, "append").because("the writer's thread has ended")
+}
+
+/// Microseconds since 1970-01-01 00:00:00 UTC: an epoch that rises over restarts too.
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,113 @@
+//! The contract over a real Kafka, and what only a cluster can show: fencing between processes.
+//!
+//! `scripts/test` starts the broker and names it in the environment.
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tidemesh_model::{ErrorKind, StateItem};
+use tidemesh_transport::kafka::{Delivery, KafkaConfig, KafkaTransport};
+use tidemesh_transport::{
+    Append, FetchLimit, PartitionBatch, Reader, Records, Start, Subscription, TopicConfig,
+    Transport, WriterEpoch,
+};
+
+static MESHES: AtomicU32 = AtomicU32::new(0);
+
+/// A mesh of its own on the shared broker.
+fn config() -> KafkaConfig {
+    let servers = std::env::var("TIDEMESH_TEST_KAFKA").unwrap_or_else(|_| {
+        panic!("TIDEMESH_TEST_KAFKA is not set: start the broker and the tests with `scripts/test`")
+    });
+    let mut config = KafkaConfig::new(servers);
+    let number = MESHES.fetch_add(1, Ordering::Relaxed);
+    config.prefix = format!("t{}-{number}.", std::process::id());
+    config.record_bytes_max = 16 << 20;
+    config
+}
+
+mod exactly_once {
+    use super::*;
+
+    async fn make() -> (KafkaTransport, ()) {
+        (KafkaTransport::new(&config()).unwrap(), ())
+    }
+
+    tidemesh_transport::conformance::conformance_tests!(make, in_a_cluster);
+
+    /// A transport of another process on the same mesh.
+    fn another(transport: &KafkaConfig) -> KafkaTransport {
+        KafkaTransport::new(transport).unwrap()
+    }
+
+    fn append(writer: &WriterEpoch, number: u8) -> Append {
+        let mut records = Records::default();
+        records.push(1, Some(b"k"), &[], Some(&[number])).unwrap();
+        let batches = vec![PartitionBatch { topic: "t".into(), partition: 0, records }];
+        let state = vec![StateItem { key: "n".into(), value: Some(vec![number]) }];
+        Append { writer: Some(writer.clone()), batches, state, ..Append::default() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_writer_of_another_process_fences_this_one() {
+        let config = config();
+        let (one, two) = (another(&config), another(&config));
+        one.create_topic("t", &TopicConfig::default()).await.unwrap();
+        let old = one.open_writer("w").await.unwrap();
+        one.append(append(&old, 1)).await.unwrap();
+        let new = two.open_writer("w").await.unwrap();
+        assert_eq!(two.state("w").await.unwrap()["n"], [1]);
+        two.append(append(&new, 2)).await.unwrap();
+        let error = one.append(append(&old, 3)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Fenced, "{error:?}");
+        assert_eq!(one.state("w").await.unwrap()["n"], [2]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_broker_that_is_not_there_is_told_with_its_address() {
+        let mut config = KafkaConfig::new("127.0.0.1:1");
+        config.request_timeout = Duration::from_secs(2);
+        let error = another(&config).open_writer("w").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+        assert!(error.report().contains("127.0.0.1:1"), "{error:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_past_the_limit_is_told_by_its_topic() {
+        let config = KafkaConfig { record_bytes_max: 1_048_588, ..config() };
+        let transport = another(&config);
+        transport.create_topic("t", &TopicConfig::default()).await.unwrap();
+        let writer = transport.open_writer("w").await.unwrap();
+        let mut large = append(&writer, 1);
+        large.batches[0].records.push(1, None, &[], Some(&vec![0; 2 << 20])).unwrap();
+        let error = transport.append(large).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+        assert!(error.report().contains("kafka.record_bytes_max"), "{error:?}");
+        assert!(transport.state("w").await.unwrap().is_empty(), "nothing of it is there");
+        let end = transport.topic("t").await.unwrap().partitions[0].end;
+        let (topics, start) = (vec!["t".to_owned()], Start::Earliest);
+        let subscription = Subscription { topics, group: None, start };
+        let mut reader = transport.subscribe(subscription).await.unwrap();
+        while reader.progress().positions[&("t".to_owned(), 0)] < end {
+            let limit = FetchLimit { bytes_max: 1 << 20, wait_max: Duration::from_millis(10) };
+            assert!(reader.poll(limit).await.unwrap().is_empty());
+        }
+    }
+}
+
+mod at_least_once {
+    use super::*;
+
+    async fn make() -> (KafkaTransport, ()) {
+        let config = KafkaConfig { delivery: Delivery::AtLeastOnce, ..config() };
+        (KafkaTransport::new(&config).unwrap(), ())
+    }
+
+    // Not what only transactions promise: that all of an append shows at once.
+    tidemesh_transport::conformance::conformance_tests!(make:
+        order_is_kept records_come_whole an_append_tells_its_offsets
+        a_refused_append_leaves_nothing state_goes_with_the_records offsets_go_with_the_records
+        writers_at_once_lose_nothing large_appends_wait_for_each_other a_large_append_comes_in_order
+    );
+}

@@ -1,0 +1,137 @@
+//! `tidemesh checkpoint`: what is durable of a source, shown and mended.
+
+use super::client::{Daemon, print_json, print_line};
+use clap::Subcommand;
+use serde_json::{Map, Value as Json};
+use tidemesh_model::{Error, ErrorKind, Position, Result};
+use tidemesh_source::{position_item, read_checkpoint, remove_state};
+use tidemesh_transport::{Append, Transport};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum CheckpointCommand {
+    /// Show a source's checkpoint as it is stored in the log.
+    #[command(after_help = "Example:\n  tidemesh checkpoint show shop")]
+    Show {
+        /// The source.
+        source: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Have a source go on behind a position, leaving out what stands before it: an event that cannot
+    /// be carried. A source that runs goes on there at once; one that has stopped, with its daemon's
+    /// next start. What was left out is brought by `tidemesh snapshot start`.
+    #[command(
+        after_help = "Examples:\n  tidemesh checkpoint set shop 0/1A2B3C8\n  tidemesh checkpoint set shop 00000001-0000000001a2b3c8-0000000000000005"
+    )]
+    Set {
+        /// The source.
+        source: String,
+        /// A place in the database's log, as PostgreSQL prints it; or a whole position, as
+        /// `tidemesh topic read` does.
+        position: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Forget how far a source has come: it begins anew, with every table read again. Its slot and
+    /// its topics stay; `tidemesh source remove` ends it and can take them with it.
+    #[command(after_help = "Example:\n  tidemesh checkpoint delete shop")]
+    Delete {
+        /// The source.
+        source: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+pub(super) async fn run(command: CheckpointCommand) -> Result<()> {
+    match command {
+        CheckpointCommand::Show { source, daemon } => show(&source, &daemon).await,
+        CheckpointCommand::Set { source, position, daemon } => {
+            set(&source, &position, &daemon).await
+        }
+        CheckpointCommand::Delete { source, daemon } => delete(&source, &daemon).await,
+    }
+}
+
+fn none_of(source: &str, doing: &'static str) -> Error {
+    Error::new(ErrorKind::NotFound, doing)
+        .because("the log has no checkpoint of this source")
+        .with("source", source)
+        .help("`tidemesh source list` names those that run")
+}
+
+async fn show(source: &str, daemon: &Daemon) -> Result<()> {
+    let state = daemon.log().await?.state(source).await?;
+    if state.is_empty() {
+        return Err(none_of(source, "show a checkpoint"));
+    }
+    let items: Map<String, Json> = state
+        .into_iter()
+        .map(|(key, value)| {
+            let shown = serde_json::from_slice(&value)
+                .unwrap_or_else(|_| Json::String(format!("{} bytes", value.len())));
+            (key, shown)
+        })
+        .collect();
+    print_json(&items)
+}
+
+async fn set(source: &str, text: &str, daemon: &Daemon) -> Result<()> {
+    let log = daemon.log().await?;
+    let is_known = log.writers().await?.iter().any(|writer| writer == source);
+    if !is_known {
+        return Err(none_of(source, "set a checkpoint"));
+    }
+    // Fences an instance that runs, so that what is read now stays true.
+    let writer = log.open_writer(source).await?;
+    let state = log.state(source).await?;
+    let Some(before) = read_checkpoint(source, state)? else {
+        return Err(none_of(source, "set a checkpoint"));
+    };
+    let position = read_position(text, before.position.epoch)?;
+    let state = vec![position_item(position, 0)?];
+    log.append(Append { writer: Some(writer), state, ..Append::default() }).await?;
+    print_line(&format!("{source}: from {} to {position}", before.position))?;
+    if position > before.position {
+        print_line(&format!(
+            "what stands between is left out: `tidemesh snapshot start {source}` brings the state"
+        ))?;
+    }
+    Ok(())
+}
+
+/// A position, or a place in PostgreSQL's log.
+fn read_position(text: &str, epoch: u32) -> Result<Position> {
+    let Some((high, low)) = text.split_once('/') else { return text.parse() };
+    let part = |digits| u32::from_str_radix(digits, 16).map(u64::from);
+    match (part(high), part(low)) {
+        (Ok(high), Ok(low)) => Ok(Position::before(epoch, (high << 32) | low)),
+        _ => Err(Error::new(ErrorKind::Malformed, "read a position")
+            .because("expected a place as PostgreSQL prints it: 0/1A2B3C8")
+            .with("text", text)),
+    }
+}
+
+async fn delete(source: &str, daemon: &Daemon) -> Result<()> {
+    let log = daemon.log().await?;
+    if !log.writers().await?.iter().any(|writer| writer == source) {
+        return Err(none_of(source, "delete a checkpoint"));
+    }
+    let items = remove_state(&log, source).await?;
+    print_line(&format!("{source}: {items} items of its checkpoint are gone; it begins anew"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_log_and_a_whole_position_are_read() {
+        assert_eq!(read_position("1/A", 7).unwrap(), Position::before(7, 0x1_0000_000a));
+        let whole = Position { epoch: 1, commit: 2, ordinal: 3 };
+        assert_eq!(read_position(&whole.to_string(), 7).unwrap(), whole);
+        for wrong in ["", "x/1", "1/", "123"] {
+            assert_eq!(read_position(wrong, 7).unwrap_err().kind(), ErrorKind::Malformed);
+        }
+    }
+}

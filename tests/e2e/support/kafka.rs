@@ -1,0 +1,111 @@
+//! Apache Kafka: the shared broker that `scripts/test` has started, and private ones.
+
+use super::eventually;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
+
+static MESHES: AtomicU32 = AtomicU32::new(0);
+
+/// The shared broker.
+pub(crate) fn shared() -> String {
+    std::env::var("TIDEMESH_TEST_KAFKA").unwrap_or_else(|_| {
+        panic!("TIDEMESH_TEST_KAFKA is not set: start the broker and the tests with `scripts/test`")
+    })
+}
+
+/// A configuration whose records go to the shared broker, to a mesh of its own; with more lines for
+/// the `[kafka]` table.
+pub(crate) fn on_kafka(configuration: &str, more: &str) -> String {
+    on_broker(configuration, &shared(), more)
+}
+
+/// The same on another broker.
+pub(crate) fn on_broker(configuration: &str, servers: &str, more: &str) -> String {
+    let mesh = MESHES.fetch_add(1, Ordering::Relaxed);
+    let prefix = format!("e2e{}-{mesh}.", std::process::id());
+    let table =
+        format!("[kafka]\nbootstrap_servers = \"{servers}\"\nprefix = \"{prefix}\"\n{more}\n");
+    configuration.replacen("[[source]]", &format!("{table}[[source]]"), 1)
+}
+
+/// The mesh that a configuration names, as another process sees it.
+pub(crate) fn cluster(configuration: &str) -> KafkaTransport {
+    let mut config = KafkaConfig::new(value(configuration, "bootstrap_servers"));
+    config.prefix = prefix(configuration);
+    KafkaTransport::new(&config).unwrap()
+}
+
+/// What a configuration's mesh puts before the names of its topics.
+pub(crate) fn prefix(configuration: &str) -> String {
+    value(configuration, "prefix")
+}
+
+fn value(configuration: &str, key: &str) -> String {
+    let line = configuration.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_matches([' ', '=', '"']).to_owned()
+}
+
+/// A broker of one test's own, which it may kill.
+pub(crate) struct Broker {
+    folder: tempfile::TempDir,
+    port: u16,
+    process: Option<u32>,
+}
+
+impl Broker {
+    /// Starts one.
+    pub(crate) fn start() -> Self {
+        let folder = super::postgres::Server::open_folder();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut broker = Self { folder, port, process: None };
+        broker.start_again();
+        broker
+    }
+
+    pub(crate) fn servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Starts it where it was.
+    pub(crate) fn start_again(&mut self) {
+        let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
+        let script =
+            "source \"$0\"; ensure_kafka; start_kafka \"$1\" \"$2\"; echo \"$kafka_process\"";
+        let output = Command::new("bash")
+            .args(["-c", script])
+            .arg(scripts)
+            .arg(self.folder.path().join("kafka"))
+            .arg(self.port.to_string())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "the broker does not start: {error}");
+        self.process = Some(String::from_utf8(output.stdout).unwrap().trim().parse().unwrap());
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(&mut self) {
+        self.signal("-KILL");
+        self.process = None;
+        eventually("the broker is gone", async || {
+            TcpStream::connect(("127.0.0.1", self.port)).is_err().then_some(())
+        })
+        .await;
+    }
+
+    fn signal(&self, signal: &str) {
+        if let Some(process) = self.process {
+            let sent = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
+            assert!(sent.success());
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.signal("-KILL");
+    }
+}
