@@ -18,6 +18,7 @@ mod planted;
 mod readers;
 mod remove;
 mod replaced;
+mod rewritten;
 mod snapshot;
 mod streaming;
 mod support;
