@@ -40,21 +40,26 @@ fn assert_says(error: &str, words: &[&str]) {
 }
 
 const ADDRESS: &str = "
+CREATE EXTENSION hstore;
 CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 CREATE TYPE mood AS ENUM ('sad', 'happy');
 CREATE TYPE place AS (\"the x\" float8, y numeric(6,2));
 CREATE TYPE address AS (street text, number positive, mood mood, tags text[], at timestamptz,
-                        place place, places place[], payload bytea, span int4range);
+                        place place, places place[], payload bytea, span int4range,
+                        more hstore, boxes box[], yes bool, of regclass, cost money);
 CREATE TABLE t (id int PRIMARY KEY, home address, others address[], again place, d positive)";
 
 const HOME: &str = "ROW('a \"b\", \\c', 7, 'happy', '{x,NULL,\"y z\"}', '2024-01-01 00:00:00+00',
-    ROW(1.5, 2.25)::place, ARRAY[ROW(1, NULL)::place, NULL], '\\x00ff', '[1,3)')::address";
+    ROW(1.5, 2.25)::place, ARRAY[ROW(1, NULL)::place, NULL], '\\x00ff', '[1,3)',
+    'k=>\"v w\", n=>NULL', '{(3,4),(1,2);(7,8),(5,6)}', true, 'pg_class', 12.5)::address";
 
 fn home() -> Json {
     json!({
         "street": "a \"b\", \\c", "number": 7, "mood": "happy", "tags": ["x", null, "y z"],
         "at": "2024-01-01T00:00:00Z", "place": {"the_u0020x": 1.5, "y": "2.25"},
         "places": [{"the_u0020x": 1.0, "y": null}, null], "payload": "0x00ff", "span": "[1,3)",
+        "more": "{\"k\": \"v w\", \"n\": null}", "boxes": ["(3,4),(1,2)", "(7,8),(5,6)"],
+        "yes": true, "of": 1259, "cost": "12.50",
     })
 }
 
@@ -62,6 +67,7 @@ fn nothing() -> Json {
     json!({
         "street": null, "number": null, "mood": null, "tags": null, "at": null, "place": null,
         "places": null, "payload": null, "span": null,
+        "more": null, "boxes": null, "yes": null, "of": null, "cost": null,
     })
 }
 
@@ -75,7 +81,7 @@ async fn composite_values_are_records() {
                 ROW(NULL, 1)::place, 1), ({}, NULL, '{{}}', ROW(NULL, NULL)::place, NULL)",
             id + 1
         )
-        .replace("ROW()", "ROW(NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL)")
+        .replace("ROW()", &format!("ROW(NULL{})", ",NULL".repeat(13)))
     };
     let whole = |id: i64| {
         json!({"id": id, "home": home(), "others": [null, home(), nothing()],
