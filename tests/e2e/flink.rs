@@ -4,8 +4,9 @@
 use crate::support::flink::{Change, Session};
 use crate::support::kafka;
 use crate::support::postgres::Database;
-use crate::support::readers::{Mesh, Types, by_key, clock, day, decimal, make_types, moment};
-use crate::values::cases;
+use crate::support::readers::{
+    Mesh, Types, by_key, clock, day, decimal, every_type, make_types, moment,
+};
 use num_bigint::BigInt;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ enum Read {
     Day,
     /// Microseconds of the day.
     Clock,
+    /// A `TIME` by its parts: Flink holds its milliseconds, and does not print them.
+    Parts,
     /// Microseconds since 1970, of any place.
     Moment,
     /// Microseconds since 1970, in UTC.
@@ -33,13 +36,17 @@ enum Read {
     Instants,
 }
 
+/// A composite type.
+const ADDRESS: &str =
+    "ROW<street STRING, `number` INT, mood STRING, tags ARRAY<STRING>, area DECIMAL(6, 2)>";
+
 /// A column's type in Flink's SQL, and how it is read.
 fn column(kind: &str, value: &str) -> (String, Read) {
     let own = |name: &str| (name.to_owned(), Read::Text);
     match kind {
         "bool" => own("BOOLEAN"),
         "int2" | "int4" | "positive" => own("INT"),
-        "int8" | "oid" => own("BIGINT"),
+        "int8" | "oid" | "regclass" => own("BIGINT"),
         "float4" => own("FLOAT"),
         "float8" => own("DOUBLE"),
         "numeric(50,10)" => ("BYTES".to_owned(), Read::Unscaled(10)),
@@ -51,7 +58,11 @@ fn column(kind: &str, value: &str) -> (String, Read) {
         "timestamptz" => ("BIGINT".to_owned(), Read::Instant),
         "bytea" => ("BYTES".to_owned(), Read::Bytes),
         "timestamptz[]" => ("ARRAY<BIGINT>".to_owned(), Read::Instants),
+        "address" => (ADDRESS.to_owned(), Read::Json),
+        "address[]" => (format!("ARRAY<{ADDRESS}>"), Read::Json),
+        "int4[][]" => own("STRING"),
         "int4[]" => ("ARRAY<INT>".to_owned(), Read::Json),
+        "numeric(6,2)[]" => ("ARRAY<DECIMAL(6, 2)>".to_owned(), Read::Json),
         _ if kind.ends_with("[]") => ("ARRAY<STRING>".to_owned(), Read::Json),
         _ => match kind.strip_prefix("numeric(") {
             Some(rest) => own(&format!("DECIMAL({rest}")),
@@ -65,9 +76,9 @@ type Column = (&'static str, &'static str, String, Read);
 
 /// Every type that is carried.
 fn columns() -> Vec<Column> {
-    let columns = cases().into_iter();
+    let columns = every_type().into_iter();
     columns
-        .map(|(kind, value, _)| {
+        .map(|(kind, value)| {
             let (name, read) = column(kind, value);
             (kind, value, name, read)
         })
@@ -78,6 +89,10 @@ impl Read {
     fn expression(&self, index: usize) -> String {
         match self {
             Self::Text => format!("CAST(c{index} AS STRING)"),
+            Self::Parts => format!(
+                "EXTRACT(HOUR FROM c{index}) * 3600000 + EXTRACT(MINUTE FROM c{index}) * 60000
+                 + EXTRACT(SECOND FROM c{index}) * 1000 + EXTRACT(MILLISECOND FROM c{index})"
+            ),
             _ => format!("c{index}"),
         }
     }
@@ -99,6 +114,7 @@ impl Read {
             }
             Self::Day => json!(day(i32::try_from(number()).unwrap())),
             Self::Clock => json!(clock(number())),
+            Self::Parts => json!(clock(number() * 1000)),
             Self::Moment => json!(moment(number())),
             Self::Instant => json!(format!("{}+00", moment(number()))),
             Self::Instants => {
@@ -192,7 +208,7 @@ async fn a_flat_topic_is_a_table_for_upsert_kafka() {
 async fn debeziums_times_of_milliseconds_are_flinks() {
     let columns = [
         ("date", "'2024-02-29'", "DATE", Read::Text),
-        ("time(3)", "'04:05:06.789'", "TIME(3)", Read::Text),
+        ("time(3)", "'04:05:06.789'", "TIME(3)", Read::Parts),
         ("time", "'04:05:06.789123'", "BIGINT", Read::Clock),
         ("timestamp(3)", "'2024-01-01 00:00:00.123'", "TIMESTAMP(3)", Read::Text),
         ("timestamp", "'1969-12-31 23:59:59.999999'", "BIGINT", Read::Moment),
@@ -249,7 +265,7 @@ async fn what_flink_cannot_read_it_says() {
     session.run(&format!("CREATE TABLE wrong ({columns}) {times}")).await.unwrap();
     let wrong = "SELECT CAST(ts AS STRING), CAST(wide AS STRING) FROM wrong";
     let wrong = session.run(wrong).await.unwrap();
-    assert_eq!(wrong[0].cells, [json!("+55968-08-28 14:02:03.456"), Json::Null]);
+    assert_eq!(wrong[0].cells, [json!("5969-09-28 00:02:03.456"), Json::Null]);
 }
 
 /// A daemon on a table of these columns, with a history that is in its topic.

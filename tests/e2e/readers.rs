@@ -4,9 +4,8 @@
 use crate::support::kafka;
 use crate::support::postgres::Database;
 use crate::support::readers::{
-    Mesh, Types, by_key, clock, day, decimal, make_types, moment, variable,
+    Mesh, Types, by_key, clock, day, decimal, every_type, make_types, moment, variable,
 };
-use crate::values::cases;
 use apache_avro::Schema;
 use apache_avro::schema::{NamesRef, ResolvedSchema};
 use apache_avro::types::Value;
@@ -36,12 +35,11 @@ fn told() -> Json {
 }
 
 /// Two tables with the same types: every value, and those that `datetime` can hold.
-fn tables(cases: &[(&'static str, &'static str, Json)]) -> [Types<'static>; 2] {
-    let all: Vec<_> = cases.iter().map(|(kind, value, _)| (*kind, *value)).collect();
+fn tables() -> [Types<'static>; 2] {
     let timely = |(kind, value): &(&str, &str)| {
         kind.starts_with("float") || !BEYOND_DATETIME.contains(value)
     };
-    let some = all.iter().copied().filter(timely).collect();
+    let (all, some) = (every_type(), every_type().into_iter().filter(timely).collect());
     [Types { table: "whole", columns: all }, Types { table: "timely", columns: some }]
 }
 
@@ -77,7 +75,7 @@ fn confluent(arguments: &[&str]) -> Result<Vec<Json>, String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn confluent_kafka_reads_every_type() {
-    let tables = tables(&cases());
+    let tables = tables();
     let [whole, timely] = &tables;
     let (database, mesh) = mesh(&tables).await;
     for (table, wide) in [(timely, None), (whole, Some("--wide"))] {
@@ -96,7 +94,7 @@ async fn confluent_kafka_reads_every_type() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schema_registry_converter_reads_every_type() {
-    let [whole, _] = tables(&cases());
+    let [whole, _] = tables();
     let (database, mesh) = mesh(std::slice::from_ref(&whole)).await;
     let _ = rustls::crypto::ring::default_provider().install_default();
     let decoder = AvroDecoder::new(SrSettings::new(mesh.daemon.registry.clone()));

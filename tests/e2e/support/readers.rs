@@ -5,6 +5,7 @@ use super::daemon::{Daemon, configuration, with};
 use super::eventually;
 use super::kafka::{on_kafka, prefix};
 use super::postgres::Database;
+use crate::values::cases;
 use num_bigint::BigInt;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -64,12 +65,51 @@ impl Mesh {
     }
 }
 
-/// Makes the types that `values::cases` names.
+/// Types beside those of `values::cases`, each with a value in SQL.
+const MORE: &[(&str, &str)] = &[
+    ("hstore", "'a=>1, \"b c\"=>NULL'"),
+    ("citext", "'Ünï'"),
+    ("ltree", "'a.b'"),
+    ("int4[][]", "'{{1,2},{3,NULL}}'"),
+    ("int4range", "'[1,5)'"),
+    ("tstzrange", "'[2024-01-01 00:00:00+00,)'"),
+    ("int4multirange", "'{[1,3),[5,7)}'"),
+    ("point", "'(1.5,-2)'"),
+    ("polygon", "'((0,0),(1,1),(1,0))'"),
+    ("inet", "'10.0.0.1/24'"),
+    ("cidr", "'10.0.0.0/8'"),
+    ("macaddr8", "'08:00:2b:01:02:03:04:05'"),
+    ("bit(3)", "'101'"),
+    ("varbit", "'1011'"),
+    ("tsvector", "'a:1 b'"),
+    ("tsquery", "'a & b'"),
+    ("xml", "'<a>b</a>'"),
+    ("jsonpath", "'$.a'"),
+    ("pg_lsn", "'0/16B3748'"),
+    ("xid8", "'5'"),
+    ("regclass", "'pg_class'"),
+    ("address", ADDRESS),
+    ("address[]", "ARRAY[NULL, ('', NULL, NULL, '{}', NULL)::address]"),
+];
+
+/// A value of the composite type.
+const ADDRESS: &str = "('a \"b\", \\c', 7, 'happy', '{x,NULL,\"y z\"}', 2.5)";
+
+/// Every type that is carried, each with a value in SQL.
+pub(crate) fn every_type() -> Vec<(&'static str, &'static str)> {
+    let first = cases().into_iter().map(|(kind, value, _)| (kind, value));
+    first.chain(MORE.iter().copied()).collect()
+}
+
+/// Makes the types that the cases name.
 pub(crate) async fn make_types(database: &Database) {
     database
         .execute(
-            "CREATE TYPE mood AS ENUM ('sad', 'happy');
-             CREATE DOMAIN positive AS int CHECK (VALUE > 0)",
+            "CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE EXTENSION ltree;
+             CREATE TYPE mood AS ENUM ('sad', 'happy');
+             CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+             CREATE TYPE address AS
+                 (street text, number positive, mood mood, tags text[], area numeric(6,2))",
         )
         .await;
 }
@@ -143,10 +183,15 @@ impl Types<'_> {
         given: &Json,
     ) -> (Option<String>, Option<String>) {
         let kind = self.columns[index].0;
+        let (held, read) = match kind {
+            "hstore" => (format!("hstore_to_jsonb(c{index})"), "jsonb"),
+            "regclass" => (format!("c{index}::oid"), "oid"),
+            _ => (format!("c{index}"), kind),
+        };
         // `concat` prints a value as its type does: a cast to text would cut a char(5)'s blanks.
         let sql = format!(
-            "SELECT CASE WHEN c{index} IS NOT NULL THEN concat(c{index}) END,
-                    CASE WHEN $1::text IS NOT NULL THEN concat(CAST($1::text AS {kind})) END
+            "SELECT CASE WHEN c{index}::text IS NOT NULL THEN concat({held}) END,
+                    CASE WHEN $1::text IS NOT NULL THEN concat(CAST($1::text AS {read})) END
              FROM {} WHERE id = $2",
             self.table
         );
