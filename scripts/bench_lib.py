@@ -1,5 +1,6 @@
 """What the benchmarks share: the database's statements, and a tidemesh of its own."""
 
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,9 @@ import urllib.request
 TIDEMESH, BIN, PORT, FOLDER, ROWS, PAIRS, ALLOCATIONS = sys.argv[1:]
 ROWS, PAIRS = int(ROWS), int(PAIRS)
 LIMIT_S = 300
+COMMITS = 600
+COMMITS_A_SECOND = 20
+MESHES = itertools.count()
 PSQL = [f"{BIN}/psql", "-h", "127.0.0.1", "-p", PORT, "-U", "postgres", "-qAtX"]
 
 
@@ -20,17 +24,78 @@ def sql(statement):
     ).stdout.strip()
 
 
+def copy_slot(name):
+    sql(f"SELECT pg_copy_logical_replication_slot('backlog', '{name}')")
+
+
+def theirs(host, end):
+    """Seconds pg_recvlogical takes for the backlog, to nothing."""
+    copy_slot("theirs")
+    command = [f"{BIN}/pg_recvlogical", "-h", host, "-p", PORT, "-U", "postgres", "-d", "postgres"]
+    command += ["-S", "theirs", "--start", "-E", end, "--no-loop", "-f", "/dev/null"]
+    for option in ["proto_version=1", "publication_names=bench", "binary=true", "messages=true"]:
+        command += ["-o", option]
+    began = time.monotonic()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    seconds = time.monotonic() - began
+    sql("SELECT pg_drop_replication_slot('theirs')")
+    return seconds
+
+
+def ours(host):
+    """Seconds tidemesh takes from its start to the last record; CPU seconds; peak MB."""
+    copy_slot("ours")
+    daemon = Daemon(host, "ours", "never")
+    seconds = daemon.wait("the backlog's end", lambda report: report["records"] >= ROWS)
+    cpu, peak = daemon.cpu_seconds(), daemon.peak_mb()
+    daemon.end()
+    return seconds, cpu, peak
+
+
+def latencies():
+    """Milliseconds from sending a statement that commits to its record's line at a consumer."""
+    daemon = Daemon("127.0.0.1", "latency", "never")
+    daemon.wait("streaming", lambda report: report["state"] == "streaming")
+    sql("UPDATE rows SET n = 0 WHERE id = 1")
+    daemon.wait("the first event", lambda report: report["records"] >= 1)
+    command, environment = daemon.command(
+        "topic", "read", "bench.public.rows", "--follow", "--from", "latest", "--max", str(COMMITS)
+    )
+    consumer = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
+    writer = subprocess.Popen(PSQL, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    time.sleep(1)  # The consumer stands at the end by then, or the last line never comes.
+    found = []
+    for number in range(COMMITS):
+        began = time.monotonic()
+        writer.stdin.write(f"UPDATE rows SET n = {number} WHERE id = {number + 1};\n")
+        writer.stdin.flush()
+        line = json.loads(consumer.stdout.readline())
+        found.append((time.monotonic() - began) * 1000)
+        assert line["value"]["after"]["n"] == number, line
+        time.sleep(max(0, 1 / COMMITS_A_SECOND - (time.monotonic() - began)))
+    writer.stdin.close()
+    writer.wait()
+    consumer.wait()
+    daemon.end()
+    return sorted(found)
+
+
 class Daemon:
-    """`tidemesh up` with one source of the table `rows`, fsync on."""
+    """`tidemesh up` with one source of the table `rows`: into its own log, fsync on, or to the Kafka
+    that the environment names."""
 
     def __init__(self, host, slot, mode):
         self.folder = f"{FOLDER}/run"
         os.mkdir(self.folder)
+        kafka = ""
+        if "BENCH_KAFKA" in os.environ:
+            servers, mesh = os.environ["BENCH_KAFKA"], next(MESHES)
+            kafka = f'[kafka]\nbootstrap_servers = "{servers}"\nprefix = "run{mesh}."\n'
         with open(f"{self.folder}/tidemesh.toml", "w") as file:
             file.write(
                 'data_dir = "data"\nregistry.listen = "127.0.0.1:0"\n'
                 'control.listen = "127.0.0.1:0"\ndata.listen = "127.0.0.1:0"\n'
-                f'[[source]]\nname = "bench"\nsnapshot.mode = "{mode}"\n[source.postgres]\n'
+                f'{kafka}[[source]]\nname = "bench"\nsnapshot.mode = "{mode}"\n[source.postgres]\n'
                 f'host = "{host}"\nport = {PORT}\ndatabase = "postgres"\nuser = "postgres"\n'
                 f'tables = ["public.rows"]\nslot = "{slot}"\npublication = "bench"\n'
             )

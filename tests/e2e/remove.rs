@@ -101,6 +101,7 @@ async fn a_checkpoint_is_set_behind_what_cannot_be_carried_and_deleted() {
     let config = configuration(&database, &["public.orders"], "");
     let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
+    verified(&daemon);
     database
         .execute("INSERT INTO orders VALUES (1, 1, 'x', 1); INSERT INTO orders VALUES (2, 2, 'x', 'NaN')")
         .await;

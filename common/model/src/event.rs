@@ -1,6 +1,6 @@
 //! Change events: what happened to which row, and where in the log it stands.
 
-use crate::{Position, Result, RowImage, TableSchema};
+use crate::{Position, Result, RowImage, TableName, TableSchema};
 use std::sync::Arc;
 
 /// What happened to a row, with exactly the images that can exist.
@@ -192,6 +192,12 @@ pub trait ChangeBatch: Send + Sync {
     /// Their old rows are gone by the end of this batch, which has no events, and what the new ones
     /// held until then is in no log. Their schemas are among [`ChangeBatch::schemas`].
     fn replaced(&self) -> &[Arc<TableSchema>] {
+        &[]
+    }
+
+    /// Tables whose rows DDL has changed without a word in the log: their columns changed, and their
+    /// storage was rewritten. They are to be read anew; their schemas come with their next rows.
+    fn rewritten(&self) -> &[TableName] {
         &[]
     }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use tidemesh_model::{
     BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind, Origin,
-    Position, Result, StateItem, TableSchema, Toast,
+    Position, Result, StateItem, TableName, TableSchema, Toast,
 };
 use tokio::sync::mpsc;
 
@@ -61,6 +61,7 @@ pub struct PostgresBatch {
     pub(crate) toast: Toast,
     pub(crate) schemas: Vec<Arc<TableSchema>>,
     pub(crate) replaced: Vec<Arc<TableSchema>>,
+    pub(crate) rewritten: Vec<TableName>,
     pub(crate) state: Vec<StateItem>,
     pub(crate) end: Position,
     pub(crate) end_at_us: i64,
@@ -91,6 +92,10 @@ impl ChangeBatch for PostgresBatch {
 
     fn replaced(&self) -> &[Arc<TableSchema>] {
         &self.replaced
+    }
+
+    fn rewritten(&self) -> &[TableName] {
+        &self.rewritten
     }
 
     fn end_at_us(&self) -> i64 {

@@ -155,6 +155,12 @@ impl Catalog {
         Ok(facts)
     }
 
+    /// The storages (`relfilenode`) of tables, by their ids: DDL that rewrites a table gives it another.
+    pub(crate) async fn storages(&self, oids: &[u32]) -> Result<HashMap<u32, u32>> {
+        let rows = self.client.query(STORAGES, &[&oids]).await.map_err(asking)?;
+        Ok(rows.iter().map(|row| (row.get("oid"), row.get("relfilenode"))).collect())
+    }
+
     /// The constant that old rows have in a column that was added to them.
     pub(crate) async fn missing(
         &self,
@@ -259,6 +265,9 @@ SELECT attname::text, attnum, atttypid, atttypmod, attndims::int, attnotnull, at
        format_type(atttypid, atttypmod) AS type_text, pg_get_expr(adbin, adrelid) AS default
 FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+
+const STORAGES: &str =
+    "SELECT oid, relfilenode FROM pg_class WHERE oid = ANY($1) AND relfilenode <> 0";
 
 const PRIMARY_KEY: &str = "
 SELECT a.attname::text

@@ -5,7 +5,7 @@ use crate::catalog::{Catalog, asking};
 use crate::client::Client;
 use crate::client::stream::Stream;
 use crate::config::{Config, lsn_text, parse_lsn};
-use crate::identity::{Identity, TableIds};
+use crate::identity::{Identity, Storages, TableIds};
 use crate::known::KnownTables;
 use crate::precheck;
 use crate::relation;
@@ -150,6 +150,10 @@ impl Connector for PostgresConnector {
         let known_ids = checkpoint.as_ref().map(|c| TableIds::read(&c.items)).transpose()?;
         let mut ids = known_ids.clone().unwrap_or_default();
         ids.update(&tables);
+        let known_storages = checkpoint.as_ref().map(|c| Storages::read(&c.items)).transpose()?;
+        let mut storages = known_storages.clone().unwrap_or_default();
+        let all: Vec<u32> = tables.values().copied().collect();
+        storages.update(&catalog.storages(&all).await?);
         for relation in versions.values().flatten() {
             self.known.add(Arc::clone(relation));
         }
@@ -165,6 +169,7 @@ impl Connector for PostgresConnector {
             first: None,
             relations: Arc::default(),
             ids,
+            storages,
             described: None,
             known: Arc::clone(&self.known),
             versions,
@@ -174,9 +179,12 @@ impl Connector for PostgresConnector {
             ends: VecDeque::new(),
             watch,
         };
-        if stored.as_ref() != Some(&identity) || known_ids.as_ref() != Some(&source.ids) {
+        let is_known = stored.as_ref() == Some(&identity)
+            && known_ids.as_ref() == Some(&source.ids)
+            && known_storages.as_ref() == Some(&source.storages);
+        if !is_known {
             let mut first = source.empty();
-            first.state = vec![identity.item()?, source.ids.item()?];
+            first.state = vec![identity.item()?, source.ids.item()?, source.storages.item()?];
             source.first = Some(first);
         }
         Ok(source)

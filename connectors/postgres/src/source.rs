@@ -6,7 +6,7 @@ use crate::client::stream::{EPOCH_US, Stream};
 use crate::config::Config;
 use crate::decode::{Message, decode, row_relation};
 use crate::frame::{Frame, next_frame};
-use crate::identity::TableIds;
+use crate::identity::{Storages, TableIds};
 use crate::known::KnownTables;
 use crate::relation::{self, Relation, RelationShape};
 use crate::watch::Watch;
@@ -31,6 +31,7 @@ pub struct PostgresSource {
     pub(crate) first: Option<PostgresBatch>,
     pub(crate) relations: Arc<Relations>,
     pub(crate) ids: TableIds,
+    pub(crate) storages: Storages,
     /// The table whose description, which comes next, was taken in already.
     pub(crate) described: Option<u32>,
     /// Shared with those who read tables.
@@ -291,6 +292,7 @@ impl PostgresSource {
             toast: self.config.settings.toast,
             schemas: Vec::new(),
             replaced: Vec::new(),
+            rewritten: Vec::new(),
             state: Vec::new(),
             end: self.place.end.max(self.resume_after),
             end_at_us: self.place.end_at_us,
@@ -316,12 +318,21 @@ impl PostgresSource {
             self.describe(id, None);
             return Ok(());
         }
+        let before = self.versions.get(&id).and_then(|versions| versions.last()).cloned();
         let relation = self.version(shape).await?;
+        let has_other_columns =
+            before.is_none_or(|before| before.shape.columns != relation.shape.columns);
+        let storage = self.catalog.storages(&[id]).await?.get(&id).copied();
         let schema = Arc::clone(&relation.schema);
         self.describe(id, Some(relation));
         let mut first = self.empty();
         if let Some(versions) = self.versions.get(&id) {
             first.state = vec![relation::state_item(id, versions)?];
+        }
+        // A `VACUUM FULL` since looks the same, and costs a snapshot that was not needed.
+        let is_moved = storage.is_some_and(|storage| self.storages.set(id, storage));
+        if is_moved {
+            first.state.push(self.storages.item()?);
         }
         if self.ids.had_other(&schema.name, id) {
             tracing::warn!(table = %schema.name, "is another table than before: it is read anew");
@@ -329,6 +340,9 @@ impl PostgresSource {
             first.state.push(self.ids.item()?);
             first.schemas = vec![Arc::clone(&schema)];
             first.replaced = vec![schema];
+        } else if is_moved && has_other_columns {
+            tracing::info!(table = %schema.name, "was rewritten by DDL: it is read anew");
+            first.rewritten = vec![schema.name.clone()];
         }
         self.first = Some(first);
         Ok(())

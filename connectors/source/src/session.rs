@@ -249,6 +249,9 @@ impl<C: Connector, T: Transport> Session<C, T> {
             ));
             self.snapshots.replaced(&schema.name);
         }
+        for table in batch.rewritten() {
+            self.snapshots.rewritten(table);
+        }
         for (table, key) in incomplete {
             self.snapshots.reread(&table, key);
         }

@@ -5,27 +5,75 @@ use crate::types::{
     QUOTED_IN_ARRAY, QUOTED_IN_COMPOSITE, Quoted, quote_from, write_float4, write_float8,
 };
 use std::fmt::Write;
-use tidemesh_model::{Field, Value};
+use tidemesh_model::{DataType, Field, Value};
 
 const DAY_US: i64 = 86_400_000_000;
 
 /// The text of a column's value; none for null.
 pub(crate) fn text(field: &Field, value: &Value) -> Option<String> {
-    let text = plain(value)?;
-    Some(match field.source_type.as_str() {
-        // The cast to text drops the padding.
-        of if of.starts_with("character(") => text.trim_end_matches(' ').to_owned(),
-        // The log's form always has the zone's minutes.
-        of if of.ends_with("with time zone") && of.starts_with("time") && is_time(value) => {
-            text.strip_suffix(":00").map(str::to_owned).unwrap_or(text)
-        }
-        _ => text,
+    let text = typed(&field.source_type, &field.data_type, value, Within::Nothing)?;
+    // The cast to text drops the padding.
+    let is_padded = field.source_type.starts_with("character(");
+    Some(if is_padded && matches!(value, Value::Text(_)) {
+        text.trim_end_matches(' ').to_owned()
+    } else {
+        text
     })
 }
 
-/// A time with its zone comes as text.
-fn is_time(value: &Value) -> bool {
-    matches!(value, Value::Text(_))
+/// In what a value stands, the outermost record counting before an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Nothing,
+    Array,
+    Record,
+}
+
+/// The text of a value of the type that the server calls `of`.
+fn typed(of: &str, data_type: &DataType, value: &Value, within: Within) -> Option<String> {
+    Some(match (data_type, value) {
+        (DataType::Array(element), Value::Array(values)) => {
+            let within = if within == Within::Record { within } else { Within::Array };
+            let of = of.strip_suffix("[]").unwrap_or(of);
+            let texts = values.iter().map(|value| typed(of, element, value, within));
+            let delimiter = if of == "box" { b';' } else { b',' };
+            let quoted = QUOTED_IN_ARRAY.between(char::from(delimiter));
+            parts(texts, *b"{}", delimiter, b"NULL", &quoted)
+        }
+        (DataType::Record(record), Value::Record(values)) => {
+            let texts = record.fields.iter().zip(values).map(|(field, value)| {
+                typed(&field.source_type, &field.data_type, value, Within::Record)
+            });
+            parts(texts, *b"()", b',', b"", &QUOTED_IN_COMPOSITE)
+        }
+        (_, Value::Boolean(value)) if within != Within::Nothing => {
+            if *value { "t" } else { "f" }.to_owned()
+        }
+        // There the server writes the hstore's own text; elsewhere it is asked for JSON.
+        (DataType::Json, Value::Text(json)) if within == Within::Record && is_hstore(of) => {
+            hstore(json)?
+        }
+        // The topic's form always has the zone's minutes.
+        (_, Value::Text(text)) if of.starts_with("time") && of.ends_with("with time zone") => {
+            text.strip_suffix(":00").unwrap_or(text).to_owned()
+        }
+        _ => plain(value)?,
+    })
+}
+
+fn is_hstore(of: &str) -> bool {
+    of == "hstore" || of.ends_with(".hstore")
+}
+
+/// An hstore's own text of its JSON: `"key"=>"value", "other"=>NULL`.
+fn hstore(json: &str) -> Option<String> {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let pairs: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).ok()?;
+    let pair = |(key, value): (&String, &serde_json::Value)| {
+        let value = value.as_str().map_or_else(|| "NULL".to_owned(), quoted);
+        format!("{}=>{value}", quoted(key))
+    };
+    Some(pairs.iter().map(pair).collect::<Vec<_>>().join(", "))
 }
 
 fn plain(value: &Value) -> Option<String> {
@@ -53,8 +101,8 @@ fn plain(value: &Value) -> Option<String> {
         Value::Time(micros) => clock(*micros),
         Value::Timestamp(micros) => moment(*micros, ""),
         Value::TimestampTz(micros) => moment(*micros, "+00"),
-        Value::Array(elements) => parts(elements, *b"{}", b"NULL", &QUOTED_IN_ARRAY),
-        Value::Record(fields) => parts(fields, *b"()", b"", &QUOTED_IN_COMPOSITE),
+        // They come with their types: see `typed`.
+        Value::Array(_) | Value::Record(_) => return None,
     })
 }
 
@@ -155,22 +203,26 @@ fn moment(micros: i64, zone: &str) -> String {
 }
 
 /// `array_out` and `record_out`: parts that could be mistaken are quoted.
-fn parts(values: &[Value], brackets: [u8; 2], null: &[u8], quoted: &Quoted) -> String {
+fn parts(
+    texts: impl Iterator<Item = Option<String>>,
+    brackets: [u8; 2],
+    delimiter: u8,
+    null: &[u8],
+    quoted: &Quoted,
+) -> String {
     let mut out = vec![brackets[0]];
-    for (index, value) in values.iter().enumerate() {
+    for (index, text) in texts.enumerate() {
         if index > 0 {
-            out.push(b',');
+            out.push(delimiter);
         }
-        let start = out.len();
-        match (value, plain(value)) {
-            (_, None) => {
-                out.extend_from_slice(null);
-                continue;
+        match text {
+            None => out.extend_from_slice(null),
+            Some(text) => {
+                let start = out.len();
+                out.extend_from_slice(text.as_bytes());
+                quote_from(&mut out, start, quoted);
             }
-            (Value::Boolean(value), _) => out.push(if *value { b't' } else { b'f' }),
-            (_, Some(text)) => out.extend_from_slice(text.as_bytes()),
         }
-        quote_from(&mut out, start, quoted);
     }
     out.push(brackets[1]);
     // Texts in brackets are text.
@@ -180,12 +232,16 @@ fn parts(values: &[Value], brackets: [u8; 2], null: &[u8], quoted: &Quoted) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidemesh_model::{DataType, SourceKind};
+    use tidemesh_model::{RecordField, RecordType, SourceKind};
 
     fn of(source_type: &str, value: &Value) -> String {
+        of_type(source_type, DataType::Text, value)
+    }
+
+    fn of_type(source_type: &str, data_type: DataType, value: &Value) -> String {
         let field = Field {
             name: "c".into(),
-            data_type: DataType::Text,
+            data_type,
             source_type: source_type.into(),
             nullable: true,
             default: None,
@@ -227,17 +283,44 @@ mod tests {
         elements.push(Value::Null);
         elements.push(Value::Boolean(true));
         assert_eq!(
-            plainly(&Value::Array(elements)),
+            of_type("text[]", array(DataType::Text), &Value::Array(elements)),
             r#"{a,"","null","a b","a\"b","a\\",é,NULL,t}"#
+        );
+        let boxes = ["(1,2),(3,4)", "(5,6),(7,8)"].map(|text| Value::Text(text.into())).to_vec();
+        assert_eq!(
+            of_type("box[]", array(DataType::Text), &Value::Array(boxes)),
+            "{(1,2),(3,4);(5,6),(7,8)}"
         );
     }
 
+    fn array(of: DataType) -> DataType {
+        DataType::Array(Box::new(of))
+    }
+
     #[test]
-    fn a_record_leaves_null_out() {
-        let fields = vec![Value::Text("a b".into()), Value::Null, Value::Text("null".into())];
-        let record = Value::Record(fields);
-        assert_eq!(plainly(&record), "(\"a b\",,null)");
-        assert_eq!(plainly(&Value::Array(vec![record])), r#"{"(\"a b\",,null)"}"#);
+    fn a_record_leaves_null_out_and_has_its_types_own_texts() {
+        let field = |of: &str, data_type| RecordField {
+            name: of.into(),
+            data_type,
+            source_type: of.into(),
+        };
+        let fields = vec![
+            field("text", DataType::Text),
+            field("text", DataType::Text),
+            field("boolean", DataType::Boolean),
+            field("more.hstore", DataType::Json),
+        ];
+        let record = DataType::Record(RecordType { schema: "s".into(), name: "r".into(), fields });
+        let value = Value::Record(vec![
+            Value::Text("null".into()),
+            Value::Null,
+            Value::Boolean(true),
+            Value::Text(r#"{"k": "v", "n": null}"#.into()),
+        ]);
+        let text = of_type("r", record.clone(), &value);
+        assert_eq!(text, r#"(null,,t,"""k""=>""v"", ""n""=>NULL")"#);
+        let value = Value::Array(vec![Value::Null, Value::Record(vec![Value::Null; 4])]);
+        assert_eq!(of_type("r[]", array(record), &value), r#"{NULL,"(,,,)"}"#);
     }
 
     #[test]

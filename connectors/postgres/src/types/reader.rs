@@ -259,8 +259,19 @@ fn days(since_2000: i32) -> Result<i32> {
 fn micros(since_2000: i64) -> Result<i64> {
     match since_2000 {
         i64::MIN | i64::MAX => Ok(since_2000),
-        micros => micros.checked_add(EPOCH_US).ok_or_else(malformed),
+        // The outermost value means infinity.
+        micros => {
+            micros.checked_add(EPOCH_US).filter(|micros| *micros != i64::MAX).ok_or_else(too_late)
+        }
     }
+}
+
+/// PostgreSQL counts from 2000, so its last 29 years have no place in 64 bits that count from 1970.
+#[cold]
+fn too_late() -> Error {
+    Error::new(ErrorKind::Unsupported, "read a timestamp")
+        .because("Avro's timestamps end at 294247-01-10 04:00:54.775806")
+        .help("change the row, or leave the table out")
 }
 
 #[inline]
@@ -326,6 +337,15 @@ mod tests {
         assert_eq!(read(&Reader::Date, &i32::MAX.to_be_bytes()), Value::Date(i32::MAX));
         assert_eq!(read(&Reader::Timestamp, &i64::MIN.to_be_bytes()), Value::Timestamp(i64::MIN));
         assert_eq!(read(&Reader::Date, &0_i32.to_be_bytes()), Value::Date(10_957));
+    }
+
+    #[test]
+    fn a_timestamp_after_avros_last_is_refused_as_such() {
+        let last = i64::MAX - EPOCH_US - 1;
+        assert_eq!(read(&Reader::Timestamp, &last.to_be_bytes()), Value::Timestamp(i64::MAX - 1));
+        let later = (last + 1).to_be_bytes();
+        let error = Values::of(&One(&Reader::Timestamp, &later)).unwrap_err();
+        assert!(error.report().contains("294247-01-10"), "{}", error.report());
     }
 
     #[test]

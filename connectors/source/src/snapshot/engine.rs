@@ -555,6 +555,14 @@ impl<C: Connector> Engine<C> {
         }
     }
 
+    /// The table's rows were changed without a word in the log: all of them are read anew.
+    pub(crate) fn rewritten(&mut self, table: &TableName) {
+        self.abandon(table);
+        let mut snapshot = TableSnapshot::new(table.clone(), None, now_us());
+        snapshot.sweep_below = self.progress.table(table).and_then(|before| before.sweep_below);
+        self.progress.put(snapshot);
+    }
+
     /// The table is another one than before: what was read of it is void.
     pub(crate) fn replaced(&mut self, table: &TableName) {
         self.abandon(table);

@@ -272,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::excessive_precision, reason = "halfway between two shorter texts")]
     fn of_two_decimals_equally_near_the_even_one_is_taken() {
-        assert_eq!(float(212_510.125), "212510.12");
-        assert_eq!(float(-3_533_322.25), "-3.5333222e+06");
-        assert_eq!(double(32_488_517_477_274.812_5), "32488517477274.812");
-        assert_eq!(double(-863_018_321_518_638.25), "-863018321518638.2");
+        // 212510.125, -3533322.25, 32488517477274.8125 and -863018321518638.25.
+        assert_eq!(float(1_700_081.0 / 8.0), "212510.12");
+        assert_eq!(float(-14_133_289.0 / 4.0), "-3.5333222e+06");
+        assert_eq!(double(519_816_279_636_397.0 / 16.0), "32488517477274.812");
+        assert_eq!(double(-3_452_073_286_074_553.0 / 4.0), "-863018321518638.2");
     }
 
     proptest! {

@@ -310,7 +310,7 @@ fn print_array(element: &Printer, delimiter: char, bytes: &[u8], out: &mut Vec<u
         }
         out.push(b'=');
     }
-    let quoted = Quoted { needs: delimiter, ..QUOTED_IN_ARRAY };
+    let quoted = QUOTED_IN_ARRAY.between(delimiter);
     for index in 0..count {
         if index > 0 {
             // As many braces close and open as dimensions begin anew here.
@@ -393,6 +393,11 @@ pub(crate) const QUOTED_IN_RANGE: Quoted =
     Quoted { brackets: b"()[]", needs: ',', null: false, doubled: true };
 
 impl Quoted {
+    /// The same with another delimiter.
+    pub(crate) const fn between(self, delimiter: char) -> Self {
+        Self { needs: delimiter, ..self }
+    }
+
     fn applies(&self, text: &[u8]) -> bool {
         let needs = |byte: &u8| {
             matches!(byte, b'"' | b'\\' | b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)

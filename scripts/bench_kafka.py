@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Times tidemesh with Kafka against pg_recvlogical and COPY, in turn; then its latency. Prints JSON.
+
+Started by scripts/bench.
+"""
+
+import json
+import statistics
+import subprocess
+import time
+
+from bench_lib import PAIRS, PSQL, ROWS, Daemon, copy_slot, latencies, ours, sql, theirs
+
+
+def copied():
+    """Seconds that COPY takes for the table, to nothing."""
+    began = time.monotonic()
+    subprocess.run(
+        PSQL + ["-c", "COPY rows TO STDOUT"], check=True, stdout=subprocess.DEVNULL
+    )
+    return time.monotonic() - began
+
+
+def snapshot():
+    """Seconds from the start until every row of the table is in its topic."""
+    copy_slot("snapshot")
+    sql(f"SELECT pg_replication_slot_advance('snapshot', pg_current_wal_lsn())")
+    daemon = Daemon("127.0.0.1", "snapshot", "initial")
+    done = lambda report: any(table["state"] == "done" for table in report["snapshot"]["tables"])
+    seconds = daemon.wait("the snapshot's end", done)
+    daemon.end()
+    return seconds
+
+
+def main():
+    end = sql("SELECT pg_current_wal_lsn()")
+    ratios, cpus, peaks, snapshots = [], [], [], []
+    for pair in range(PAIRS):
+        their_seconds = theirs("127.0.0.1", end)
+        our_seconds, cpu, peak_mb = ours("127.0.0.1")
+        copy_seconds, snapshot_seconds = copied(), snapshot()
+        print(
+            f"{pair}: pg_recvlogical {their_seconds:.2f} s, tidemesh {our_seconds:.2f} s, "
+            f"{cpu / ROWS * 1e6:.2f} us/event, {peak_mb:.0f} MB; COPY {copy_seconds:.2f} s, "
+            f"snapshot {snapshot_seconds:.2f} s",
+            flush=True,
+        )
+        ratios.append(their_seconds / our_seconds)
+        cpus.append(cpu / ROWS * 1e6)
+        peaks.append(peak_mb)
+        snapshots.append(copy_seconds / snapshot_seconds)
+    found = latencies()
+    figures = {
+        "kafka_ratio": round(statistics.median(ratios), 3),
+        "cpu_us_per_event": round(statistics.median(cpus), 2),
+        "rss_peak_mb": round(max(peaks), 1),
+        "latency_p50_ms": round(found[len(found) // 2], 2),
+        "latency_p99_ms": round(found[len(found) * 99 // 100], 2),
+        "snapshot_ratio": round(statistics.median(snapshots), 3),
+    }
+    print(json.dumps(figures))
+
+
+main()

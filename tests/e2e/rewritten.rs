@@ -1,0 +1,84 @@
+//! DDL that changes rows without a word of them in the log: the table is read anew.
+
+use crate::streaming::rows;
+use crate::support::daemon::{Daemon, configuration, log_alone, verified};
+use crate::support::postgres::Database;
+use crate::support::topic::equals;
+
+const TOPIC: &str = "shop.public.orders";
+
+const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, n int, note text, ok bool)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_whose_default_is_computed_for_each_row_is_read() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database
+        .execute("INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 500) g")
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    database
+        .execute(
+            "ALTER TABLE orders ADD COLUMN serial bigint GENERATED ALWAYS AS IDENTITY,
+                 ADD COLUMN chance text DEFAULT md5(random()::text);
+             INSERT INTO orders (id, n) VALUES (1000, 1)",
+        )
+        .await;
+    daemon.logged("was rewritten by DDL: it is read anew").await;
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    // While it is down, and with more DDL behind it.
+    daemon.kill();
+    database
+        .execute(
+            "ALTER TABLE orders ADD COLUMN later text DEFAULT md5(random()::text);
+             UPDATE orders SET n = 0 WHERE id < 10;
+             ALTER TABLE orders ADD COLUMN plain int DEFAULT 7;
+             UPDATE orders SET n = 1 WHERE id < 5",
+        )
+        .await;
+    daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_constant_default_and_a_table_that_is_only_moved_are_not() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database
+        .execute("INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 50) g")
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = log_alone(&configuration(&database, &["public.orders"], ""));
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database
+        .execute(
+            "UPDATE orders SET n = n;
+             ALTER TABLE orders ADD COLUMN plain int DEFAULT 7;
+             UPDATE orders SET n = 5 WHERE id = 1",
+        )
+        .await;
+    equals_by_key(&daemon, &database).await;
+    database.execute("VACUUM FULL orders").await;
+    database.execute("UPDATE orders SET n = 6 WHERE id = 1").await;
+    let changed = equals_by_key(&daemon, &database).await;
+    assert!(!daemon.log_text().contains("was rewritten"), "{changed}");
+}
+
+/// Waits until the topic has the row that was changed last; answers how many records it has.
+async fn equals_by_key(daemon: &Daemon, database: &Database) -> usize {
+    let told = rows(database, "orders").await;
+    crate::support::eventually("the last change comes", async || {
+        let records = crate::support::topic::records(daemon, TOPIC);
+        let last = records.last()?["value"]["after"].clone();
+        (Some(&last) == told.get("{\"id\":1}")).then_some(records.len())
+    })
+    .await
+}
