@@ -1,4 +1,4 @@
-"""What `scripts/debezium-diff` compares with: topics of Debezium (`peer.…`) and of tidemesh, as Avro.
+"""What `scripts/debezium-diff` compares with: topics of Debezium (`peer.…`) and ours, as Avro.
 
     wait OP ID SERVERS REGISTRY PEER_REGISTRY   until both have told of this row, in each topic
     print SERVERS REGISTRY PEER_REGISTRY        every difference of schemas, keys and events
@@ -17,6 +17,12 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 
 TABLES = ["public.whole", "public.keyed"]
 WAIT_S = 120
+
+# What tidemesh says of a column besides, in properties that readers pass over.
+PROPERTIES = {"source.type", "source.not_null", "source.name", "enum"}
+
+# What says how a value looks, not how it lies in the record.
+LOOKS = {"logicalType", "default"}
 
 # The connector's own clock: differs between any two runs.
 CLOCK = {"ts_ms", "ts_us", "ts_ns"}
@@ -68,11 +74,11 @@ class Topic:
 
 
 def bare(schema):
-    """Without logical types, so that values stay as they lie in the record, and without defaults."""
+    """Without logical types, so that values stay as they lie in the record; without defaults."""
     if isinstance(schema, list):
         return [bare(each) for each in schema]
     if isinstance(schema, dict):
-        kept = {name: value for name, value in schema.items() if name not in ("logicalType", "default")}
+        kept = {name: said for name, said in schema.items() if name not in LOOKS}
         for name in ("type", "items", "values"):
             if name in kept:
                 kept[name] = bare(kept[name])
@@ -114,10 +120,12 @@ def members(schema, path=""):
             yield f"{path}: order of fields", [field["name"] for field in fields]
             for field in fields:
                 inner = f"{path}.{field['name']}" if path else field["name"]
+                field = {name: said for name, said in field.items() if name not in PROPERTIES}
                 branches = field["type"] if isinstance(field["type"], list) else [field["type"]]
                 records = [b for b in branches if isinstance(b, dict) and b.get("type") == "record"]
                 shape = [b["name"] if b in records else b for b in branches]
-                yield inner, {**field, "type": shape if isinstance(field["type"], list) else shape[0]}
+                union = isinstance(field["type"], list)
+                yield inner, {**field, "type": shape if union else shape[0]}
                 for record in records:
                     yield from members(record, inner)
         case _:
@@ -126,10 +134,11 @@ def members(schema, path=""):
 
 def difference(what, peer, ours):
     for path in dict.fromkeys([*peer, *ours]):
-        there, here = peer.get(path), ours.get(path)
-        if there != here:
-            show = lambda value, side: "nothing" if path not in side else json.dumps(value, ensure_ascii=False, default=repr)
-            print(f"{what} {path}\n    debezium  {show(there, peer)}\n    tidemesh  {show(here, ours)}")
+        if peer.get(path) != ours.get(path):
+            print(f"{what} {path}")
+            for name, side in (("debezium", peer), ("tidemesh", ours)):
+                text = json.dumps(side[path], ensure_ascii=False) if path in side else "nothing"
+                print(f"    {name}  {text}")
 
 
 def flat(value, path=""):
@@ -145,12 +154,14 @@ def show_events(table, peer, ours):
         key, _, value, _ = record
         return f"{'tombstone' if value is None else value['op']} of {key}"
 
-    peer_labels, our_labels = ([label(record) for record in topic.records] for topic in (peer, ours))
+    peer_labels = [label(record) for record in peer.records]
+    our_labels = [label(record) for record in ours.records]
     if peer_labels != our_labels:
         print(f"{table} order of events\n    debezium  {peer_labels}\n    tidemesh  {our_labels}")
     found = {}
+    same = dict(zip(our_labels, ours.records))
     for name, there in zip(peer_labels, peer.records):
-        here = next((record for record, label in zip(ours.records, our_labels) if label == name), None)
+        here = same.get(name)
         if here is None or there[2] is None:
             continue
         a, b = dict(flat(there[2])), dict(flat(here[2]))
@@ -166,9 +177,9 @@ def show_events(table, peer, ours):
 def show(*where):
     for table in TABLES:
         peer, ours = topics(*where, table)
-        last = lambda topic, of: next(r[of] for r in reversed(topic.records) if r[of] is not None)
         for what, of in (("key schema", 1), ("value schema", 3)):
-            difference(f"{table} {what}", *(dict(members(last(topic, of))) for topic in (peer, ours)))
+            last = [next(r[of] for r in reversed(t.records) if r[of]) for t in (peer, ours)]
+            difference(f"{table} {what}", *(dict(members(schema)) for schema in last))
         for what, of in (("key", 1), ("value", 3)):
             count = [len({json.dumps(r[of]) for r in t.records if r[of]}) for t in (peer, ours)]
             print(f"{table} {what} schemas: debezium {count[0]}, tidemesh {count[1]}")

@@ -15,7 +15,10 @@ UPDATE keyed SET t = 'changed', n122 = NULL WHERE id = 1;
 UPDATE keyed SET id = 8 WHERE id = 4;
 DELETE FROM keyed WHERE id = 3;
 DELETE FROM keyed WHERE id = 1;
-INSERT INTO whole VALUES (99,
+
+-- Comes last: every value once more, by the log.
+INSERT INTO whole VALUES (
+    99,
     true,
     -32768,
     2147483647,
@@ -28,7 +31,8 @@ INSERT INTO whole VALUES (99,
     -7,
     1234567890123456789012345678901234567890.0123456789,
     '0.000000001000',
-    'NaN',
+    1200,
+    0.00012,
     '-12.34',
     'ünï ☃',
     'abc',
@@ -49,6 +53,7 @@ INSERT INTO whole VALUES (99,
     '1969-12-31 23:59:59.999999',
     '1969-12-31 23:59:59.999',
     '-infinity',
+    '0044-03-15 01:02:03 BC',
     '2024-01-01 00:00:00.123456+02',
     '2024-01-01 00:00:00.5+02',
     'infinity',
@@ -60,5 +65,27 @@ INSERT INTO whole VALUES (99,
     '{}',
     '{1.50,-2}',
     '{sad,happy}',
-    '{2024-01-01 00:00:00+00}');
+    '{2024-01-01 00:00:00+00}',
+    '{2024-02-29,NULL}',
+    '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}',
+    '{"\\x00ff"}',
+    'a=>1,b=>NULL',
+    'CI',
+    'a.b',
+    '<a/>',
+    '1',
+    '101',
+    '1011',
+    '(1.5,-2)',
+    '(1,1),(0,0)',
+    '<(1,2),3>',
+    '((0,0),(1,1),(1,0))',
+    '[1,5)',
+    '[2024-01-01 00:00:00+00,2024-01-02 00:00:00+00)',
+    '[2024-01-01,2024-01-02)',
+    '10.0.0.1',
+    '10.0.0.0/8',
+    '08:00:2b:01:02:03',
+    'a:1 b'
+);
 INSERT INTO keyed SELECT * FROM whole WHERE id = 99;

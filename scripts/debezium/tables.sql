@@ -1,5 +1,8 @@
--- The tables of `scripts/debezium-diff`: the same columns, once with the whole row as its identity and once
--- with its key alone.
+-- The tables of `scripts/debezium-diff`: the same columns, once with the whole row as its identity and
+-- once with its key alone.
+CREATE EXTENSION hstore;
+CREATE EXTENSION citext;
+CREATE EXTENSION ltree;
 CREATE TYPE mood AS ENUM ('sad', 'happy');
 CREATE DOMAIN positive AS int CHECK (VALUE > 0);
 
@@ -17,7 +20,8 @@ CREATE TABLE whole (
     n30 numeric(3,0),
     n5010 numeric(50,10),
     nn numeric,
-    nnan numeric,
+    nneg numeric(5,-2),
+    nbig numeric(3,5),
     m money,
     t text,
     vc varchar(5),
@@ -38,6 +42,7 @@ CREATE TABLE whole (
     ts timestamp,
     ts3 timestamp(3),
     tsinf timestamp,
+    tsbc timestamp,
     tt timestamptz,
     tt3 timestamptz(3),
     ttinf timestamptz,
@@ -50,17 +55,38 @@ CREATE TABLE whole (
     an numeric(6,2)[],
     am mood[],
     att timestamptz[],
+    ad date[],
+    au uuid[],
+    aby bytea[],
+    hs hstore,
+    ci citext,
+    lt ltree,
+    x xml,
+    bi1 bit,
+    bi3 bit(3),
+    vb varbit,
+    p point,
+    bx box,
+    cr circle,
+    po polygon,
+    r4 int4range,
+    rt tstzrange,
+    rd daterange,
+    ine inet,
+    cid cidr,
+    mac macaddr,
+    tsv tsvector,
     df_int int NOT NULL DEFAULT 7,
     df_text text DEFAULT 'none',
     df_now timestamptz DEFAULT now(),
     nn_text text NOT NULL DEFAULT ''
 );
 ALTER TABLE whole REPLICA IDENTITY FULL;
-
 CREATE TABLE keyed (LIKE whole INCLUDING ALL);
 
 -- What the snapshot reads: a row with every value, and one without any.
-INSERT INTO whole VALUES (1,
+INSERT INTO whole VALUES (
+    1,
     true,
     -32768,
     2147483647,
@@ -73,7 +99,8 @@ INSERT INTO whole VALUES (1,
     -7,
     1234567890123456789012345678901234567890.0123456789,
     '0.000000001000',
-    'NaN',
+    1200,
+    0.00012,
     '-12.34',
     'ünï ☃',
     'abc',
@@ -94,6 +121,7 @@ INSERT INTO whole VALUES (1,
     '1969-12-31 23:59:59.999999',
     '1969-12-31 23:59:59.999',
     '-infinity',
+    '0044-03-15 01:02:03 BC',
     '2024-01-01 00:00:00.123456+02',
     '2024-01-01 00:00:00.5+02',
     'infinity',
@@ -105,6 +133,29 @@ INSERT INTO whole VALUES (1,
     '{}',
     '{1.50,-2}',
     '{sad,happy}',
-    '{2024-01-01 00:00:00+00}');
+    '{2024-01-01 00:00:00+00}',
+    '{2024-02-29,NULL}',
+    '{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}',
+    '{"\\x00ff"}',
+    'a=>1,b=>NULL',
+    'CI',
+    'a.b',
+    '<a/>',
+    '1',
+    '101',
+    '1011',
+    '(1.5,-2)',
+    '(1,1),(0,0)',
+    '<(1,2),3>',
+    '((0,0),(1,1),(1,0))',
+    '[1,5)',
+    '[2024-01-01 00:00:00+00,2024-01-02 00:00:00+00)',
+    '[2024-01-01,2024-01-02)',
+    '10.0.0.1',
+    '10.0.0.0/8',
+    '08:00:2b:01:02:03',
+    'a:1 b'
+);
+INSERT INTO keyed SELECT * FROM whole WHERE id = 1;
 INSERT INTO whole (id) VALUES (2);
-INSERT INTO keyed SELECT * FROM whole;
+INSERT INTO keyed SELECT * FROM whole WHERE id = 2;

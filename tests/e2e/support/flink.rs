@@ -1,12 +1,14 @@
 //! A real Flink, spoken to as its users' tools do: SQL through the SQL Gateway's REST interface.
 
-use super::eventually;
 use super::readers::variable;
 use serde_json::{Value as Json, json};
 use std::time::{Duration, Instant};
 
-/// How long Flink may take for a statement: it may have to come up first, and its slots to be free.
-const STATEMENT_WAIT_MAX: Duration = Duration::from_secs(180);
+/// How long Flink may take to come up, and for a statement, which may wait for a free slot.
+const FLINK_WAIT_MAX: Duration = Duration::from_secs(180);
+
+/// How often it is asked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A session of the SQL Gateway.
 pub(crate) struct Session {
@@ -27,14 +29,19 @@ impl Session {
     pub(crate) async fn open() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (http, gateway) = (reqwest::Client::new(), variable("TIDEMESH_TEST_FLINK"));
-        let session = eventually("Flink's SQL Gateway: `scripts/test` starts it", async || {
+        let deadline = Instant::now() + FLINK_WAIT_MAX;
+        loop {
             let sent = http.post(format!("{gateway}/v2/sessions")).json(&json!({})).send().await;
-            let answer: Json = sent.ok()?.json().await.ok()?;
-            Some(answer["sessionHandle"].as_str()?.to_owned())
-        });
-        let session = session.await;
-        let session = format!("{gateway}/v2/sessions/{session}");
-        Self { http, gateway, session }
+            if let Ok(response) = sent
+                && let Ok(answer) = response.json::<Json>().await
+                && let Some(session) = answer["sessionHandle"].as_str()
+            {
+                let session = format!("{gateway}/v2/sessions/{session}");
+                return Self { http, gateway, session };
+            }
+            assert!(Instant::now() < deadline, "Flink is away: run `scripts/test`");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// Runs a statement to its end; answers the changes to its result.
@@ -48,7 +55,7 @@ impl Session {
         let operation = answer(request).await?;
         let operation = operation["operationHandle"].as_str().unwrap();
         let mut page = format!("{}/operations/{operation}/result/0?rowFormat=JSON", self.session);
-        let (mut changes, deadline) = (Vec::new(), Instant::now() + STATEMENT_WAIT_MAX);
+        let (mut changes, deadline) = (Vec::new(), Instant::now() + FLINK_WAIT_MAX);
         loop {
             let result = answer(self.http.get(&page)).await?;
             for row in result["results"]["data"].as_array().into_iter().flatten() {
@@ -62,7 +69,7 @@ impl Session {
                 page = format!("{}{next}", self.gateway);
             }
             assert!(Instant::now() < deadline, "no end of {sql}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
