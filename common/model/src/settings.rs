@@ -34,6 +34,26 @@ pub struct SourceSettings {
     /// slot was lost or moved, or it is another database. Default `stop`.
     #[serde(default)]
     pub on_position_lost: OnPositionLost,
+    /// What becomes of a table whose schema was changed so that readers of its topic cannot follow.
+    /// Default `topic`.
+    #[serde(default)]
+    pub on_incompatible: OnIncompatible,
+    /// What a truncate becomes. Default `reconcile` for compacted topics, else `event`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<TruncateMode>,
+    /// The topic that is told of each transaction's begin and end, with how many events it has of
+    /// each table; Debezium's is `<source>.transaction`. Its events then carry its id, and their
+    /// places in it. None: no such topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction_topic: Option<String>,
+    /// The topic that is told every `heartbeat_interval_ms` how far the log has come; Debezium's is
+    /// `__debezium-heartbeat.<source>`. None: no such topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_topic: Option<String>,
+    /// The topic of messages that applications write into the log beside rows; Debezium's is
+    /// `<source>.message`. None: they are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_topic: Option<String>,
     /// How tables are read beside the log.
     #[serde(default)]
     pub snapshot: SnapshotSettings,
@@ -52,6 +72,32 @@ pub enum OnPositionLost {
     /// The log is taken up where it is now, every table is read anew, and what is no longer in it is
     /// deleted from its topic. What happened in between is lost; the state is not.
     Resnapshot,
+}
+
+/// What becomes of a table whose schema was changed so that readers of its topic cannot follow:
+/// another type of a column, another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnIncompatible {
+    /// Its topic is closed as it is, complete up to the change. The table goes on in the next one,
+    /// `<topic>.g2`, with subjects of its own, and is read anew into it.
+    #[default]
+    Topic,
+    /// The source stops and says so.
+    Stop,
+}
+
+/// What a truncate becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TruncateMode {
+    /// A delete and a tombstone for each key of the topic that is live.
+    Reconcile,
+    /// One `t` event without a key in every partition, as Debezium writes it. A compacted topic
+    /// takes no record without a key.
+    Event,
+    /// Nothing: the topic keeps rows that the table has no more.
+    Skip,
 }
 
 /// By which conventions a row's values are written.
@@ -189,6 +235,10 @@ pub struct PostgresSettings {
     /// `stop`: nothing is lost without being told.
     #[serde(default)]
     pub numeric_special: NumericSpecial,
+    /// Which messages go to `message_topic`, by the prefix that `pg_logical_emit_message` was given: a
+    /// prefix, or the begin of prefixes and a `*`. Default all.
+    #[serde(default = "defaults::message_prefixes")]
+    pub message_prefixes: Vec<String>,
     /// Types that are carried as the database's text though they are not known here, each as
     /// `schema.type`; only types without a binary form. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -313,6 +363,9 @@ mod defaults {
     pub(super) fn connect_timeout_ms() -> u64 {
         10_000
     }
+    pub(super) fn message_prefixes() -> Vec<String> {
+        vec!["*".to_owned()]
+    }
     pub(super) fn message_bytes_max() -> usize {
         64 * 1024 * 1024
     }
@@ -348,6 +401,38 @@ impl SourceSettings {
         EventFormat { types: self.types, envelope: self.envelope }
     }
 
+    /// Topics beside those of tables must not be a table's or each other's.
+    fn validate_topics(&self) -> Result<()> {
+        let named = [
+            ("transaction_topic", &self.transaction_topic),
+            ("heartbeat_topic", &self.heartbeat_topic),
+            ("message_topic", &self.message_topic),
+        ];
+        for (index, (key, topic)) in named.iter().enumerate() {
+            let Some(topic) = topic else { continue };
+            let of_table = topic
+                .strip_prefix(&self.name)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| rest.contains('.'));
+            if of_table {
+                return Err(wrong(key, "could be a table's topic").with("topic", topic));
+            }
+            if named[..index].iter().any(|(_, other)| other.as_ref() == Some(topic)) {
+                return Err(wrong(key, "is another's name too").with("topic", topic));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a truncate becomes.
+    #[must_use]
+    pub fn truncate(&self) -> TruncateMode {
+        self.truncate.unwrap_or(match (self.topics.cleanup_policy, self.envelope) {
+            (CleanupPolicy::Delete, EnvelopeForm::Debezium) => TruncateMode::Event,
+            _ => TruncateMode::Reconcile,
+        })
+    }
+
     /// Checks every bound.
     ///
     /// # Errors
@@ -381,6 +466,17 @@ impl SourceSettings {
             ),
         ];
         ranges.iter().try_for_each(|range| in_range(*range))?;
+        self.validate_topics()?;
+        if self.truncate == Some(TruncateMode::Event) {
+            if self.topics.cleanup_policy == CleanupPolicy::Compact {
+                return Err(wrong("truncate", "event has no key, which a compacted topic needs")
+                    .help("set topics.cleanup_policy = \"delete\", or truncate = \"reconcile\""));
+            }
+            if self.envelope == EnvelopeForm::Flat {
+                return Err(wrong("truncate", "event has no form in flat records")
+                    .help("set envelope = \"debezium\", or truncate = \"reconcile\""));
+            }
+        }
         match &self.postgres {
             Some(postgres) => postgres.validate(),
             None => Err(wrong("postgres", "a source needs exactly one connector's table")
@@ -436,6 +532,15 @@ impl PostgresSettings {
             return Err(wrong("postgres.password_file", "password is set too; set one of them"));
         }
         Ok(())
+    }
+
+    /// Whether a message of this prefix is wanted.
+    #[must_use]
+    pub fn takes_message(&self, prefix: &str) -> bool {
+        self.message_prefixes.iter().any(|wanted| match wanted.strip_suffix('*') {
+            Some(begin) => prefix.starts_with(begin),
+            None => prefix == wanted,
+        })
     }
 
     /// Splits one entry of `tables` at its first point.
@@ -517,6 +622,41 @@ mod tests {
         let error = settings.validate().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("topics.partitions: must be 1 to 1000"), "{error}");
+    }
+
+    #[test]
+    fn a_truncates_event_needs_records_without_keys() {
+        let mut settings = settings();
+        assert_eq!(settings.truncate(), TruncateMode::Reconcile);
+        settings.truncate = Some(TruncateMode::Event);
+        assert!(settings.validate().unwrap_err().to_string().contains("compacted"));
+        settings.topics.cleanup_policy = CleanupPolicy::Delete;
+        settings.validate().unwrap();
+        settings.truncate = None;
+        assert_eq!(settings.truncate(), TruncateMode::Event);
+        settings.envelope = EnvelopeForm::Flat;
+        assert_eq!(settings.truncate(), TruncateMode::Reconcile);
+    }
+
+    #[test]
+    fn a_side_topic_is_no_tables_and_no_others() {
+        let mut settings = settings();
+        settings.transaction_topic = Some("shop.transaction".into());
+        settings.heartbeat_topic = Some("__debezium-heartbeat.shop".into());
+        settings.validate().unwrap();
+        settings.heartbeat_topic = Some("shop.public.a".into());
+        assert!(settings.validate().unwrap_err().to_string().contains("heartbeat_topic"));
+        settings.heartbeat_topic = Some("shop.transaction".into());
+        assert!(settings.validate().unwrap_err().to_string().contains("another's name"));
+    }
+
+    #[test]
+    fn messages_are_taken_by_their_prefix() {
+        let mut settings = settings().postgres.unwrap();
+        assert!(settings.takes_message("") && settings.takes_message("any"));
+        settings.message_prefixes = vec!["audit".into(), "app.*".into()];
+        assert!(settings.takes_message("audit") && settings.takes_message("app.x"));
+        assert!(!settings.takes_message("audit2") && !settings.takes_message("other"));
     }
 
     #[test]

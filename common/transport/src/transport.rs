@@ -122,6 +122,11 @@ pub trait Transport: Send + Sync + 'static {
     /// What `subscribe` gives.
     type Reader: Reader;
 
+    /// What stands before topics' names where other readers see them.
+    fn topic_prefix(&self) -> &str {
+        ""
+    }
+
     /// Makes a topic; one that is there stays as it is, whatever its configuration.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Position};
-use tidemesh_transport::Counts;
+use tidemesh_model::{Error, ErrorKind, Position, TableName};
+use tidemesh_transport::{Counts, Generations};
 
 /// What a source is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,6 +49,7 @@ pub struct SourceStatus {
     state: Mutex<SourceState>,
     position: Mutex<Option<Position>>,
     snapshot: Mutex<SnapshotReport>,
+    generations: Mutex<Generations>,
     events: AtomicU64,
     records: AtomicU64,
     record_bytes: AtomicU64,
@@ -100,6 +101,8 @@ pub struct SourceReport {
     pub appended_at_us: i64,
     /// What the database keeps of its log for the source; none: nothing, or it is not known.
     pub slot: Option<SlotReport>,
+    /// The tables that have left their first topic, each with its present one.
+    pub topics: BTreeMap<String, String>,
     /// The tables that are or were read beside the log.
     pub snapshot: SnapshotReport,
 }
@@ -115,6 +118,7 @@ impl SourceStatus {
             state: Mutex::new(SourceState::Starting),
             position: Mutex::new(None),
             snapshot: Mutex::default(),
+            generations: Mutex::default(),
             events: AtomicU64::new(0),
             records: AtomicU64::new(0),
             record_bytes: AtomicU64::new(0),
@@ -159,6 +163,7 @@ impl SourceStatus {
             heartbeat_age_ms: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
             appended_at_us: self.appended_at_us.load(Ordering::Relaxed),
             slot: self.vitals.slot(),
+            topics: self.lock_generations().beyond_first(&self.name),
             snapshot: self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -181,6 +186,20 @@ impl SourceStatus {
         if *snapshot != *report {
             snapshot.clone_from(report);
         }
+    }
+
+    /// Which of its topics each table goes to now.
+    pub(crate) fn generations(&self, generations: &Generations) {
+        self.lock_generations().clone_from(generations);
+    }
+
+    /// The topic that a table goes to now.
+    pub(crate) fn topic(&self, table: &TableName) -> String {
+        self.lock_generations().topic(&self.name, table)
+    }
+
+    fn lock_generations(&self) -> std::sync::MutexGuard<'_, Generations> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn failed(&self, error: &Error) {

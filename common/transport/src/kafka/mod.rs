@@ -133,6 +133,10 @@ impl KafkaTransport {
 impl Transport for KafkaTransport {
     type Reader = KafkaReader;
 
+    fn topic_prefix(&self) -> &str {
+        &self.shared.config.prefix
+    }
+
     async fn create_topic(&self, topic: &str, config: &TopicConfig) -> Result<TopicInfo> {
         self.shared.topics.create(topic, config).await
     }

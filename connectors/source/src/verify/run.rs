@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Position, Result, SourceSettings, TableName};
-use tidemesh_transport::{RegistryClient, Transport, topic_name};
+use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// How often a table is begun anew because its schema changed.
@@ -125,7 +125,7 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
     fn unknown(&self, table: &TableName, reason: String) -> TableVerdict {
         TableVerdict {
             table: table.clone(),
-            topic: topic_name(&self.settings.name, table),
+            topic: self.status.topic(table),
             outcome: Outcome::Unknown,
             rows: 0,
             rechecked: 0,

@@ -1,0 +1,104 @@
+//! An append under construction: the records of each partition, in buffers that are used again.
+
+use crate::event_writer::POSITION_HEADER;
+use crate::{Append, PartitionBatch, Records};
+use std::sync::Arc;
+use tidemesh_model::{Origin, Result};
+
+/// The most emptied buffers kept for use again.
+const SPARE_BUFFERS_MAX: usize = 64;
+
+/// The most bytes of memory that they hold together.
+const SPARE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What was encoded into the append under construction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Change events.
+    pub events: u64,
+    /// Records: a delete is two.
+    pub records: u64,
+    /// Bytes of the records.
+    pub bytes: u64,
+}
+
+/// One partition's records.
+#[derive(Debug)]
+struct Output {
+    topic: Arc<str>,
+    partition: u32,
+    records: Records,
+}
+
+/// Every partition's records.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    partitions: Vec<Output>,
+    spare: Vec<Records>,
+    pub(super) counts: Counts,
+}
+
+impl Outputs {
+    /// The place of a topic's first partition, which the others follow; made if they are missing.
+    pub(super) fn of(&mut self, topic: &str, partitions: u32) -> usize {
+        if let Some(first) = self.partitions.iter().position(|output| *output.topic == *topic) {
+            return first;
+        }
+        let first = self.partitions.len();
+        let topic: Arc<str> = topic.into();
+        self.partitions.extend((0..partitions).map(|partition| Output {
+            topic: Arc::clone(&topic),
+            partition,
+            records: Records::default(),
+        }));
+        first
+    }
+
+    /// Adds a record to the partition at `place`.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        place: usize,
+        origin: &Origin<'_>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        let records = &mut self.partitions[place].records;
+        let before = records.len_bytes();
+        let position = origin.position.to_bytes();
+        let headers = [(POSITION_HEADER, &position[..])];
+        records.push(origin.committed_at_us.div_euclid(1000), key, &headers, value)?;
+        self.counts.records += 1;
+        self.counts.bytes += (records.len_bytes() - before) as u64;
+        Ok(())
+    }
+
+    /// Ends the append.
+    pub(super) fn finish(&mut self) -> (Append, Counts) {
+        let mut batches = Vec::with_capacity(self.partitions.len().min(16));
+        for output in &mut self.partitions {
+            if output.records.is_empty() {
+                continue;
+            }
+            let empty = self.spare.pop().unwrap_or_default();
+            batches.push(PartitionBatch {
+                topic: Arc::clone(&output.topic),
+                partition: output.partition,
+                records: std::mem::replace(&mut output.records, empty),
+            });
+        }
+        (Append { batches, ..Append::default() }, std::mem::take(&mut self.counts))
+    }
+
+    /// Takes back the buffers of an append that was answered.
+    pub(super) fn recycle(&mut self, records: Vec<Records>) {
+        let mut held: usize = self.spare.iter().map(Records::capacity_bytes).sum();
+        for mut records in records {
+            held += records.capacity_bytes();
+            if self.spare.len() < SPARE_BUFFERS_MAX && held <= SPARE_BYTES_MAX {
+                records.clear();
+                self.spare.push(records);
+            }
+        }
+    }
+}
