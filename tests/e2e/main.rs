@@ -6,6 +6,7 @@
 mod access;
 mod allocations;
 mod bad_input;
+mod dead_letters;
 mod faults;
 mod flink;
 mod formats;

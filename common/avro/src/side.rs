@@ -1,15 +1,19 @@
 //! Records beside the tables' events, with Debezium's names and fields: where transactions begin and
-//! end, that a source is alive, and messages that applications wrote into the log (documentation
+//! end, that a source is alive, messages that applications wrote into the log (documentation
 //! 3.7, "PostgreSQL connector": "Transaction metadata", "Message events"; its sources
-//! `TransactionStructMaker`, `HeartbeatImpl`, `LogicalDecodingMessageMonitor`).
+//! `TransactionStructMaker`, `HeartbeatImpl`, `LogicalDecodingMessageMonitor`); and, of our own, rows
+//! that cannot be encoded.
 
 use crate::envelope::{
     NOT_NULL, NULL, SchemaIds, begin_frame, write_bytes, write_some_long, write_text,
 };
-use crate::table::source_record;
+use crate::json::decimal_text;
+use crate::table::{default_json, source_record};
 use crate::varint::write_long;
 use serde_json::{Value as Json, json};
-use tidemesh_model::SourceBlock;
+use tidemesh_model::{
+    Operation, Position, RowImage, SourceBlock, TableName, TableSchema, Value, Values,
+};
 
 /// What a record beside the tables' events is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +24,60 @@ pub enum SideKind {
     Heartbeat,
     /// What an application wrote into the log.
     Message,
+    /// A row that cannot be encoded.
+    DeadLetter,
+}
+
+/// A row that cannot be encoded.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLetter<'a> {
+    /// The source.
+    pub source: &'a str,
+    /// Its table.
+    pub table: &'a TableName,
+    /// What happened to it.
+    pub operation: Operation,
+    /// Where it stands.
+    pub position: Position,
+    /// When its transaction was committed, in microseconds since 1970 UTC.
+    pub at_us: i64,
+    /// Why it cannot be encoded.
+    pub reason: &'a str,
+    /// What could be read of it, as JSON.
+    pub row: &'a str,
+}
+
+/// The most characters of a value that are shown of a row that cannot be encoded.
+const SHOWN_MAX: usize = 1000;
+
+/// What can be read of a row, as a JSON object by its columns' names, for people: values that follow
+/// one that cannot be read are left out, long ones are cut.
+#[must_use]
+pub fn row_shown(schema: &TableSchema, row: &impl RowImage) -> String {
+    let mut values = Values::default();
+    // The error is what the row is shown for.
+    let _ = row.visit(&mut values);
+    let cells = schema.fields.iter().zip(values.into_cells());
+    let shown = cells.map(|(field, value)| (field.name.clone(), value_shown(&value)));
+    Json::Object(shown.collect()).to_string()
+}
+
+fn value_shown(value: &Value) -> Json {
+    let json = match value {
+        Value::Decimal { unscaled, scale } => {
+            decimal_text(unscaled, usize::try_from(*scale).unwrap_or(usize::MAX)).into()
+        }
+        Value::Array(elements) => elements.iter().map(value_shown).collect(),
+        Value::Record(fields) => fields.iter().map(value_shown).collect(),
+        value => default_json(value).unwrap_or_default(),
+    };
+    match json {
+        Json::String(text) => match text.char_indices().nth(SHOWN_MAX) {
+            Some((end, _)) => format!("{}…", &text[..end]).into(),
+            None => text.into(),
+        },
+        json => json,
+    }
 }
 
 /// The schemas of a kind's records, as text for the registry: the key's, the value's.
@@ -53,6 +111,20 @@ pub fn side_schemas(kind: SideKind, block: &SourceBlock) -> (String, String) {
                 record(&own, "MessageKey", json!([text("prefix")])),
                 record(&own, "MessageValue", value),
             )
+        }
+        SideKind::DeadLetter => {
+            let value = json!([
+                text("source"),
+                text("schema"),
+                text("table"),
+                text("op"),
+                text("position"),
+                {"name": "ts_us", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+                text("reason"),
+                text("row"),
+            ]);
+            let key = record("tidemesh", "DeadLetterKey", json!([text("table")]));
+            (key, record("tidemesh", "DeadLetter", value))
         }
     };
     (key.to_string(), value.to_string())
@@ -147,6 +219,20 @@ impl SideRecord {
     pub fn heartbeat(&mut self, ids: SchemaIds, source: &str, at_ms: i64) {
         self.begin(ids, source);
         write_long(&mut self.value, at_ms);
+    }
+
+    /// A row that cannot be encoded.
+    pub fn dead_letter(&mut self, ids: SchemaIds, letter: &DeadLetter<'_>) {
+        let DeadLetter { source, table, operation, position, at_us, reason, row } = letter;
+        self.begin(ids, &table.to_string());
+        let value = &mut self.value;
+        let position = position.to_string();
+        for text in [*source, &table.schema, &table.table, operation.code(), &position] {
+            write_text(value, text);
+        }
+        write_long(value, *at_us);
+        write_text(value, reason);
+        write_text(value, row);
     }
 
     /// An application's message; `source` is the encoded `source` block.

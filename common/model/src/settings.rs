@@ -54,6 +54,11 @@ pub struct SourceSettings {
     /// `<source>.message`. None: they are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_topic: Option<String>,
+    /// The topic of rows that cannot be encoded: a value that its type cannot hold, a record that is
+    /// larger than the transport takes. Each is told there with its place and why, and the table's
+    /// topic lacks it. None: such a row stops the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
     /// How tables are read beside the log.
     #[serde(default)]
     pub snapshot: SnapshotSettings,
@@ -249,11 +254,14 @@ pub struct PostgresSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NumericSpecial {
-    /// The source stops, with an error that names table and column.
+    /// As any value that cannot be carried: the source stops, with an error that names table and
+    /// column; with a `dead_letter_topic` the row goes there.
     #[default]
     Stop,
     /// They are carried as null; in a key, which has no null, the source stops all the same.
     Null,
+    /// Their rows go to the source's `dead_letter_topic`, which must be set.
+    DeadLetter,
 }
 
 /// What becomes of an update whose log record lacks a value that did not change.
@@ -407,6 +415,7 @@ impl SourceSettings {
             ("transaction_topic", &self.transaction_topic),
             ("heartbeat_topic", &self.heartbeat_topic),
             ("message_topic", &self.message_topic),
+            ("dead_letter_topic", &self.dead_letter_topic),
         ];
         for (index, (key, topic)) in named.iter().enumerate() {
             let Some(topic) = topic else { continue };
@@ -467,6 +476,11 @@ impl SourceSettings {
         ];
         ranges.iter().try_for_each(|range| in_range(*range))?;
         self.validate_topics()?;
+        let special = self.postgres.as_ref().map(|postgres| postgres.numeric_special);
+        if special == Some(NumericSpecial::DeadLetter) && self.dead_letter_topic.is_none() {
+            return Err(wrong("postgres.numeric_special", "dead_letter needs a dead_letter_topic")
+                .help("set dead_letter_topic for the source"));
+        }
         if self.truncate == Some(TruncateMode::Event) {
             if self.topics.cleanup_policy == CleanupPolicy::Compact {
                 return Err(wrong("truncate", "event has no key, which a compacted topic needs")
@@ -674,11 +688,14 @@ mod tests {
     }
 
     #[test]
-    fn specials_of_numerics_are_stop_or_null() {
-        let of = serde_json::from_str::<NumericSpecial>;
-        assert_eq!(of("\"null\"").unwrap(), NumericSpecial::Null);
-        assert!(of("\"dead_letter\"").is_err());
-        assert_eq!(settings().postgres.unwrap().numeric_special, NumericSpecial::Stop);
+    fn specials_of_numerics_need_a_topic_to_be_dead_letters() {
+        let mut settings = settings();
+        let postgres = settings.postgres.as_mut().unwrap();
+        assert_eq!(postgres.numeric_special, NumericSpecial::Stop);
+        postgres.numeric_special = serde_json::from_str("\"dead_letter\"").unwrap();
+        assert!(settings.validate().unwrap_err().to_string().contains("dead_letter_topic"));
+        settings.dead_letter_topic = Some("shop.dead_letters".into());
+        settings.validate().unwrap();
     }
 
     #[test]

@@ -51,7 +51,15 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
         if self.counts {
             self.events.count_event(schema, origin)?;
         }
-        self.events.change(schema, origin, &change)?;
+        match self.events.change(schema, origin, &change) {
+            Err(error) if self.events.is_dead_letter(&error) => {
+                self.events.dead_letter(schema, origin, &change, &error)?;
+                // Its key may not be known: the chunk that has the row must see this transaction.
+                self.windows.unknown(origin.transaction);
+                return Ok(());
+            }
+            changed => changed?,
+        }
         if self.windows.is_active() {
             let (key, old_key) = self.events.last_keys();
             self.windows.change(origin.transaction, schema, key, old_key);
@@ -148,8 +156,13 @@ struct Rows<'w> {
 impl RowVisitor for Rows<'_> {
     fn row<R: RowImage>(&mut self, row: &R) -> Result<()> {
         let touched = self.touched;
-        self.events.change_unless(self.schema, self.origin, &Change::Read { after: row }, |key| {
-            touched.contains(key)
-        })
+        let change = Change::Read { after: row };
+        let skip = |key: &[u8]| touched.contains(key);
+        match self.events.change_unless(self.schema, self.origin, &change, skip) {
+            Err(error) if self.events.is_dead_letter(&error) => {
+                self.events.dead_letter(self.schema, self.origin, &change, &error)
+            }
+            changed => changed,
+        }
     }
 }

@@ -500,6 +500,7 @@ fn side_names(settings: &SourceSettings) -> SideNames {
         (SideKind::Transaction, &settings.transaction_topic),
         (SideKind::Heartbeat, &settings.heartbeat_topic),
         (SideKind::Message, &settings.message_topic),
+        (SideKind::DeadLetter, &settings.dead_letter_topic),
     ];
     named.into_iter().filter_map(|(kind, name)| Some((kind, name.clone()?))).collect()
 }

@@ -53,6 +53,7 @@ pub struct SourceStatus {
     events: AtomicU64,
     records: AtomicU64,
     record_bytes: AtomicU64,
+    dead_letters: AtomicU64,
     /// By the place in [`ErrorKind::ALL`].
     errors: [AtomicU64; ErrorKind::ALL.len()],
     retries: AtomicU64,
@@ -83,6 +84,8 @@ pub struct SourceReport {
     pub records: u64,
     /// Their bytes.
     pub record_bytes: u64,
+    /// Rows that could not be encoded and went to the dead letters since the process began.
+    pub dead_letters: u64,
     /// Errors since the process began.
     pub errors: u64,
     /// The same by their kinds, those that have been.
@@ -122,6 +125,7 @@ impl SourceStatus {
             events: AtomicU64::new(0),
             records: AtomicU64::new(0),
             record_bytes: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
             errors: Default::default(),
             retries: AtomicU64::new(0),
             lag_bytes: AtomicU64::new(0),
@@ -155,6 +159,7 @@ impl SourceStatus {
             events: self.events.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             record_bytes: self.record_bytes.load(Ordering::Relaxed),
+            dead_letters: self.dead_letters.load(Ordering::Relaxed),
             errors: errors.iter().sum(),
             errors_by_kind: by_kind.filter(|(_, count)| *count > 0).collect(),
             retries: self.retries.load(Ordering::Relaxed),
@@ -220,6 +225,7 @@ impl SourceStatus {
         self.events.fetch_add(counts.events, Ordering::Relaxed);
         self.records.fetch_add(counts.records, Ordering::Relaxed);
         self.record_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        self.dead_letters.fetch_add(counts.dead_letters, Ordering::Relaxed);
     }
 
     /// A commit of this time, by the source's clock, is durable.

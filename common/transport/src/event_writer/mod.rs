@@ -131,6 +131,7 @@ impl EventWriter {
         let (generation, topic, rows, ids) =
             self.register(transport.topic_prefix(), schema).await?;
         let info = transport.create_topic(&topic, &self.topic_config).await?;
+        self.outputs.bound(transport.record_bytes_max());
         let encoder = EventEncoder::new(self.format.envelope, rows, schema, &self.block, ids);
         let first_output = self.outputs.of(&topic, info.config.partitions);
         self.forget_oldest(&schema.name);

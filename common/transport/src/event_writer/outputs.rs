@@ -3,7 +3,7 @@
 use crate::event_writer::POSITION_HEADER;
 use crate::{Append, PartitionBatch, Records};
 use std::sync::Arc;
-use tidemesh_model::{Origin, Result};
+use tidemesh_model::{Error, ErrorKind, Origin, Result};
 
 /// The most emptied buffers kept for use again.
 const SPARE_BUFFERS_MAX: usize = 64;
@@ -20,6 +20,8 @@ pub struct Counts {
     pub records: u64,
     /// Bytes of the records.
     pub bytes: u64,
+    /// Rows that could not be encoded.
+    pub dead_letters: u64,
 }
 
 /// One partition's records.
@@ -36,9 +38,16 @@ pub(super) struct Outputs {
     partitions: Vec<Output>,
     spare: Vec<Records>,
     pub(super) counts: Counts,
+    /// The most bytes of a record's key and value; 0: no bound but the records' own.
+    record_bytes_max: usize,
 }
 
 impl Outputs {
+    /// What the transport takes of one record.
+    pub(super) fn bound(&mut self, record_bytes_max: usize) {
+        self.record_bytes_max = record_bytes_max;
+    }
+
     /// The place of a topic's first partition, which the others follow; made if they are missing.
     pub(super) fn of(&mut self, topic: &str, partitions: u32) -> usize {
         if let Some(first) = self.partitions.iter().position(|output| *output.topic == *topic) {
@@ -63,6 +72,10 @@ impl Outputs {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) -> Result<()> {
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if bytes > self.record_bytes_max && self.record_bytes_max > 0 {
+            return Err(self.too_large(place, bytes));
+        }
         let records = &mut self.partitions[place].records;
         let before = records.len_bytes();
         let position = origin.position.to_bytes();
@@ -71,6 +84,19 @@ impl Outputs {
         self.counts.records += 1;
         self.counts.bytes += (records.len_bytes() - before) as u64;
         Ok(())
+    }
+
+    #[cold]
+    fn too_large(&self, place: usize, bytes: usize) -> Error {
+        Error::new(ErrorKind::TooLarge, "encode an event")
+            .because("the transport takes no record of this size")
+            .with("topic", &self.partitions[place].topic)
+            .with("bytes", bytes)
+            .with("record_bytes_max", self.record_bytes_max)
+            .help(
+                "raise kafka.record_bytes_max and the topic's max.message.bytes, or name a \
+                 dead_letter_topic",
+            )
     }
 
     /// Ends the append.

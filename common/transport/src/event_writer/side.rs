@@ -1,5 +1,5 @@
-//! The topics beside those of tables: where transactions begin and end, heartbeats, and messages that
-//! applications wrote into the log. Each is written only if it has a name.
+//! The topics beside those of tables: where transactions begin and end, heartbeats, messages that
+//! applications wrote into the log, rows that cannot be encoded. Each is written only if it has a name.
 
 use super::EventWriter;
 use crate::{TopicConfig, Transport, check_topic_name};
@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use tidemesh_avro::envelope::{SchemaIds, SourceEncoder};
-use tidemesh_avro::side::{SideKind, SideRecord, side_schemas};
-use tidemesh_model::{CleanupPolicy, Origin, Result, TableSchema};
+use tidemesh_avro::side::{DeadLetter, SideKind, SideRecord, row_shown, side_schemas};
+use tidemesh_model::{
+    Change, CleanupPolicy, Error, ErrorKind, Origin, Result, RowImage, TableSchema,
+};
 
 /// The names of the topics beside those of tables.
 pub type SideNames = BTreeMap<SideKind, String>;
@@ -85,7 +87,9 @@ impl EventWriter {
             // Only a heartbeat says all that the ones before it said.
             let cleanup_policy = match kind {
                 SideKind::Heartbeat => CleanupPolicy::Compact,
-                SideKind::Transaction | SideKind::Message => CleanupPolicy::Delete,
+                SideKind::Transaction | SideKind::Message | SideKind::DeadLetter => {
+                    CleanupPolicy::Delete
+                }
             };
             let config = TopicConfig { partitions: 1, cleanup_policy, ..self.topic_config.clone() };
             transport.create_topic(topic, &config).await?;
@@ -178,6 +182,51 @@ impl EventWriter {
             record.message(ids, prefix, content, block, now_us);
         })?;
         self.outputs.counts.events += 1;
+        Ok(())
+    }
+
+    /// Whether an error is of one row alone, which goes to the dead letters then.
+    #[must_use]
+    pub fn is_dead_letter(&self, error: &Error) -> bool {
+        matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::TooLarge)
+            && self.sides.topics.contains_key(&SideKind::DeadLetter)
+    }
+
+    /// Writes that an event could not be encoded, and why.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` if even that record cannot be.
+    pub fn dead_letter<R: RowImage>(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        origin: &Origin<'_>,
+        change: &Change<R>,
+        error: &Error,
+    ) -> Result<()> {
+        let (source, reason) = (self.block.name.clone(), error.report());
+        let (table, operation) = (&schema.name, change.operation());
+        let row = match change {
+            Change::Read { after } | Change::Create { after } | Change::Update { after, .. } => {
+                row_shown(schema, after)
+            }
+            Change::Delete { before } => row_shown(schema, before),
+            Change::Truncate => String::new(),
+        };
+        tracing::warn!(%table, position = %origin.position, reason, "a row goes to the dead letters");
+        let letter = DeadLetter {
+            source: &source,
+            table,
+            operation,
+            position: origin.position,
+            at_us: origin.committed_at_us,
+            reason: &reason,
+            row: &row,
+        };
+        self.side(SideKind::DeadLetter, origin, |record, ids, _, _| {
+            record.dead_letter(ids, &letter);
+        })?;
+        self.outputs.counts.dead_letters += 1;
         Ok(())
     }
 
