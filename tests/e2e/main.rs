@@ -16,6 +16,7 @@ mod kafka;
 mod lost;
 mod operations;
 mod oracle;
+mod outbox;
 mod planted;
 mod readers;
 mod remove;

@@ -358,13 +358,14 @@ pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
     write_bytes(out, text.as_bytes());
 }
 
-pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends a length and bytes.
+pub fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     write_length(out, bytes.len());
     out.extend_from_slice(bytes);
 }
 
 /// Begins a record anew in Confluent's frame.
-pub(crate) fn begin_frame(out: &mut Vec<u8>, id: u32) {
+pub fn begin_frame(out: &mut Vec<u8>, id: u32) {
     out.clear();
     out.extend_from_slice(&frame::head(id));
 }

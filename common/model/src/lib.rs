@@ -25,8 +25,8 @@ pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
     CleanupPolicy, EnvelopeForm, EventFormat, NumericSpecial, OnIncompatible, OnPositionLost,
-    PostgresSettings, RowTypes, Secret, SnapshotMode, SnapshotSettings, SourceSettings, TlsMode,
-    Toast, TopicSettings, TruncateMode,
+    OutboxFormat, OutboxSettings, PostgresSettings, RowTypes, Secret, SnapshotMode,
+    SnapshotSettings, SourceSettings, TlsMode, Toast, TopicSettings, TruncateMode,
 };
 pub use source_kind::SourceKind;
 pub use value::{DecimalRef, Value};

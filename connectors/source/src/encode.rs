@@ -73,6 +73,11 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
         origin: &Origin<'_>,
         key: Vec<String>,
     ) -> Result<()> {
+        if self.events.is_outbox(&schema.name) {
+            // Read again it would be an event once more.
+            tracing::warn!(table = %schema.name, "an update of an outbox is no event");
+            return Ok(());
+        }
         self.windows.incomplete(origin.transaction);
         self.noted.incomplete.push((schema.name.clone(), key));
         Ok(())

@@ -5,6 +5,7 @@
 use crate::checkpoint::{first_epoch, position_item, read_checkpoint};
 use crate::clock::now_us;
 use crate::encode::{Encode, Noted};
+use crate::outbox::OutboxTopics;
 use crate::run::told_to_stop;
 use crate::snapshot::{Answer, Chunk, Command, Engine, MarkBoard, SnapshotCommand};
 use crate::status::{SourceState, SourceStatus};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use tidemesh_avro::side::SideKind;
 use tidemesh_model::{
     ChangeBatch, Error, ErrorKind, OnPositionLost, Origin, Position, Result, SourceSettings,
-    StateItem, TableName, TruncateMode,
+    StateItem, TableName, TableSchema, TruncateMode,
 };
 use tidemesh_transport::{
     Append, Appended, Counts, EventWriter, Generations, SideNames, TopicConfig, Transport,
@@ -132,7 +133,8 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let block = runner.connector.block();
         let block_fields = block.fields.len();
         let events = EventWriter::new(block, settings.format(), topics, runner.registry.clone())
-            .with_generations(generations, settings.on_incompatible);
+            .with_generations(generations, settings.on_incompatible)
+            .with_outbox(settings.outbox.clone())?;
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
             source,
@@ -161,7 +163,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
 
     /// Has tables read anew whose topic was removed after they were read into it.
     async fn refill(&mut self, mut tables: Vec<TableName>) -> Result<()> {
-        tables.retain(|table| self.snapshots.has_read(table));
+        tables.retain(|table| self.snapshots.has_read(table) && !self.events.is_outbox(table));
         for table in tables {
             let topic = self.events.generations().topic(self.status.name(), &table);
             match self.transport.topic(&topic).await {
@@ -362,6 +364,22 @@ impl<C: Connector, T: Transport> Session<C, T> {
         for chunk in self.snapshots.windows.chunks() {
             self.events.prepare(self.transport.as_ref(), chunk.schema()).await?;
         }
+        self.prepare_outbox(batch).await
+    }
+
+    /// Makes ready for the topics that rows of an outbox name.
+    async fn prepare_outbox<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
+        let is_outbox = |schema: &Arc<TableSchema>| self.events.is_outbox(&schema.name);
+        let mut missing = OutboxTopics::new(&self.events);
+        if batch.schemas().iter().any(is_outbox) {
+            batch.visit(&mut missing)?;
+        }
+        for chunk in self.snapshots.windows.chunks().filter(|chunk| is_outbox(chunk.schema())) {
+            missing.chunk(chunk)?;
+        }
+        for (topic, schema) in missing.into_topics() {
+            self.events.prepare_outbox_topic(self.transport.as_ref(), &schema, &topic).await?;
+        }
         Ok(())
     }
 
@@ -376,6 +394,9 @@ impl<C: Connector, T: Transport> Session<C, T> {
             return Err(Error::new(ErrorKind::Internal, "reconcile a truncate")
                 .because("the source gave a truncate together with other events"));
         }
+        // An outbox has no topic of its own, and its rows are events that nothing makes void.
+        let of_topic = |gone: &&Truncated| !self.events.is_outbox(&gone.schema.name);
+        let truncated: Vec<&Truncated> = truncated.iter().filter(of_topic).collect();
         for truncated in truncated {
             loop {
                 let table = &truncated.schema.name;

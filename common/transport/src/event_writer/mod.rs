@@ -1,6 +1,7 @@
 //! The writer of events: registers a table's schemas, makes its topic, and encodes change events
 //! into one [`Append`] a batch, in buffers that are used again.
 
+mod outbox;
 mod outputs;
 mod side;
 
@@ -11,6 +12,7 @@ use crate::partition::partition_of;
 use crate::registry_client::RegistryClient;
 use crate::table_topic::generation_topic;
 use crate::{Append, Generations, Records, TopicConfig, Transport};
+use outbox::{Outbox, OutboxColumns};
 use outputs::Outputs;
 use side::{SideTopics, TransactionCount};
 use std::sync::Arc;
@@ -57,6 +59,7 @@ pub struct EventWriter {
     buffers: EncodeBuffers,
     now_us: i64,
     sides: SideTopics,
+    outbox: Option<Outbox>,
     /// The transaction whose events come, if they are counted.
     transaction: TransactionCount,
 }
@@ -71,6 +74,8 @@ struct Route {
     /// The topic's first partition among the outputs; the others follow.
     first_output: usize,
     partitions: u32,
+    /// Where the columns stand of a table that is the outbox, which has no topic of its own.
+    outbox: Option<OutboxColumns>,
 }
 
 impl EventWriter {
@@ -97,6 +102,7 @@ impl EventWriter {
             buffers: EncodeBuffers::default(),
             now_us: 0,
             sides: SideTopics::default(),
+            outbox: None,
             transaction: TransactionCount::default(),
         }
     }
@@ -128,10 +134,22 @@ impl EventWriter {
         if self.routes.iter().any(|route| Arc::ptr_eq(&route.schema, schema)) {
             return Ok(());
         }
+        self.outputs.bound(transport.record_bytes_max());
+        if let Some((columns, encoder)) = self.outbox_route(schema)? {
+            self.forget_oldest(&schema.name);
+            self.routes.push(Route {
+                schema: Arc::clone(schema),
+                generation: 1,
+                encoder,
+                first_output: 0,
+                partitions: 0,
+                outbox: Some(columns),
+            });
+            return Ok(());
+        }
         let (generation, topic, rows, ids) =
             self.register(transport.topic_prefix(), schema).await?;
         let info = transport.create_topic(&topic, &self.topic_config).await?;
-        self.outputs.bound(transport.record_bytes_max());
         let encoder = EventEncoder::new(self.format.envelope, rows, schema, &self.block, ids);
         let first_output = self.outputs.of(&topic, info.config.partitions);
         self.forget_oldest(&schema.name);
@@ -141,6 +159,7 @@ impl EventWriter {
             encoder,
             first_output,
             partitions: info.config.partitions,
+            outbox: None,
         });
         Ok(())
     }
@@ -235,6 +254,9 @@ impl EventWriter {
                 &self.routes[self.last]
             }
         };
+        if route.outbox.is_some() {
+            return self.outbox_row(self.last, origin, change, skip);
+        }
         let mut sink = Sink {
             outputs: &mut self.outputs,
             first_output: route.first_output,

@@ -72,15 +72,27 @@ impl Outputs {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) -> Result<()> {
+        let position = origin.position.to_bytes();
+        self.push_with(place, origin, key, value, &[(POSITION_HEADER, &position)])
+    }
+
+    /// The same with these headers.
+    #[inline]
+    pub(super) fn push_with(
+        &mut self,
+        place: usize,
+        origin: &Origin<'_>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<()> {
         let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
         if bytes > self.record_bytes_max && self.record_bytes_max > 0 {
             return Err(self.too_large(place, bytes));
         }
         let records = &mut self.partitions[place].records;
         let before = records.len_bytes();
-        let position = origin.position.to_bytes();
-        let headers = [(POSITION_HEADER, &position[..])];
-        records.push(origin.committed_at_us.div_euclid(1000), key, &headers, value)?;
+        records.push(origin.committed_at_us.div_euclid(1000), key, headers, value)?;
         self.counts.records += 1;
         self.counts.bytes += (records.len_bytes() - before) as u64;
         Ok(())
