@@ -22,6 +22,7 @@ mod readers;
 mod remove;
 mod replaced;
 mod rewritten;
+mod secured;
 mod sides;
 mod snapshot;
 mod streaming;

@@ -48,6 +48,8 @@ pub struct SourceStatus {
     name: String,
     state: Mutex<SourceState>,
     position: Mutex<Option<Position>>,
+    /// What ended the attempt before.
+    last_error: Mutex<Option<String>>,
     snapshot: Mutex<SnapshotReport>,
     generations: Mutex<Generations>,
     events: AtomicU64,
@@ -74,6 +76,9 @@ pub struct SourceReport {
     /// What it is doing.
     #[serde(flatten)]
     pub state: SourceState,
+    /// The error that ended the attempt before, until it streams again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
     /// The checkpoint.
     pub position: Option<String>,
     /// When the log was written up to the checkpoint, in microseconds since 1970 UTC; 0: unknown.
@@ -120,6 +125,7 @@ impl SourceStatus {
             name,
             state: Mutex::new(SourceState::Starting),
             position: Mutex::new(None),
+            last_error: Mutex::default(),
             snapshot: Mutex::default(),
             generations: Mutex::default(),
             events: AtomicU64::new(0),
@@ -150,6 +156,7 @@ impl SourceStatus {
         SourceReport {
             name: self.name.clone(),
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             position: self
                 .position
                 .lock()
@@ -183,6 +190,9 @@ impl SourceStatus {
         if matches!(state, SourceState::Retrying { .. }) {
             self.retries.fetch_add(1, Ordering::Relaxed);
         }
+        if state == SourceState::Streaming {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
@@ -208,6 +218,7 @@ impl SourceStatus {
     }
 
     pub(crate) fn failed(&self, error: &Error) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.report());
         let place = ErrorKind::ALL.iter().position(|kind| *kind == error.kind());
         if let Some(count) = place.and_then(|place| self.errors.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
