@@ -13,15 +13,15 @@ use std::path::Path;
 /// The lines of `[kafka]` for this user.
 fn lines(mechanism: &str, password: &str, authority: &str) -> String {
     format!(
-        "request_timeout_ms = 3000\n\
-         tls = {{ca_file = \"{authority}\"}}\n\
+        "tls = {{ca_file = \"{authority}\"}}\n\
          sasl = {{mechanism = \"{mechanism}\", username = \"mesh\", password = \"{password}\"}}"
     )
 }
 
 /// Starts a daemon that must be told this.
 async fn is_told(folder: &Path, config: &str, text: &str) {
-    let daemon = Daemon::up(folder, config).await;
+    let config = config.replace("[kafka]\n", "[kafka]\nrequest_timeout_ms = 1000\n");
+    let daemon = Daemon::up(folder, &config).await;
     eventually(&format!("told of {text}"), async || {
         let source = daemon.source();
         source["last_error"].as_str().filter(|error| error.contains(text)).map(|_| ())
