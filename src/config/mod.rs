@@ -12,9 +12,7 @@ pub use raw::{ControlSettings, DataSettings, RawConfig, RegistrySettings};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use tidemesh_model::{
-    Error, ErrorKind, Result, Secret, SourceSettings, TableName, TablePattern,
-};
+use tidemesh_model::{Error, ErrorKind, Result, Secret, SourceSettings, TableName, TablePattern};
 use tidemesh_schema_registry::{IncompatibleCode, RegistryConfig, StoreConfig};
 use tidemesh_transport::check_topics;
 use tidemesh_transport::kafka::KafkaConfig;

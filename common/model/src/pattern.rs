@@ -2,6 +2,7 @@
 //! counts, as it does in the database.
 
 use crate::{Error, ErrorKind, Result, TableName};
+use std::fmt;
 
 /// Whether `text` is of the form of `pattern`.
 #[must_use]
@@ -88,9 +89,7 @@ impl ColumnPattern {
     pub fn of(key: &'static str, entry: &str) -> Result<Self> {
         let mut parts = entry.splitn(3, '.');
         match (parts.next(), parts.next(), parts.next()) {
-            (Some(schema), Some(table), Some(column))
-                if ![schema, table, column].contains(&"") =>
-            {
+            (Some(schema), Some(table), Some(column)) if ![schema, table, column].contains(&"") => {
                 let table = TablePattern { schema: schema.to_owned(), table: table.to_owned() };
                 Ok(Self { table, column: column.to_owned() })
             }
@@ -108,6 +107,12 @@ impl ColumnPattern {
     #[must_use]
     pub fn matches(&self, table: &TableName, column: &str) -> bool {
         self.is_of(table) && glob(&self.column, column)
+    }
+}
+
+impl fmt::Display for ColumnPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.table.schema, self.table.table, self.column)
     }
 }
 

@@ -149,7 +149,11 @@ impl<'b> Walk<'b> {
                     return Ok(());
                 };
                 let whole = old.filter(|old| old.full).map(|old| old.tuple);
-                if whole.is_none() && self.batch.toast == Toast::Reread && new.is_incomplete()? {
+                if whole.is_none()
+                    && self.batch.toast == Toast::Reread
+                    && new.is_incomplete()?
+                    && relation.lacks(new)?
+                {
                     return self.incomplete(lsn, relation, old, new, visitor);
                 }
                 let after = Row { relation, tuple: new, old: None, before: whole };
