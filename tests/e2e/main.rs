@@ -19,6 +19,7 @@ mod readers;
 mod remove;
 mod replaced;
 mod rewritten;
+mod shaping;
 mod snapshot;
 mod streaming;
 mod support;
