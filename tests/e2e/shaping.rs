@@ -117,7 +117,6 @@ async fn tables_are_matched_by_pattern_and_one_that_is_made_later_is_found() {
     database
         .execute("CREATE TABLE sales.bills (id int PRIMARY KEY, n int); INSERT INTO sales.bills VALUES (50, 1)")
         .await;
-    daemon.logged("a table is there that the settings mean").await;
     eventually("it is published", async || {
         let published =
             "SELECT count(*)::text FROM pg_publication_tables WHERE tablename = 'bills'";
@@ -383,6 +382,7 @@ async fn other_columns_than_before_are_followed_after_a_restart() {
         let mut daemon = Daemon::up(folder.path(), &config).await;
         daemon.streaming().await;
         database.execute("UPDATE users SET note = note || '!' WHERE id < 3").await;
+        assert!(daemon.command(&["snapshot", "status", "shop", "--wait"]).status.success());
         assert!(daemon.command(&read).status.success());
         verified(&daemon);
         assert!(daemon.terminate().success());

@@ -353,7 +353,7 @@ async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings
         );
     }
     partitions(catalog, config, row.get("pubviaroot"), findings).await?;
-    if row.get::<_, bool>("puballtables") {
+    if row.get::<_, bool>("puballtables") || !findings.wrong.is_empty() {
         return Ok(());
     }
     filters(catalog, config, findings).await?;

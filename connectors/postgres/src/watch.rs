@@ -82,6 +82,7 @@ async fn watch(
     vitals: &Vitals,
 ) -> Result<Error> {
     let mut round = 0;
+    let mut seen = None;
     loop {
         if let Some(lsn) = look(catalog, config, vitals).await? {
             log_end.store(lsn, Ordering::Relaxed);
@@ -97,11 +98,14 @@ async fn watch(
             tokio::time::sleep(LAG_INTERVAL).await;
             continue;
         }
-        if let Some(table) = discover::another(catalog, &config.wanted, &config.tables).await? {
+        // Seen twice: the statements that give it its key may follow one by one.
+        let another = discover::another(catalog, &config.wanted, &config.tables).await?;
+        let before = std::mem::replace(&mut seen, another);
+        if let Some(table) = seen.as_ref().filter(|_| seen == before) {
             tracing::info!(%table, "a table is there that the settings mean");
             return Ok(Error::new(ErrorKind::Unavailable, "read the log")
                 .because("a table is there that the settings mean and that is not captured yet")
-                .with("table", quoted_table(&table))
+                .with("table", quoted_table(table))
                 .help("it is published and read by itself"));
         }
         if let Some(table) = unpublished(catalog, config).await? {
