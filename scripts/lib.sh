@@ -182,9 +182,12 @@ start_kafka() {
     fail "Kafka did not start"
 }
 
+# KAFKA_SETTINGS has lines that are added to the broker's settings, and win over those before;
+# KAFKA_CONTROLLER is the controller's port, if it has to be known; KAFKA_FORMAT has arguments by which the
+# folder is made.
 make_kafka() {
     local folder=$1 port=$2 controller id
-    controller=$(free_port)
+    controller=${KAFKA_CONTROLLER:-$(free_port)}
     mkdir -p "$folder"
     [ "$(id -u)" = 0 ] && chown "$(server_user)" "$folder"
     # The cache belongs to whoever runs this, often root; the broker's user must be able to read it.
@@ -212,10 +215,13 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
+${KAFKA_SETTINGS:-}
 CONF
     local java=(java -cp "$folder/jars/*")
     id=$(as_server "${java[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null | tail -n 1)
+    # shellcheck disable=SC2086 # arguments by spaces
     as_server "${java[@]}" kafka.tools.StorageTool format -t "$id" -c "$folder/server.properties" \
+        ${KAFKA_FORMAT:-} \
         >"$folder/format.log" 2>&1 || { cat "$folder/format.log" >&2; fail "Kafka's folder cannot be made"; }
 }
 

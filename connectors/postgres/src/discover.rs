@@ -120,11 +120,11 @@ impl Chosen<'_> {
         }
     }
 
-    /// Whether it, or what it is a partition of, is left out.
+    /// Whether it is left out; as a leaf, or what it is a partition of.
     fn is_excluded(&self, table: &Found) -> bool {
         let excludes = |table: &Found| self.wanted.excludes(&table.name);
         let is_whole = |other: &&Found| table.ancestors.contains(&other.oid);
-        let is_part = !table.ancestors.is_empty();
+        let is_part = self.wanted.partitions == Partitions::Leaf && !table.ancestors.is_empty();
         excludes(table) || (is_part && self.found.iter().filter(is_whole).any(excludes))
     }
 }
@@ -257,6 +257,7 @@ mod tests {
     fn a_partition_is_captured_by_itself_or_with_its_root_not_both() {
         let root = Partitions::Root;
         assert_eq!(select(&["public.part_2"], &[], root), ["part_2"]);
+        assert_eq!(select(&["public.part_2"], &["public.events*"], root), ["part_2"]);
         let both = wanted(&["public.part_2", "public.events"], &[], root);
         let error = both.select(&found()).unwrap_err();
         assert!(error.report().contains("part_2"), "{}", error.report());

@@ -12,6 +12,7 @@ mod discover;
 mod encode;
 mod measure;
 mod observe;
+mod outbox;
 mod remove;
 mod run;
 mod session;

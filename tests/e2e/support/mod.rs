@@ -6,6 +6,7 @@ pub(crate) mod kafka;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod readers;
+pub(crate) mod secured;
 pub(crate) mod tls;
 pub(crate) mod topic;
 pub(crate) mod writer;

@@ -237,9 +237,11 @@ impl KafkaConfig {
     /// A consumer that reads what is committed; in a group if there is one, else by assignment.
     pub(super) fn consumer(&self, group: Option<&str>) -> ClientConfig {
         let mut config = self.client();
+        // By assignment no group is joined, but the library asks for the offsets of one, which must be
+        // among those that are granted.
+        let none = format!("{}tidemesh", self.prefix);
         config
-            // By assignment no group is joined, but the library wants a name.
-            .set("group.id", group.unwrap_or("tidemesh"))
+            .set("group.id", group.unwrap_or(&none))
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
