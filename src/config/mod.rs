@@ -12,7 +12,7 @@ pub use raw::{ControlSettings, DataSettings, RawConfig, RegistrySettings};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use tidemesh_model::{Error, ErrorKind, Result, SourceSettings, TableName};
+use tidemesh_model::{Error, ErrorKind, Result, Secret, SourceSettings, TableName, TablePattern};
 use tidemesh_schema_registry::{IncompatibleCode, RegistryConfig, StoreConfig};
 use tidemesh_transport::check_topics;
 use tidemesh_transport::kafka::KafkaConfig;
@@ -195,7 +195,7 @@ fn check_sources(mut sources: Vec<SourceSettings>) -> Result<Vec<SourceSettings>
                 .with("name", &source.name));
         }
         check_topics(&source.name, &tables(source)?)?;
-        read_password(&mut sources[index])?;
+        read_secrets(&mut sources[index])?;
     }
     Ok(sources)
 }
@@ -204,27 +204,40 @@ fn tables(source: &SourceSettings) -> Result<Vec<TableName>> {
     let Some(postgres) = &source.postgres else {
         return Ok(Vec::new());
     };
-    postgres.tables.iter().map(|entry| postgres.table_name(entry)).collect()
+    // Those that patterns match are checked once they are known.
+    Ok(postgres.table_patterns()?.iter().filter_map(TablePattern::exact).collect())
 }
 
-/// Puts the first line of `password_file` where the connector looks for the password.
-fn read_password(source: &mut SourceSettings) -> Result<()> {
+/// Puts the first line of `password_file`, and of each `salt_file`, where the connector looks for the
+/// secret itself.
+fn read_secrets(source: &mut SourceSettings) -> Result<()> {
     let Some(postgres) = &mut source.postgres else {
         return Ok(());
     };
-    let Some(file) = postgres.password_file.take() else {
-        return Ok(());
-    };
-    let text = std::fs::read_to_string(&file).map_err(|error| {
+    let name = &source.name;
+    if let Some(file) = postgres.password_file.take() {
+        let wrong = "postgres.password_file: the file cannot be read";
+        postgres.password = Some(first_line(&file, wrong, name)?);
+    }
+    for mask in &mut postgres.mask {
+        if let Some(file) = mask.salt_file.take() {
+            let wrong = "postgres.mask.salt_file: the file cannot be read";
+            mask.salt = Some(first_line(&file, wrong, name)?);
+            mask.validate()?;
+        }
+    }
+    Ok(())
+}
+
+fn first_line(file: &Path, wrong: &str, source: &str) -> Result<Secret> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
         Error::new(ErrorKind::Config, "use the configuration")
-            .because("postgres.password_file: the file cannot be read")
-            .with("source", &source.name)
+            .because(wrong)
+            .with("source", source)
             .with("file", file.display())
             .caused_by(error)
     })?;
-    let password = text.lines().next().unwrap_or_default();
-    postgres.password = Some(tidemesh_model::Secret::new(password));
-    Ok(())
+    Ok(Secret::new(text.lines().next().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -303,6 +316,24 @@ tables = ["public.orders"]
         let variable = ("TIDEMESH__SOURCE__0__POSTGRES__PASSWORD", "[12345]");
         let error = read_text(SMALL, &[variable]).unwrap_err().report();
         assert!(error.contains("password") && !error.contains("12345"), "{error}");
+    }
+
+    #[test]
+    fn a_salt_is_the_first_line_of_its_file_and_not_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, salt) = (folder.path().join("tidemesh.toml"), folder.path().join("salt"));
+        let mask = "[[source.postgres.mask]]\ncolumns = [\"*.*.email\"]\nwith = \"hash\"\n\
+                    salt_file = \"salt\"\n";
+        std::fs::write(&file, format!("{SMALL}{mask}")).unwrap();
+        let up = || read(&file, std::iter::empty()).unwrap().up();
+        assert!(up().unwrap_err().to_string().contains("postgres.mask.salt_file"));
+        std::fs::write(&salt, "pepper\nmore\n").unwrap();
+        let config = up().unwrap();
+        let mask = &config.sources[0].postgres.as_ref().unwrap().mask[0];
+        assert_eq!(mask.salt.as_ref().unwrap().expose(), "pepper");
+        assert!(!format!("{config:?}").contains("pepper"));
+        std::fs::write(&salt, "\n").unwrap();
+        assert!(up().unwrap_err().to_string().contains("must not be empty"));
     }
 
     #[test]

@@ -107,8 +107,9 @@ impl RawConfig {
             *socket = folder.join(&*socket);
         }
         for postgres in self.source.iter_mut().filter_map(|source| source.postgres.as_mut()) {
+            let salts = postgres.mask.iter_mut().map(|mask| &mut mask.salt_file);
             let paths = [&mut postgres.password_file, &mut postgres.tls_ca_file];
-            for path in paths.into_iter().flatten() {
+            for path in paths.into_iter().chain(salts).flatten() {
                 *path = folder.join(&*path);
             }
         }

@@ -40,21 +40,35 @@ impl ChangeVisitor for Encode<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_allocates_nothing() {
-    allocates_nothing("").await;
+    allocates_nothing("", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_debeziums_types_allocates_nothing() {
-    allocates_nothing("types = \"debezium\"").await;
+    allocates_nothing("types = \"debezium\"", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flat_event_allocates_nothing() {
-    allocates_nothing("types = \"debezium\"\nenvelope = \"flat\"").await;
+    allocates_nothing("types = \"debezium\"\nenvelope = \"flat\"", "").await;
 }
 
-/// With these lines in the source's settings.
-async fn allocates_nothing(format: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_with_columns_left_out_and_masked_allocates_nothing() {
+    let lines = "exclude_columns = [\"public.rows.j\", \"*.*.d\"]
+        [[postgres.mask]]
+        columns = [\"*.*.note\"]
+        with = \"hash\"
+        salt = \"pepper\"
+        [[postgres.mask]]
+        columns = [\"*.*.v\"]
+        with = \"truncate\"
+        length = 1";
+    allocates_nothing("", lines).await;
+}
+
+/// With these lines in the source's settings and its database's.
+async fn allocates_nothing(format: &str, lines: &str) {
     let database = Database::new().await;
     database.execute(TABLE).await;
     database
@@ -71,7 +85,7 @@ async fn allocates_nothing(format: &str) {
     let endpoints = daemon.logged("listening").await;
     let settings: SourceSettings = toml::from_str(&format!(
         "name = \"shop\"\n{format}\n[postgres]\nport = {}\ndatabase = \"{}\"\nuser = \"postgres\"\n\
-         tables = [\"public.rows\"]\nslot = \"{}\"",
+         tables = [\"public.rows\"]\nslot = \"{}\"\n{lines}",
         database.port, database.name, database.name
     ))
     .unwrap();

@@ -23,6 +23,7 @@ mod remove;
 mod replaced;
 mod rewritten;
 mod secured;
+mod shaping;
 mod sides;
 mod snapshot;
 mod streaming;

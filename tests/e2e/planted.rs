@@ -133,6 +133,10 @@ impl Connector for Careless {
         self.inner.block()
     }
 
+    async fn discover(&self) -> Result<()> {
+        self.inner.discover().await
+    }
+
     fn tables(&self) -> Vec<TableName> {
         self.inner.tables()
     }

@@ -7,10 +7,12 @@
 mod data_type;
 mod error;
 mod event;
+mod pattern;
 mod position;
 mod row;
 mod schema;
 mod settings;
+mod shaping;
 mod source_kind;
 mod value;
 
@@ -20,6 +22,7 @@ pub use event::{
     BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Operation, Origin,
     SourceBlock, StateItem,
 };
+pub use pattern::{ColumnPattern, TablePattern, glob};
 pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
@@ -28,5 +31,6 @@ pub use settings::{
     OutboxFormat, OutboxSettings, PostgresSettings, RowTypes, Secret, SnapshotMode,
     SnapshotSettings, SourceSettings, TlsMode, Toast, TopicSettings, TruncateMode,
 };
+pub use shaping::{MaskForm, MaskSettings, Partitions};
 pub use source_kind::SourceKind;
 pub use value::{DecimalRef, Value};

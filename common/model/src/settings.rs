@@ -1,7 +1,7 @@
 //! The settings of sources: one type for a `[[source]]` table in TOML and for the `spec:` of a
 //! `Source` document. Settings as written are checked by [`SourceSettings::validate`] before use.
 
-use crate::{Error, ErrorKind, Result};
+use crate::{ColumnPattern, Error, ErrorKind, MaskSettings, Partitions, Result, TablePattern};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -279,8 +279,26 @@ pub struct PostgresSettings {
     /// none takes the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_ca_file: Option<PathBuf>,
-    /// The tables to capture, each as `schema.table`. At least one. No default.
+    /// The tables to capture, each as `schema.table`, where `*` stands for any characters and `?`
+    /// for one. At least one. No default.
     pub tables: Vec<String>,
+    /// Tables that are left out though `tables` names or matches them; of the same form. Default
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_tables: Vec<String>,
+    /// Columns, each as `schema.table.column`, each part as in `tables`: of a table of which an entry
+    /// speaks, only those that one matches are captured, and its key. Default none: all columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include_columns: Vec<String>,
+    /// Columns that are left out, of the same form; a key's column cannot be. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_columns: Vec<String>,
+    /// Text columns whose values are made unreadable. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mask: Vec<MaskSettings>,
+    /// What a partitioned table stands for. Default `root`.
+    #[serde(default)]
+    pub partitions: Partitions,
     /// The replication slot, made if it is missing. Default `tidemesh_<source>`, lower case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,
@@ -595,12 +613,16 @@ impl PostgresSettings {
             return Err(wrong("postgres.tables", "names no table")
                 .help("list the tables to capture, as tables = [\"public.orders\"]"));
         }
+        self.table_patterns()?;
         for (index, table) in self.tables.iter().enumerate() {
-            self.table_name(table)?;
             if self.tables[..index].contains(table) {
                 return Err(wrong("postgres.tables", "names a table twice").with("table", table));
             }
         }
+        self.excluded_tables()?;
+        column_patterns("postgres.include_columns", &self.include_columns)?;
+        column_patterns("postgres.exclude_columns", &self.exclude_columns)?;
+        self.mask.iter().try_for_each(MaskSettings::validate)?;
         for (index, entry) in self.text_types.iter().enumerate() {
             let named = entry.split_once('.').is_some_and(|(s, t)| !s.is_empty() && !t.is_empty());
             if !named {
@@ -636,19 +658,29 @@ impl PostgresSettings {
         })
     }
 
-    /// Splits one entry of `tables` at its first point.
+    /// `tables`, each entry read.
     ///
     /// # Errors
     ///
-    /// `Config` if it is not `schema.table`.
-    pub fn table_name(&self, entry: &str) -> Result<crate::TableName> {
-        match entry.split_once('.') {
-            Some((schema, table)) if !schema.is_empty() && !table.is_empty() => {
-                Ok(crate::TableName::new(schema, table))
-            }
-            _ => Err(wrong("postgres.tables", "each must be schema.table").with("table", entry)),
-        }
+    /// `Config` if one is not `schema.table`.
+    pub fn table_patterns(&self) -> Result<Vec<TablePattern>> {
+        self.tables.iter().map(|entry| TablePattern::of("postgres.tables", entry)).collect()
     }
+
+    /// `exclude_tables`, each entry read.
+    ///
+    /// # Errors
+    ///
+    /// As [`PostgresSettings::table_patterns`].
+    pub fn excluded_tables(&self) -> Result<Vec<TablePattern>> {
+        let pattern = |entry: &String| TablePattern::of("postgres.exclude_tables", entry);
+        self.exclude_tables.iter().map(pattern).collect()
+    }
+}
+
+/// Entries that name columns, each read.
+fn column_patterns(key: &'static str, entries: &[String]) -> Result<Vec<ColumnPattern>> {
+    entries.iter().map(|entry| ColumnPattern::of(key, entry)).collect()
 }
 
 /// PostgreSQL's rule for slot names (documentation 18, 26.2.6.1), which suits publications too.
@@ -782,5 +814,23 @@ mod tests {
         let mut settings = settings();
         settings.postgres.as_mut().unwrap().tables = vec!["orders".into()];
         assert!(settings.validate().unwrap_err().to_string().contains("schema.table"));
+    }
+
+    #[test]
+    fn what_shapes_a_source_is_checked_entry_by_entry() {
+        type Change = fn(&mut PostgresSettings);
+        let changes: [(Change, &str); 4] = [
+            (|p| p.exclude_tables = vec!["orders".into()], "postgres.exclude_tables"),
+            (|p| p.exclude_columns = vec!["public.orders".into()], "postgres.exclude_columns"),
+            (|p| p.include_columns = vec!["a..c".into()], "postgres.include_columns"),
+            (|p| p.tables = vec![".*".into()], "postgres.tables"),
+        ];
+        for (change, key) in changes {
+            let mut settings = settings();
+            change(settings.postgres.as_mut().unwrap());
+            let error = settings.validate().unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
+        assert_eq!(settings().postgres.unwrap().partitions, Partitions::Root);
     }
 }

@@ -178,6 +178,7 @@ impl<'b> Walk<'b> {
                 if whole.is_none()
                     && self.batch.config.settings.toast == Toast::Reread
                     && new.is_incomplete()?
+                    && relation.lacks(new)?
                 {
                     return self.incomplete(lsn, relation, old, new, visitor);
                 }

@@ -2,12 +2,14 @@
 //! `tokio-postgres`, beside the replication connection.
 
 use crate::client::{database_error, tls};
+use crate::relation::{ColumnShape, RelationShape};
+use crate::selection::Selection;
 use crate::types::{AttributeInfo, Reader, TypeInfo, Types};
 use std::collections::HashMap;
 use std::time::Duration;
 use tidemesh_model::{
-    CellVisitor, Error, ErrorKind, NumericSpecial, PostgresSettings, Result, RowImage, TlsMode,
-    Value, Values,
+    CellVisitor, Error, ErrorKind, NumericSpecial, PostgresSettings, Result, RowImage, TableName,
+    TlsMode, Value, Values,
 };
 use tokio_postgres::types::{FromSql, Type};
 
@@ -17,6 +19,8 @@ pub(crate) struct Catalog {
     /// What the settings say of types.
     special: NumericSpecial,
     text_types: Vec<String>,
+    /// What they say of columns.
+    pub(crate) selection: Selection,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -44,8 +48,11 @@ pub(crate) struct ColumnFacts {
     /// How many dimensions an array was declared with, which binds nothing.
     pub(crate) dimensions: i32,
     pub(crate) not_null: bool,
-    /// Whether old rows have a constant that was not written into them.
-    pub(crate) has_missing: bool,
+    /// Whether it is computed from others: then the log may not have it.
+    pub(crate) is_generated: bool,
+    /// Where old rows have a constant that was not written into them: the table, or one of its
+    /// partitions, and the column's number there.
+    pub(crate) missing: Option<(u32, i16)>,
     /// `format_type`: the type's name with its modifiers.
     pub(crate) type_text: String,
     /// The expression of its default.
@@ -92,7 +99,8 @@ impl Catalog {
             }
         });
         let (special, text_types) = (settings.numeric_special, settings.text_types.clone());
-        Ok(Self { client, special, text_types, task })
+        let selection = Selection::of(settings)?;
+        Ok(Self { client, special, text_types, selection, task })
     }
 
     /// The types of these ids and all that they are made of.
@@ -144,7 +152,8 @@ impl Catalog {
                 type_modifier: row.get("atttypmod"),
                 dimensions: row.get("attndims"),
                 not_null: row.get("attnotnull"),
-                has_missing: row.get("atthasmissing"),
+                is_generated: row.get("is_generated"),
+                missing: row.get::<_, Option<u32>>("missing_table").zip(row.get("missing_number")),
                 type_text: row.get("type_text"),
                 default: row.get("default"),
             };
@@ -155,7 +164,26 @@ impl Catalog {
         Ok(facts)
     }
 
+    /// The table with this id as its relation message in the log describes it.
+    pub(crate) async fn shape(
+        &self,
+        id: u32,
+        name: &TableName,
+        replica_identity: u8,
+    ) -> Result<RelationShape> {
+        let rows = self.client.query(LOGGED, &[&id]).await.map_err(asking)?;
+        let column = |row: &tokio_postgres::Row| ColumnShape {
+            name: row.get("attname"),
+            type_oid: row.get("atttypid"),
+            type_modifier: row.get("atttypmod"),
+            in_identity: row.get("in_identity"),
+        };
+        let columns = rows.iter().map(column).collect();
+        Ok(RelationShape { id, name: name.clone(), replica_identity, columns })
+    }
+
     /// The storages (`relfilenode`) of tables, by their ids: DDL that rewrites a table gives it another.
+    /// A partitioned table has none of its own: that of its oldest partition tells.
     pub(crate) async fn storages(&self, oids: &[u32]) -> Result<HashMap<u32, u32>> {
         let rows = self.client.query(STORAGES, &[&oids]).await.map_err(asking)?;
         Ok(rows.iter().map(|row| (row.get("oid"), row.get("relfilenode"))).collect())
@@ -164,13 +192,10 @@ impl Catalog {
     /// The constant that old rows have in a column that was added to them.
     pub(crate) async fn missing(
         &self,
-        table: u32,
         column: &ColumnFacts,
         reader: &Reader,
     ) -> Result<Option<Value>> {
-        if !column.has_missing {
-            return Ok(None);
-        }
+        let Some((table, number)) = column.missing else { return Ok(None) };
         // The column's type comes from `format_type`, which quotes what needs it.
         let cast = if *reader == Reader::Declared { "::text" } else { "" };
         let query = format!(
@@ -178,7 +203,7 @@ impl Catalog {
              WHERE attrelid = $1 AND attnum = $2",
             column.type_text
         );
-        let row = self.client.query_one(&query, &[&table, &column.number]).await.map_err(asking)?;
+        let row = self.client.query_one(&query, &[&table, &number]).await.map_err(asking)?;
         if *reader == Reader::Declared {
             return Ok(row.get::<_, Option<String>>(0).map(Value::Text));
         }
@@ -260,14 +285,40 @@ FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid
 WHERE t.oid = ANY($1) AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY t.oid, a.attnum";
 
+/// A partitioned table has no rows: what its partitions' old rows lack is told by one of them.
 const COLUMNS: &str = "
-SELECT attname::text, attnum, atttypid, atttypmod, attndims::int, attnotnull, atthasmissing,
-       format_type(atttypid, atttypmod) AS type_text, pg_get_expr(adbin, adrelid) AS default
-FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped";
+SELECT a.attname::text, a.attnum, a.atttypid, a.atttypmod, a.attndims::int, a.attnotnull,
+       a.attgenerated <> '' AS is_generated, m.attrelid AS missing_table, m.attnum AS missing_number,
+       format_type(a.atttypid, a.atttypmod) AS type_text, pg_get_expr(d.adbin, d.adrelid) AS default
+FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+LEFT JOIN LATERAL (
+    SELECT l.attrelid, l.attnum FROM pg_attribute l
+    WHERE (l.attrelid = a.attrelid
+           OR l.attrelid IN (SELECT t.relid FROM pg_partition_tree(a.attrelid) t))
+      AND l.attname = a.attname AND l.atttypid = a.atttypid AND l.atthasmissing
+    ORDER BY l.attrelid LIMIT 1) m ON true
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
 
-const STORAGES: &str =
-    "SELECT oid, relfilenode FROM pg_class WHERE oid = ANY($1) AND relfilenode <> 0";
+/// The columns that the log carries, as its relation messages describe them.
+const LOGGED: &str = "
+SELECT a.attname::text, a.atttypid, a.atttypmod,
+       COALESCE(c.relreplident = 'f' OR a.attnum = ANY (
+           SELECT unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) FROM pg_index i
+           WHERE i.indrelid = c.oid
+             AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END
+       ), false) AS in_identity
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY a.attnum";
+
+const STORAGES: &str = "
+SELECT s.oid, s.relfilenode FROM (
+    SELECT c.oid, CASE WHEN c.relkind = 'p' THEN (
+               SELECT l.relfilenode FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid
+               WHERE t.isleaf AND l.relfilenode <> 0 ORDER BY l.oid LIMIT 1)
+           ELSE c.relfilenode END AS relfilenode
+    FROM pg_class c WHERE c.oid = ANY($1)) s
+WHERE s.relfilenode <> 0";
 
 const PRIMARY_KEY: &str = "
 SELECT a.attname::text

@@ -1,5 +1,6 @@
 //! A PostgreSQL source's settings as used.
 
+use crate::discover::Wanted;
 use tidemesh_model::{Error, ErrorKind, PostgresSettings, Result, SourceSettings, TableName};
 
 /// What the connector works with.
@@ -7,6 +8,8 @@ use tidemesh_model::{Error, ErrorKind, PostgresSettings, Result, SourceSettings,
 pub(crate) struct Config {
     pub(crate) source: String,
     pub(crate) settings: PostgresSettings,
+    pub(crate) wanted: Wanted,
+    /// The tables that are captured; before the database was asked, those that are named.
     pub(crate) tables: Vec<TableName>,
     pub(crate) slot: String,
     pub(crate) publication: String,
@@ -24,17 +27,14 @@ impl TryFrom<&SourceSettings> for Config {
                 .because("postgres: the source has no such table")
                 .with("source", &source.name));
         };
-        let tables = settings
-            .tables
-            .iter()
-            .map(|entry| settings.table_name(entry))
-            .collect::<Result<Vec<_>>>()?;
+        let wanted = Wanted::of(settings)?;
         let default = format!("tidemesh_{}", source.name.to_lowercase().replace('-', "_"));
         let default: String = default.chars().take(63).collect();
         Ok(Self {
             source: source.name.clone(),
             settings: settings.clone(),
-            tables,
+            tables: wanted.named(),
+            wanted,
             slot: settings.slot.clone().unwrap_or_else(|| default.clone()),
             publication: settings.publication.clone().unwrap_or(default),
             messages: source.message_topic.is_some(),

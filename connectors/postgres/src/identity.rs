@@ -66,10 +66,15 @@ impl TableIds {
         item(TABLES_KEY, &StoredTableIds { version: VERSION, tables })
     }
 
-    /// Takes in the tables that are captured today and forgets the others; one that is known keeps
-    /// its id until the log itself tells of another.
-    pub(crate) fn update(&mut self, today: &BTreeMap<TableName, u32>) {
-        self.0.retain(|name, _| today.contains_key(name));
+    /// Takes in the tables that are captured today and forgets those that are no longer meant; one
+    /// that is known keeps its id until the log itself tells of another, even if it is gone for a
+    /// while.
+    pub(crate) fn update(
+        &mut self,
+        today: &BTreeMap<TableName, u32>,
+        is_meant: impl Fn(&TableName) -> bool,
+    ) {
+        self.0.retain(|name, _| today.contains_key(name) || is_meant(name));
         for (name, id) in today {
             self.0.entry(name.clone()).or_insert(*id);
         }
@@ -153,10 +158,12 @@ mod tests {
     fn a_name_keeps_its_table_until_the_log_tells_of_another() {
         let name = |table: &str| TableName::new("public", table);
         let mut ids = TableIds::default();
-        ids.update(&BTreeMap::from([(name("a"), 1), (name("b"), 2)]));
-        ids.update(&BTreeMap::from([(name("a"), 9), (name("c"), 3)]));
+        let is_meant = |name: &TableName| name.table == "d";
+        ids.update(&BTreeMap::from([(name("a"), 1), (name("b"), 2), (name("d"), 4)]), is_meant);
+        ids.update(&BTreeMap::from([(name("a"), 9), (name("c"), 3)]), is_meant);
         assert!(ids.had_other(&name("a"), 9) && !ids.had_other(&name("a"), 1));
         assert!(!ids.had_other(&name("b"), 7), "it is captured no more");
+        assert!(ids.had_other(&name("d"), 7), "it was dropped, and may come back");
         let item = ids.item().unwrap();
         let items = BTreeMap::from([(item.key, item.value.unwrap())]);
         assert_eq!(TableIds::read(&items).unwrap(), ids);

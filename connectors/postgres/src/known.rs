@@ -21,7 +21,7 @@ impl KnownTables {
     /// column that was renamed and back has a name more.
     pub(crate) fn find(&self, shape: &RelationShape) -> Option<Arc<Relation>> {
         let tables = self.tables();
-        tables.get(&shape.name)?.last().filter(|known| known.shape == *shape).cloned()
+        tables.get(&shape.name)?.last().filter(|known| known.is_of(shape)).cloned()
     }
 
     /// Each table as it is now.
@@ -39,7 +39,7 @@ impl KnownTables {
         let mut tables = self.tables();
         let known = tables.entry(relation.shape.name.clone()).or_default();
         let is_same =
-            |k: &&Arc<Relation>| k.shape == relation.shape && k.schema.key == relation.schema.key;
+            |k: &&Arc<Relation>| k.is_of(&relation.shape) && k.schema.key == relation.schema.key;
         if let Some(first) = known.last().filter(is_same) {
             return Arc::clone(first);
         }

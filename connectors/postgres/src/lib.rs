@@ -10,6 +10,7 @@ mod catalog;
 mod client;
 mod config;
 mod decode;
+mod discover;
 mod frame;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -20,6 +21,7 @@ mod numeric;
 mod open;
 mod precheck;
 mod relation;
+mod selection;
 mod snapshot;
 mod source;
 mod turn;

@@ -5,17 +5,19 @@ use crate::catalog::{Catalog, asking};
 use crate::client::Client;
 use crate::client::stream::Stream;
 use crate::config::{Config, lsn_text, parse_lsn};
+use crate::discover;
 use crate::identity::{Identity, Storages, TableIds};
 use crate::known::KnownTables;
 use crate::precheck;
 use crate::relation;
+use crate::selection::Selection;
 use crate::snapshot::PostgresReader;
 use crate::source::{Pending, Place, PostgresSource, block};
 use crate::turn;
 use crate::watch::{Watch, look};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, NumericSpecial, Position, Result, SourceBlock, SourceSettings, TableName,
@@ -32,6 +34,8 @@ const SLOT_FREE_MAX: Duration = Duration::from_secs(10);
 /// Opens PostgreSQL sources.
 pub struct PostgresConnector {
     config: Config,
+    /// The tables that were found last; before that, those that are named.
+    tables: Mutex<Vec<TableName>>,
     known: Arc<KnownTables>,
     vitals: Arc<Vitals>,
     /// The server's process that streamed for this process last; 0 before there was one.
@@ -45,8 +49,10 @@ impl PostgresConnector {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn new(settings: &SourceSettings) -> Result<Self> {
+        let config = Config::try_from(settings)?;
         Ok(Self {
-            config: Config::try_from(settings)?,
+            tables: Mutex::new(config.tables.clone()),
+            config,
             known: Arc::default(),
             vitals: Arc::default(),
             streamed_by: AtomicI32::new(0),
@@ -62,8 +68,15 @@ impl Connector for PostgresConnector {
         block(&self.config)
     }
 
+    async fn discover(&self) -> Result<()> {
+        let catalog = Catalog::connect(&self.config.settings).await?;
+        let tables = discover::tables(&catalog, &self.config.wanted).await?;
+        *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = tables;
+        Ok(())
+    }
+
     fn tables(&self) -> Vec<TableName> {
-        self.config.tables.clone()
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn vitals(&self) -> Arc<Vitals> {
@@ -109,7 +122,7 @@ impl Connector for PostgresConnector {
         checkpoint: Option<Checkpoint>,
         first_epoch: u32,
     ) -> Result<PostgresSource> {
-        let config = &self.config;
+        let config = &Config { tables: self.tables(), ..self.config.clone() };
         let catalog = Arc::new(Catalog::connect(&config.settings).await?);
         refuse_standby(&catalog).await?;
         let tables = precheck::run(&catalog, config).await?;
@@ -146,10 +159,11 @@ impl Connector for PostgresConnector {
             }
             (Some(checkpoint), _) => (checkpoint.position.epoch, checkpoint.position),
         };
-        let versions = stored_relations(checkpoint.as_ref(), config.settings.numeric_special)?;
+        let special = config.settings.numeric_special;
+        let versions = stored_relations(checkpoint.as_ref(), special, &catalog.selection)?;
         let known_ids = checkpoint.as_ref().map(|c| TableIds::read(&c.items)).transpose()?;
         let mut ids = known_ids.clone().unwrap_or_default();
-        ids.update(&tables);
+        ids.update(&tables, |name| config.wanted.means(name));
         let known_storages = checkpoint.as_ref().map(|c| Storages::read(&c.items)).transpose()?;
         let mut storages = known_storages.clone().unwrap_or_default();
         let all: Vec<u32> = tables.values().copied().collect();
@@ -270,11 +284,12 @@ fn check_position(
 fn stored_relations(
     checkpoint: Option<&Checkpoint>,
     special: NumericSpecial,
+    selection: &Selection,
 ) -> Result<BTreeMap<u32, Vec<Arc<relation::Relation>>>> {
     let mut versions = BTreeMap::new();
     for (key, value) in checkpoint.iter().flat_map(|checkpoint| &checkpoint.items) {
         if let Some(id) = key.strip_prefix("relation/").and_then(|id| id.parse().ok()) {
-            versions.insert(id, relation::read_state(key, value, special)?);
+            versions.insert(id, relation::read_state(key, value, special, selection)?);
         }
     }
     Ok(versions)

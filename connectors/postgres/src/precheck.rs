@@ -1,11 +1,13 @@
 //! Every prerequisite, checked before the log is touched; all that is missing is told at once, each
 //! with the statement that mends it.
 
-use crate::catalog::{Catalog, ColumnFacts, asking};
+use crate::catalog::{Catalog, ColumnFacts, TableFacts, asking};
 use crate::config::{Config, quoted, quoted_table};
+use crate::relation::{self, RelationShape, masked};
+use crate::selection::Choice;
 use crate::types::Refused;
-use std::collections::BTreeMap;
-use tidemesh_model::{Error, ErrorKind, Result, TableName};
+use std::collections::{BTreeMap, HashMap};
+use tidemesh_model::{Error, ErrorKind, KeyOrigin, Partitions, Result, TableName};
 
 /// Server versions that are supported, by `server_version_num` / 10000.
 const VERSIONS: std::ops::RangeInclusive<i32> = 14..=18;
@@ -16,12 +18,22 @@ struct Findings {
     wrong: Vec<String>,
     remedies: Vec<String>,
     privilege_only: bool,
+    /// Whether a table is partitioned and captured as a whole.
+    has_root: bool,
+    /// Every table's columns.
+    columns: HashMap<TableName, Vec<String>>,
 }
 
 impl Findings {
     fn add(&mut self, wrong: impl Into<String>, remedy: impl Into<String>) {
         self.wrong.push(wrong.into());
         self.remedies.push(remedy.into());
+    }
+
+    /// What no grant mends.
+    fn refuse(&mut self, wrong: impl Into<String>, remedy: impl Into<String>) {
+        self.privilege_only = false;
+        self.add(wrong, remedy);
     }
 }
 
@@ -39,6 +51,9 @@ pub(crate) async fn run(catalog: &Catalog, config: &Config) -> Result<BTreeMap<T
         if let Some(id) = check_table(catalog, config, table, &mut findings).await? {
             ids.insert(table.clone(), id);
         }
+    }
+    for pattern in catalog.selection.unmatched(&findings.columns) {
+        tracing::warn!(pattern, "no column of a captured table is of this pattern");
     }
     if findings.wrong.is_empty() {
         publication(catalog, config, &mut findings).await?;
@@ -109,86 +124,189 @@ async fn check_table(
     let rows = catalog.client.query(TABLE, &[&table.schema, &table.table]).await.map_err(asking)?;
     let name = quoted_table(table);
     let Some(row) = rows.first() else {
-        findings.privilege_only = false;
-        findings.add(
+        findings.refuse(
             format!("the table {name} does not exist"),
             format!("Correct postgres.tables, or create {name}."),
         );
         return Ok(None);
     };
-    let (kind, persistence): (i8, i8) = (row.get("relkind"), row.get("relpersistence"));
-    if char::from(kind.cast_unsigned()) != 'r' || char::from(persistence.cast_unsigned()) != 'p' {
-        findings.privilege_only = false;
-        findings.add(
+    let letter = |column| char::from(row.get::<_, i8>(column).cast_unsigned());
+    let (kind, persistence) = (letter("relkind"), letter("relpersistence"));
+    if !matches!(kind, 'r' | 'p') || persistence != 'p' {
+        findings.refuse(
             format!("{name} is no ordinary, logged table"),
-            format!("Leave {name} out of postgres.tables (partitioned tables come later; list the partitions)."),
+            format!("Leave {name} out of postgres.tables, or add it to postgres.exclude_tables."),
         );
         return Ok(None);
     }
-    let identity: i8 = row.get("relreplident");
+    let id: u32 = row.get("oid");
     let (has_key, index_is_key): (bool, bool) = (row.get("has_key"), row.get("index_is_key"));
-    let usable = match char::from(identity.cast_unsigned()) {
-        'd' => has_key,
-        'f' => true,
-        'i' => index_is_key || !has_key,
-        _ => false,
-    };
-    if !usable {
-        findings.privilege_only = false;
-        findings.add(
+    let identity = letter("relreplident");
+    if kind == 'p' {
+        findings.has_root = true;
+        check_root(&name, has_key, identity, findings);
+        check_partitions(catalog, id, &name, findings).await?;
+    } else if !is_usable(identity, has_key, index_is_key) {
+        findings.refuse(
             format!(
                 "{name} has no replica identity by which a row can be told: once published, \
                  PostgreSQL would refuse its updates and deletes"
             ),
             format!(
                 "Add a primary key to {name} and run ALTER TABLE {name} REPLICA IDENTITY DEFAULT; \
-                 or run ALTER TABLE {name} REPLICA IDENTITY FULL;"
+                 or run ALTER TABLE {name} REPLICA IDENTITY FULL; or add it to \
+                 postgres.exclude_tables."
             ),
         );
     }
-    let id: u32 = row.get("oid");
-    check_types(catalog, table, id, findings).await?;
-    if !row.get::<_, bool>("may_select") {
+    let shape = catalog.shape(id, table, row.get::<_, i8>("relreplident").cast_unsigned()).await?;
+    let facts = catalog.table(id).await?;
+    let kept = check_columns(catalog, &shape, &facts, findings).await?;
+    let may_select = row.get::<_, bool>("may_select")
+        || (has_key && may_select_columns(catalog, id, &kept).await?);
+    if !may_select {
         let user = quoted(&config.settings.user);
+        let columns = if kept.len() < shape.columns.len() && has_key {
+            let names: Vec<String> = kept.iter().map(|name| quoted(name)).collect();
+            format!(" ({})", names.join(", "))
+        } else {
+            String::new()
+        };
         findings.add(
             format!("the role {user} may not read {name}"),
-            format!("Run GRANT SELECT ON {name} TO {user};"),
+            format!("Run GRANT SELECT{columns} ON {name} TO {user};"),
         );
     }
     Ok(Some(id))
 }
 
-/// Names every column whose type is not carried.
-async fn check_types(
+/// Whether a replica identity tells every row.
+fn is_usable(identity: char, has_key: bool, index_is_key: bool) -> bool {
+    match identity {
+        'd' => has_key,
+        'f' => true,
+        'i' => index_is_key || !has_key,
+        _ => false,
+    }
+}
+
+/// A partitioned table is read by its key: it has no storage by whose places it could be.
+fn check_root(name: &str, has_key: bool, identity: char, findings: &mut Findings) {
+    if has_key && matches!(identity, 'd' | 'f') {
+        return;
+    }
+    findings.refuse(
+        format!("the partitioned table {name} has no primary key that is its replica identity"),
+        format!(
+            "Add a primary key to {name} and run ALTER TABLE {name} REPLICA IDENTITY DEFAULT; or \
+             set postgres.partitions = \"leaf\"; or add it to postgres.exclude_tables."
+        ),
+    );
+}
+
+/// Every partition must be one whose changes are logged with their keys.
+async fn check_partitions(
     catalog: &Catalog,
-    table: &TableName,
-    oid: u32,
+    root: u32,
+    name: &str,
     findings: &mut Findings,
 ) -> Result<()> {
-    let columns = catalog.table(oid).await?.columns;
-    let oids: Vec<u32> = columns.values().map(|column| column.type_oid).collect();
-    let types = catalog.types(&oids).await?;
-    let refused = |(name, column): (&String, &ColumnFacts)| {
-        let read = types.reader(column.type_oid, column.type_modifier, column.dimensions);
-        let type_text = column.type_text.clone();
-        read.err().map(|refused| (column.number, name.clone(), type_text, refused))
-    };
-    let mut wrong: Vec<_> = columns.iter().filter_map(refused).collect();
-    wrong.sort_by_key(|(number, ..)| *number);
-    let table = quoted_table(table);
-    for (_, name, type_text, Refused { type_name, why, remedy }) in wrong {
-        findings.privilege_only = false;
-        let or = remedy.map(|remedy| format!("{remedy}, or ")).unwrap_or_default();
-        findings.add(
-            format!(
-                "{table} has the column {} of type {type_text}, which is not carried: the type \
-                 {type_name} {why}",
-                quoted(&name)
-            ),
-            format!("For {name:?}: {or}change the column's type, or leave {table} out of postgres.tables."),
-        );
+    let rows = catalog.client.query(BAD_PARTITIONS, &[&root]).await.map_err(asking)?;
+    for row in rows {
+        let partition = quoted_table(&TableName::new(
+            row.get::<_, String>("nspname"),
+            row.get::<_, String>("relname"),
+        ));
+        if row.get("is_logged") {
+            findings.refuse(
+                format!(
+                    "the partition {partition} of {name} has another replica identity than its key"
+                ),
+                format!("Run ALTER TABLE {partition} REPLICA IDENTITY DEFAULT;"),
+            );
+        } else {
+            findings.refuse(
+                format!("the partition {partition} of {name} is no ordinary, logged table"),
+                format!("Detach {partition}, or add {name} to postgres.exclude_tables."),
+            );
+        }
     }
     Ok(())
+}
+
+/// Checks what becomes of each column; answers the names of those that are read.
+async fn check_columns(
+    catalog: &Catalog,
+    shape: &RelationShape,
+    facts: &TableFacts,
+    findings: &mut Findings,
+) -> Result<Vec<String>> {
+    let oids: Vec<u32> = facts.columns.values().map(|column| column.type_oid).collect();
+    let types = catalog.types(&oids).await?;
+    let table = quoted_table(&shape.name);
+    // One without a key is refused already.
+    let key = relation::key(shape, facts).ok();
+    let mut columns: Vec<(&String, &ColumnFacts)> = facts.columns.iter().collect();
+    columns.sort_by_key(|(_, column)| column.number);
+    let mut kept = Vec::new();
+    for (name, column) in &columns {
+        let place = shape.columns.iter().position(|c| c.name == **name);
+        let key = key.as_ref().filter(|key| place.is_some_and(|p| key.columns.contains(&p)));
+        let of_key: Option<KeyOrigin> = key.map(|key| key.origin);
+        let quoted = quoted(name);
+        let choice = match catalog.selection.choose(&shape.name, name, of_key) {
+            Ok(Choice::Skip) => continue,
+            Ok(choice) => choice,
+            Err(wrong) => {
+                let remedy = format!("For {name:?}: {}.", wrong.remedy());
+                findings.refuse(
+                    format!("{table} has the column {quoted}, which {}", wrong.why()),
+                    remedy,
+                );
+                continue;
+            }
+        };
+        if !column.is_generated {
+            kept.push((*name).clone());
+        }
+        let type_text = &column.type_text;
+        match (types.reader(column.type_oid, column.type_modifier, column.dimensions), choice) {
+            (Err(Refused { type_name, why, remedy }), _) => {
+                let or = remedy.map(|remedy| format!("{remedy}, or ")).unwrap_or_default();
+                findings.refuse(
+                    format!(
+                        "{table} has the column {quoted} of type {type_text}, which is not carried: \
+                         the type {type_name} {why}"
+                    ),
+                    format!(
+                        "For {name:?}: {or}change the column's type, or leave the column out by \
+                         postgres.exclude_columns or {table} by postgres.exclude_tables."
+                    ),
+                );
+            }
+            (Ok(reader), Choice::Mask(mask)) => {
+                if let Err(wrong) = masked(&reader, mask) {
+                    findings.refuse(
+                        format!(
+                            "{table} has the column {quoted} of type {type_text}, which {}",
+                            wrong.why()
+                        ),
+                        format!("For {name:?}: {}.", wrong.remedy()),
+                    );
+                }
+            }
+            (Ok(_), _) => {}
+        }
+    }
+    let names = columns.iter().map(|(name, _)| (*name).clone()).collect();
+    findings.columns.insert(shape.name.clone(), names);
+    Ok(kept)
+}
+
+/// Whether the role may read these columns, if it may not read the whole table.
+async fn may_select_columns(catalog: &Catalog, table: u32, columns: &[String]) -> Result<bool> {
+    let row = catalog.client.query_one(MAY_SELECT, &[&table, &columns]).await.map_err(asking)?;
+    Ok(row.get::<_, Option<bool>>(0).unwrap_or(false))
 }
 
 /// A type that is declared to be text must be there, and be one that the log carries as text.
@@ -219,7 +337,10 @@ async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings
     let rows = catalog.client.query(PUBLICATION, &[&config.publication]).await.map_err(asking)?;
     let Some(row) = rows.first() else {
         let tables: Vec<String> = config.tables.iter().map(quoted_table).collect();
-        let statement = format!("CREATE PUBLICATION {name} FOR TABLE {}", tables.join(", "));
+        let mut statement = format!("CREATE PUBLICATION {name} FOR TABLE {}", tables.join(", "));
+        if config.settings.partitions == Partitions::Root {
+            statement.push_str(" WITH (publish_via_partition_root = true)");
+        }
         return change(catalog, &statement, findings).await;
     };
     if !row.get::<_, bool>("all_operations") {
@@ -231,7 +352,8 @@ async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings
             ),
         );
     }
-    if row.get::<_, bool>("puballtables") {
+    partitions(catalog, config, row.get("pubviaroot"), findings).await?;
+    if row.get::<_, bool>("puballtables") || !findings.wrong.is_empty() {
         return Ok(());
     }
     filters(catalog, config, findings).await?;
@@ -249,6 +371,46 @@ async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings
     change(catalog, &statement, findings).await
 }
 
+/// Rows of partitions must come as those of the table that is captured: the root's, or their own.
+async fn partitions(
+    catalog: &Catalog,
+    config: &Config,
+    is_via_root: bool,
+    findings: &mut Findings,
+) -> Result<()> {
+    let name = quoted(&config.publication);
+    let set = |to| format!("Run ALTER PUBLICATION {name} SET (publish_via_partition_root = {to});");
+    if !is_via_root {
+        if findings.has_root {
+            findings.refuse(
+                format!("the publication {name} tells partitions' rows as their own, not as their table's"),
+                format!(
+                    "{} Others who read this publication then get them so, too. Or set \
+                     postgres.partitions = \"leaf\".",
+                    set("true")
+                ),
+            );
+        }
+        return Ok(());
+    }
+    let rows =
+        catalog.client.query(PUBLISHED_ROOTS, &[&config.publication]).await.map_err(asking)?;
+    for row in rows {
+        let partition = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+        if config.tables.contains(&partition) {
+            let partition = quoted_table(&partition);
+            findings.refuse(
+                format!(
+                    "the publication {name} tells the rows of {partition} as those of the table \
+                     that it is a partition of"
+                ),
+                set("false"),
+            );
+        }
+    }
+    Ok(())
+}
+
 /// A row filter or a list of columns would make the log tell less than a snapshot.
 async fn filters(catalog: &Catalog, config: &Config, findings: &mut Findings) -> Result<()> {
     // PostgreSQL 14 has neither, nor the columns that tell of them.
@@ -259,11 +421,13 @@ async fn filters(catalog: &Catalog, config: &Config, findings: &mut Findings) ->
     let rows = catalog.client.query(FILTERED, &[&config.publication]).await.map_err(asking)?;
     let name = quoted(&config.publication);
     for row in rows {
-        let table = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
-        if !config.tables.contains(&table) {
+        let named = |schema: usize| {
+            TableName::new(row.get::<_, String>(schema), row.get::<_, String>(schema + 1))
+        };
+        if !config.tables.contains(&named(0)) {
             continue;
         }
-        let table = quoted_table(&table);
+        let table = quoted_table(&named(2));
         findings.privilege_only = false;
         findings.add(
             format!("the publication {name} has a row filter or a list of columns for {table}"),
@@ -324,17 +488,43 @@ SELECT t.typsend <> 0 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespa
 WHERE n.nspname = $1 AND t.typname = $2";
 
 const PUBLICATION: &str = "
-SELECT puballtables, pubinsert AND pubupdate AND pubdelete AND pubtruncate AS all_operations
+SELECT puballtables, pubviaroot, pubinsert AND pubupdate AND pubdelete AND pubtruncate AS all_operations
 FROM pg_publication WHERE pubname = $1";
 
 const HAS_FILTERS: &str = "SELECT current_setting('server_version_num')::int >= 150000";
 
+/// Tables that are filtered, those that are so by the table that they are a partition of, too, and
+/// where the filter is.
 const FILTERED: &str = "
-SELECT n.nspname::text, c.relname::text
+SELECT DISTINCT n.nspname::text, c.relname::text, fn.nspname::text, f.relname::text
 FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
-JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT r.prrelid AS relid
+                    UNION SELECT t.relid FROM pg_partition_tree(r.prrelid) t) m
+JOIN pg_class c ON c.oid = m.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class f ON f.oid = r.prrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
 WHERE p.pubname = $1 AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)
 ORDER BY 1, 2";
+
+const MAY_SELECT: &str = "
+SELECT bool_and(has_column_privilege($1::oid, wanted, 'SELECT')) FROM unnest($2::text[]) wanted";
+
+/// Partitions that are no ordinary, logged tables, or whose changes are not logged with the key.
+const BAD_PARTITIONS: &str = "
+SELECT n.nspname::text, c.relname::text, c.relkind = 'r' AND c.relpersistence = 'p' AS is_logged
+FROM pg_partition_tree($1::oid) t JOIN pg_class c ON c.oid = t.relid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE t.isleaf AND NOT (c.relkind = 'r' AND c.relpersistence = 'p' AND c.relreplident IN ('d', 'f'))
+ORDER BY 1, 2";
+
+/// Partitions of tables that are published with them.
+const PUBLISHED_ROOTS: &str = "
+SELECT pn.nspname::text, pc.relname::text
+FROM pg_publication_tables p
+JOIN pg_namespace n ON n.nspname = p.schemaname
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename AND c.relkind = 'p'
+CROSS JOIN LATERAL pg_partition_tree(c.oid) t
+JOIN pg_class pc ON pc.oid = t.relid JOIN pg_namespace pn ON pn.oid = pc.relnamespace
+WHERE p.pubname = $1 AND pc.oid <> c.oid";
 
 const PUBLISHED: &str = "
 SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1";

@@ -1,23 +1,28 @@
 //! A table as the log has it: its schema and how its cells are read, kept under the position where
 //! it was first seen, so that the same log gives the same events again.
 
-use crate::catalog::{Catalog, TableFacts};
+use crate::catalog::{Catalog, ColumnFacts, TableFacts};
 use crate::decode::{Cell, OldTuple, RelationMessage, Tuple};
 use crate::kind::{key_default, kind_of, kind_of_stored};
+use crate::selection::{Choice, Selection, Wrong};
 use crate::snapshot;
-use crate::types::{AttributeInfo, Composite, Reader, Refused, altered};
+use crate::types::{AttributeInfo, Composite, Mask, Reader, Refused, Types, altered};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidemesh_model::{
     CellVisitor, DataType, Error, ErrorKind, Field, KeyOrigin, NumericSpecial, Result, RowImage,
-    RowKey, StateItem, TableName, TableSchema, Values,
+    RowKey, SourceKind, StateItem, TableName, TableSchema, Value, Values,
 };
 
 /// Versions of one relation that are kept; the oldest goes first.
 pub(crate) const VERSIONS_MAX: usize = 8;
 
 /// The version of the stored form.
-const STORED_VERSION: u32 = 2;
+const STORED_VERSION: u32 = 3;
+
+/// The version of the form without columns that are skipped or masked, which is written where there
+/// are none.
+const STORED_VERSION_WHOLE: u32 = 2;
 
 /// A relation message, owned: what tells whether a table has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +48,19 @@ pub(crate) struct Relation {
     /// The commit in which it was first seen so.
     pub(crate) since_lsn: u64,
     pub(crate) shape: RelationShape,
+    /// The columns that are captured, in the log's order.
     pub(crate) schema: Arc<TableSchema>,
+    /// One for each column of the log. The schema has those alone that are not skipped: see
+    /// [`Relation::kept`].
     pub(crate) readers: Vec<Reader>,
-    /// The columns' numbers in the catalog (`attnum`), which a rename keeps; none where the catalog
-    /// had the column no more.
+    /// The schema's columns' numbers in the catalog (`attnum`), which a rename keeps; none where the
+    /// catalog had the column no more.
     #[serde(default)]
     pub(crate) numbers: Vec<Option<i16>>,
+    /// It was stored when the settings selected or masked other columns: it tells earlier names, and
+    /// reads no rows.
+    #[serde(skip)]
+    pub(crate) is_stale: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,17 +96,23 @@ pub(crate) fn state_key(id: u32) -> String {
 
 /// The versions as stored.
 pub(crate) fn state_item(id: u32, relations: &[Arc<Relation>]) -> Result<StateItem> {
-    let relations = relations.iter().map(|relation| relation.as_ref().clone()).collect();
-    let value = serde_json::to_vec(&Stored { version: STORED_VERSION, relations })
+    let relations: Vec<Relation> = relations.iter().map(|r| r.as_ref().clone()).collect();
+    let version = if relations.iter().all(Relation::is_whole) {
+        STORED_VERSION_WHOLE
+    } else {
+        STORED_VERSION
+    };
+    let value = serde_json::to_vec(&Stored { version, relations })
         .map_err(|e| Error::new(ErrorKind::Internal, "store a table's schema").caused_by(e))?;
     Ok(StateItem { key: state_key(id), value: Some(value) })
 }
 
-/// Reads stored versions back.
+/// Reads stored versions back, with what the settings say today.
 pub(crate) fn read_state(
     key: &str,
     value: &[u8],
     special: NumericSpecial,
+    selection: &Selection,
 ) -> Result<Vec<Arc<Relation>>> {
     let wrong = |kind| Error::new(kind, "read a stored schema").with("item", key);
     let stored: Stored =
@@ -105,6 +123,7 @@ pub(crate) fn read_state(
     let with_settings = |relation: Relation| {
         let mut relation = relation.with_kinds();
         relation.set_special(special);
+        relation.is_stale = !relation.take_up(selection);
         Arc::new(relation)
     };
     Ok(stored.relations.into_iter().map(with_settings).collect())
@@ -128,7 +147,7 @@ pub(crate) fn known(
     let latest = versions.iter().rev().find(|relation| relation.since_lsn <= commit_lsn)?;
     // A transaction may change a table more than once.
     let of_its_commit = |relation: &&Arc<Relation>| relation.since_lsn == latest.since_lsn;
-    versions.iter().rev().filter(of_its_commit).find(|relation| relation.shape == *shape).cloned()
+    versions.iter().rev().filter(of_its_commit).find(|relation| relation.is_of(shape)).cloned()
 }
 
 /// Asks the catalog for what the log does not carry. Where they disagree the log is right. What the
@@ -142,54 +161,136 @@ pub(crate) async fn resolve(
     let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
     let types = catalog.types(&oids).await?;
     let facts = catalog.table(shape.id).await?;
-    let (mut fields, mut readers, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
-    for column in &shape.columns {
+    let key = key(shape, &facts)?;
+    let mut columns = Columns::default();
+    for (place, column) in shape.columns.iter().enumerate() {
         let today = facts.columns.get(&column.name).filter(|today| {
             today.type_oid == column.type_oid && today.type_modifier == column.type_modifier
         });
-        let dimensions = today.map_or(0, |today| today.dimensions);
-        let reader = types
-            .reader(column.type_oid, column.type_modifier, dimensions)
-            .map_err(|refused| not_carried(shape, column, refused))?;
-        let default = match today {
-            Some(today) => catalog.missing(shape.id, today, &reader).await?,
-            None => None,
-        };
-        let data_type = reader.data_type();
-        let number = today.map(|today| today.number);
-        let mut aliases = earlier_names(earlier, shape.id, number, &data_type);
-        aliases.retain(|alias| shape.columns.iter().all(|column| column.name != *alias));
-        numbers.push(number);
-        let (oid, modifier) = (column.type_oid, column.type_modifier);
-        let kind = kind_of(&data_type, oid, modifier, &|oid| types.info(oid));
-        fields.push(Field {
-            name: column.name.clone(),
-            data_type,
-            source_type: today.map_or_else(
-                || types.name(column.type_oid).to_owned(),
-                |today| today.type_text.clone(),
-            ),
-            nullable: today.is_none_or(|today| !today.not_null),
-            default,
-            aliases,
-            kind,
-            key_default: None,
-        });
-        readers.push(reader);
-    }
-    let key = key(shape, &facts)?;
-    for (index, field) in fields.iter_mut().enumerate() {
-        if !key.columns.contains(&index) {
+        let of_key = key.columns.contains(&place).then_some(key.origin);
+        let reader = reader(&catalog.selection, &types, shape, column, today, of_key)?;
+        if reader == Reader::Skipped {
+            columns.readers.push(reader);
             continue;
         }
-        let facts = facts.columns.get(&field.name);
-        let expression = facts.and_then(|facts| facts.default.as_deref());
-        field.key_default = expression.and_then(|text| key_default(&field.data_type, text));
+        let default = match today {
+            Some(today) => catalog.missing(today, &reader).await?,
+            None => None,
+        };
+        let number = today.map(|today| today.number);
+        let mut field = field(&types, column, today, &reader, default);
+        field.aliases = earlier_names(earlier, shape.id, number, &field.data_type);
+        field.aliases.retain(|alias| shape.columns.iter().all(|column| column.name != *alias));
+        if of_key.is_some() {
+            let facts = facts.columns.get(&field.name);
+            let expression = facts.and_then(|facts| facts.default.as_deref());
+            field.key_default = expression.and_then(|text| key_default(&field.data_type, text));
+        }
+        columns.push(place, field, reader, number);
     }
-    let schema = Arc::new(TableSchema::new(shape.name.clone(), fields, key)?);
-    let mut relation = Relation { since_lsn, shape: shape.clone(), schema, readers, numbers };
+    let key = RowKey { columns: columns.fields_at(&key.columns), ..key };
+    let schema = Arc::new(TableSchema::new(shape.name.clone(), columns.fields, key)?);
+    let (readers, numbers) = (columns.readers, columns.numbers);
+    let shape = shape.clone();
+    let mut relation = Relation { since_lsn, shape, schema, readers, numbers, is_stale: false };
     relation.set_special(types.special);
     Ok(relation)
+}
+
+/// What a relation is made of, column by column.
+#[derive(Default)]
+struct Columns {
+    /// Where in the log's rows each field stands.
+    places: Vec<usize>,
+    fields: Vec<Field>,
+    readers: Vec<Reader>,
+    numbers: Vec<Option<i16>>,
+}
+
+impl Columns {
+    fn push(&mut self, place: usize, field: Field, reader: Reader, number: Option<i16>) {
+        self.places.push(place);
+        self.fields.push(field);
+        self.readers.push(reader);
+        self.numbers.push(number);
+    }
+
+    /// The fields that stand at these places of the log's rows.
+    fn fields_at(&self, places: &[usize]) -> Vec<usize> {
+        let field = |place: &usize| self.places.iter().position(|kept| kept == place);
+        places.iter().filter_map(field).collect()
+    }
+}
+
+/// How a column is read, which may be of a key of this origin.
+fn reader(
+    selection: &Selection,
+    types: &Types,
+    shape: &RelationShape,
+    column: &ColumnShape,
+    today: Option<&ColumnFacts>,
+    of_key: Option<KeyOrigin>,
+) -> Result<Reader> {
+    let refused = |wrong| not_shaped(shape, column, wrong);
+    let choice = selection.choose(&shape.name, &column.name, of_key).map_err(refused)?;
+    if choice == Choice::Skip {
+        return Ok(Reader::Skipped);
+    }
+    let dimensions = today.map_or(0, |today| today.dimensions);
+    let reader = types
+        .reader(column.type_oid, column.type_modifier, dimensions)
+        .map_err(|refused| not_carried(shape, column, refused))?;
+    match choice {
+        Choice::Mask(mask) => masked(&reader, mask).map_err(refused),
+        Choice::Keep | Choice::Skip => Ok(reader),
+    }
+}
+
+/// The reader of a column that is masked.
+pub(crate) fn masked(reader: &Reader, mask: Mask) -> Result<Reader, Wrong> {
+    match reader {
+        Reader::Text => Ok(Reader::Masked(mask)),
+        _ => Err(Wrong::MaskOfNoText),
+    }
+}
+
+/// A column of the schema. What is masked is a text of no length, whatever the column is declared as.
+fn field(
+    types: &Types,
+    column: &ColumnShape,
+    today: Option<&ColumnFacts>,
+    reader: &Reader,
+    default: Option<Value>,
+) -> Field {
+    let data_type = reader.data_type();
+    let (source_type, kind) = match (reader, today) {
+        (Reader::Masked(_), _) => ("text".to_owned(), SourceKind::Plain),
+        (_, today) => {
+            let declared = || types.name(column.type_oid).to_owned();
+            let (oid, modifier) = (column.type_oid, column.type_modifier);
+            let kind = kind_of(&data_type, oid, modifier, &|oid| types.info(oid));
+            (today.map_or_else(declared, |today| today.type_text.clone()), kind)
+        }
+    };
+    Field {
+        name: column.name.clone(),
+        data_type,
+        source_type,
+        nullable: today.is_none_or(|today| !today.not_null),
+        default,
+        aliases: Vec::new(),
+        kind,
+        key_default: None,
+    }
+}
+
+#[cold]
+fn not_shaped(shape: &RelationShape, column: &ColumnShape, wrong: Wrong) -> Error {
+    Error::new(ErrorKind::Config, "read a table's schema")
+        .because(format!("a column {}", wrong.why()))
+        .with("table", &shape.name)
+        .with("column", &column.name)
+        .help(wrong.remedy())
 }
 
 #[cold]
@@ -201,7 +302,10 @@ fn not_carried(shape: &RelationShape, column: &ColumnShape, refused: Refused) ->
         .with("table", &shape.name)
         .with("column", &column.name)
         .with("type", type_name)
-        .help(format!("{or}change the column's type, or leave the table out of postgres.tables"))
+        .help(format!(
+            "{or}change the column's type, or leave the column out by postgres.exclude_columns or the \
+             table by postgres.exclude_tables"
+        ))
 }
 
 /// Compares the relation's composite types with what they are today.
@@ -253,8 +357,9 @@ fn earlier_names(
     names
 }
 
-/// What identifies a row: the primary key; else the replica identity's index; else the whole row.
-fn key(shape: &RelationShape, facts: &TableFacts) -> Result<RowKey> {
+/// What identifies a row, by the columns' places in the log: the primary key; else the replica
+/// identity's index; else the whole row.
+pub(crate) fn key(shape: &RelationShape, facts: &TableFacts) -> Result<RowKey> {
     let place = |name: &String| shape.columns.iter().position(|column| column.name == *name);
     let primary: Option<Vec<usize>> = facts.primary_key.iter().map(place).collect();
     let primary = primary.filter(|columns| !columns.is_empty());
@@ -289,11 +394,29 @@ fn key(shape: &RelationShape, facts: &TableFacts) -> Result<RowKey> {
 }
 
 impl Relation {
+    /// The columns that are captured, in the schema's order: where each stands in the log's rows, and
+    /// how it is read.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (usize, &Reader)> {
+        let is_kept = |(_, reader): &(usize, &Reader)| !matches!(reader, Reader::Skipped);
+        self.readers.iter().enumerate().filter(is_kept)
+    }
+
+    /// Whether every column is captured, and as it is.
+    fn is_whole(&self) -> bool {
+        !self.readers.iter().any(|r| matches!(r, Reader::Skipped | Reader::Masked(_)))
+    }
+
+    /// Whether it reads rows of this shape.
+    pub(crate) fn is_of(&self, shape: &RelationShape) -> bool {
+        !self.is_stale && self.shape == *shape
+    }
+
     /// With its columns' kinds, which older versions did not store.
     fn with_kinds(mut self) -> Self {
         let schema = Arc::make_mut(&mut self.schema);
-        let columns = schema.fields.iter_mut().zip(&self.readers).zip(&self.shape.columns);
-        for ((field, reader), shape) in columns {
+        let kept = self.readers.iter().zip(&self.shape.columns);
+        let kept = kept.filter(|(reader, _)| !matches!(reader, Reader::Skipped));
+        for (field, (reader, shape)) in schema.fields.iter_mut().zip(kept) {
             if field.kind.plain() {
                 field.kind = kind_of_stored(reader, shape.type_modifier);
             }
@@ -304,10 +427,56 @@ impl Relation {
     /// Takes over what the settings say of NaN and infinities. In a key they always stop the source:
     /// as null, rows would be taken for each other.
     pub(crate) fn set_special(&mut self, wanted: NumericSpecial) {
-        for (index, reader) in self.readers.iter_mut().enumerate() {
-            let in_key = self.schema.in_key(index);
+        let kept = self.readers.iter_mut().filter(|reader| !matches!(reader, Reader::Skipped));
+        for (field, reader) in kept.enumerate() {
+            let in_key = self.schema.in_key(field);
             reader.set_special(if in_key { NumericSpecial::Stop } else { wanted });
         }
+    }
+
+    /// Takes over what the settings say of columns; false if they are others than when it was stored,
+    /// or masked in another way.
+    fn take_up(&mut self, selection: &Selection) -> bool {
+        let mut fields = self.schema.fields.iter().enumerate();
+        let columns = self.shape.columns.iter().zip(&mut self.readers);
+        for (column, reader) in columns {
+            let field = match reader {
+                Reader::Skipped => None,
+                _ => fields.next(),
+            };
+            let in_key = field.is_some_and(|(index, _)| self.schema.in_key(index));
+            let of_key = in_key.then_some(self.schema.key.origin);
+            let is_same = match (selection.choose(&self.shape.name, &column.name, of_key), &reader)
+            {
+                (Ok(Choice::Skip), Reader::Skipped) => true,
+                (Ok(Choice::Keep), read) => !matches!(read, Reader::Skipped | Reader::Masked(_)),
+                // A default was masked with the salt of then.
+                (Ok(Choice::Mask(mask)), Reader::Masked(stored)) => {
+                    let has_default = field.is_some_and(|(_, field)| field.default.is_some());
+                    let is_same = mask.is_like(stored);
+                    let is_salted = matches!(mask, Mask::Hash { .. });
+                    *reader = Reader::Masked(mask);
+                    is_same && !(is_salted && has_default)
+                }
+                _ => false,
+            };
+            if !is_same {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a value that is captured is not in the log because it did not change.
+    #[cold]
+    pub(crate) fn lacks(&self, tuple: Tuple<'_>) -> Result<bool> {
+        let mut cells = tuple.cells();
+        for reader in self.readers.iter().take(tuple.columns().into()) {
+            if cells.next()? == Cell::Unchanged && !matches!(reader, Reader::Skipped) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Whether rows are keyed by these columns.
@@ -319,10 +488,11 @@ impl Relation {
 
     /// The database's own text of each key column of a row, in the key's order.
     pub(crate) fn key_texts(&self, tuple: Tuple<'_>) -> Result<Vec<String>> {
+        let kept: Vec<(usize, &Reader)> = self.kept().collect();
         let text = |column: &usize| {
             let mut values = Values::default();
-            let reader = &self.readers[*column];
-            match tuple.cell(*column)? {
+            let (place, reader) = kept[*column];
+            match tuple.cell(place)? {
                 Cell::Binary(bytes) => reader.visit(bytes, &mut values)?,
                 Cell::Text(bytes) => reader.visit_text(bytes, &mut values)?,
                 Cell::Null | Cell::Unchanged => {}
@@ -347,7 +517,12 @@ const PLACEHOLDER: &str = "__debezium_unavailable_value";
 fn takes_placeholder(reader: &Reader) -> bool {
     matches!(
         reader,
-        Reader::Text | Reader::Json | Reader::Jsonb | Reader::NumericText | Reader::Bytea
+        Reader::Text
+            | Reader::Masked(_)
+            | Reader::Json
+            | Reader::Jsonb
+            | Reader::NumericText
+            | Reader::Bytea
     )
 }
 
@@ -385,8 +560,7 @@ impl RowImage for Row<'_> {
             let read = match cells.next()? {
                 Cell::Binary(bytes) => reader.visit(bytes, visitor),
                 Cell::Text(bytes) => reader.visit_text(bytes, visitor),
-                Cell::Null if self.outside_key(index) => visitor.absent(),
-                Cell::Null => visitor.null(),
+                Cell::Null => self.null(index, reader, visitor),
                 Cell::Unchanged => self.unchanged(index, reader, visitor),
             };
             read.map_err(|error| self.locate(index, error))?;
@@ -401,10 +575,24 @@ impl<'a> Row<'a> {
         Self { relation, tuple: old.tuple, old: Some(old.full), before: None }
     }
 
-    /// Whether a column is not in a key-only row: its null says nothing.
     #[inline]
+    fn null<V: CellVisitor>(&self, index: usize, reader: &Reader, visitor: &mut V) -> Result<()> {
+        match reader {
+            Reader::Skipped => Ok(()),
+            _ if self.old == Some(false) && self.outside_key(index) => visitor.absent(),
+            _ => visitor.null(),
+        }
+    }
+
+    /// Whether a column is not in a key-only row: its null says nothing. A partition may have the key
+    /// alone in its log where its root, of which the log tells, has REPLICA IDENTITY FULL.
     fn outside_key(&self, index: usize) -> bool {
-        self.old == Some(false) && !self.relation.shape.columns[index].in_identity
+        let shape = &self.relation.shape;
+        let in_key = || {
+            let field = self.relation.kept().position(|(place, _)| place == index);
+            field.is_some_and(|field| self.relation.schema.in_key(field))
+        };
+        !shape.columns[index].in_identity || (shape.replica_identity == b'f' && !in_key())
     }
 
     #[cold]
@@ -414,6 +602,9 @@ impl<'a> Row<'a> {
         reader: &Reader,
         visitor: &mut V,
     ) -> Result<()> {
+        if matches!(reader, Reader::Skipped) {
+            return Ok(());
+        }
         match self.before.map(|before| before.cell(index)).transpose()? {
             Some(Cell::Binary(bytes)) => reader.visit(bytes, visitor),
             Some(Cell::Text(bytes)) => reader.visit_text(bytes, visitor),
@@ -443,35 +634,4 @@ impl<'a> Row<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tidemesh_model::SourceKind;
-
-    // As versions before 0.2 stored it.
-    const WITHOUT_KINDS: &str = r#"{"version": 1, "relations": [{
-        "since_lsn": 7,
-        "shape": {"id": 1, "name": {"schema": "public", "table": "t"}, "replica_identity": 100,
-            "columns": [
-                {"name": "id", "type_oid": 21, "type_modifier": -1, "in_identity": true},
-                {"name": "at", "type_oid": 1114, "type_modifier": 3, "in_identity": false},
-                {"name": "note", "type_oid": 25, "type_modifier": -1, "in_identity": false}]},
-        "schema": {"name": {"schema": "public", "table": "t"}, "fields": [
-            {"name": "id", "data_type": "int32", "source_type": "smallint", "nullable": false, "default": null},
-            {"name": "at", "data_type": "timestamp", "source_type": "timestamp(3) without time zone", "nullable": true, "default": null},
-            {"name": "note", "data_type": "text", "source_type": "text", "nullable": true, "default": null}],
-            "key": {"origin": "primary_key", "columns": [0]}},
-        "readers": ["int2", "timestamp", "text"]}]}"#;
-
-    #[test]
-    fn a_stored_schema_without_kinds_is_read_with_them() {
-        let versions =
-            read_state("relation/1", WITHOUT_KINDS.as_bytes(), NumericSpecial::Stop).unwrap();
-        let kinds: Vec<SourceKind> =
-            versions[0].schema.fields.iter().map(|field| field.kind).collect();
-        let timestamp = SourceKind::Timestamp { digits: 3 };
-        assert_eq!(kinds, [SourceKind::Int16, timestamp, SourceKind::Plain]);
-        let item = state_item(1, &versions).unwrap();
-        let again = read_state("relation/1", &item.value.unwrap(), NumericSpecial::Stop).unwrap();
-        assert_eq!(again[0].schema, versions[0].schema);
-    }
-}
+mod tests;

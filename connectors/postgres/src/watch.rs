@@ -1,10 +1,11 @@
 //! What is asked of the database again and again while its log is read: how far the log has come, what
 //! the slot keeps of it, and whether every table is still published, since a table that is dropped
-//! and made anew, or swapped by its name, is not; and whether composite types are what they were, of
-//! which the log tells nothing.
+//! and made anew, or swapped by its name, is not; whether a table was made that the settings mean; and
+//! whether composite types are what they were, of which the log tells nothing.
 
 use crate::catalog::Catalog;
 use crate::config::{Config, parse_lsn, quoted_table};
+use crate::discover;
 use crate::known::KnownTables;
 use crate::relation::check_composites;
 use std::sync::Arc;
@@ -81,6 +82,7 @@ async fn watch(
     vitals: &Vitals,
 ) -> Result<Error> {
     let mut round = 0;
+    let mut seen = None;
     loop {
         if let Some(lsn) = look(catalog, config, vitals).await? {
             log_end.store(lsn, Ordering::Relaxed);
@@ -92,9 +94,21 @@ async fn watch(
             }
         }
         round += 1;
-        if round % ROUNDS_TO_TABLES == 0
-            && let Some(table) = unpublished(catalog, config).await?
-        {
+        if round % ROUNDS_TO_TABLES != 0 {
+            tokio::time::sleep(LAG_INTERVAL).await;
+            continue;
+        }
+        // Seen twice: the statements that give it its key may follow one by one.
+        let another = discover::another(catalog, &config.wanted, &config.tables).await?;
+        let before = std::mem::replace(&mut seen, another);
+        if let Some(table) = seen.as_ref().filter(|_| seen == before) {
+            tracing::info!(%table, "a table is there that the settings mean");
+            return Ok(Error::new(ErrorKind::Unavailable, "read the log")
+                .because("a table is there that the settings mean and that is not captured yet")
+                .with("table", quoted_table(table))
+                .help("it is published and read by itself"));
+        }
+        if let Some(table) = unpublished(catalog, config).await? {
             return Ok(Error::new(ErrorKind::Unavailable, "read the log")
                 .because("a table is there that the publication does not have")
                 .with("table", quoted_table(&table))
@@ -159,7 +173,8 @@ const UNPUBLISHED: &str = "
 SELECT n.nspname::text, c.relname::text
 FROM unnest($2::text[], $3::text[]) AS wanted(schema_name, table_name)
 JOIN pg_namespace n ON n.nspname = wanted.schema_name
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.table_name AND c.relkind = 'r'
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.table_name
+     AND c.relkind IN ('r', 'p')
 WHERE NOT EXISTS (SELECT FROM pg_publication_tables p WHERE p.pubname = $1
                   AND p.schemaname = n.nspname AND p.tablename = c.relname)
 LIMIT 1";

@@ -8,6 +8,7 @@
 
 mod checkpoint;
 mod clock;
+mod discover;
 mod encode;
 mod measure;
 mod observe;

@@ -92,6 +92,10 @@ impl<C: Connector, T: Transport> Remover<C, T> {
         let slot = if request.drop_slot { self.connector.drop_log().await? } else { None };
         let mut topics = Vec::new();
         if request.delete_topics {
+            // What was found last is the most that is known where the database is away.
+            if let Err(error) = self.connector.discover().await {
+                tracing::warn!(source, error = error.report(), "the tables are those known so far");
+            }
             let generations = Generations::take(&mut self.transport.state(source).await?)?;
             let tables = self.connector.tables();
             for topic in tables.iter().flat_map(|table| generations.topics(source, table)) {

@@ -4,6 +4,7 @@
 
 use crate::checkpoint::{first_epoch, position_item, read_checkpoint};
 use crate::clock::now_us;
+use crate::discover::discover;
 use crate::encode::{Encode, Noted};
 use crate::outbox::OutboxTopics;
 use crate::run::told_to_stop;
@@ -95,6 +96,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
     pub(crate) async fn open(runner: &Runner<C, T>) -> Result<Self> {
         let settings = &runner.settings;
         let name = &settings.name;
+        discover(runner.connector.as_ref(), name).await?;
         let writer = runner.transport.open_writer(name).await?;
         let state = runner.transport.state(name).await?;
         let first_epoch = first_epoch(&state)?;

@@ -36,7 +36,16 @@ pub trait Connector: Send + Sync + 'static {
     /// How the source describes itself in every event.
     fn block(&self) -> SourceBlock;
 
-    /// The tables that are captured.
+    /// Asks the database which tables are captured, where the settings do not name each of them:
+    /// what [`Connector::tables`] answers from then on. Asked before each session.
+    ///
+    /// # Errors
+    ///
+    /// `Prerequisite` if there is none; `Config`; `Unavailable`, `Timeout`, `Authentication`. The
+    /// tables stay as they were.
+    fn discover(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// The tables that are captured, as they were found last; before that, those that are named.
     fn tables(&self) -> Vec<TableName>;
 
     /// The vital signs of the database, the same for as long as this lives: its sessions write them.

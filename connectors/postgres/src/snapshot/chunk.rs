@@ -66,22 +66,20 @@ struct CopyRow<'a> {
 impl RowImage for CopyRow<'_> {
     #[inline]
     fn visit<V: CellVisitor>(&self, visitor: &mut V) -> Result<()> {
-        let readers = &self.relation.readers;
-        if self.cells.len() != readers.len() {
+        let fields = &self.relation.schema.fields;
+        if self.cells.len() != fields.len() {
             return Err(malformed()
                 .with("table", &self.relation.shape.name)
                 .with("cells", self.cells.len())
-                .with("columns", readers.len()));
+                .with("columns", fields.len()));
         }
-        for (index, (cell, reader)) in self.cells.zip(readers).enumerate() {
+        for ((cell, (_, reader)), field) in self.cells.zip(self.relation.kept()).zip(fields) {
             let read = match cell? {
                 Some(bytes) => reader.visit(bytes, visitor),
                 None => visitor.null(),
             };
             read.map_err(|error| {
-                error
-                    .with("table", &self.relation.shape.name)
-                    .with("column", &self.relation.shape.columns[index].name)
+                error.with("table", &self.relation.shape.name).with("column", &field.name)
             })?;
         }
         Ok(())

@@ -18,15 +18,15 @@ use crate::catalog::Catalog;
 use crate::client::database_error;
 use crate::config::Config;
 use crate::known::KnownTables;
-use crate::relation::{self, ColumnShape, Relation, RelationShape};
+use crate::relation::{self, Relation, RelationShape};
 use copy::CopyRows;
 use futures_util::TryStreamExt;
 use sql::{Form, KeyColumns, chunk_query, key_text_query};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub(crate) use text::text;
-use tidemesh_model::{Error, ErrorKind, Result, TableName};
+use tidemesh_model::{Error, ErrorKind, KeyOrigin, Result, TableName};
 use tidemesh_source::{ChunkRequest, Key, Part, TablePlan, TableReader};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use view::View;
@@ -54,16 +54,25 @@ pub struct PostgresReader {
     row_bytes_max: usize,
     /// Bytes of a row, by the last chunk.
     row_bytes: HashMap<TableName, usize>,
+    /// Tables that the role may not lock: it may read some of their columns only.
+    unlockable: HashSet<TableName>,
 }
 
 /// A table within a consistent view.
 struct Opened {
     relation: Arc<Relation>,
     view: View,
-    /// Which file holds the rows.
+    /// Which file holds the rows; of a partitioned table which files.
     storage: String,
+    is_partitioned: bool,
     pages: u64,
     rows_estimate: u64,
+}
+
+impl Opened {
+    fn keys(&self) -> KeyColumns<'_> {
+        KeyColumns::of(&self.relation, self.is_partitioned)
+    }
 }
 
 impl PostgresReader {
@@ -71,14 +80,15 @@ impl PostgresReader {
         let catalog = Catalog::connect(&config.settings).await?;
         catalog.client.batch_execute(sql::SESSION).await.map_err(reading)?;
         let row_bytes_max = config.settings.message_bytes_max;
-        Ok(Self { catalog, known, row_bytes_max, row_bytes: HashMap::new() })
+        let (row_bytes, unlockable) = (HashMap::new(), HashSet::new());
+        Ok(Self { catalog, known, row_bytes_max, row_bytes, unlockable })
     }
 
     /// Begins a view of a table. The lock comes before the view, so that no statement that rewrites
     /// the table can come between them.
-    async fn open(&self, table: &TableName, settings: &str) -> Result<Opened> {
+    async fn open(&mut self, table: &TableName, settings: &str) -> Result<Opened> {
+        let is_locked = self.lock(table, settings).await?;
         let client = &self.catalog.client;
-        client.batch_execute(&sql::begin(table, settings)).await.map_err(reading)?;
         let row =
             client.query_one(sql::TABLE, &[&table.schema, &table.table]).await.map_err(reading)?;
         let snapshot: String = row.get("snapshot");
@@ -88,33 +98,60 @@ impl PostgresReader {
                 .with("snapshot", &snapshot)
         })?;
         let identity: i8 = row.get("relreplident");
-        let shape = RelationShape {
-            id: row.get("oid"),
-            name: table.clone(),
-            replica_identity: identity.cast_unsigned(),
-            columns: self.columns(row.get("oid")).await?,
-        };
-        let pages = u64::try_from(row.get::<_, i64>("pages")).unwrap_or(0);
-        let rows: i64 = row.get("rows_estimate");
-        Ok(Opened {
+        let shape = self.catalog.shape(row.get("oid"), table, identity.cast_unsigned()).await?;
+        let count = |name| u64::try_from(row.get::<_, i64>(name)).unwrap_or(0);
+        let opened = Opened {
             relation: self.relation(shape).await?,
             view,
-            storage: row.get("storage"),
-            pages,
-            // A table that was never analysed says -1.
-            rows_estimate: u64::try_from(rows).unwrap_or(pages * 50),
-        })
+            storage: row.get::<_, Option<String>>("storage").unwrap_or_default(),
+            is_partitioned: row.get("is_partitioned"),
+            pages: count("pages"),
+            rows_estimate: count("rows_estimate"),
+        };
+        if opened.is_partitioned && opened.relation.schema.key.origin == KeyOrigin::WholeRow {
+            return Err(Error::new(ErrorKind::Prerequisite, "read a table")
+                .because("a partitioned table has no primary key")
+                .with("table", table)
+                .help("add a primary key to it, or set postgres.partitions = \"leaf\""));
+        }
+        if !is_locked {
+            self.lock_by_reading(table, &opened).await?;
+        }
+        Ok(opened)
     }
 
-    async fn columns(&self, table: u32) -> Result<Vec<ColumnShape>> {
-        let rows = self.catalog.client.query(sql::COLUMNS, &[&table]).await.map_err(reading)?;
-        let column = |row: &tokio_postgres::Row| ColumnShape {
-            name: row.get("attname"),
-            type_oid: row.get("atttypid"),
-            type_modifier: row.get("atttypmod"),
-            in_identity: row.get("in_identity"),
-        };
-        Ok(rows.iter().map(column).collect())
+    /// Begins a transaction with the table locked; false if the role may not lock it, because it may
+    /// read some of its columns only.
+    async fn lock(&mut self, table: &TableName, settings: &str) -> Result<bool> {
+        let client = &self.catalog.client;
+        if !self.unlockable.contains(table) {
+            match client.batch_execute(&sql::begin(table, settings)).await.map_err(reading) {
+                Err(error) if error.kind() == ErrorKind::Privilege => {
+                    client.batch_execute("ROLLBACK").await.map_err(reading)?;
+                    self.unlockable.insert(table.clone());
+                }
+                locked => return locked.map(|()| true),
+            }
+        }
+        client.batch_execute(&sql::begin_unlocked(settings)).await.map_err(reading)?;
+        Ok(false)
+    }
+
+    /// Locks a table as reading it does, behind the view, and makes sure that it was not rewritten in
+    /// between.
+    async fn lock_by_reading(&self, table: &TableName, opened: &Opened) -> Result<()> {
+        let client = &self.catalog.client;
+        let touch = opened.keys().touch_query();
+        client.batch_execute(&touch).await.map_err(reading)?;
+        let row =
+            client.query_one(sql::TABLE, &[&table.schema, &table.table]).await.map_err(reading)?;
+        if row.get::<_, Option<String>>("storage").unwrap_or_default() == opened.storage {
+            return Ok(());
+        }
+        client.batch_execute("ROLLBACK").await.map_err(reading)?;
+        Err(Error::new(ErrorKind::Unavailable, "read a table")
+            .because("it was rewritten while its reading began")
+            .with("table", table))
     }
 
     /// The relation of this shape; the same one as long as the shape does not change.
@@ -196,7 +233,7 @@ impl PostgresReader {
     }
 
     async fn parts(&self, opened: &Opened, parts_max: u32) -> Result<Vec<Part>> {
-        let keys = KeyColumns::of(&opened.relation);
+        let keys = opened.keys();
         let parts = if opened.rows_estimate < PART_ROWS_MIN { 1 } else { parts_max };
         let (bounds, last) = if keys.columns().is_some() {
             (self.bounds(&keys, opened, parts).await?, self.largest(&keys).await?)
@@ -258,7 +295,7 @@ impl TableReader for PostgresReader {
         let opened = self.open(table, "").await?;
         let parts = self.parts(&opened, parts_max).await?;
         self.end().await?;
-        let keyed = KeyColumns::of(&opened.relation).columns().is_some();
+        let keyed = opened.keys().columns().is_some();
         Ok(TablePlan {
             parts,
             rows_estimate: opened.rows_estimate,
@@ -284,7 +321,7 @@ impl TableReader for PostgresReader {
             Part::Keys(_) => "",
         };
         let opened = self.open(&request.table, settings).await?;
-        let keys = KeyColumns::of(&opened.relation);
+        let keys = opened.keys();
         let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
         let condition = sql::condition(&keys, request)?;
         let query = chunk_query(&opened.relation, &keys, Form::Binary, &condition, rows_max);

@@ -36,49 +36,58 @@ pub(super) const OLDER: &str = "
 SELECT string_agg(pid::text, ', ') FROM pg_stat_activity
 WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()";
 
+/// What is known of a table. A partitioned table's rows are its partitions'. The storage is today's,
+/// whatever the transaction sees; one that was never analysed has about as many rows as its pages hold.
 pub(super) const TABLE: &str = "
+WITH named AS (
+    SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = $1 AND c.relname = $2),
+stored AS (
+    SELECT l.oid, l.reltuples,
+           COALESCE(pg_relation_size(l.oid), 0) / current_setting('block_size')::bigint AS pages
+    FROM pg_class l
+    WHERE l.relkind = 'r' AND (l.oid IN (SELECT oid FROM named) OR l.oid IN (
+        SELECT t.relid FROM named CROSS JOIN LATERAL pg_partition_tree(named.oid) t)))
 SELECT pg_current_snapshot()::text AS snapshot, c.oid, c.relreplident,
-       pg_relation_filenode(c.oid)::text AS storage,
-       pg_relation_size(c.oid) / current_setting('block_size')::bigint AS pages,
-       c.reltuples::bigint AS rows_estimate
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relname = $2";
-
-/// The columns that the log carries, as its relation messages describe them.
-pub(super) const COLUMNS: &str = "
-SELECT a.attname::text, a.atttypid, a.atttypmod,
-       COALESCE(c.relreplident = 'f' OR a.attnum = ANY (
-           SELECT unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) FROM pg_index i
-           WHERE i.indrelid = c.oid
-             AND CASE c.relreplident WHEN 'd' THEN i.indisprimary ELSE i.indisreplident END
-       ), false) AS in_identity
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-ORDER BY a.attnum";
+       c.relkind = 'p' AS is_partitioned,
+       (SELECT string_agg(pg_relation_filenode(s.oid)::text, ',' ORDER BY s.oid) FROM stored s)
+         AS storage,
+       COALESCE((SELECT sum(s.pages) FROM stored s), 0)::bigint AS pages,
+       COALESCE((SELECT sum(CASE WHEN s.reltuples < 0 THEN s.pages * 50 ELSE s.reltuples END)
+                 FROM stored s), 0)::bigint AS rows_estimate
+FROM named JOIN pg_class c ON c.oid = named.oid";
 
 /// Begins a view of a table, locked against statements that rewrite it, with these settings.
 pub(super) fn begin(table: &TableName, settings: &str) -> String {
-    format!(
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
-         LOCK TABLE ONLY {} IN ACCESS SHARE MODE{settings}",
-        quoted_table(table)
-    )
+    format!("{BEGIN}; LOCK TABLE {} IN ACCESS SHARE MODE{settings}", quoted_table(table))
 }
+
+/// Begins a view without a lock.
+pub(super) fn begin_unlocked(settings: &str) -> String {
+    format!("{BEGIN}{settings}")
+}
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// By what a table's chunks are cut.
 pub(super) struct KeyColumns<'r> {
     relation: &'r Relation,
     /// Index and quoted name; none for a table without a key, which is cut by places in its storage.
     columns: Option<Vec<(usize, String)>>,
+    /// The table in a `FROM`, as `t`. A partitioned table's rows are its partitions'; those that
+    /// inherit from an ordinary table are not its own.
+    from: String,
 }
 
 impl<'r> KeyColumns<'r> {
-    pub(super) fn of(relation: &'r Relation) -> Self {
+    pub(super) fn of(relation: &'r Relation, is_partitioned: bool) -> Self {
         let key = &relation.schema.key;
         let named = |index: &usize| (*index, quoted(&relation.schema.fields[*index].name));
         let columns =
             (key.origin != KeyOrigin::WholeRow).then(|| key.columns.iter().map(named).collect());
-        Self { relation, columns }
+        let only = if is_partitioned { "" } else { "ONLY " };
+        let from = format!("{only}{} t", quoted_table(&relation.schema.name));
+        Self { relation, columns, from }
     }
 
     pub(super) fn columns(&self) -> Option<&[(usize, String)]> {
@@ -174,6 +183,10 @@ impl Form {
             (Self::Text, Reader::Numeric { special: NumericSpecial::Null, .. }) => format!(
                 "CASE WHEN {name} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {name}::text END"
             ),
+            // As the log has it, padding included, and masked here.
+            (Self::Text, Reader::Masked(_)) => {
+                format!("CASE WHEN {name} IS NOT NULL THEN format('%s', {name}) END")
+            }
             (Self::Text, _) => canonical(&name, field),
         }
     }
@@ -187,8 +200,8 @@ impl Form {
 }
 
 fn cells(relation: &Relation, form: Form) -> Vec<String> {
-    let columns = relation.schema.fields.iter().zip(&relation.readers);
-    columns.map(|(field, reader)| form.cell(field, reader)).collect()
+    let columns = relation.schema.fields.iter().zip(relation.kept());
+    columns.map(|(field, (_, reader))| form.cell(field, reader)).collect()
 }
 
 /// The `COPY` of one chunk.
@@ -213,10 +226,10 @@ pub(super) fn chunk_query(
         }
     };
     format!(
-        "COPY (SELECT {} FROM ONLY {} t WHERE {condition} {order}LIMIT {rows_max}) \
+        "COPY (SELECT {} FROM {} WHERE {condition} {order}LIMIT {rows_max}) \
          TO STDOUT (FORMAT binary)",
         columns.join(", "),
-        quoted_table(&relation.schema.name),
+        keys.from,
     )
 }
 
@@ -273,14 +286,21 @@ pub(super) fn condition(keys: &KeyColumns<'_>, request: &ChunkRequest) -> Result
 pub(super) fn key_text_query(keys: &KeyColumns<'_>) -> String {
     let columns = keys.columns.as_deref().unwrap_or_default();
     let cell = |(place, (index, _)): (usize, &(usize, String))| {
-        let of = match &keys.relation.readers[*index] {
-            Reader::Declared => "text",
+        let of = match keys.relation.kept().nth(*index) {
+            Some((_, Reader::Declared)) => "text",
             _ => keys.relation.schema.fields[*index].source_type.as_str(),
         };
         format!("(${}::{of})::text", place + 1)
     };
     let cells: Vec<String> = columns.iter().enumerate().map(cell).collect();
     format!("SELECT {}", cells.join(", "))
+}
+
+impl KeyColumns<'_> {
+    /// Locks the table as every reading does, and reads nothing.
+    pub(super) fn touch_query(&self) -> String {
+        format!("SELECT FROM {} LIMIT 0", self.from)
+    }
 }
 
 /// Keys of about `wanted` rows from all over the table, in order.
@@ -291,9 +311,9 @@ pub(super) fn sample_query(keys: &KeyColumns<'_>, rows: u64, wanted: u64) -> Str
     // In hundredths of a percent, at least one.
     let share = (wanted.saturating_mul(10_000) / rows.max(1)).clamp(1, 10_000);
     format!(
-        "SELECT {} FROM ONLY {} t TABLESAMPLE SYSTEM ({}.{:02}) ORDER BY {} LIMIT {}",
+        "SELECT {} FROM {} TABLESAMPLE SYSTEM ({}.{:02}) ORDER BY {} LIMIT {}",
         keys.texts(),
-        quoted_table(&keys.relation.schema.name),
+        keys.from,
         share / 100,
         share % 100,
         order.join(", "),
@@ -305,12 +325,7 @@ pub(super) fn sample_query(keys: &KeyColumns<'_>, rows: u64, wanted: u64) -> Str
 pub(super) fn largest_query(keys: &KeyColumns<'_>) -> String {
     let columns = keys.columns.as_deref().unwrap_or_default();
     let order: Vec<String> = columns.iter().map(|(_, name)| format!("t.{name} DESC")).collect();
-    format!(
-        "SELECT {} FROM ONLY {} t ORDER BY {} LIMIT 1",
-        keys.texts(),
-        quoted_table(&keys.relation.schema.name),
-        order.join(", ")
-    )
+    format!("SELECT {} FROM {} ORDER BY {} LIMIT 1", keys.texts(), keys.from, order.join(", "))
 }
 
 /// The text of a place in the storage (`tidsend`): its page and its row there.

@@ -3,6 +3,8 @@
 use super::copy::{CopyCells, CopyRows, malformed};
 use super::sql::{self, Form, KeyColumns};
 use super::{Opened, PostgresReader, reading, text};
+use crate::relation::Relation;
+use crate::types::Reader;
 use tidemesh_model::{Error, ErrorKind, Field, Result, Value};
 use tidemesh_source::{
     ChunkRequest, Key, Part, TableTexts, TextPart, TextRequest, TextRow, TextRows,
@@ -15,7 +17,7 @@ impl TableTexts for PostgresReader {
             TextPart::Keys(_) => "",
         };
         let opened = self.open(&request.table, settings).await?;
-        let keys = KeyColumns::of(&opened.relation);
+        let keys = opened.keys();
         let condition = condition(&opened, &keys, request)?;
         let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
         let query = sql::chunk_query(&opened.relation, &keys, Form::Text, &condition, rows_max);
@@ -23,7 +25,8 @@ impl TableTexts for PostgresReader {
         self.end().await?;
         let is_last = rows.is_whole() && rows.count() < u64::from(rows_max);
         let leading = usize::from(keys.columns().is_none());
-        let (texts, last) = texts(&rows, leading)?;
+        let (mut texts, last) = texts(&rows, leading)?;
+        mask(&opened.relation, &mut texts)?;
         let last = match (is_last, last) {
             (true, _) | (_, None) => None,
             (false, Some(row)) => Some(place(&keys, &row, leading)?),
@@ -86,6 +89,17 @@ fn owned(cells: CopyCells<'_>) -> Result<TextRow> {
             .transpose()
     };
     cells.map(text).collect()
+}
+
+/// Masks what the database has as what the log has is masked.
+fn mask(relation: &Relation, rows: &mut [TextRow]) -> Result<()> {
+    for (index, (_, reader)) in relation.kept().enumerate() {
+        let Reader::Masked(mask) = reader else { continue };
+        for text in rows.iter_mut().filter_map(|row| row.get_mut(index)?.as_mut()) {
+            *text = mask.apply(text)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the chunk behind this row begins.

@@ -3,6 +3,7 @@
 use super::array;
 use super::bytes::{malformed, utf8, whole};
 use super::composite::Composite;
+use super::mask::Mask;
 use super::text::{
     Printer, ZoneStyle, hstore_json, interval, print_numeric, time_tz, versioned, with_text,
 };
@@ -58,6 +59,10 @@ pub(crate) enum Reader {
     /// As PostgreSQL's text, by declaration: a type without a binary form, which the log carries as
     /// text and a snapshot casts.
     Declared,
+    /// A text of which only its masked form leaves the process.
+    Masked(Mask),
+    /// A column that is not captured: its cells are passed over, and no field of the schema is its.
+    Skipped,
 }
 
 impl Reader {
@@ -146,6 +151,8 @@ impl Reader {
             Self::Array(Box::new(composite.clone())),
             composite,
             Self::Declared,
+            Self::Masked(Mask::Truncate { characters: 2 }),
+            Self::Masked(Mask::Redact),
         ];
         plain.into_iter().chain(Printer::samples().into_iter().map(Self::Printed))
     }
@@ -165,7 +172,9 @@ impl Reader {
             // A numeric without precision has no scale; an interval's months and days have no
             // length; a timetz's offset has no place in Avro: exact text each.
             Self::NumericText | Self::TimeTz | Self::Interval | Self::Text => DataType::Text,
-            Self::Printed(_) | Self::Declared => DataType::Text,
+            Self::Printed(_) | Self::Declared | Self::Masked(_) => DataType::Text,
+            // Nobody asks: no field is of it.
+            Self::Skipped => DataType::Text,
             Self::Enum(labels) => DataType::Enum { labels: labels.clone() },
             Self::Json | Self::Jsonb | Self::Hstore => DataType::Json,
             Self::Bytea => DataType::Bytes,
@@ -220,6 +229,8 @@ impl Reader {
             Self::Array(element) => array::visit(element, bytes, visitor),
             Self::Composite(composite) => composite.visit(bytes, visitor),
             Self::Printed(printer) => with_text(visitor, |out| printer.print(bytes, out)),
+            Self::Masked(mask) => mask.visit(bytes, visitor),
+            Self::Skipped => Ok(()),
         }
     }
 
@@ -229,6 +240,8 @@ impl Reader {
             Self::Text | Self::Enum(_) | Self::Json | Self::Jsonb | Self::Declared => {
                 visitor.text(utf8(bytes)?)
             }
+            Self::Masked(mask) => mask.visit(bytes, visitor),
+            Self::Skipped => Ok(()),
             _ => Err(Error::new(ErrorKind::Malformed, "read a cell")
                 .because("the server sent text for a type that has a binary form")),
         }

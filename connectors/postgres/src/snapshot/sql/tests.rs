@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::relation::RelationShape;
-use crate::types::Reader;
+use crate::types::{Mask, Reader};
 use std::sync::Arc;
 use tidemesh_model::{DataType, Field, RowKey, SourceKind, TableSchema};
 
@@ -26,13 +26,14 @@ fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
         schema: Arc::new(schema),
         readers: vec![Reader::Int8, Reader::Text],
         numbers: vec![Some(1), Some(2)],
+        is_stale: false,
     }
 }
 
 fn query(relation: &Relation, part: Part, after: Option<Key>) -> Result<String> {
     let table = relation.schema.name.clone();
     let request = ChunkRequest { table, part, after, rows_max: 9, bytes_max: 9 };
-    let keys = KeyColumns::of(relation);
+    let keys = KeyColumns::of(relation, false);
     let condition = condition(&keys, &request)?;
     Ok(chunk_query(relation, &keys, Form::Binary, &condition, 7))
 }
@@ -115,4 +116,28 @@ fn a_type_without_a_binary_form_is_cast() {
 fn a_place_is_printed_as_the_server_prints_it() {
     assert_eq!(ctid_text(&[0, 0, 1, 2, 0, 3]).unwrap(), "(258,3)");
     assert_eq!(ctid_text(&[0]), None);
+}
+
+#[test]
+fn what_is_not_captured_is_not_selected_and_what_is_masked_comes_as_the_log_has_it() {
+    let mut relation = with_reader("text", DataType::Text, Reader::Masked(Mask::Redact));
+    relation.readers.insert(1, Reader::Skipped);
+    assert_eq!(cells(&relation, Form::Binary), ["t.\"a\"", "t.\"b\"\"\""]);
+    let texts = cells(&relation, Form::Text);
+    assert_eq!(texts[1], "CASE WHEN t.\"b\"\"\" IS NOT NULL THEN format('%s', t.\"b\"\"\") END");
+}
+
+#[test]
+fn a_partitioned_table_is_read_with_its_partitions() {
+    let relation = relation(KeyOrigin::PrimaryKey, vec![0]);
+    let keys = KeyColumns::of(&relation, true);
+    let queries = [
+        chunk_query(&relation, &keys, Form::Binary, "true", 7),
+        sample_query(&keys, 100, 10),
+        largest_query(&keys),
+        keys.touch_query(),
+    ];
+    for query in queries {
+        assert!(query.contains("FROM \"public\".\"o'rders\" t "), "{query}");
+    }
 }
