@@ -165,11 +165,12 @@ ensure_kafka() {
     touch "$kafka_jars/whole"
 }
 
-# start_kafka FOLDER PORT: one broker that is its own controller (KRaft), as an unprivileged user.
+# start_kafka FOLDER PORT [BEHIND PROXY]: one broker that is its own controller (KRaft), as an
+# unprivileged user; at port BEHIND for clients whom a proxy brings, and which it sends to port PROXY.
 # A folder that is there is taken up again.
 start_kafka() {
     local folder=$1 port=$2
-    [ -e "$folder/server.properties" ] || make_kafka "$folder" "$port"
+    [ -e "$folder/server.properties" ] || make_kafka "$@"
     (exec_as_server java -Xms256m -Xmx512m -cp "$folder/jars/*" kafka.Kafka "$folder/server.properties") \
         >>"$folder/server.log" 2>&1 &
     kafka_process=$!
@@ -183,7 +184,7 @@ start_kafka() {
 }
 
 make_kafka() {
-    local folder=$1 port=$2 controller id
+    local folder=$1 port=$2 behind=${3:-} proxy=${4:-} controller id
     controller=$(free_port)
     mkdir -p "$folder"
     [ "$(id -u)" = 0 ] && chown "$(server_user)" "$folder"
@@ -194,8 +195,9 @@ make_kafka() {
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller${behind:+,PROXIED://127.0.0.1:$behind}
+advertised.listeners=PLAINTEXT://127.0.0.1:$port${behind:+,PROXIED://127.0.0.1:$proxy}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$folder/log
