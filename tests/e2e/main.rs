@@ -26,6 +26,7 @@ mod streaming;
 mod support;
 mod timeline;
 mod toast;
+mod torture;
 mod types;
 mod values;
 mod verify;
