@@ -165,12 +165,11 @@ ensure_kafka() {
     touch "$kafka_jars/whole"
 }
 
-# start_kafka FOLDER PORT [BEHIND PROXY]: one broker that is its own controller (KRaft), as an
-# unprivileged user; at port BEHIND for clients whom a proxy brings, and which it sends to port PROXY.
+# start_kafka FOLDER PORT: one broker that is its own controller (KRaft), as an unprivileged user.
 # A folder that is there is taken up again.
 start_kafka() {
     local folder=$1 port=$2
-    [ -e "$folder/server.properties" ] || make_kafka "$@"
+    [ -e "$folder/server.properties" ] || make_kafka "$folder" "$port"
     (exec_as_server java -Xms256m -Xmx512m -cp "$folder/jars/*" kafka.Kafka "$folder/server.properties") \
         >>"$folder/server.log" 2>&1 &
     kafka_process=$!
@@ -183,9 +182,12 @@ start_kafka() {
     fail "Kafka did not start"
 }
 
+# KAFKA_SETTINGS has lines that are added to the broker's settings, and win over those before;
+# KAFKA_CONTROLLER is the controller's port, if it has to be known; KAFKA_FORMAT has arguments by which the
+# folder is made.
 make_kafka() {
-    local folder=$1 port=$2 behind=${3:-} proxy=${4:-} controller id
-    controller=$(free_port)
+    local folder=$1 port=$2 controller id
+    controller=${KAFKA_CONTROLLER:-$(free_port)}
     mkdir -p "$folder"
     [ "$(id -u)" = 0 ] && chown "$(server_user)" "$folder"
     # The cache belongs to whoever runs this, often root; the broker's user must be able to read it.
@@ -195,9 +197,8 @@ make_kafka() {
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller${behind:+,PROXIED://127.0.0.1:$behind}
-advertised.listeners=PLAINTEXT://127.0.0.1:$port${behind:+,PROXIED://127.0.0.1:$proxy}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$folder/log
@@ -214,10 +215,13 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 group.initial.rebalance.delay.ms=0
+${KAFKA_SETTINGS:-}
 CONF
     local java=(java -cp "$folder/jars/*")
     id=$(as_server "${java[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null | tail -n 1)
+    # shellcheck disable=SC2086 # arguments by spaces
     as_server "${java[@]}" kafka.tools.StorageTool format -t "$id" -c "$folder/server.properties" \
+        ${KAFKA_FORMAT:-} \
         >"$folder/format.log" 2>&1 || { cat "$folder/format.log" >&2; fail "Kafka's folder cannot be made"; }
 }
 

@@ -153,6 +153,14 @@ impl Decoder {
         if let Some(position) = record.header(POSITION_HEADER) {
             line["position"] = Position::from_bytes(position).map_err(located)?.to_string().into();
         }
+        let headers: serde_json::Map<String, Json> = record
+            .headers()
+            .filter(|(name, _)| *name != POSITION_HEADER)
+            .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into()))
+            .collect();
+        if !headers.is_empty() {
+            line["headers"] = headers.into();
+        }
         line["key"] = self.decode(record.key).await.map_err(located)?;
         line["value"] = self.decode(record.value).await.map_err(located)?;
         Ok(line)

@@ -64,6 +64,8 @@ fn export(report: &SourceReport) {
     metrics::counter!("tidemesh_source_records_total", &source()).absolute(report.records);
     metrics::counter!("tidemesh_source_record_bytes_total", &source())
         .absolute(report.record_bytes);
+    metrics::counter!("tidemesh_source_dead_letters_total", &source())
+        .absolute(report.dead_letters);
     metrics::counter!("tidemesh_source_retries_total", &source()).absolute(report.retries);
     for kind in ErrorKind::ALL.map(ErrorKind::name) {
         let count = report.errors_by_kind.get(kind).copied().unwrap_or(0);

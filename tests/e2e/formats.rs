@@ -226,10 +226,16 @@ async fn other_types_for_a_topic_that_is_there_are_refused() {
     database.execute("INSERT INTO kinds VALUES (1, now())").await;
     told(&daemon, |record| record["value"]["op"] == "c").await;
     daemon.kill();
-    let daemon = Daemon::up(folder.path(), &with(&config, DEBEZIUM)).await;
+    let lines = format!("{DEBEZIUM}\non_incompatible = \"stop\"");
+    let mut daemon = Daemon::up(folder.path(), &with(&config, &lines)).await;
     database.execute("INSERT INTO kinds VALUES (2, now())").await;
     let error = daemon.stopped_with().await;
-    assert!(error.contains("incompatible"), "{error}");
+    assert!(error.contains("kinds-key"), "{error}");
+    daemon.kill();
+    let daemon = Daemon::up(folder.path(), &with(&config, DEBEZIUM)).await;
+    daemon.logged("readers cannot follow: another topic is opened").await;
+    verified(&daemon);
+    assert_eq!(records(&daemon, "shop.public.kinds.g2").len(), 3, "one twice: told and read");
 }
 
 /// The latest row of each key of a flat topic, without what is added to it.

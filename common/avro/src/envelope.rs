@@ -33,13 +33,30 @@ pub trait RecordSink {
 pub struct EnvelopeEncoder {
     rows: RowPlan,
     ids: SchemaIds,
+    source: SourceEncoder,
+}
+
+/// Encodes the `source` block.
+#[derive(Debug, Clone)]
+pub struct SourceEncoder {
     /// `version`, `connector` and `name`, encoded.
-    source_head: Vec<u8>,
+    head: Vec<u8>,
     /// `db` and an absent `sequence`, encoded.
-    source_database: Vec<u8>,
+    database: Vec<u8>,
     /// `schema` and `table`, encoded.
-    source_table: Vec<u8>,
+    table: Vec<u8>,
     block_fields: usize,
+}
+
+/// An event's place among those of its transaction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransactionOrder {
+    /// The transaction's id in the transaction topic.
+    pub id: String,
+    /// From 1, among all its events.
+    pub total: u64,
+    /// From 1, among its events of this table.
+    pub of_table: u64,
 }
 
 /// Memory that encoders share and reuse. One a writer.
@@ -49,6 +66,8 @@ pub struct EncodeBuffers {
     pub(crate) key: Vec<u8>,
     pub(crate) old_key: Vec<u8>,
     pub(crate) cells: KeyCells,
+    /// What stands in the `transaction` block of the events that follow; none leaves it null.
+    pub order: Option<TransactionOrder>,
 }
 
 impl EncodeBuffers {
@@ -75,21 +94,8 @@ impl EnvelopeEncoder {
     /// The encoder of `table`'s events, whose rows are written by `rows`.
     #[must_use]
     pub fn new(rows: RowPlan, table: &TableSchema, block: &SourceBlock, ids: SchemaIds) -> Self {
-        let texts = |texts: &[&str]| {
-            let mut out = Vec::new();
-            texts.iter().for_each(|text| write_text(&mut out, text));
-            out
-        };
-        let mut source_database = texts(&[&block.database]);
-        source_database.push(NULL);
-        Self {
-            rows,
-            ids,
-            source_head: texts(&[env!("CARGO_PKG_VERSION"), block.connector, &block.name]),
-            source_database,
-            source_table: texts(&[&table.name.schema, &table.name.table]),
-            block_fields: block.fields.len(),
-        }
+        let name = &table.name;
+        Self { rows, ids, source: SourceEncoder::new(block, &name.schema, &name.table) }
     }
 
     /// Encodes one event into the records it becomes: a delete is followed by its tombstone, a
@@ -143,7 +149,7 @@ impl EnvelopeEncoder {
         buffers: &mut EncodeBuffers,
         sink: &mut S,
     ) -> Result<()> {
-        let EncodeBuffers { value, key, cells, .. } = buffers;
+        let EncodeBuffers { value, key, cells, order, .. } = buffers;
         begin_frame(value, self.ids.value);
         match before {
             None => value.push(NULL),
@@ -156,7 +162,7 @@ impl EnvelopeEncoder {
         self.rows.encode(after, false, value, cells)?;
         begin_frame(key, self.ids.key);
         self.rows.write_key(value, cells, key);
-        self.tail(origin, operation, now_us, value)?;
+        self.tail(origin, operation, now_us, order.as_ref(), value)?;
         sink.record(origin, key, Some(value))
     }
 
@@ -169,7 +175,7 @@ impl EnvelopeEncoder {
         buffers: &mut EncodeBuffers,
         sink: &mut S,
     ) -> Result<()> {
-        let EncodeBuffers { value, key, old_key, cells } = &mut *buffers;
+        let EncodeBuffers { value, key, old_key, cells, order } = &mut *buffers;
         begin_frame(value, self.ids.value);
         value.push(NOT_NULL);
         self.rows.encode(before, true, value, cells)?;
@@ -180,7 +186,7 @@ impl EnvelopeEncoder {
         begin_frame(key, self.ids.key);
         self.rows.write_key(value, cells, key);
         if key == old_key {
-            self.tail(origin, Operation::Update, now_us, value)?;
+            self.tail(origin, Operation::Update, now_us, order.as_ref(), value)?;
             return sink.record(origin, key, Some(value));
         }
         self.delete(origin, before, now_us, buffers, sink)?;
@@ -195,14 +201,14 @@ impl EnvelopeEncoder {
         buffers: &mut EncodeBuffers,
         sink: &mut S,
     ) -> Result<()> {
-        let EncodeBuffers { value, key, cells, .. } = buffers;
+        let EncodeBuffers { value, key, cells, order, .. } = buffers;
         begin_frame(value, self.ids.value);
         value.push(NOT_NULL);
         self.rows.encode(before, true, value, cells)?;
         begin_frame(key, self.ids.key);
         self.rows.write_key(value, cells, key);
         value.push(NULL);
-        self.tail(origin, Operation::Delete, now_us, value)?;
+        self.tail(origin, Operation::Delete, now_us, order.as_ref(), value)?;
         sink.record(origin, key, Some(value))?;
         sink.record(origin, key, None)
     }
@@ -224,9 +230,27 @@ impl EnvelopeEncoder {
         let value = &mut buffers.value;
         begin_frame(value, self.ids.value);
         value.extend_from_slice(&[NULL, NULL]);
-        self.tail(origin, Operation::Delete, now_us, value)?;
+        self.tail(origin, Operation::Delete, now_us, None, value)?;
         sink.record(origin, key, Some(value))?;
         sink.record(origin, key, None)
+    }
+
+    /// Encodes the event of a truncate, which is about no row and has no key; answers its value.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if the origin does not fit the source's block.
+    pub fn truncate_event<'b>(
+        &self,
+        origin: &Origin<'_>,
+        now_us: i64,
+        buffers: &'b mut EncodeBuffers,
+    ) -> Result<&'b [u8]> {
+        let EncodeBuffers { value, order, .. } = buffers;
+        begin_frame(value, self.ids.value);
+        value.extend_from_slice(&[NULL, NULL]);
+        self.tail(origin, Operation::Truncate, now_us, order.as_ref(), value)?;
+        Ok(value)
     }
 
     /// `source`, `transaction`, `op` and the envelope's clock.
@@ -235,16 +259,50 @@ impl EnvelopeEncoder {
         origin: &Origin<'_>,
         operation: Operation,
         now_us: i64,
+        order: Option<&TransactionOrder>,
         out: &mut Vec<u8>,
     ) -> Result<()> {
-        self.source(origin, operation, out)?;
-        out.push(NULL);
+        self.source.write(origin, operation == Operation::Read, out)?;
+        match order {
+            None => out.push(NULL),
+            Some(order) => {
+                out.push(NOT_NULL);
+                write_text(out, &order.id);
+                write_long(out, order.total.cast_signed());
+                write_long(out, order.of_table.cast_signed());
+            }
+        }
         write_text(out, operation.code());
         write_clock(out, now_us);
         Ok(())
     }
+}
 
-    fn source(&self, origin: &Origin<'_>, operation: Operation, out: &mut Vec<u8>) -> Result<()> {
+impl SourceEncoder {
+    /// The encoder of blocks about this table; of what is about none, both names are empty.
+    #[must_use]
+    pub fn new(block: &SourceBlock, schema: &str, table: &str) -> Self {
+        let texts = |texts: &[&str]| {
+            let mut out = Vec::new();
+            texts.iter().for_each(|text| write_text(&mut out, text));
+            out
+        };
+        let mut database = texts(&[&block.database]);
+        database.push(NULL);
+        Self {
+            head: texts(&[env!("CARGO_PKG_VERSION"), block.connector, &block.name]),
+            database,
+            table: texts(&[schema, table]),
+            block_fields: block.fields.len(),
+        }
+    }
+
+    /// Appends a block.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if the origin does not fit the source's block.
+    pub fn write(&self, origin: &Origin<'_>, of_snapshot: bool, out: &mut Vec<u8>) -> Result<()> {
         if origin.block.len() != self.block_fields {
             return Err(Error::new(ErrorKind::Internal, "encode an event")
                 .because("the origin does not fit the source's block")
@@ -252,16 +310,16 @@ impl EnvelopeEncoder {
                 .with("fields", self.block_fields));
         }
         let at_us = origin.committed_at_us;
-        out.extend_from_slice(&self.source_head);
+        out.extend_from_slice(&self.head);
         write_long(out, at_us.div_euclid(1000));
         out.push(FIRST);
-        write_text(out, if operation == Operation::Read { "incremental" } else { "false" });
-        out.extend_from_slice(&self.source_database);
+        write_text(out, if of_snapshot { "incremental" } else { "false" });
+        out.extend_from_slice(&self.database);
         out.push(NOT_NULL);
         write_long(out, at_us);
         out.push(NOT_NULL);
         write_long(out, at_us.saturating_mul(1000));
-        out.extend_from_slice(&self.source_table);
+        out.extend_from_slice(&self.table);
         for cell in origin.block {
             write_block_cell(out, *cell);
         }
@@ -297,12 +355,17 @@ fn write_clock(out: &mut Vec<u8>, now_us: i64) {
 }
 
 pub(crate) fn write_text(out: &mut Vec<u8>, text: &str) {
-    write_length(out, text.len());
-    out.extend_from_slice(text.as_bytes());
+    write_bytes(out, text.as_bytes());
+}
+
+/// Appends a length and bytes.
+pub fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_length(out, bytes.len());
+    out.extend_from_slice(bytes);
 }
 
 /// Begins a record anew in Confluent's frame.
-pub(crate) fn begin_frame(out: &mut Vec<u8>, id: u32) {
+pub fn begin_frame(out: &mut Vec<u8>, id: u32) {
     out.clear();
     out.extend_from_slice(&frame::head(id));
 }

@@ -3,7 +3,9 @@
 use crate::envelope::{EncodeBuffers, EnvelopeEncoder, RecordSink, SchemaIds};
 use crate::flat::FlatEncoder;
 use crate::row::RowPlan;
-use tidemesh_model::{Change, EnvelopeForm, Origin, Result, RowImage, SourceBlock, TableSchema};
+use tidemesh_model::{
+    Change, EnvelopeForm, Error, ErrorKind, Origin, Result, RowImage, SourceBlock, TableSchema,
+};
 
 /// Encodes the events of one table for one topic.
 #[derive(Debug, Clone)]
@@ -67,6 +69,25 @@ impl EventEncoder {
         match self {
             Self::Envelope(encoder) => encoder.truncate(origin, key, now_us, buffers, sink),
             Self::Flat(encoder) => encoder.delete_key(origin, key, sink),
+        }
+    }
+
+    /// Encodes the event of a truncate, which has no key; answers its value.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for flat records, which have no form for it; as [`EnvelopeEncoder::truncate_event`].
+    pub fn truncate_event<'b>(
+        &self,
+        origin: &Origin<'_>,
+        now_us: i64,
+        buffers: &'b mut EncodeBuffers,
+    ) -> Result<&'b [u8]> {
+        match self {
+            Self::Envelope(encoder) => encoder.truncate_event(origin, now_us, buffers),
+            Self::Flat(_) => Err(Error::new(ErrorKind::Config, "encode a truncate")
+                .because("flat records have no form for it")
+                .help("set truncate = \"reconcile\", or envelope = \"debezium\"")),
         }
     }
 }

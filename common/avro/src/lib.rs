@@ -12,6 +12,7 @@ pub mod name;
 pub mod resolve;
 pub mod row;
 pub mod schema;
+pub mod side;
 pub mod table;
 pub mod types;
 mod varint;

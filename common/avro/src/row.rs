@@ -495,7 +495,7 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The 36 characters of a UUID (RFC 9562, section 4), lower case.
 #[must_use]
-pub(crate) fn uuid_text(uuid: &[u8; 16]) -> [u8; 36] {
+pub fn uuid_text(uuid: &[u8; 16]) -> [u8; 36] {
     let mut text = [b'-'; 36];
     let mut place = 0;
     for (index, byte) in uuid.iter().enumerate() {

@@ -349,7 +349,7 @@ fn envelope(namespace: &str, row: Json, block: &SourceBlock, types: RowTypes) ->
 
 /// Debezium's `source` block (documentation 3.7, "PostgreSQL connector", "Change event values"),
 /// behind which a source's own fields stand, then the position's epoch and ordinal.
-fn source_record(block: &SourceBlock) -> Json {
+pub(crate) fn source_record(block: &SourceBlock) -> Json {
     let mut fields = vec![
         json!({"name": "version", "type": "string"}),
         json!({"name": "connector", "type": "string"}),

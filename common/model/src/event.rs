@@ -157,6 +157,27 @@ pub trait ChangeVisitor {
         key: Vec<String>,
     ) -> Result<()>;
 
+    /// An event that a checkpoint says is in the topics already.
+    fn passed_over(&mut self, _schema: &Arc<TableSchema>, _origin: &Origin<'_>) {}
+
+    /// The end of a transaction, whether it had events or not.
+    ///
+    /// # Errors
+    ///
+    /// What the visitor cannot take; the batch stops there.
+    fn commit(&mut self, _origin: &Origin<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What an application wrote into the log beside rows.
+    ///
+    /// # Errors
+    ///
+    /// What the visitor cannot take; the batch stops there.
+    fn message(&mut self, _origin: &Origin<'_>, _prefix: &str, _content: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
     /// A watermark that this project wrote into the log: `mark` is its text.
     ///
     /// # Errors

@@ -24,9 +24,9 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CleanupPolicy, EnvelopeForm, EventFormat, NumericSpecial, OnPositionLost, PostgresSettings,
-    RowTypes, Secret, SnapshotMode, SnapshotSettings, SourceSettings, TlsMode, Toast,
-    TopicSettings,
+    CleanupPolicy, EnvelopeForm, EventFormat, NumericSpecial, OnIncompatible, OnPositionLost,
+    OutboxFormat, OutboxSettings, PostgresSettings, RowTypes, Secret, SnapshotMode,
+    SnapshotSettings, SourceSettings, TlsMode, Toast, TopicSettings, TruncateMode,
 };
 pub use source_kind::SourceKind;
 pub use value::{DecimalRef, Value};

@@ -34,6 +34,34 @@ pub struct SourceSettings {
     /// slot was lost or moved, or it is another database. Default `stop`.
     #[serde(default)]
     pub on_position_lost: OnPositionLost,
+    /// What becomes of a table whose schema was changed so that readers of its topic cannot follow.
+    /// Default `topic`.
+    #[serde(default)]
+    pub on_incompatible: OnIncompatible,
+    /// What a truncate becomes. Default `reconcile` for compacted topics, else `event`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncate: Option<TruncateMode>,
+    /// The topic that is told of each transaction's begin and end, with how many events it has of
+    /// each table; Debezium's is `<source>.transaction`. Its events then carry its id, and their
+    /// places in it. None: no such topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction_topic: Option<String>,
+    /// The topic that is told every `heartbeat_interval_ms` how far the log has come; Debezium's is
+    /// `__debezium-heartbeat.<source>`. None: no such topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_topic: Option<String>,
+    /// The topic of messages that applications write into the log beside rows; Debezium's is
+    /// `<source>.message`. None: they are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_topic: Option<String>,
+    /// The topic of rows that cannot be encoded: a value that its type cannot hold, a record that is
+    /// larger than the transport takes. Each is told there with its place and why, and the table's
+    /// topic lacks it. None: such a row stops the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letter_topic: Option<String>,
+    /// A table whose inserted rows are events of an application. None: no table is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<OutboxSettings>,
     /// How tables are read beside the log.
     #[serde(default)]
     pub snapshot: SnapshotSettings,
@@ -52,6 +80,32 @@ pub enum OnPositionLost {
     /// The log is taken up where it is now, every table is read anew, and what is no longer in it is
     /// deleted from its topic. What happened in between is lost; the state is not.
     Resnapshot,
+}
+
+/// What becomes of a table whose schema was changed so that readers of its topic cannot follow:
+/// another type of a column, another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnIncompatible {
+    /// Its topic is closed as it is, complete up to the change. The table goes on in the next one,
+    /// `<topic>.g2`, with subjects of its own, and is read anew into it.
+    #[default]
+    Topic,
+    /// The source stops and says so.
+    Stop,
+}
+
+/// What a truncate becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TruncateMode {
+    /// A delete and a tombstone for each key of the topic that is live.
+    Reconcile,
+    /// One `t` event without a key in every partition, as Debezium writes it. A compacted topic
+    /// takes no record without a key.
+    Event,
+    /// Nothing: the topic keeps rows that the table has no more.
+    Skip,
 }
 
 /// By which conventions a row's values are written.
@@ -103,6 +157,64 @@ pub struct SnapshotSettings {
     pub chunk_bytes_max: usize,
     /// The most rows that are read in a second, 1 or more; none reads as fast as it can.
     pub rows_per_second_max: Option<u32>,
+}
+
+/// A table whose inserted rows are events of an application, by the columns of Debezium's outbox
+/// event router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutboxSettings {
+    /// The table, as `schema.table`; captured as others are. No default.
+    pub table: String,
+    /// The column of the event's id, its header `id`. Default `id`.
+    #[serde(default = "defaults::outbox_id")]
+    pub id: String,
+    /// The column of the record's key. Default `aggregateid`.
+    #[serde(default = "defaults::outbox_key")]
+    pub key: String,
+    /// The column of the record's value, a text or bytes; a null is a tombstone. Default `payload`.
+    #[serde(default = "defaults::outbox_payload")]
+    pub payload: String,
+    /// The column whose value names the topic. Default `aggregatetype`.
+    #[serde(default = "defaults::outbox_route_by")]
+    pub route_by: String,
+    /// The topic, in which `${routedByValue}` stands for that value. Default
+    /// `outbox.event.${routedByValue}`.
+    #[serde(default = "defaults::outbox_topic")]
+    pub topic: String,
+    /// Columns that become headers of their own names, or of others as `column:header`. Default none.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// How keys and values are written. Default `avro`.
+    #[serde(default)]
+    pub format: OutboxFormat,
+}
+
+/// How an outbox's keys and values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutboxFormat {
+    /// As Avro's `string`, a payload of bytes as its `bytes`, in Confluent's frame.
+    #[default]
+    Avro,
+    /// The text's or payload's bytes as they are: applications that serialise by themselves.
+    Raw,
+}
+
+impl OutboxSettings {
+    /// The table's name.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if it is not `schema.table`.
+    pub fn table_name(&self) -> Result<crate::TableName> {
+        match self.table.split_once('.') {
+            Some((schema, table)) if !schema.is_empty() && !table.is_empty() => {
+                Ok(crate::TableName::new(schema, table))
+            }
+            _ => Err(wrong("outbox.table", "must be schema.table").with("table", &self.table)),
+        }
+    }
 }
 
 /// Which tables are read without being asked for.
@@ -189,6 +301,10 @@ pub struct PostgresSettings {
     /// `stop`: nothing is lost without being told.
     #[serde(default)]
     pub numeric_special: NumericSpecial,
+    /// Which messages go to `message_topic`, by the prefix that `pg_logical_emit_message` was given: a
+    /// prefix, or the begin of prefixes and a `*`. Default all.
+    #[serde(default = "defaults::message_prefixes")]
+    pub message_prefixes: Vec<String>,
     /// Types that are carried as the database's text though they are not known here, each as
     /// `schema.type`; only types without a binary form. Default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -199,11 +315,14 @@ pub struct PostgresSettings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NumericSpecial {
-    /// The source stops, with an error that names table and column.
+    /// As any value that cannot be carried: the source stops, with an error that names table and
+    /// column; with a `dead_letter_topic` the row goes there.
     #[default]
     Stop,
     /// They are carried as null; in a key, which has no null, the source stops all the same.
     Null,
+    /// Their rows go to the source's `dead_letter_topic`, which must be set.
+    DeadLetter,
 }
 
 /// What becomes of an update whose log record lacks a value that did not change.
@@ -313,6 +432,24 @@ mod defaults {
     pub(super) fn connect_timeout_ms() -> u64 {
         10_000
     }
+    pub(super) fn outbox_id() -> String {
+        "id".to_owned()
+    }
+    pub(super) fn outbox_key() -> String {
+        "aggregateid".to_owned()
+    }
+    pub(super) fn outbox_payload() -> String {
+        "payload".to_owned()
+    }
+    pub(super) fn outbox_route_by() -> String {
+        "aggregatetype".to_owned()
+    }
+    pub(super) fn outbox_topic() -> String {
+        "outbox.event.${routedByValue}".to_owned()
+    }
+    pub(super) fn message_prefixes() -> Vec<String> {
+        vec!["*".to_owned()]
+    }
     pub(super) fn message_bytes_max() -> usize {
         64 * 1024 * 1024
     }
@@ -348,6 +485,39 @@ impl SourceSettings {
         EventFormat { types: self.types, envelope: self.envelope }
     }
 
+    /// Topics beside those of tables must not be a table's or each other's.
+    fn validate_topics(&self) -> Result<()> {
+        let named = [
+            ("transaction_topic", &self.transaction_topic),
+            ("heartbeat_topic", &self.heartbeat_topic),
+            ("message_topic", &self.message_topic),
+            ("dead_letter_topic", &self.dead_letter_topic),
+        ];
+        for (index, (key, topic)) in named.iter().enumerate() {
+            let Some(topic) = topic else { continue };
+            let of_table = topic
+                .strip_prefix(&self.name)
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| rest.contains('.'));
+            if of_table {
+                return Err(wrong(key, "could be a table's topic").with("topic", topic));
+            }
+            if named[..index].iter().any(|(_, other)| other.as_ref() == Some(topic)) {
+                return Err(wrong(key, "is another's name too").with("topic", topic));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a truncate becomes.
+    #[must_use]
+    pub fn truncate(&self) -> TruncateMode {
+        self.truncate.unwrap_or(match (self.topics.cleanup_policy, self.envelope) {
+            (CleanupPolicy::Delete, EnvelopeForm::Debezium) => TruncateMode::Event,
+            _ => TruncateMode::Reconcile,
+        })
+    }
+
     /// Checks every bound.
     ///
     /// # Errors
@@ -381,6 +551,25 @@ impl SourceSettings {
             ),
         ];
         ranges.iter().try_for_each(|range| in_range(*range))?;
+        self.validate_topics()?;
+        if let Some(outbox) = &self.outbox {
+            outbox.table_name()?;
+        }
+        let special = self.postgres.as_ref().map(|postgres| postgres.numeric_special);
+        if special == Some(NumericSpecial::DeadLetter) && self.dead_letter_topic.is_none() {
+            return Err(wrong("postgres.numeric_special", "dead_letter needs a dead_letter_topic")
+                .help("set dead_letter_topic for the source"));
+        }
+        if self.truncate == Some(TruncateMode::Event) {
+            if self.topics.cleanup_policy == CleanupPolicy::Compact {
+                return Err(wrong("truncate", "event has no key, which a compacted topic needs")
+                    .help("set topics.cleanup_policy = \"delete\", or truncate = \"reconcile\""));
+            }
+            if self.envelope == EnvelopeForm::Flat {
+                return Err(wrong("truncate", "event has no form in flat records")
+                    .help("set envelope = \"debezium\", or truncate = \"reconcile\""));
+            }
+        }
         match &self.postgres {
             Some(postgres) => postgres.validate(),
             None => Err(wrong("postgres", "a source needs exactly one connector's table")
@@ -436,6 +625,15 @@ impl PostgresSettings {
             return Err(wrong("postgres.password_file", "password is set too; set one of them"));
         }
         Ok(())
+    }
+
+    /// Whether a message of this prefix is wanted.
+    #[must_use]
+    pub fn takes_message(&self, prefix: &str) -> bool {
+        self.message_prefixes.iter().any(|wanted| match wanted.strip_suffix('*') {
+            Some(begin) => prefix.starts_with(begin),
+            None => prefix == wanted,
+        })
     }
 
     /// Splits one entry of `tables` at its first point.
@@ -520,6 +718,41 @@ mod tests {
     }
 
     #[test]
+    fn a_truncates_event_needs_records_without_keys() {
+        let mut settings = settings();
+        assert_eq!(settings.truncate(), TruncateMode::Reconcile);
+        settings.truncate = Some(TruncateMode::Event);
+        assert!(settings.validate().unwrap_err().to_string().contains("compacted"));
+        settings.topics.cleanup_policy = CleanupPolicy::Delete;
+        settings.validate().unwrap();
+        settings.truncate = None;
+        assert_eq!(settings.truncate(), TruncateMode::Event);
+        settings.envelope = EnvelopeForm::Flat;
+        assert_eq!(settings.truncate(), TruncateMode::Reconcile);
+    }
+
+    #[test]
+    fn a_side_topic_is_no_tables_and_no_others() {
+        let mut settings = settings();
+        settings.transaction_topic = Some("shop.transaction".into());
+        settings.heartbeat_topic = Some("__debezium-heartbeat.shop".into());
+        settings.validate().unwrap();
+        settings.heartbeat_topic = Some("shop.public.a".into());
+        assert!(settings.validate().unwrap_err().to_string().contains("heartbeat_topic"));
+        settings.heartbeat_topic = Some("shop.transaction".into());
+        assert!(settings.validate().unwrap_err().to_string().contains("another's name"));
+    }
+
+    #[test]
+    fn messages_are_taken_by_their_prefix() {
+        let mut settings = settings().postgres.unwrap();
+        assert!(settings.takes_message("") && settings.takes_message("any"));
+        settings.message_prefixes = vec!["audit".into(), "app.*".into()];
+        assert!(settings.takes_message("audit") && settings.takes_message("app.x"));
+        assert!(!settings.takes_message("audit2") && !settings.takes_message("other"));
+    }
+
+    #[test]
     fn a_password_never_shows() {
         let settings = settings();
         assert!(!format!("{settings:?}").contains("hush"));
@@ -534,11 +767,14 @@ mod tests {
     }
 
     #[test]
-    fn specials_of_numerics_are_stop_or_null() {
-        let of = serde_json::from_str::<NumericSpecial>;
-        assert_eq!(of("\"null\"").unwrap(), NumericSpecial::Null);
-        assert!(of("\"dead_letter\"").is_err());
-        assert_eq!(settings().postgres.unwrap().numeric_special, NumericSpecial::Stop);
+    fn specials_of_numerics_need_a_topic_to_be_dead_letters() {
+        let mut settings = settings();
+        let postgres = settings.postgres.as_mut().unwrap();
+        assert_eq!(postgres.numeric_special, NumericSpecial::Stop);
+        postgres.numeric_special = serde_json::from_str("\"dead_letter\"").unwrap();
+        assert!(settings.validate().unwrap_err().to_string().contains("dead_letter_topic"));
+        settings.dead_letter_topic = Some("shop.dead_letters".into());
+        settings.validate().unwrap();
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod partition;
 mod record;
 mod registry_client;
 mod remote;
+mod table_topic;
 mod topic;
 mod transport;
 
@@ -22,13 +23,14 @@ mod transport;
 pub use embedded::{
     Cut, EmbeddedCommitter, EmbeddedConfig, EmbeddedReader, EmbeddedTransport, Recovery,
 };
-pub use event_writer::{Counts, EventWriter, POSITION_HEADER, check_topics, topic_name};
+pub use event_writer::{Counts, EventWriter, POSITION_HEADER, SideNames};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
 pub use registry_client::{RegistryClient, Verdict};
 pub use remote::{
     FRAME_BYTES_MAX, Listener, RemoteCommitter, RemoteReader, RemoteTransport, serve_remote,
 };
+pub use table_topic::{Generations, check_topics, topic_name};
 pub use topic::{
     PARTITIONS_MAX, PartitionInfo, TOPIC_NAME_BYTES_MAX, TopicConfig, TopicInfo, check_topic_name,
 };

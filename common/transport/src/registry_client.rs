@@ -82,6 +82,35 @@ impl RegistryClient {
         Ok(registered.id)
     }
 
+    /// Registers `schema` as the only one that `subject` ever has, and answers its id.
+    ///
+    /// # Errors
+    ///
+    /// `Incompatible` if the subject has another; as [`RegistryClient::register`].
+    pub async fn register_alone(&self, subject: &str, schema: &str) -> Result<u32> {
+        let url = format!("{}/subjects/{}", self.url, escape(subject));
+        let body = serde_json::json!({ "schema": schema });
+        let request = self.http.post(&url).json(&body);
+        let found: Result<Registered> = self.send("look up a schema", subject, request).await;
+        match found {
+            Ok(registered) => return Ok(registered.id),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let request = self.http.get(format!("{url}/versions/latest"));
+        let latest: Result<Registered> = self.send("look up a schema", subject, request).await;
+        match latest {
+            Ok(other) => Err(Error::new(ErrorKind::Incompatible, "register a schema")
+                .because("the subject has another schema, and each of its records' bytes has that one's id")
+                .with("subject", subject)
+                .with("id", other.id)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.register(subject, schema).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sets the compatibility level of `subject`, in Confluent's spelling.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The seam: what every way to carry records promises. `conformance` holds each implementation to it.
 
-use crate::{FetchedBatch, Records, TopicConfig, TopicInfo};
+use crate::{FetchedBatch, RECORD_BYTES_MAX, Records, TopicConfig, TopicInfo};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -121,6 +121,16 @@ pub struct Progress {
 pub trait Transport: Send + Sync + 'static {
     /// What `subscribe` gives.
     type Reader: Reader;
+
+    /// What stands before topics' names where other readers see them.
+    fn topic_prefix(&self) -> &str {
+        ""
+    }
+
+    /// The most bytes of a record's key and value.
+    fn record_bytes_max(&self) -> usize {
+        RECORD_BYTES_MAX
+    }
 
     /// Makes a topic; one that is there stays as it is, whatever its configuration.
     ///

@@ -1,7 +1,8 @@
 //! A batch of the log: whole messages in the buffers they were read into, and what is needed to
 //! decode them without asking anybody.
 
-use crate::decode::{Begin, Message, OldTuple, Tuple, decode};
+use crate::config::Config;
+use crate::decode::{Begin, Commit, LogicalMessage, Message, OldTuple, Tuple, decode};
 use crate::frame::{Frame, next_frame};
 use crate::relation::{Relation, Row};
 use std::collections::HashMap;
@@ -57,8 +58,7 @@ pub struct PostgresBatch {
     /// Events at or before this position are in the topics already.
     pub(crate) resume_after: Position,
     pub(crate) relations: Arc<Relations>,
-    /// What becomes of updates that lack unchanged values.
-    pub(crate) toast: Toast,
+    pub(crate) config: Arc<Config>,
     pub(crate) schemas: Vec<Arc<TableSchema>>,
     pub(crate) replaced: Vec<Arc<TableSchema>>,
     pub(crate) rewritten: Vec<TableName>,
@@ -120,6 +120,32 @@ impl ChangeBatch for PostgresBatch {
     }
 }
 
+/// Where a message stands that belongs to no transaction: behind the commit that ends where it
+/// begins, and before every one behind it.
+pub(crate) fn message_position(epoch: u32, lsn: u64) -> Position {
+    Position { epoch, commit: lsn, ordinal: 1 }
+}
+
+#[inline]
+fn with_origin_at<T>(
+    position: Position,
+    transaction: &Transaction,
+    lsn: u64,
+    take: impl FnOnce(&Origin<'_>) -> Result<T>,
+) -> Result<T> {
+    let block = [
+        BlockCell::Long(transaction.xid.into()),
+        BlockCell::Long(lsn.cast_signed()),
+        BlockCell::Null,
+    ];
+    take(&Origin {
+        position,
+        transaction: transaction.xid.into(),
+        committed_at_us: transaction.committed_at_us,
+        block: &block,
+    })
+}
+
 /// One walk over a batch.
 struct Walk<'b> {
     batch: &'b PostgresBatch,
@@ -149,7 +175,10 @@ impl<'b> Walk<'b> {
                     return Ok(());
                 };
                 let whole = old.filter(|old| old.full).map(|old| old.tuple);
-                if whole.is_none() && self.batch.toast == Toast::Reread && new.is_incomplete()? {
+                if whole.is_none()
+                    && self.batch.config.settings.toast == Toast::Reread
+                    && new.is_incomplete()?
+                {
                     return self.incomplete(lsn, relation, old, new, visitor);
                 }
                 let after = Row { relation, tuple: new, old: None, before: whole };
@@ -167,7 +196,8 @@ impl<'b> Walk<'b> {
                 self.transaction = Some(Transaction::begin(begin));
                 Ok(())
             }
-            Message::Commit(_) => {
+            Message::Commit(commit) => {
+                self.commit(lsn, commit, visitor)?;
                 self.transaction = None;
                 Ok(())
             }
@@ -181,11 +211,13 @@ impl<'b> Walk<'b> {
                 }
                 Ok(())
             }
-            Message::Logical(logical) if logical.transactional && logical.prefix == MARK_PREFIX => {
-                self.count()?;
-                self.mark(lsn, logical.content, visitor)
+            Message::Logical(logical) => {
+                if logical.transactional {
+                    self.count()?;
+                }
+                self.logical(lsn, &logical, visitor)
             }
-            Message::Logical(_) | Message::Relation(_) | Message::Origin | Message::Type => Ok(()),
+            Message::Relation(_) | Message::Origin | Message::Type => Ok(()),
         }
     }
 
@@ -219,6 +251,8 @@ impl<'b> Walk<'b> {
         }
     }
 
+    /// Hands the place where the walk stands to `take`; none outside of a transaction, or where the
+    /// checkpoint says that it is in the topics already.
     #[inline]
     fn with_origin<T>(
         &self,
@@ -232,18 +266,7 @@ impl<'b> Walk<'b> {
         if position <= self.batch.resume_after {
             return Ok(None);
         }
-        let block = [
-            BlockCell::Long(transaction.xid.into()),
-            BlockCell::Long(lsn.cast_signed()),
-            BlockCell::Null,
-        ];
-        let origin = Origin {
-            position,
-            transaction: transaction.xid.into(),
-            committed_at_us: transaction.committed_at_us,
-            block: &block,
-        };
-        take(&origin).map(Some)
+        with_origin_at(position, &transaction, lsn, take).map(Some)
     }
 
     #[inline]
@@ -254,8 +277,71 @@ impl<'b> Walk<'b> {
         change: Change<Row<'b>>,
         visitor: &mut C,
     ) -> Result<()> {
-        self.with_origin(lsn, |origin| visitor.change(&relation.schema, origin, change))?;
+        let told =
+            self.with_origin(lsn, |origin| visitor.change(&relation.schema, origin, change))?;
+        if told.is_none() {
+            self.passed_over(lsn, relation, visitor)?;
+        }
         Ok(())
+    }
+
+    #[cold]
+    fn passed_over<C: ChangeVisitor>(
+        &self,
+        lsn: u64,
+        relation: &'b Relation,
+        visitor: &mut C,
+    ) -> Result<()> {
+        let Some(transaction) = self.transaction else { return Ok(()) };
+        let position = transaction.position(self.batch.epoch);
+        with_origin_at(position, &transaction, lsn, |origin| {
+            visitor.passed_over(&relation.schema, origin);
+            Ok(())
+        })
+    }
+
+    /// A transaction's end comes unless the checkpoint is behind it.
+    fn commit<C: ChangeVisitor>(&self, lsn: u64, commit: Commit, visitor: &mut C) -> Result<()> {
+        let Some(transaction) = self.transaction else { return Ok(()) };
+        let epoch = self.batch.epoch;
+        if Position::before(epoch, commit.end_lsn) <= self.batch.resume_after {
+            return Ok(());
+        }
+        let position = transaction.position(epoch);
+        with_origin_at(position, &transaction, lsn, |origin| visitor.commit(origin))
+    }
+
+    /// What `pg_logical_emit_message` wrote: a mark of ours, or an application's message.
+    fn logical<C: ChangeVisitor>(
+        &self,
+        lsn: u64,
+        logical: &LogicalMessage<'b>,
+        visitor: &mut C,
+    ) -> Result<()> {
+        if logical.prefix == MARK_PREFIX {
+            return if logical.transactional {
+                self.mark(lsn, logical.content, visitor)
+            } else {
+                Ok(())
+            };
+        }
+        if !self.batch.config.takes_message(logical.prefix) {
+            return Ok(());
+        }
+        let mut take =
+            |origin: &Origin<'_>| visitor.message(origin, logical.prefix, logical.content);
+        if logical.transactional {
+            self.with_origin(lsn, take)?;
+            return Ok(());
+        }
+        // It stands between transactions, and has no commit's time.
+        let position = message_position(self.batch.epoch, logical.lsn);
+        if position <= self.batch.resume_after {
+            return Ok(());
+        }
+        let block = [BlockCell::Null, BlockCell::Long(logical.lsn.cast_signed()), BlockCell::Null];
+        let committed_at_us = self.batch.end_at_us;
+        take(&Origin { position, transaction: 0, committed_at_us, block: &block })
     }
 
     /// An update that lacks values: its key, and the delete of its old one if that was another.

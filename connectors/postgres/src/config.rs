@@ -10,6 +10,8 @@ pub(crate) struct Config {
     pub(crate) tables: Vec<TableName>,
     pub(crate) slot: String,
     pub(crate) publication: String,
+    /// Whether messages of applications are carried.
+    pub(crate) messages: bool,
 }
 
 impl TryFrom<&SourceSettings> for Config {
@@ -35,7 +37,15 @@ impl TryFrom<&SourceSettings> for Config {
             tables,
             slot: settings.slot.clone().unwrap_or_else(|| default.clone()),
             publication: settings.publication.clone().unwrap_or(default),
+            messages: source.message_topic.is_some(),
         })
+    }
+}
+
+impl Config {
+    /// Whether an application's message of this prefix is carried.
+    pub(crate) fn takes_message(&self, prefix: &str) -> bool {
+        self.messages && self.settings.takes_message(prefix)
     }
 }
 

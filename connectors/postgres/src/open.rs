@@ -161,7 +161,7 @@ impl Connector for PostgresConnector {
         let stream = start_stream(client, config, start, self.vitals()).await?;
         let watch = Watch::start(Arc::clone(&catalog), config, &self.known, self.vitals());
         let mut source = PostgresSource {
-            config: config.clone(),
+            config: Arc::new(config.clone()),
             catalog,
             stream,
             epoch,

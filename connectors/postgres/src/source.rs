@@ -1,6 +1,6 @@
 //! The source: cuts the stream into batches, and asks the catalog where a table is new or changed.
 
-use crate::batch::{BLOCK_FIELDS, MARK_PREFIX, PostgresBatch, Relations, Transaction};
+use crate::batch::{BLOCK_FIELDS, PostgresBatch, Relations, Transaction, message_position};
 use crate::catalog::Catalog;
 use crate::client::stream::{EPOCH_US, Stream};
 use crate::config::Config;
@@ -21,7 +21,7 @@ const ENDS_MAX: usize = 1024;
 
 /// A PostgreSQL log that is being read.
 pub struct PostgresSource {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) stream: Stream,
     pub(crate) epoch: u32,
@@ -231,8 +231,10 @@ impl PostgresSource {
                 scan.relations.extend(truncate.relations());
                 return Ok(Step::Behind);
             }
-            Message::Logical(logical) if logical.transactional && logical.prefix == MARK_PREFIX => {
-                self.count(scan);
+            // All of them, so that what is carried of them moves no row's place.
+            Message::Logical(logical) if logical.transactional => self.count(scan),
+            Message::Logical(logical) if scan.place.transaction.is_none() => {
+                scan.place.end = scan.place.end.max(message_position(self.epoch, logical.lsn));
             }
             _ => {}
         }
@@ -289,7 +291,7 @@ impl PostgresSource {
             epoch: self.epoch,
             resume_after: self.resume_after,
             relations: Arc::clone(&self.relations),
-            toast: self.config.settings.toast,
+            config: Arc::clone(&self.config),
             schemas: Vec::new(),
             replaced: Vec::new(),
             rewritten: Vec::new(),

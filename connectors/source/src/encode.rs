@@ -1,11 +1,13 @@
 //! The visitor of a batch: encodes events, follows snapshots' windows, and emits a chunk where its
 //! high mark stands.
 
-use crate::snapshot::{Chunk, Event, Key, Mark, RowVisitor, Touched, Verdict, Windows, emitted};
+use crate::snapshot::{
+    Again, Chunk, Event, Key, Mark, RowVisitor, Touched, Verdict, Windows, emitted,
+};
 use crate::truncate::Truncated;
 use std::sync::Arc;
 use tidemesh_model::{
-    Change, ChangeVisitor, Origin, Position, Result, RowImage, TableName, TableSchema,
+    Change, ChangeVisitor, Origin, Position, Result, RowImage, TableName, TableSchema, TruncateMode,
 };
 use tidemesh_transport::EventWriter;
 
@@ -25,6 +27,9 @@ pub(crate) struct Noted {
 pub(crate) struct Encode<'w, K> {
     pub(crate) events: &'w mut EventWriter,
     pub(crate) windows: &'w mut Windows<K>,
+    pub(crate) truncate: TruncateMode,
+    /// Whether transactions' events are counted.
+    pub(crate) counts: bool,
     pub(crate) noted: Noted,
 }
 
@@ -37,13 +42,24 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
         change: Change<R>,
     ) -> Result<()> {
         if matches!(change, Change::Truncate) {
-            self.noted.truncated.push(Truncated::new(schema, origin));
+            self.truncated(schema, origin)?;
             if self.windows.is_active() {
                 self.windows.truncate(origin.transaction, &schema.name);
             }
             return Ok(());
         }
-        self.events.change(schema, origin, &change)?;
+        if self.counts {
+            self.events.count_event(schema, origin)?;
+        }
+        match self.events.change(schema, origin, &change) {
+            Err(error) if self.events.is_dead_letter(&error) => {
+                self.events.dead_letter(schema, origin, &change, &error)?;
+                // Its key may not be known: the chunk that has the row must see this transaction.
+                self.windows.unknown(origin.transaction);
+                return Ok(());
+            }
+            changed => changed?,
+        }
         if self.windows.is_active() {
             let (key, old_key) = self.events.last_keys();
             self.windows.change(origin.transaction, schema, key, old_key);
@@ -57,9 +73,28 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
         origin: &Origin<'_>,
         key: Vec<String>,
     ) -> Result<()> {
+        if self.events.is_outbox(&schema.name) {
+            // Read again it would be an event once more.
+            tracing::warn!(table = %schema.name, "an update of an outbox is no event");
+            return Ok(());
+        }
         self.windows.incomplete(origin.transaction);
         self.noted.incomplete.push((schema.name.clone(), key));
         Ok(())
+    }
+
+    fn passed_over(&mut self, schema: &Arc<TableSchema>, origin: &Origin<'_>) {
+        if self.counts {
+            self.events.count_passed_over(schema, origin);
+        }
+    }
+
+    fn commit(&mut self, origin: &Origin<'_>) -> Result<()> {
+        if self.counts { self.events.end_transaction(origin) } else { Ok(()) }
+    }
+
+    fn message(&mut self, origin: &Origin<'_>, prefix: &str, content: &[u8]) -> Result<()> {
+        self.events.message(origin, prefix, content)
     }
 
     fn mark(&mut self, origin: &Origin<'_>, mark: &str) -> Result<()> {
@@ -78,11 +113,32 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
 }
 
 impl<K: Chunk> Encode<'_, K> {
+    fn truncated(&mut self, schema: &Arc<TableSchema>, origin: &Origin<'_>) -> Result<()> {
+        match self.truncate {
+            TruncateMode::Reconcile => self.noted.truncated.push(Truncated::new(schema, origin)),
+            TruncateMode::Event => {
+                if self.counts {
+                    self.events.count_event(schema, origin)?;
+                }
+                self.events.truncate(schema, origin)?;
+            }
+            TruncateMode::Skip => {
+                let (table, position) = (&schema.name, origin.position.to_string());
+                tracing::warn!(%table, position, "a truncate is skipped: its topic keeps the rows");
+            }
+        }
+        Ok(())
+    }
+
     fn verdict(&mut self, origin: &Origin<'_>, verdict: Verdict<K>) -> Result<Event> {
         match verdict {
             Verdict::Again(again) => Ok(Event::Again(again)),
+            Verdict::Emit(chunk, _) if self.events.is_closed(chunk.schema()) => {
+                Ok(Event::Again(Again::Schema))
+            }
             Verdict::Emit(chunk, touched) => {
                 let schema = Arc::clone(chunk.schema());
+                self.events.end_order();
                 let mut rows =
                     Rows { events: self.events, schema: &schema, origin, touched: &touched };
                 let before = rows.events.bytes();
@@ -105,8 +161,13 @@ struct Rows<'w> {
 impl RowVisitor for Rows<'_> {
     fn row<R: RowImage>(&mut self, row: &R) -> Result<()> {
         let touched = self.touched;
-        self.events.change_unless(self.schema, self.origin, &Change::Read { after: row }, |key| {
-            touched.contains(key)
-        })
+        let change = Change::Read { after: row };
+        let skip = |key: &[u8]| touched.contains(key);
+        match self.events.change_unless(self.schema, self.origin, &change, skip) {
+            Err(error) if self.events.is_dead_letter(&error) => {
+                self.events.dead_letter(self.schema, self.origin, &change, &error)
+            }
+            changed => changed,
+        }
     }
 }

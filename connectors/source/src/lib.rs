@@ -11,6 +11,7 @@ mod clock;
 mod encode;
 mod measure;
 mod observe;
+mod outbox;
 mod remove;
 mod run;
 mod session;

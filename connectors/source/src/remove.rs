@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result, StateItem};
-use tidemesh_transport::{Append, Transport, topic_name};
+use tidemesh_transport::{Append, Generations, Transport};
 use tokio::sync::watch;
 
 /// How long the run loop may take to end.
@@ -92,8 +92,9 @@ impl<C: Connector, T: Transport> Remover<C, T> {
         let slot = if request.drop_slot { self.connector.drop_log().await? } else { None };
         let mut topics = Vec::new();
         if request.delete_topics {
-            for table in self.connector.tables() {
-                let topic = topic_name(source, &table);
+            let generations = Generations::take(&mut self.transport.state(source).await?)?;
+            let tables = self.connector.tables();
+            for topic in tables.iter().flat_map(|table| generations.topics(source, table)) {
                 match self.transport.delete_topic(&topic).await {
                     Ok(()) => topics.push(topic),
                     Err(error) if error.kind() == ErrorKind::NotFound => {}

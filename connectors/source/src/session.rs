@@ -5,6 +5,7 @@
 use crate::checkpoint::{first_epoch, position_item, read_checkpoint};
 use crate::clock::now_us;
 use crate::encode::{Encode, Noted};
+use crate::outbox::OutboxTopics;
 use crate::run::told_to_stop;
 use crate::snapshot::{Answer, Chunk, Command, Engine, MarkBoard, SnapshotCommand};
 use crate::status::{SourceState, SourceStatus};
@@ -12,12 +13,14 @@ use crate::truncate::{Truncated, live_keys, too_many_keys};
 use crate::{BatchLimit, Checkpoint, Connector, Runner, Source};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tidemesh_avro::side::SideKind;
 use tidemesh_model::{
-    ChangeBatch, Error, ErrorKind, OnPositionLost, Position, Result, SourceSettings, StateItem,
-    TableName,
+    ChangeBatch, Error, ErrorKind, OnPositionLost, Origin, Position, Result, SourceSettings,
+    StateItem, TableName, TableSchema, TruncateMode,
 };
 use tidemesh_transport::{
-    Append, Appended, Counts, EventWriter, TopicConfig, Transport, WriterEpoch, topic_name,
+    Append, Appended, Counts, EventWriter, Generations, SideNames, TopicConfig, Transport,
+    WriterEpoch,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -70,6 +73,7 @@ pub(crate) struct Session<C: Connector, T> {
     events: EventWriter,
     /// Cells of the source's own in every event.
     block_fields: usize,
+    truncate: TruncateMode,
     status: Arc<SourceStatus>,
     marks: Arc<MarkBoard>,
     snapshots: Engine<C>,
@@ -80,6 +84,8 @@ pub(crate) struct Session<C: Connector, T> {
     /// Where the batch ended that was taken last.
     end: Option<End>,
     checkpoint_at: Option<Instant>,
+    /// When a heartbeat was written last.
+    beaten_at: Option<Instant>,
     limit: BatchLimit,
 }
 
@@ -96,6 +102,8 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let mut items = checkpoint.as_mut().map(|c| std::mem::take(&mut c.items));
         let mut snapshots =
             Engine::new(&runner.connector, &settings.snapshot, items.get_or_insert_default())?;
+        let generations = Generations::take(items.get_or_insert_default())?;
+        runner.status.generations(&generations);
         let mut end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
         if let (Some(checkpoint), Some(items)) = (&mut checkpoint, items) {
             checkpoint.items = items;
@@ -124,7 +132,9 @@ impl<C: Connector, T: Transport> Session<C, T> {
         };
         let block = runner.connector.block();
         let block_fields = block.fields.len();
-        let events = EventWriter::new(block, settings.format(), topics, runner.registry.clone());
+        let events = EventWriter::new(block, settings.format(), topics, runner.registry.clone())
+            .with_generations(generations, settings.on_incompatible)
+            .with_outbox(settings.outbox.clone())?;
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
             source,
@@ -132,6 +142,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             writer,
             events,
             block_fields,
+            truncate: settings.truncate(),
             status: Arc::clone(&runner.status),
             marks: Arc::clone(&runner.marks),
             snapshots,
@@ -140,8 +151,10 @@ impl<C: Connector, T: Transport> Session<C, T> {
             forgotten,
             end,
             checkpoint_at: None,
+            beaten_at: None,
             limit: BatchLimit { bytes_max: settings.batch_bytes_max, wait_max },
         };
+        session.events.prepare_sides(session.transport.as_ref(), &side_names(settings)).await?;
         session.refill(runner.connector.tables()).await?;
         session.snapshots.schedule();
         session.status.snapshot(session.snapshots.report());
@@ -150,9 +163,9 @@ impl<C: Connector, T: Transport> Session<C, T> {
 
     /// Has tables read anew whose topic was removed after they were read into it.
     async fn refill(&mut self, mut tables: Vec<TableName>) -> Result<()> {
-        tables.retain(|table| self.snapshots.has_read(table));
+        tables.retain(|table| self.snapshots.has_read(table) && !self.events.is_outbox(table));
         for table in tables {
-            let topic = topic_name(self.status.name(), &table);
+            let topic = self.events.generations().topic(self.status.name(), &table);
             match self.transport.topic(&topic).await {
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -230,21 +243,22 @@ impl<C: Connector, T: Transport> Session<C, T> {
     async fn take<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
         self.prepare(batch).await?;
         self.events.begin(now_us());
+        let counts = self.events.counts_transactions();
         let mut visitor = Encode {
             events: &mut self.events,
             windows: &mut self.snapshots.windows,
+            truncate: self.truncate,
+            counts,
             noted: Noted::default(),
         };
         batch.visit(&mut visitor)?;
         let Noted { mut truncated, incomplete, closed, reached } = visitor.noted;
-        let fields = self.block_fields;
         for schema in batch.replaced() {
-            truncated.push(Truncated::by_replacement(
-                schema,
-                batch.end(),
-                batch.end_at_us(),
-                fields,
-            ));
+            // A topic that was just opened has nothing of the table before.
+            if !self.events.go_over(schema)? {
+                let (end, at_us) = (batch.end(), batch.end_at_us());
+                truncated.push(Truncated::by_replacement(schema, end, at_us, self.block_fields));
+            }
             self.snapshots.replaced(&schema.name);
         }
         for table in batch.rewritten() {
@@ -256,6 +270,11 @@ impl<C: Connector, T: Transport> Session<C, T> {
         for (window, event) in closed {
             self.snapshots.closed(window, event);
         }
+        let opened = self.events.take_opened();
+        for table in &opened {
+            // Only so the topic that was opened has the rows that the log does not tell of.
+            self.snapshots.rewritten(table);
+        }
         self.snapshots.batch_taken();
         if !truncated.is_empty() {
             // What is live is read from the topic, which must have all before the truncate.
@@ -263,6 +282,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             self.reconcile(&truncated).await?;
         }
         self.gather(batch, reached);
+        self.note_opened(&opened)?;
         if self.in_flight.is_some() && self.events.bytes() >= GATHERED_BYTES_MAX {
             self.settle().await?;
         }
@@ -289,9 +309,24 @@ impl<C: Connector, T: Transport> Session<C, T> {
         }
     }
 
+    /// Stores which topics tables go to from here on, with the batch that was gathered last.
+    fn note_opened(&mut self, opened: &[TableName]) -> Result<()> {
+        let Some(gathered) = &mut self.gathered else { return Ok(()) };
+        for table in opened {
+            let item = self.events.generations().item(table)?;
+            gathered.state.retain(|known| known.key != item.key);
+            gathered.state.push(item);
+        }
+        if !opened.is_empty() {
+            self.status.generations(self.events.generations());
+        }
+        Ok(())
+    }
+
     /// Sends off what was gathered, if there is something and no append is on its way.
     fn send_gathered(&mut self) -> Result<()> {
         let Some(gathered) = self.gathered.take() else { return Ok(()) };
+        self.beat(gathered.end)?;
         let (append, counts) = self.events.finish();
         let nothing_to_store = counts.records == 0
             && gathered.state.is_empty()
@@ -306,6 +341,20 @@ impl<C: Connector, T: Transport> Session<C, T> {
         self.send(append, counts, gathered)
     }
 
+    /// Writes a heartbeat if one is due.
+    fn beat(&mut self, end: End) -> Result<()> {
+        if self.beaten_at.is_some_and(|at| at.elapsed() < self.limit.wait_max) {
+            return Ok(());
+        }
+        self.beaten_at = Some(Instant::now());
+        self.events.heartbeat(&Origin {
+            position: end.position,
+            transaction: 0,
+            committed_at_us: if end.at_us > 0 { end.at_us } else { now_us() },
+            block: &[],
+        })
+    }
+
     /// Makes ready for the schemas of a batch, and of the chunks whose high marks it may hold.
     async fn prepare<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
         for schema in batch.schemas() {
@@ -314,6 +363,22 @@ impl<C: Connector, T: Transport> Session<C, T> {
         self.snapshots.take_told();
         for chunk in self.snapshots.windows.chunks() {
             self.events.prepare(self.transport.as_ref(), chunk.schema()).await?;
+        }
+        self.prepare_outbox(batch).await
+    }
+
+    /// Makes ready for the topics that rows of an outbox name.
+    async fn prepare_outbox<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
+        let is_outbox = |schema: &Arc<TableSchema>| self.events.is_outbox(&schema.name);
+        let mut missing = OutboxTopics::new(&self.events);
+        if batch.schemas().iter().any(is_outbox) {
+            batch.visit(&mut missing)?;
+        }
+        for chunk in self.snapshots.windows.chunks().filter(|chunk| is_outbox(chunk.schema())) {
+            missing.chunk(chunk)?;
+        }
+        for (topic, schema) in missing.into_topics() {
+            self.events.prepare_outbox_topic(self.transport.as_ref(), &schema, &topic).await?;
         }
         Ok(())
     }
@@ -329,12 +394,15 @@ impl<C: Connector, T: Transport> Session<C, T> {
             return Err(Error::new(ErrorKind::Internal, "reconcile a truncate")
                 .because("the source gave a truncate together with other events"));
         }
+        // An outbox has no topic of its own, and its rows are events that nothing makes void.
+        let of_topic = |gone: &&Truncated| !self.events.is_outbox(&gone.schema.name);
+        let truncated: Vec<&Truncated> = truncated.iter().filter(of_topic).collect();
         for truncated in truncated {
             loop {
                 let table = &truncated.schema.name;
-                let source = self.status.name();
+                let topic = self.events.generations().topic(self.status.name(), table);
                 let below = truncated.below_epoch;
-                let live = live_keys(self.transport.as_ref(), source, table, below).await?;
+                let live = live_keys(self.transport.as_ref(), &topic, below).await?;
                 let (is_all, keys) = (live.is_all, live.into_keys());
                 if !is_all && keys.is_empty() {
                     return Err(too_many_keys(table));
@@ -445,6 +513,17 @@ impl<C: Connector, T: Transport> Session<C, T> {
         }
         self.source.close().await
     }
+}
+
+/// The topics beside those of tables that the settings name.
+fn side_names(settings: &SourceSettings) -> SideNames {
+    let named = [
+        (SideKind::Transaction, &settings.transaction_topic),
+        (SideKind::Heartbeat, &settings.heartbeat_topic),
+        (SideKind::Message, &settings.message_topic),
+        (SideKind::DeadLetter, &settings.dead_letter_topic),
+    ];
+    named.into_iter().filter_map(|(kind, name)| Some((kind, name.clone()?))).collect()
 }
 
 /// What remains of a checkpoint whose log is lost.

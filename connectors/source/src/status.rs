@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Position};
-use tidemesh_transport::Counts;
+use tidemesh_model::{Error, ErrorKind, Position, TableName};
+use tidemesh_transport::{Counts, Generations};
 
 /// What a source is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,10 +48,14 @@ pub struct SourceStatus {
     name: String,
     state: Mutex<SourceState>,
     position: Mutex<Option<Position>>,
+    /// What ended the attempt before.
+    last_error: Mutex<Option<String>>,
     snapshot: Mutex<SnapshotReport>,
+    generations: Mutex<Generations>,
     events: AtomicU64,
     records: AtomicU64,
     record_bytes: AtomicU64,
+    dead_letters: AtomicU64,
     /// By the place in [`ErrorKind::ALL`].
     errors: [AtomicU64; ErrorKind::ALL.len()],
     retries: AtomicU64,
@@ -72,6 +76,9 @@ pub struct SourceReport {
     /// What it is doing.
     #[serde(flatten)]
     pub state: SourceState,
+    /// The error that ended the attempt before, until it streams again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
     /// The checkpoint.
     pub position: Option<String>,
     /// When the log was written up to the checkpoint, in microseconds since 1970 UTC; 0: unknown.
@@ -82,6 +89,8 @@ pub struct SourceReport {
     pub records: u64,
     /// Their bytes.
     pub record_bytes: u64,
+    /// Rows that could not be encoded and went to the dead letters since the process began.
+    pub dead_letters: u64,
     /// Errors since the process began.
     pub errors: u64,
     /// The same by their kinds, those that have been.
@@ -100,6 +109,8 @@ pub struct SourceReport {
     pub appended_at_us: i64,
     /// What the database keeps of its log for the source; none: nothing, or it is not known.
     pub slot: Option<SlotReport>,
+    /// The tables that have left their first topic, each with its present one.
+    pub topics: BTreeMap<String, String>,
     /// The tables that are or were read beside the log.
     pub snapshot: SnapshotReport,
 }
@@ -114,10 +125,13 @@ impl SourceStatus {
             name,
             state: Mutex::new(SourceState::Starting),
             position: Mutex::new(None),
+            last_error: Mutex::default(),
             snapshot: Mutex::default(),
+            generations: Mutex::default(),
             events: AtomicU64::new(0),
             records: AtomicU64::new(0),
             record_bytes: AtomicU64::new(0),
+            dead_letters: AtomicU64::new(0),
             errors: Default::default(),
             retries: AtomicU64::new(0),
             lag_bytes: AtomicU64::new(0),
@@ -142,6 +156,7 @@ impl SourceStatus {
         SourceReport {
             name: self.name.clone(),
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            last_error: self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             position: self
                 .position
                 .lock()
@@ -151,6 +166,7 @@ impl SourceStatus {
             events: self.events.load(Ordering::Relaxed),
             records: self.records.load(Ordering::Relaxed),
             record_bytes: self.record_bytes.load(Ordering::Relaxed),
+            dead_letters: self.dead_letters.load(Ordering::Relaxed),
             errors: errors.iter().sum(),
             errors_by_kind: by_kind.filter(|(_, count)| *count > 0).collect(),
             retries: self.retries.load(Ordering::Relaxed),
@@ -159,6 +175,7 @@ impl SourceStatus {
             heartbeat_age_ms: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
             appended_at_us: self.appended_at_us.load(Ordering::Relaxed),
             slot: self.vitals.slot(),
+            topics: self.lock_generations().beyond_first(&self.name),
             snapshot: self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -173,6 +190,9 @@ impl SourceStatus {
         if matches!(state, SourceState::Retrying { .. }) {
             self.retries.fetch_add(1, Ordering::Relaxed);
         }
+        if state == SourceState::Streaming {
+            *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }
 
@@ -183,7 +203,22 @@ impl SourceStatus {
         }
     }
 
+    /// Which of its topics each table goes to now.
+    pub(crate) fn generations(&self, generations: &Generations) {
+        self.lock_generations().clone_from(generations);
+    }
+
+    /// The topic that a table goes to now.
+    pub(crate) fn topic(&self, table: &TableName) -> String {
+        self.lock_generations().topic(&self.name, table)
+    }
+
+    fn lock_generations(&self) -> std::sync::MutexGuard<'_, Generations> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn failed(&self, error: &Error) {
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.report());
         let place = ErrorKind::ALL.iter().position(|kind| *kind == error.kind());
         if let Some(count) = place.and_then(|place| self.errors.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -201,6 +236,7 @@ impl SourceStatus {
         self.events.fetch_add(counts.events, Ordering::Relaxed);
         self.records.fetch_add(counts.records, Ordering::Relaxed);
         self.record_bytes.fetch_add(counts.bytes, Ordering::Relaxed);
+        self.dead_letters.fetch_add(counts.dead_letters, Ordering::Relaxed);
     }
 
     /// A commit of this time, by the source's clock, is durable.

@@ -7,7 +7,7 @@ use tidemesh_model::{
     BlockCell, Error, ErrorKind, Origin, Position, Result, TableName, TableSchema,
 };
 use tidemesh_transport::{
-    FetchLimit, POSITION_HEADER, Reader, RecordRef, Start, Subscription, Transport, topic_name,
+    FetchLimit, POSITION_HEADER, Reader, RecordRef, Start, Subscription, Transport,
 };
 
 /// The most bytes of keys that are held to reconcile one truncate.
@@ -118,7 +118,7 @@ pub(crate) fn too_many_keys(table: &TableName) -> Error {
         .help("remove the source with its topic, and let it snapshot anew")
 }
 
-/// The keys, framed, whose last record in the table's topic is no tombstone, and of an epoch below
+/// The keys, framed, whose last record in the topic is no tombstone, and of an epoch below
 /// `below` if there is one: all of them, or as many as [`KEYS_BYTES_MAX`] holds.
 ///
 /// # Errors
@@ -126,12 +126,10 @@ pub(crate) fn too_many_keys(table: &TableName) -> Error {
 /// What reading the topic answers.
 pub(crate) async fn live_keys<T: Transport>(
     transport: &T,
-    source: &str,
-    table: &TableName,
+    topic: &str,
     below: Option<u32>,
 ) -> Result<LiveKeys> {
-    let topic = topic_name(source, table);
-    let info = transport.topic(&topic).await?;
+    let info = transport.topic(topic).await?;
     let mut left: u64 = info.partitions.iter().map(|p| p.end - p.begin).sum();
     let ends: Vec<u64> = info.partitions.iter().map(|p| p.end).collect();
     let mut live = LiveKeys { is_all: true, ..LiveKeys::default() };
@@ -139,7 +137,7 @@ pub(crate) async fn live_keys<T: Transport>(
         return Ok(live);
     }
     let subscription =
-        Subscription { topics: vec![topic.clone()], group: None, start: Start::Earliest };
+        Subscription { topics: vec![topic.to_owned()], group: None, start: Start::Earliest };
     let mut reader = transport.subscribe(subscription).await?;
     let limit = FetchLimit { bytes_max: FETCH_BYTES_MAX, wait_max: FETCH_WAIT_MAX };
     while left > 0 {

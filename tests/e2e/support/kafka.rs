@@ -88,18 +88,32 @@ impl Broker {
     pub(crate) fn start_again(&mut self) {
         let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
         let script = "source \"$0\"; ensure_kafka; start_kafka \"$@\"; echo \"$kafka_process\"";
-        let proxied = self.proxied.into_iter().flat_map(|(port, proxy)| [port, proxy]);
+        // Those by which it is made; one that is there keeps its own.
+        let controller = free_port();
         let output = Command::new("bash")
             .args(["-c", script])
             .arg(scripts)
             .arg(self.folder.path().join("kafka"))
             .arg(self.port.to_string())
-            .args(proxied.map(|port| port.to_string()))
+            .env("KAFKA_SETTINGS", self.settings(controller))
+            .env("KAFKA_CONTROLLER", controller.to_string())
             .output()
             .unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the broker does not start: {error}");
         self.process = Some(String::from_utf8(output.stdout).unwrap().trim().parse().unwrap());
+    }
+
+    /// Settings beside the usual: a listener for clients that come by the proxy.
+    fn settings(&self, controller: u16) -> String {
+        let Some((port, proxy)) = self.proxied else { return String::new() };
+        let direct = format!("PLAINTEXT://127.0.0.1:{}", self.port);
+        format!(
+            "listeners={direct},CONTROLLER://127.0.0.1:{controller},PROXIED://127.0.0.1:{port}\n\
+             advertised.listeners={direct},PROXIED://127.0.0.1:{proxy}\n\
+             listener.security.protocol.map=\
+             PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
+        )
     }
 
     /// `kill -9`.

@@ -7,6 +7,7 @@ pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod readers;
+pub(crate) mod secured;
 pub(crate) mod tls;
 pub(crate) mod topic;
 pub(crate) mod writer;

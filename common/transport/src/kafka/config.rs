@@ -241,11 +241,13 @@ impl KafkaConfig {
     pub(super) fn consumer(&self, group: Option<&str>) -> ClientConfig {
         let mut config = self.client();
         let timeout = self.request_timeout.min(SOCKET_TIMEOUT_MOST).as_millis();
+        // By assignment no group is joined, but the library asks for the offsets of one, which must be
+        // among those that are granted.
+        let none = format!("{}tidemesh", self.prefix);
         config
             // A connection whose request is late is given up. A producer's is by its transaction.
             .set("socket.timeout.ms", timeout.to_string())
-            // By assignment no group is joined, but the library wants a name.
-            .set("group.id", group.unwrap_or("tidemesh"))
+            .set("group.id", group.unwrap_or(&none))
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")

@@ -50,10 +50,9 @@ fn kind(code: Code) -> ErrorKind {
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed => ErrorKind::Privilege,
-        Code::Authentication
-        | Code::SaslAuthenticationFailed
-        | Code::UnsupportedSASLMechanism
-        | Code::SSL => ErrorKind::Authentication,
+        Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => {
+            ErrorKind::Authentication
+        }
         Code::InvalidTopic
         | Code::InvalidPartitions
         | Code::InvalidReplicationFactor
@@ -67,6 +66,9 @@ fn kind(code: Code) -> ErrorKind {
     }
 }
 
+/// What OpenSSL says of a certificate that nobody trusted has signed, or that is another host's.
+const UNTRUSTED: &str = "certificate verify failed";
+
 /// Keeps what a client told last of its connections, because the calls that wait for them say only
 /// that the time ran out.
 #[derive(Debug, Default)]
@@ -75,8 +77,12 @@ pub(super) struct Told(Mutex<Option<(KafkaError, String)>>);
 impl Told {
     pub(super) fn note(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason, "told");
-        let told = Some((error, reason.to_owned()));
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // It follows each connection's own error, and says less.
+        if code(&error) == Some(Code::AllBrokersDown) && told.is_some() {
+            return;
+        }
+        *told = Some((error, reason.to_owned()));
     }
 
     /// An error of an operation; where that is a matter of time, what was told says why.
@@ -90,6 +96,8 @@ impl Told {
             return failed(error, doing);
         };
         let kind = match code(&cause).map(kind) {
+            // Any other error of TLS may be the network's.
+            _ if reason.contains(UNTRUSTED) => ErrorKind::Authentication,
             Some(kind @ (ErrorKind::Authentication | ErrorKind::Privilege | ErrorKind::Fenced)) => {
                 kind
             }

@@ -33,6 +33,10 @@ use writer::{Job, Writer};
 /// What an append counts for beyond its records.
 const JOB_BYTES: usize = 1024;
 
+/// Bytes that a batch of one record has beside its key and value: the heads of both (61 and a few,
+/// Kafka's documentation 4.3, "Record Batch"), and headers.
+const RECORD_HEAD_BYTES: usize = 512;
+
 /// The writer of appends that name none; no source's name has a colon.
 const ANONYMOUS: &str = "anonymous:";
 
@@ -132,6 +136,15 @@ impl KafkaTransport {
 
 impl Transport for KafkaTransport {
     type Reader = KafkaReader;
+
+    fn topic_prefix(&self) -> &str {
+        &self.shared.config.prefix
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        usize::try_from(self.shared.config.record_bytes_max)
+            .map_or(0, |bytes| bytes.saturating_sub(RECORD_HEAD_BYTES))
+    }
 
     async fn create_topic(&self, topic: &str, config: &TopicConfig) -> Result<TopicInfo> {
         self.shared.topics.create(topic, config).await

@@ -22,6 +22,9 @@ const CHECKPOINTS_SEGMENT_BYTES: &str = "16777216";
 /// How long a topic that was made may take until every broker knows it.
 const KNOWN_MAX: Duration = Duration::from_secs(10);
 
+/// The most that is heard at once of what the library tells of its connections.
+const TOLD_MAX: usize = 1000;
+
 /// How long to wait before it is looked again.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
@@ -54,9 +57,18 @@ impl Topics {
         format!("{}{name}", self.config.prefix)
     }
 
+    /// Takes in what the library tells of its connections, which is handed over by polls only.
+    fn hear(&self) {
+        for _ in 0..TOLD_MAX {
+            // Its context has noted what comes as an error.
+            if self.inspector.poll(Duration::ZERO).is_none() {
+                break;
+            }
+        }
+    }
+
     fn explain(&self, error: KafkaError, doing: &'static str) -> Error {
-        // What the library tells of its connections is handed over by a poll only.
-        let _ = self.inspector.poll(Duration::ZERO);
+        self.hear();
         let explained = self.inspector.context().told.explain(error, doing);
         match explained.kind() {
             ErrorKind::Unavailable | ErrorKind::Timeout => {

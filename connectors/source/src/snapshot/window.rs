@@ -138,6 +138,14 @@ impl<K: Chunk> Windows<K> {
         }
     }
 
+    /// The log told a change of a row whose key is not known: it can't be kept out of a chunk, but
+    /// the chunk must be as new.
+    pub(crate) fn unknown(&mut self, transaction: u64) {
+        if self.active {
+            self.transactions.note(transaction);
+        }
+    }
+
     /// The log told a change of a row, but not every value. From now on it is followed: the chunk
     /// that brings the row must see this transaction, and each that comes until then.
     pub(crate) fn incomplete(&mut self, transaction: u64) {

@@ -9,8 +9,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Position, Result, SourceSettings, TableName};
-use tidemesh_transport::{RegistryClient, Transport, topic_name};
+use tidemesh_model::{
+    Error, ErrorKind, OutboxSettings, Position, Result, SourceSettings, TableName,
+};
+use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 /// How often a table is begun anew because its schema changed.
@@ -70,7 +72,10 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
         request: VerifyRequest,
         events: mpsc::Sender<VerifyEvent>,
     ) -> Result<()> {
-        let tables = captured("verify", &self.connector.tables(), &request.tables)?;
+        let mut tables = captured("verify", &self.connector.tables(), &request.tables)?;
+        // Its rows go to topics that they name, as they are inserted.
+        let outbox = self.settings.outbox.as_ref().map(OutboxSettings::table_name).transpose()?;
+        tables.retain(|table| outbox.as_ref() != Some(table));
         let Ok(_running) = self.running.try_lock() else {
             return Err(Error::new(ErrorKind::Conflict, "verify")
                 .because("a verification of this source is running")
@@ -125,7 +130,7 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
     fn unknown(&self, table: &TableName, reason: String) -> TableVerdict {
         TableVerdict {
             table: table.clone(),
-            topic: topic_name(&self.settings.name, table),
+            topic: self.status.topic(table),
             outcome: Outcome::Unknown,
             rows: 0,
             rechecked: 0,

@@ -21,6 +21,12 @@ impl Suspect {
         self.versions.last().and_then(|(_, row)| row.as_deref())
     }
 
+    /// A truncate of one partition may be read before older records of another.
+    fn add(&mut self, at: Position, row: TopicRow) {
+        let place = self.versions.partition_point(|(known, _)| *known <= at);
+        self.versions.insert(place, (at, row));
+    }
+
     /// Whether a row that was read behind the mark at `low` is one that the topic had there or came
     /// to have later: any of them may be what the reader saw.
     pub(super) fn agrees(&self, low: Position, row: Option<&[u8]>) -> bool {
@@ -53,7 +59,14 @@ impl Suspects {
     /// The topic told of a key, which may be a suspect's.
     pub(super) fn told(&mut self, at: Position, key: &[u8], row: Option<Vec<u8>>) {
         if let Some(suspect) = self.by_key.get_mut(key) {
-            suspect.versions.push((at, row.map(Vec::into_boxed_slice)));
+            suspect.add(at, row.map(Vec::into_boxed_slice));
+        }
+    }
+
+    /// The topic told that all rows before are gone.
+    pub(super) fn truncated(&mut self, at: Position) {
+        for suspect in self.by_key.values_mut() {
+            suspect.add(at, None);
         }
     }
 
@@ -94,6 +107,17 @@ mod tests {
         assert!(suspect.agrees(at(2), Some(b"a")));
         assert!(!suspect.agrees(at(8), Some(b"b")));
         assert_eq!(suspect.latest(), None);
+    }
+
+    #[test]
+    fn a_truncate_ends_what_was_before_it_in_whatever_order_they_come() {
+        let mut suspects = Suspects::default();
+        suspects.add(b"k".as_slice().into(), Some((at(1), row("a"))));
+        suspects.truncated(at(5));
+        suspects.told(at(3), b"k", Some(b"b".to_vec()));
+        assert_eq!(suspects.by_key[b"k".as_slice()].latest(), None);
+        suspects.told(at(6), b"k", Some(b"c".to_vec()));
+        assert_eq!(suspects.by_key[b"k".as_slice()].latest(), Some(b"c".as_slice()));
     }
 
     #[test]

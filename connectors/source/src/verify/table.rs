@@ -4,7 +4,7 @@ use super::buckets::{Buckets, Folded};
 use super::run::Verifier;
 use super::suspects::{Suspect, Suspects};
 use super::texts::{pack_row, unpack};
-use super::topic::{TopicRows, column_checks};
+use super::topic::{TopicRecord, TopicRows, column_checks};
 use super::{
     Cell, ColumnDifference, Difference, Outcome, TableTexts, TableVerdict, TextPart, TextRequest,
     TextRow, TextRows, VerifyEvent, What,
@@ -17,7 +17,7 @@ use tidemesh_avro::types::ColumnCheck;
 use tidemesh_model::{
     Error, ErrorKind, EventFormat, Field, Position, Result, TableName, TableSchema,
 };
-use tidemesh_transport::{Transport, topic_name};
+use tidemesh_transport::Transport;
 use tokio::sync::mpsc;
 
 /// Keys that one statement asks for.
@@ -39,6 +39,8 @@ pub(super) struct TableCheck<'v, C: Connector, T: Transport> {
     about: u64,
     done: u64,
     schema: Option<Arc<TableSchema>>,
+    /// Where the topic says that the table was truncated last.
+    truncated_at: Option<Position>,
     /// How the schema's columns are compared.
     checks: Vec<Option<ColumnCheck>>,
     /// The table's schema changed while it was read: another attempt is due.
@@ -52,7 +54,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         events: &'v mpsc::Sender<VerifyEvent>,
         listed_max: usize,
     ) -> Result<Self> {
-        let topic = topic_name(&verifier.settings.name, table);
+        let topic = verifier.status.topic(table);
         let reader = verifier.connector.reader().await?;
         Ok(Self {
             verifier,
@@ -65,6 +67,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
             about: 0,
             done: 0,
             schema: None,
+            truncated_at: None,
             checks: Vec::new(),
             schema_changed: false,
         })
@@ -79,7 +82,8 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         let mut topic: TopicRows<T, C::Reader> =
             TopicRows::new(transport, registry, &self.topic, &schema, &block, self.format())?;
         self.read_topic(&mut topic, &mut buckets).await?;
-        let mut suspects = blocking(move || compare(buckets)).await?;
+        let truncated_at = self.truncated_at;
+        let mut suspects = blocking(move || compare(buckets, truncated_at)).await?;
         let rechecked = suspects.by_key.len() as u64 + suspects.left_out;
         let mut rows = self.look_again(&mut topic, &mut suspects).await?;
         let mut settled = true;
@@ -125,8 +129,15 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         self.verifier.reached(high).await?;
         let records = topic.left().await?;
         self.about = self.done + records;
+        let truncated_at = &mut self.truncated_at;
         topic
-            .read_on(|record| buckets.record(record.at, &record.key, record.row.as_deref()))
+            .read_on(|record| match record {
+                TopicRecord::Row { at, key, row } => buckets.record(at, &key, row.as_deref()),
+                TopicRecord::Truncate { at } => {
+                    *truncated_at = (*truncated_at).max(Some(at));
+                    Ok(())
+                }
+            })
             .await?;
         self.progress(records).await;
         Ok(())
@@ -156,7 +167,10 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         self.verifier.reached(high).await?;
         topic
             .read_on(|record| {
-                suspects.told(record.at, &record.key, record.row);
+                match record {
+                    TopicRecord::Row { at, key, row } => suspects.told(at, &key, row),
+                    TopicRecord::Truncate { at } => suspects.truncated(at),
+                }
                 Ok(())
             })
             .await?;
@@ -342,10 +356,12 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
 type Seen = (Position, Option<Box<[u8]>>);
 
 /// Keys whose row and record differ, or that moved since their chunk was read.
-fn compare(buckets: Buckets) -> Result<Suspects> {
+fn compare(buckets: Buckets, truncated_at: Option<Position>) -> Result<Suspects> {
     let mut suspects = Suspects::default();
+    let gone = |at: Position| truncated_at.filter(|truncated| at < *truncated);
     for bucket in buckets.fold() {
         for (key, Folded { row, record }) in bucket? {
+            let record = record.map(|(at, row)| gone(at).map_or((at, row), |at| (at, None)));
             let same = match (&row, &record) {
                 (Some((low, row)), Some((at, Some(record)))) => at <= low && row == record,
                 (None, Some((_, None)) | None) => true,

@@ -31,13 +31,21 @@ const FETCH_WAIT_MAX: Duration = Duration::from_secs(10);
 const FETCHES_EMPTY_MAX: u32 = 6;
 
 /// One record, decoded.
-pub(super) struct TopicRecord {
-    /// The event's position.
-    pub(super) at: Position,
-    /// The key's columns, packed.
-    pub(super) key: Vec<u8>,
-    /// The row, packed; none for a delete.
-    pub(super) row: Option<Vec<u8>>,
+pub(super) enum TopicRecord {
+    /// Of one row.
+    Row {
+        /// The event's position.
+        at: Position,
+        /// The key's columns, packed.
+        key: Vec<u8>,
+        /// The row, packed; none for a delete.
+        row: Option<Vec<u8>>,
+    },
+    /// The end of every row before.
+    Truncate {
+        /// The event's position.
+        at: Position,
+    },
 }
 
 /// Reads a topic on and on.
@@ -118,9 +126,7 @@ impl<T: Transport, R: TableTexts> TopicRows<T, R> {
                             .with("partition", batch.partition)
                             .with("offset", offset)
                     })?;
-                    if let Some(decoded) = decoded {
-                        take(decoded)?;
-                    }
+                    take(decoded)?;
                 }
             }
         }
@@ -171,20 +177,20 @@ struct Decoder<R> {
 }
 
 impl<R: TableTexts> Decoder<R> {
-    /// The record; none if it is about no row.
-    async fn record(&mut self, record: &RecordRef<'_>) -> Result<Option<TopicRecord>> {
-        let Some(key) = record.key else { return Ok(None) };
+    async fn record(&mut self, record: &RecordRef<'_>) -> Result<TopicRecord> {
         let position = record.header(POSITION_HEADER).ok_or_else(|| {
             Error::new(ErrorKind::Malformed, "read a topic's record")
                 .because("it has no position: something else writes to this topic")
         })?;
         let at = Position::from_bytes(position)?;
+        // An event without a row has no key.
+        let Some(key) = record.key else { return Ok(TopicRecord::Truncate { at }) };
         let key = self.key(key).await?;
         let row = match record.value {
             Some(value) => self.row(value).await?,
             None => None,
         };
-        Ok(Some(TopicRecord { at, key, row }))
+        Ok(TopicRecord::Row { at, key, row })
     }
 
     async fn key(&mut self, framed: &[u8]) -> Result<Vec<u8>> {

@@ -1,0 +1,142 @@
+//! An append under construction: the records of each partition, in buffers that are used again.
+
+use crate::event_writer::POSITION_HEADER;
+use crate::{Append, PartitionBatch, Records};
+use std::sync::Arc;
+use tidemesh_model::{Error, ErrorKind, Origin, Result};
+
+/// The most emptied buffers kept for use again.
+const SPARE_BUFFERS_MAX: usize = 64;
+
+/// The most bytes of memory that they hold together.
+const SPARE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What was encoded into the append under construction.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Change events.
+    pub events: u64,
+    /// Records: a delete is two.
+    pub records: u64,
+    /// Bytes of the records.
+    pub bytes: u64,
+    /// Rows that could not be encoded.
+    pub dead_letters: u64,
+}
+
+/// One partition's records.
+#[derive(Debug)]
+struct Output {
+    topic: Arc<str>,
+    partition: u32,
+    records: Records,
+}
+
+/// Every partition's records.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    partitions: Vec<Output>,
+    spare: Vec<Records>,
+    pub(super) counts: Counts,
+    /// The most bytes of a record's key and value; 0: no bound but the records' own.
+    record_bytes_max: usize,
+}
+
+impl Outputs {
+    /// What the transport takes of one record.
+    pub(super) fn bound(&mut self, record_bytes_max: usize) {
+        self.record_bytes_max = record_bytes_max;
+    }
+
+    /// The place of a topic's first partition, which the others follow; made if they are missing.
+    pub(super) fn of(&mut self, topic: &str, partitions: u32) -> usize {
+        if let Some(first) = self.partitions.iter().position(|output| *output.topic == *topic) {
+            return first;
+        }
+        let first = self.partitions.len();
+        let topic: Arc<str> = topic.into();
+        self.partitions.extend((0..partitions).map(|partition| Output {
+            topic: Arc::clone(&topic),
+            partition,
+            records: Records::default(),
+        }));
+        first
+    }
+
+    /// Adds a record to the partition at `place`.
+    #[inline]
+    pub(super) fn push(
+        &mut self,
+        place: usize,
+        origin: &Origin<'_>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        let position = origin.position.to_bytes();
+        self.push_with(place, origin, key, value, &[(POSITION_HEADER, &position)])
+    }
+
+    /// The same with these headers.
+    #[inline]
+    pub(super) fn push_with(
+        &mut self,
+        place: usize,
+        origin: &Origin<'_>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, &[u8])],
+    ) -> Result<()> {
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if bytes > self.record_bytes_max && self.record_bytes_max > 0 {
+            return Err(self.too_large(place, bytes));
+        }
+        let records = &mut self.partitions[place].records;
+        let before = records.len_bytes();
+        records.push(origin.committed_at_us.div_euclid(1000), key, headers, value)?;
+        self.counts.records += 1;
+        self.counts.bytes += (records.len_bytes() - before) as u64;
+        Ok(())
+    }
+
+    #[cold]
+    fn too_large(&self, place: usize, bytes: usize) -> Error {
+        Error::new(ErrorKind::TooLarge, "encode an event")
+            .because("the transport takes no record of this size")
+            .with("topic", &self.partitions[place].topic)
+            .with("bytes", bytes)
+            .with("record_bytes_max", self.record_bytes_max)
+            .help(
+                "raise kafka.record_bytes_max and the topic's max.message.bytes, or name a \
+                 dead_letter_topic",
+            )
+    }
+
+    /// Ends the append.
+    pub(super) fn finish(&mut self) -> (Append, Counts) {
+        let mut batches = Vec::with_capacity(self.partitions.len().min(16));
+        for output in &mut self.partitions {
+            if output.records.is_empty() {
+                continue;
+            }
+            let empty = self.spare.pop().unwrap_or_default();
+            batches.push(PartitionBatch {
+                topic: Arc::clone(&output.topic),
+                partition: output.partition,
+                records: std::mem::replace(&mut output.records, empty),
+            });
+        }
+        (Append { batches, ..Append::default() }, std::mem::take(&mut self.counts))
+    }
+
+    /// Takes back the buffers of an append that was answered.
+    pub(super) fn recycle(&mut self, records: Vec<Records>) {
+        let mut held: usize = self.spare.iter().map(Records::capacity_bytes).sum();
+        for mut records in records {
+            held += records.capacity_bytes();
+            if self.spare.len() < SPARE_BUFFERS_MAX && held <= SPARE_BYTES_MAX {
+                records.clear();
+                self.spare.push(records);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Schema changes that a topic's readers cannot follow: the topic is closed, complete, and the table
+//! goes on in the next one.
+
+use crate::streaming::rows;
+use crate::support::daemon::{Daemon, configuration, log_alone, verified, with};
+use crate::support::kafka::on_kafka;
+use crate::support::postgres::Database;
+use crate::support::topic::{equals, fold, records};
+use serde_json::Value as Json;
+use std::time::Duration;
+
+const TOPIC: &str = "shop.public.orders";
+const SECOND: &str = "shop.public.orders.g2";
+const THIRD: &str = "shop.public.orders.g3";
+
+const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, n int, note text)";
+const FILL: &str = "INSERT INTO orders SELECT g, g, 'x' || g FROM generate_series(1, 200) g";
+
+/// Every record's `n`, where there is one.
+fn numbers(records: &[Json]) -> Vec<&Json> {
+    records.iter().map(|record| &record["value"]["after"]["n"]).filter(|n| !n.is_null()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_type_opens_another_topic_with_all_rows() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database.execute("UPDATE orders SET n = n + 1000 WHERE id = 1").await;
+    let before = rows(&database, "orders").await;
+    equals(&daemon, TOPIC, &before).await;
+    verified(&daemon);
+    database
+        .execute(
+            "ALTER TABLE orders ALTER n TYPE bigint;
+             UPDATE orders SET n = 5000000000 WHERE id = 2;
+             DELETE FROM orders WHERE id = 3",
+        )
+        .await;
+    equals(&daemon, SECOND, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    assert_eq!(fold(&records(&daemon, TOPIC)), before, "complete up to the change, and closed");
+    assert_eq!(daemon.source()["topics"]["public.orders"], SECOND);
+    // It knows after a restart, and goes on from topic to topic.
+    daemon.kill();
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database
+        .execute(
+            "UPDATE orders SET note = 'between' WHERE id = 4;
+             ALTER TABLE orders ALTER note TYPE int USING length(note);
+             UPDATE orders SET note = 7 WHERE id = 5",
+        )
+        .await;
+    equals(&daemon, THIRD, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    let second = fold(&records(&daemon, SECOND));
+    assert_eq!(second["{\"id\":4}"]["note"], "between");
+    assert_eq!(second["{\"id\":5}"]["note"], "x5");
+    // With its topics it is gone, and begins with the first.
+    let removed = daemon.command(&["source", "remove", "shop", "--delete-topics"]);
+    let said = String::from_utf8_lossy(&removed.stdout);
+    assert!(said.contains(THIRD) && said.contains(TOPIC), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_in_the_backlog_splits_it_whatever_is_killed() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
+    let config = on_kafka(&config, "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    daemon.kill();
+    database.execute("INSERT INTO orders SELECT g, g, 'x' FROM generate_series(1, 20000) g").await;
+    database.execute("ALTER TABLE orders ALTER n TYPE bigint").await;
+    database.execute("UPDATE orders SET n = n + 5000000000 WHERE id % 2 = 0").await;
+    for moment in 1..6 {
+        let mut daemon = Daemon::up(folder.path(), &config).await;
+        tokio::time::timeout(Duration::from_millis(150 * moment), daemon.logged("drained"))
+            .await
+            .unwrap_err();
+        daemon.kill();
+    }
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, SECOND, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    let first = records(&daemon, TOPIC);
+    assert_eq!(first.len(), 20_000, "each insert once");
+    assert!(numbers(&first).iter().all(|n| n.as_i64() <= Some(20_000)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_primary_key_opens_another_topic() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    database.execute("ALTER TABLE orders REPLICA IDENTITY FULL").await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    daemon.streaming().await;
+    database.execute("UPDATE orders SET note = 'told' WHERE id = 1").await;
+    verified(&daemon);
+    database
+        .execute(
+            "ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (n);
+             UPDATE orders SET note = 'by n' WHERE id = 2",
+        )
+        .await;
+    daemon.logged("readers cannot follow: another topic is opened").await;
+    verified(&daemon);
+    let second = fold(&records(&daemon, SECOND));
+    assert_eq!(second.len(), 200);
+    assert_eq!(second["{\"n\":2}"]["note"], "by n");
+    assert_eq!(fold(&records(&daemon, TOPIC)).len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_the_log_does_not_tell_of_yet_is_found_by_a_snapshot() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    database.execute("ALTER TABLE orders ALTER n TYPE bigint").await;
+    assert!(daemon.command(&["snapshot", "start", "shop"]).status.success());
+    equals(&daemon, SECOND, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    database.execute("UPDATE orders SET n = 5000000000 WHERE id = 2").await;
+    equals(&daemon, SECOND, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    assert_eq!(fold(&records(&daemon, TOPIC)).len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_table_with_another_key_does_not_touch_the_topic_of_the_one_before() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database.execute("UPDATE orders SET note = 'told' WHERE id = 1").await;
+    verified(&daemon);
+    daemon.kill();
+    database
+        .execute(
+            "DROP TABLE orders; CREATE TABLE orders (id text PRIMARY KEY, n int);
+             INSERT INTO orders SELECT 'k' || g, g FROM generate_series(1, 20) g",
+        )
+        .await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database.execute("UPDATE orders SET n = 100 WHERE id = 'k1'").await;
+    daemon.logged("readers cannot follow: another topic is opened").await;
+    verified(&daemon);
+    assert_eq!(fold(&records(&daemon, SECOND)).len(), 20);
+    assert_eq!(fold(&records(&daemon, TOPIC)).len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_is_told_to_stop_it_stops_before_the_change() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(
+        &log_alone(&configuration(&database, &["public.orders"], "")),
+        "on_incompatible = \"stop\"",
+    );
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database
+        .execute(
+            "INSERT INTO orders VALUES (1, 1, 'a');
+             ALTER TABLE orders ALTER n TYPE bigint;
+             INSERT INTO orders VALUES (2, 2, 'b')",
+        )
+        .await;
+    let error = daemon.stopped_with().await;
+    assert!(error.contains("incompatible") && error.contains("orders-value"), "{error}");
+    assert_eq!(records(&daemon, TOPIC).len(), 1);
+}
