@@ -34,6 +34,11 @@ impl History {
         self.keys.iter().filter(live).map(|(key, _)| *key)
     }
 
+    /// The latest version that was written; 0 if there is none.
+    pub(crate) fn latest(&self) -> i64 {
+        self.keys.values().flatten().flatten().max().copied().unwrap_or(0)
+    }
+
     /// The first difference between what was written and what the topic tells, in words.
     pub(crate) fn difference(&self, topic: &Told) -> Option<String> {
         for (key, written) in &self.keys {
@@ -72,6 +77,12 @@ impl Told {
     /// Reads a topic's records; tombstones only repeat their deletes.
     pub(crate) fn of_topic(records: &[Json]) -> Self {
         let mut told = Self::default();
+        told.add(records);
+        told
+    }
+
+    /// Reads the records that follow.
+    pub(crate) fn add(&mut self, records: &[Json]) {
         for record in records {
             let key = record["key"]["id"].as_i64().unwrap();
             let version = || record["value"]["after"]["n"].as_i64().unwrap();
@@ -81,9 +92,8 @@ impl Told {
                 Some("r") => Event::Read(version()),
                 Some(_) => Event::Change(Some(version())),
             };
-            told.keys.entry(key).or_default().push(event);
+            self.keys.entry(key).or_default().push(event);
         }
-        told
     }
 }
 

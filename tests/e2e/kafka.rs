@@ -2,31 +2,19 @@
 
 use crate::faults::killed_at_random_moments;
 use crate::history::History;
-use crate::support::daemon::{Daemon, configuration, log_alone, verified, with};
+use crate::support::daemon::{
+    Daemon, configuration, connector, log_alone, registry, verified, with,
+};
 use crate::support::eventually;
 use crate::support::kafka::{Broker, cluster, on_broker, on_kafka};
 use crate::support::postgres::{Database, Server};
 use crate::support::topic::{equals, records};
 use crate::support::writer::{TABLE, TOPIC, Writer, agrees, seed};
-use std::path::Path;
 use std::time::{Duration, Instant};
 use tidemesh_transport::Transport;
 
 /// How soon a standby must stream once the other instance is gone.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(5);
-
-/// An instance of the connector alone, beside a registry that another daemon has.
-async fn connector(folder: &Path, config: &str, registry: &str) -> Daemon {
-    let url = format!("registry.url = \"{registry}\"");
-    let config = config.replace("registry.listen = \"127.0.0.1:0\"", &url);
-    Daemon::start(folder, &config, &["connector", "postgres"]).await
-}
-
-/// A daemon that has a registry and nothing else.
-async fn registry(folder: &Path, config: &str) -> Daemon {
-    let alone = config.split("[[source]]").next().unwrap();
-    Daemon::up(folder, alone).await
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_are_read_and_followed_over_partitions() {

@@ -8,13 +8,14 @@ use crate::support::postgres::{Database, Server};
 use crate::support::topic::equals;
 use crate::support::writer::{TABLE, TOPIC, Writer, seed};
 
-const RESNAPSHOT: &str = "on_position_lost = \"resnapshot\"";
+pub(crate) const RESNAPSHOT: &str = "on_position_lost = \"resnapshot\"";
 
 /// Changes of all kinds; of some keys nothing remains.
 const MISSED: &str = "UPDATE orders SET n = -n WHERE id <= 10; DELETE FROM orders WHERE id > 90;
     INSERT INTO orders SELECT g, g, 'missed' FROM generate_series(200, 210) g";
 
-const BEFORE: &str = "INSERT INTO orders SELECT g, g, 'before' FROM generate_series(1, 100) g";
+pub(crate) const BEFORE: &str =
+    "INSERT INTO orders SELECT g, g, 'before' FROM generate_series(1, 100) g";
 
 /// The topic has exactly the table's rows, and of those that stayed no delete was told.
 async fn is_whole(daemon: &Daemon, database: &Database) {

@@ -13,6 +13,16 @@ use tidemesh_model::{
 };
 use tokio_postgres::types::{FromSql, Type};
 
+/// How long the server may take for a question that waits for no lock: a connection that is half-open
+/// would never answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// How long a connection may be idle until it is probed, and how long what is sent over it may stay
+/// unacknowledged: a host that vanished says nothing.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+
 /// A connection for SQL. Its task ends when this is dropped.
 pub(crate) struct Catalog {
     pub(crate) client: tokio_postgres::Client,
@@ -68,6 +78,9 @@ impl Catalog {
             .user(&settings.user)
             .dbname(&settings.database)
             .application_name("tidemesh")
+            .keepalives_idle(KEEPALIVE_AFTER)
+            .keepalives_interval(KEEPALIVE_EVERY)
+            .tcp_user_timeout(UNACKNOWLEDGED_MAX)
             .connect_timeout(Duration::from_millis(settings.connect_timeout_ms));
         if let Some(password) = &settings.password {
             config.password(password.expose());
@@ -212,6 +225,21 @@ impl Catalog {
             None => Ok(None),
             Some(Raw(bytes)) => Ok(Values::of(&Cell(reader, &bytes))?.pop()),
         }
+    }
+}
+
+/// The answer to a question that waits for no lock.
+///
+/// # Errors
+///
+/// `Timeout` if it does not come; else what the server says.
+pub(crate) async fn answered<T>(
+    question: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+) -> Result<T> {
+    match tokio::time::timeout(ANSWER_MAX, question).await {
+        Ok(answer) => answer.map_err(asking),
+        Err(_) => Err(Error::new(ErrorKind::Timeout, "ask PostgreSQL's catalog")
+            .because("the server does not answer")),
     }
 }
 

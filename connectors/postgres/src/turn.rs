@@ -1,6 +1,6 @@
 //! Whose turn it is: one instance at a time reads a slot, others wait as standbys until it is free.
 
-use crate::catalog::{Catalog, asking};
+use crate::catalog::{Catalog, answered};
 use crate::config::Config;
 use std::time::Duration;
 use tidemesh_model::Result;
@@ -15,7 +15,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 ///
-/// `Unavailable`, `Authentication`: as any question to the database.
+/// `Unavailable`, `Timeout`, `Authentication`: as any question to the database.
 pub(crate) async fn await_turn(
     config: &Config,
     own: i32,
@@ -24,12 +24,12 @@ pub(crate) async fn await_turn(
     let catalog = Catalog::connect(&config.settings).await?;
     let mut told = None;
     loop {
-        let rows = catalog.client.query(HOLDER, &[&config.slot]).await.map_err(asking)?;
+        let rows = answered(catalog.client.query(HOLDER, &[&config.slot])).await?;
         let Some(row) = rows.first() else { return Ok(()) };
         let holder: i32 = row.get("process");
         if holder == own {
             tracing::info!(slot = config.slot, process = own, "ends its own old connection");
-            catalog.client.execute(TERMINATE, &[&config.slot, &own]).await.map_err(asking)?;
+            answered(catalog.client.execute(TERMINATE, &[&config.slot, &own])).await?;
         } else if told != Some(holder) {
             held(row.get("holder"));
             told = Some(holder);

@@ -3,7 +3,7 @@
 //! and made anew, or swapped by its name, is not; whether a table was made that the settings mean; and
 //! whether composite types are what they were, of which the log tells nothing.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, answered};
 use crate::config::{Config, parse_lsn, quoted_table};
 use crate::discover;
 use crate::known::KnownTables;
@@ -126,8 +126,7 @@ pub(crate) async fn look(
     vitals: &Vitals,
 ) -> Result<Option<u64>> {
     let asked_us = now_us();
-    let row =
-        catalog.client.query_one(LOOK, &[&config.slot]).await.map_err(crate::catalog::asking)?;
+    let row = answered(catalog.client.query_one(LOOK, &[&config.slot])).await?;
     // Between the question and the answer.
     vitals.clock(row.get("now_us"), asked_us.midpoint(now_us()));
     let bytes = |name| row.get::<_, Option<i64>>(name).map_or(0, |n| n.max(0).unsigned_abs());

@@ -8,8 +8,9 @@ use crate::status::SourceState;
 use crate::verify::Verifier;
 use crate::{Connector, MarkBoard, SourceStatus};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tidemesh_model::{Remedy, Result, SourceSettings};
+use tidemesh_model::{ErrorKind, Remedy, Result, SourceSettings};
 use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::{Mutex, mpsc, watch};
 
@@ -19,6 +20,10 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause before a start is tried again.
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
+/// The shortest pause of one that was fenced. The instance that did so takes up the log meanwhile; two
+/// that start together would fence each other in turn.
+const FENCED_PAUSE: Duration = Duration::from_secs(1);
+
 /// Carries one source into its topics until told to stop.
 pub struct Runner<C, T> {
     pub(crate) connector: Arc<C>,
@@ -27,6 +32,8 @@ pub struct Runner<C, T> {
     pub(crate) settings: SourceSettings,
     pub(crate) status: Arc<SourceStatus>,
     pub(crate) marks: Arc<MarkBoard>,
+    /// Another instance may have streamed since the last session of this one.
+    relieved: AtomicBool,
     commands: mpsc::Receiver<Command>,
     stop: watch::Receiver<bool>,
     /// Closed when the run loop has ended.
@@ -72,6 +79,7 @@ impl<C: Connector, T: Transport> Runner<C, T> {
             settings,
             status,
             marks,
+            relieved: AtomicBool::new(false),
             commands,
             stop: stopped,
             _ended: ending,
@@ -107,7 +115,11 @@ impl<C: Connector, T: Transport> Runner<C, T> {
             }
             let progressed = self.status.report().records > began;
             attempt = if progressed { 1 } else { attempt.saturating_add(1) };
-            let pause = retry_pause(attempt);
+            let mut pause = retry_pause(attempt);
+            if error.kind() == ErrorKind::Fenced {
+                pause = pause.max(FENCED_PAUSE);
+                self.relieved.store(true, Ordering::Relaxed);
+            }
             let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             let report = error.report();
             tracing::warn!(source = self.status.name(), attempt, pause_ms, error = report, "retry");
@@ -127,6 +139,7 @@ impl<C: Connector, T: Transport> Runner<C, T> {
         let held = |holder: String| {
             tracing::info!(source = self.status.name(), holder, "standby");
             self.status.enter(SourceState::Standby { holder });
+            self.relieved.store(true, Ordering::Relaxed);
         };
         self.connector.await_turn(held).await?;
         self.status.enter(SourceState::Starting);
@@ -143,6 +156,10 @@ impl<C: Connector, T: Transport> Runner<C, T> {
             opened = opening => opened?,
             () = told_to_stop(shutdown) => return Ok(()),
         };
+        if self.relieved.swap(false, Ordering::Relaxed) {
+            // The other instance may have passed them.
+            self.marks.forget();
+        }
         session.stream(&mut self.commands, shutdown).await?;
         session.drain().await
     }

@@ -180,3 +180,16 @@ pub(crate) fn refused_up(folder: &Path) -> String {
 pub(crate) fn run(arguments: &[&str]) -> Output {
     Command::new(BINARY).args(arguments).output().unwrap()
 }
+
+/// An instance of the connector alone, beside a registry that another daemon has.
+pub(crate) async fn connector(folder: &Path, config: &str, registry: &str) -> Daemon {
+    let url = format!("registry.url = \"{registry}\"");
+    let config = config.replace("registry.listen = \"127.0.0.1:0\"", &url);
+    Daemon::start(folder, &config, &["connector", "postgres"]).await
+}
+
+/// A daemon that has a registry and nothing else.
+pub(crate) async fn registry(folder: &Path, config: &str) -> Daemon {
+    let alone = config.split("[[source]]").next().unwrap();
+    Daemon::up(folder, alone).await
+}

@@ -1,6 +1,8 @@
 //! Apache Kafka: the shared broker that `scripts/test` has started, and private ones.
 
 use super::eventually;
+use super::postgres::free_port;
+use super::proxy::Proxy;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -52,38 +54,66 @@ fn value(configuration: &str, key: &str) -> String {
 pub(crate) struct Broker {
     folder: tempfile::TempDir,
     port: u16,
+    /// A port for clients that come by a proxy, and the proxy's, to which the broker sends them.
+    proxied: Option<(u16, u16)>,
     process: Option<u32>,
 }
 
 impl Broker {
     /// Starts one.
     pub(crate) fn start() -> Self {
+        Self::start_at(None)
+    }
+
+    /// Starts one that has clients come by a proxy.
+    pub(crate) async fn behind_proxy() -> (Self, Proxy) {
+        let port = free_port();
+        let proxy = Proxy::start(port).await;
+        (Self::start_at(Some((port, proxy.port))), proxy)
+    }
+
+    fn start_at(proxied: Option<(u16, u16)>) -> Self {
         let folder = super::postgres::Server::open_folder();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut broker = Self { folder, port, process: None };
+        let mut broker = Self { folder, port: free_port(), proxied, process: None };
         broker.start_again();
         broker
     }
 
+    /// Where clients find it.
     pub(crate) fn servers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.proxied.map_or(self.port, |(_, proxy)| proxy))
     }
 
     /// Starts it where it was.
     pub(crate) fn start_again(&mut self) {
         let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
-        let script =
-            "source \"$0\"; ensure_kafka; start_kafka \"$1\" \"$2\"; echo \"$kafka_process\"";
+        let script = "source \"$0\"; ensure_kafka; start_kafka \"$@\"; echo \"$kafka_process\"";
+        // Those by which it is made; one that is there keeps its own.
+        let controller = free_port();
         let output = Command::new("bash")
             .args(["-c", script])
             .arg(scripts)
             .arg(self.folder.path().join("kafka"))
             .arg(self.port.to_string())
+            .env("KAFKA_SETTINGS", self.settings(controller))
+            .env("KAFKA_CONTROLLER", controller.to_string())
             .output()
             .unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the broker does not start: {error}");
         self.process = Some(String::from_utf8(output.stdout).unwrap().trim().parse().unwrap());
+    }
+
+    /// Settings beside the usual: a listener for clients that come by the proxy.
+    fn settings(&self, controller: u16) -> String {
+        let Some((port, proxy)) = self.proxied else { return String::new() };
+        let direct = format!("PLAINTEXT://127.0.0.1:{}", self.port);
+        format!(
+            "listeners={direct},CONTROLLER://127.0.0.1:{controller},PROXIED://127.0.0.1:{port}\n\
+             advertised.listeners={direct},PROXIED://127.0.0.1:{proxy}\n\
+             listener.security.protocol.map=\
+             PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
+        )
     }
 
     /// `kill -9`.
@@ -96,7 +126,7 @@ impl Broker {
         .await;
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         if let Some(process) = self.process {
             let sent = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
             assert!(sent.success());

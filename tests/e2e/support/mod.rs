@@ -5,6 +5,7 @@ pub(crate) mod flink;
 pub(crate) mod kafka;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
+pub(crate) mod proxy;
 pub(crate) mod readers;
 pub(crate) mod secured;
 pub(crate) mod tls;
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How long a condition may take to hold.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a condition is looked at.
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
 /// Waits until `holds` gives something; panics with `what` if it never does.
 pub(crate) async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
@@ -24,6 +28,6 @@ pub(crate) async fn eventually<T>(what: &str, mut holds: impl AsyncFnMut() -> Op
             return found;
         }
         assert!(Instant::now() < deadline, "never came: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

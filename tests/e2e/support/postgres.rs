@@ -87,20 +87,28 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one with these lines of configuration beside the usual.
     pub(crate) fn start(configuration: &str) -> Self {
-        let bin = PathBuf::from(variable("TIDEMESH_TEST_POSTGRES_15_BIN"));
-        let (folder, port) = (Self::open_folder(), free_port());
-        let server = Self { port, bin, folder };
-        server.run("initdb", &["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"]);
-        let usual = format!(
+        Self::start_version(15, configuration)
+    }
+
+    /// The same of a given version: 15 or 18.
+    pub(crate) fn start_version(version: u32, configuration: &str) -> Self {
+        let bin = variable(&format!("TIDEMESH_TEST_POSTGRES_{version}_BIN")).into();
+        let server = Self { port: free_port(), bin, folder: Self::open_folder() };
+        server.run("initdb", &["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C"]);
+        let port = server.port;
+        server.configure(&format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n\
-             wal_level = logical\nfsync = off\n{configuration}\n"
-        );
-        let file = server.data().join("postgresql.conf");
-        let mut text = std::fs::read_to_string(&file).unwrap();
-        text.push_str(&usual);
-        std::fs::write(&file, text).unwrap();
+             wal_level = logical\nfsync = off\n{configuration}"
+        ));
         server.start_again();
         server
+    }
+
+    /// Adds lines to its configuration, where the last of a name counts.
+    fn configure(&self, lines: &str) {
+        let file = self.data().join("postgresql.conf");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, format!("{text}\n{lines}\n")).unwrap();
     }
 
     /// A folder in which the server's user may make files.
@@ -115,29 +123,80 @@ impl Server {
     }
 
     pub(crate) fn start_again(&self) {
-        let log = self.folder.path().join("data/server.log");
-        self.run("pg_ctl", &["-w", "-t", "60", "-l", log.to_str().unwrap(), "start"]);
+        assert!(self.try_start(), "the server does not start");
+    }
+
+    fn try_start(&self) -> bool {
+        let log = self.data().join("server.log");
+        self.succeeds("pg_ctl", &["-w", "-t", "60", "-l", log.to_str().unwrap(), "start"])
     }
 
     pub(crate) fn stop(&self) {
         self.run("pg_ctl", &["-w", "-m", "fast", "stop"]);
     }
 
+    /// `kill -9`.
+    pub(crate) fn kill(&self) {
+        let text = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let process = text.lines().next().unwrap();
+        assert!(Command::new("kill").args(["-KILL", process]).status().unwrap().success());
+    }
+
+    /// Starts it once the processes of one that was killed have ended, which hold its memory.
+    pub(crate) async fn start_after_kill(&self) {
+        eventually("the killed server starts again", async || self.try_start().then_some(())).await;
+    }
+
     /// Keeps its data as they are now, beside; it must be stopped.
     pub(crate) fn back_up(&self) {
-        self.copy("data", "backup");
+        copy(&self.data(), &self.folder.path().join("backup"));
     }
 
     /// Puts back what was kept; it must be stopped.
     pub(crate) fn restore(&self) {
         std::fs::remove_dir_all(self.data()).unwrap();
-        self.copy("backup", "data");
+        copy(&self.folder.path().join("backup"), &self.data());
     }
 
-    fn copy(&self, from: &str, to: &str) {
-        let path = |name: &str| self.folder.path().join(name);
-        let copied = Command::new("cp").arg("-a").args([path(from), path(to)]).status().unwrap();
-        assert!(copied.success());
+    /// A base backup of it as it is now, which [`Server::restore`] puts back.
+    pub(crate) fn base_backup(&self) {
+        let mut command = self.as_server("pg_basebackup");
+        command.args(["-h", "127.0.0.1", "-U", "postgres", "-c", "fast", "-p"]);
+        command.arg(self.port.to_string()).arg("-D").arg(self.folder.path().join("backup"));
+        assert!(command.status().unwrap().success(), "no base backup can be made");
+    }
+
+    /// Has it begin another timeline at its next start, where the log that it has ends.
+    pub(crate) fn begin_timeline(&self) {
+        // The archive has nothing.
+        self.configure("restore_command = 'false'");
+        std::fs::write(self.data().join("recovery.signal"), "").unwrap();
+    }
+
+    /// Restarts it, and starts a standby of it with more lines of configuration, which reads its slot
+    /// `standby`.
+    pub(crate) async fn start_standby(&self, configuration: &str) -> Self {
+        let (bin, folder) = (self.bin.clone(), Self::open_folder());
+        let standby = Self { port: free_port(), bin, folder };
+        self.stop();
+        copy(&self.data(), &standby.data());
+        self.start_again();
+        let client = connect(self.port, "postgres", "postgres").await.unwrap();
+        let make = "SELECT pg_create_physical_replication_slot('standby', true)";
+        client.batch_execute(make).await.unwrap();
+        let (own, primary) = (standby.port, self.port);
+        standby.configure(&format!(
+            "port = {own}\nprimary_slot_name = 'standby'\n{configuration}\nprimary_conninfo = \
+             'host=127.0.0.1 port={primary} user=postgres dbname=postgres'"
+        ));
+        std::fs::write(standby.data().join("standby.signal"), "").unwrap();
+        standby.start_again();
+        standby
+    }
+
+    /// Makes a standby a server of its own.
+    pub(crate) fn promote(&self) {
+        self.run("pg_ctl", &["-w", "promote"]);
     }
 
     /// Adds a line to the front of `pg_hba.conf`, where the first that fits counts.
@@ -157,9 +216,7 @@ impl Server {
             std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
             chown(&file, Some(owner.uid()), Some(owner.gid())).unwrap();
         }
-        let file = self.data().join("postgresql.conf");
-        let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, format!("{text}\nssl = on\n")).unwrap();
+        self.configure("ssl = on");
         self.run("pg_ctl", &["reload"]);
         let deadline = Instant::now() + PATIENCE;
         while !self.offers_tls() {
@@ -177,44 +234,37 @@ impl Server {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
+        assert!(self.succeeds(program, arguments), "{program} {arguments:?} failed");
+    }
+
+    fn succeeds(&self, program: &str, arguments: &[&str]) -> bool {
+        let mut command = self.as_server(program);
+        command.arg("-D").arg(self.data()).args(arguments);
+        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.status().unwrap().success()
+    }
+
+    /// A program of the server's, as the user that it runs as.
+    fn as_server(&self, program: &str) -> Command {
         let program = self.bin.join(program);
-        let mut command = if is_root() {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
-        let output = command
-            .arg("-D")
-            .arg(self.data())
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(output.success(), "{command:?} failed");
+        if !is_root() {
+            return Command::new(program);
+        }
+        let mut command = Command::new("runuser");
+        command.args(["-u", "postgres", "--"]).arg(program);
+        command
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let mut command = if is_root() {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(self.bin.join("pg_ctl"));
-            command
-        } else {
-            Command::new(self.bin.join("pg_ctl"))
-        };
         // One that the test has stopped itself is not there to be stopped.
-        let _ = command
-            .arg("-D")
-            .arg(self.data())
-            .args(["-w", "-m", "immediate", "stop"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
+        self.succeeds("pg_ctl", &["-w", "-m", "immediate", "stop"]);
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
 }
 
 fn is_root() -> bool {

@@ -7,7 +7,16 @@ use std::collections::BTreeMap;
 
 /// Every record of a topic, as `tidemesh topic read` prints them; none if there is no topic yet.
 pub(crate) fn records(daemon: &Daemon, topic: &str) -> Vec<Json> {
-    let output = daemon.command(&["topic", "read", topic]);
+    read(daemon, topic, "earliest")
+}
+
+/// The same from this offset on.
+pub(crate) fn records_from(daemon: &Daemon, topic: &str, offset: u64) -> Vec<Json> {
+    read(daemon, topic, &offset.to_string())
+}
+
+fn read(daemon: &Daemon, topic: &str, from: &str) -> Vec<Json> {
+    let output = daemon.command(&["topic", "read", topic, "--from", from]);
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

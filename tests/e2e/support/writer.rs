@@ -1,8 +1,9 @@
 //! Somebody who writes while the tests read: random changes whose every version is kept.
 
 use super::daemon::{Daemon, verified};
+use super::postgres::{Database, connect};
 use super::topic::records;
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, POLL_INTERVAL, eventually};
 use crate::history::{History, Told};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -10,7 +11,9 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::Interval;
 use tokio_postgres::Client;
 
 /// The table that it writes.
@@ -39,11 +42,31 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins to write, where the table is as `history` has it.
+    /// Begins to write as fast as it can, where the table is as `history` has it.
     pub(crate) fn start(client: Client, seed: u64, history: History) -> Self {
+        Self::run(Session::Fast(client), seed, history)
+    }
+
+    /// Begins to write so many transactions a second, through restarts of the server too.
+    pub(crate) fn enduring(
+        database: &Database,
+        seed: u64,
+        per_second: u32,
+        history: History,
+    ) -> Self {
+        let session = Session::Enduring {
+            port: database.port,
+            database: database.name.clone(),
+            client: None,
+            pace: tokio::time::interval(Duration::from_secs(1) / per_second),
+        };
+        Self::run(session, seed, history)
+    }
+
+    fn run(session: Session, seed: u64, history: History) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let random = StdRng::seed_from_u64(seed);
-        let writing = tokio::spawn(write(client, random, Arc::clone(&stop), history));
+        let writing = tokio::spawn(write(session, random, Arc::clone(&stop), history));
         Self { stop, writing }
     }
 
@@ -54,22 +77,70 @@ impl Writer {
     }
 }
 
+/// How a writer commits.
+enum Session {
+    /// As fast as it can, to a server that stays.
+    Fast(Client),
+    /// At its pace; a table beside has the last version of the last transaction, which tells whether
+    /// one was committed whose answer did not come.
+    Enduring { port: u16, database: String, client: Option<Client>, pace: Interval },
+}
+
+impl Session {
+    /// Has these changes committed, once.
+    async fn commit(&mut self, version: i64, changes: &str) {
+        match self {
+            Self::Fast(client) => {
+                client.batch_execute(&format!("BEGIN;{changes}COMMIT")).await.unwrap();
+            }
+            Self::Enduring { port, database, client, pace } => {
+                pace.tick().await;
+                while !is_committed(client.as_ref(), version, changes).await {
+                    *client = connect(*port, database, "postgres").await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
+                }
+            }
+        }
+    }
+}
+
+/// Has changes committed, unless they are already; false if that is not known.
+async fn is_committed(client: Option<&Client>, version: i64, changes: &str) -> bool {
+    let Some(client) = client else { return false };
+    let made = client
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS written (version bigint);
+             INSERT INTO written SELECT 0 WHERE NOT EXISTS (SELECT FROM written)",
+        )
+        .await;
+    let Ok(row) = client.query_one("SELECT version FROM written", &[]).await else {
+        return false;
+    };
+    if made.is_err() || row.get::<_, i64>(0) == version {
+        return made.is_ok();
+    }
+    let sql = format!("BEGIN;{changes}UPDATE written SET version = {version};COMMIT");
+    client.batch_execute(&sql).await.is_ok()
+}
+
 /// Writes random changes, several a transaction, and keeps what was committed.
 async fn write(
-    client: Client,
+    mut session: Session,
     mut random: StdRng,
     stop: Arc<AtomicBool>,
     mut history: History,
 ) -> History {
     let mut live: BTreeSet<i64> = history.live().collect();
-    let mut version = 0;
+    let mut version = history.latest();
     while !stop.load(Ordering::Relaxed) {
-        let mut sql = "BEGIN;".to_owned();
+        let mut sql = String::new();
         for _ in 0..random.random_range(1..20) {
             version += 1;
             let key = random.random_range(KEYS);
             if !live.contains(&key) {
-                sql.push_str(&format!("INSERT INTO orders VALUES ({key}, {version}, 'note');"));
+                sql.push_str(&format!(
+                    "INSERT INTO orders (id, n, note) VALUES ({key}, {version}, 'note');"
+                ));
                 live.insert(key);
                 history.wrote(key, version);
             } else if random.random_bool(0.2) {
@@ -81,8 +152,7 @@ async fn write(
                 history.wrote(key, version);
             }
         }
-        sql.push_str("COMMIT");
-        client.batch_execute(&sql).await.unwrap();
+        session.commit(version, &sql).await;
     }
     history
 }

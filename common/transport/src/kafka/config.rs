@@ -107,6 +107,9 @@ const RECORD_BYTES_MOST: u32 = 256 * 1024 * 1024;
 /// Bytes of records that the producer's queue holds beside the append that is being written.
 const QUEUE_SPARE_BYTES: usize = 16 * 1024 * 1024;
 
+/// The most that librdkafka takes as `socket.timeout.ms`.
+const SOCKET_TIMEOUT_MOST: Duration = Duration::from_secs(300);
+
 /// Bytes that a reader holds ready.
 const FETCH_QUEUE_KBYTES: &str = "8192";
 
@@ -237,10 +240,13 @@ impl KafkaConfig {
     /// A consumer that reads what is committed; in a group if there is one, else by assignment.
     pub(super) fn consumer(&self, group: Option<&str>) -> ClientConfig {
         let mut config = self.client();
+        let timeout = self.request_timeout.min(SOCKET_TIMEOUT_MOST).as_millis();
         // By assignment no group is joined, but the library asks for the offsets of one, which must be
         // among those that are granted.
         let none = format!("{}tidemesh", self.prefix);
         config
+            // A connection whose request is late is given up. A producer's is by its transaction.
+            .set("socket.timeout.ms", timeout.to_string())
             .set("group.id", group.unwrap_or(&none))
             .set("isolation.level", "read_committed")
             .set("enable.auto.commit", "false")

@@ -88,6 +88,11 @@ impl MarkBoard {
             let _ = sender.send(position);
         }
     }
+
+    /// Tells all who wait that their marks will not come.
+    pub(crate) fn forget(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +111,14 @@ mod tests {
     #[test]
     fn names_differ() {
         assert_ne!(unique_name(), unique_name());
+    }
+
+    #[test]
+    fn who_waits_is_told_that_a_mark_will_not_come() {
+        let board = MarkBoard::default();
+        let (_, mut waiting) = board.expect().unwrap();
+        board.forget();
+        assert_eq!(waiting.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
 
     proptest! {

@@ -151,7 +151,10 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
         loop {
             match tokio::time::timeout(LOOK_INTERVAL, &mut mark).await {
                 Ok(Ok(position)) => return Ok(position),
-                Ok(Err(_)) => return Err(away("its mark was forgotten".to_owned())),
+                Ok(Err(_)) => {
+                    return Err(away("another instance has streamed meanwhile".to_owned())
+                        .help("ask again the daemon of the instance that streams"));
+                }
                 Err(_) => {}
             }
             let report = self.status.report();
