@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Times tidemesh with Kafka against pg_recvlogical and COPY, in turn; then its latency. Prints JSON.
 
-Started by scripts/bench.
+With Debezium in the same turns where the environment names one. Started by scripts/bench.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -32,7 +33,16 @@ def snapshot():
     return seconds
 
 
+def debeziums():
+    if "BENCH_DEBEZIUM" not in os.environ:
+        return []
+    from bench_debezium import CONNECTORS, Peer
+
+    return [Peer(how) for how in CONNECTORS]
+
+
 def main():
+    peers = debeziums()
     end = sql("SELECT pg_current_wal_lsn()")
     ratios, cpus, peaks, snapshots = [], [], [], []
     for pair in range(PAIRS):
@@ -49,6 +59,8 @@ def main():
         cpus.append(cpu / ROWS * 1e6)
         peaks.append(peak_mb)
         snapshots.append(copy_seconds / snapshot_seconds)
+        for peer in peers:
+            peer.run(ROWS / our_seconds, cpu / ROWS)
     found = latencies()
     figures = {
         "kafka_ratio": round(statistics.median(ratios), 3),
@@ -58,6 +70,8 @@ def main():
         "latency_p99_ms": round(found[len(found) * 99 // 100], 2),
         "snapshot_ratio": round(statistics.median(snapshots), 3),
     }
+    for peer in peers:
+        figures |= peer.figures()
     print(json.dumps(figures))
 
 

@@ -28,6 +28,28 @@ def copy_slot(name):
     sql(f"SELECT pg_copy_logical_replication_slot('backlog', '{name}')")
 
 
+def drop_slot(name):
+    """Waits for a client that has just ended to be gone from it."""
+    deadline = time.monotonic() + LIMIT_S
+    of_slot = f"FROM pg_replication_slots WHERE slot_name = '{name}'"
+    while sql(f"SELECT active {of_slot}") == "t" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    sql(f"SELECT pg_drop_replication_slot('{name}')")
+
+
+def cpu_seconds(process):
+    """User and system seconds of a process so far."""
+    with open(f"/proc/{process}/stat") as file:
+        user, system = file.read().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb(process):
+    """The most memory that a process had so far (VmHWM)."""
+    with open(f"/proc/{process}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+
+
 def theirs(host, end):
     """Seconds pg_recvlogical takes for the backlog, to nothing."""
     copy_slot("theirs")
@@ -38,7 +60,7 @@ def theirs(host, end):
     began = time.monotonic()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     seconds = time.monotonic() - began
-    sql("SELECT pg_drop_replication_slot('theirs')")
+    drop_slot("theirs")
     return seconds
 
 
@@ -128,18 +150,13 @@ class Daemon:
         return [TIDEMESH, *arguments], dict(os.environ, TIDEMESH_URL=self.url)
 
     def cpu_seconds(self):
-        """User and system seconds so far."""
-        with open(f"/proc/{self.process.pid}/stat") as file:
-            user, system = file.read().rsplit(")", 1)[1].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     def peak_mb(self):
-        """The most memory it had so far (VmHWM)."""
-        with open(f"/proc/{self.process.pid}/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+        return peak_mb(self.process.pid)
 
     def end(self):
         self.process.terminate()
         self.process.wait()
         shutil.rmtree(self.folder)
-        sql(f"SELECT pg_drop_replication_slot('{self.slot}')")
+        drop_slot(self.slot)
