@@ -12,7 +12,16 @@ import time
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from bench_lib import FOLDER, PORT, ROWS, copy_slot, cpu_seconds, drop_slot, peak_mb
+from bench_lib import (
+    FOLDER,
+    PORT,
+    ROWS,
+    copy_slot,
+    cpu_seconds,
+    drop_slot,
+    peak_mb,
+    wait_for_quiet,
+)
 
 SERVERS = os.environ["BENCH_KAFKA"]
 JARS = os.environ["BENCH_DEBEZIUM"]
@@ -113,6 +122,7 @@ def drain(how, number):
     counted, nor what it does before. And the most memory it had, in MB."""
     prefix = f"debezium_{how}_{number}"
     copy_slot("debezium")
+    wait_for_quiet()
     folder = f"{FOLDER}/debezium"
     os.mkdir(folder)
     if os.getuid() == 0:

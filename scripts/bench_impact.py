@@ -12,7 +12,20 @@ import statistics
 import subprocess
 import time
 
-from bench_lib import BIN, FOLDER, PAIRS, PORT, PSQL, ROWS, Daemon, copy_slot, sql, theirs
+from bench_lib import (
+    BIN,
+    FOLDER,
+    PAIRS,
+    PORT,
+    PSQL,
+    ROWS,
+    Daemon,
+    copy_slot,
+    drop_slot,
+    receive,
+    sql,
+    wait_for_quiet,
+)
 
 PHASE_S = 20
 SETTLE_S = 2
@@ -67,6 +80,14 @@ def alone():
     return [timed(lambda: time.sleep(PHASE_S))]
 
 
+def received(end):
+    """A catch-up by pg_recvlogical."""
+    copy_slot("theirs")
+    span = timed(lambda: receive("127.0.0.1", end))
+    drop_slot("theirs")
+    return span
+
+
 def copies():
     command = PSQL + ["-c", "COPY rows TO STDOUT"]
     copy = lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -118,13 +139,14 @@ def main():
     ratios = {}
     alone_p99s = []
     for pair in range(PAIRS):
+        wait_for_quiet()
         load = Load(pair)
         phases = {
             "alone": alone(),
             "copy": copies(),
             "snapshot": snapshots(),
             "alone again": alone(),
-            "recvlogical": repeated(lambda: timed(lambda: theirs("127.0.0.1", end))),
+            "recvlogical": repeated(lambda: received(end)),
             "catchup": repeated(catch_up),
         }
         transactions = load.end()

@@ -10,11 +10,23 @@ import statistics
 import subprocess
 import time
 
-from bench_lib import PAIRS, PSQL, ROWS, Daemon, copy_slot, latencies, ours, sql, theirs
+from bench_lib import (
+    PAIRS,
+    PSQL,
+    ROWS,
+    Daemon,
+    copy_slot,
+    latencies,
+    ours,
+    sql,
+    theirs,
+    wait_for_quiet,
+)
 
 
 def copied():
     """Seconds that COPY takes for the table, to nothing."""
+    wait_for_quiet()
     began = time.monotonic()
     subprocess.run(
         PSQL + ["-c", "COPY rows TO STDOUT"], check=True, stdout=subprocess.DEVNULL
@@ -26,6 +38,7 @@ def snapshot():
     """Seconds from the start until every row of the table is in its topic."""
     copy_slot("snapshot")
     sql("SELECT pg_replication_slot_advance('snapshot', pg_current_wal_lsn())")
+    wait_for_quiet()
     daemon = Daemon("127.0.0.1", "snapshot", "initial")
     done = lambda report: any(table["state"] == "done" for table in report["snapshot"]["tables"])
     seconds = daemon.wait("the snapshot's end", done)
@@ -61,6 +74,7 @@ def main():
         snapshots.append(copy_seconds / snapshot_seconds)
         for peer in peers:
             peer.run(ROWS / our_seconds, cpu / ROWS)
+    wait_for_quiet()
     found = latencies()
     figures = {
         "kafka_ratio": round(statistics.median(ratios), 3),

@@ -12,10 +12,35 @@ import urllib.request
 TIDEMESH, BIN, PORT, FOLDER, ROWS, PAIRS, ALLOCATIONS = sys.argv[1:]
 ROWS, PAIRS = int(ROWS), int(PAIRS)
 LIMIT_S = 300
+QUIET_LIMIT_S = 240
+QUIET_IDLE_SHARE = 0.85
 COMMITS = 600
 COMMITS_A_SECOND = 20
 MESHES = itertools.count()
 PSQL = [f"{BIN}/psql", "-h", "127.0.0.1", "-p", PORT, "-U", "postgres", "-qAtX"]
+
+
+def idle_share():
+    """The share of the processors' time that nobody wanted in the next two seconds."""
+
+    def times():
+        with open("/proc/stat") as file:
+            of_all = [int(ticks) for ticks in file.readline().split()[1:9]]
+        return of_all[3] + of_all[4], sum(of_all)
+
+    idle, whole = times()
+    time.sleep(2)
+    idle_then, whole_then = times()
+    return (idle_then - idle) / (whole_then - whole)
+
+
+def wait_for_quiet():
+    """Before something is timed: until others let the machine be, some minutes at most."""
+    deadline = time.monotonic() + QUIET_LIMIT_S
+    while (share := idle_share()) < QUIET_IDLE_SHARE:
+        if time.monotonic() > deadline:
+            print(f"the machine stays busy with something else: {share:.0%} idle", flush=True)
+            return
 
 
 def sql(statement):
@@ -53,20 +78,27 @@ def peak_mb(process):
 def theirs(host, end):
     """Seconds pg_recvlogical takes for the backlog, to nothing."""
     copy_slot("theirs")
-    command = [f"{BIN}/pg_recvlogical", "-h", host, "-p", PORT, "-U", "postgres", "-d", "postgres"]
-    command += ["-S", "theirs", "--start", "-E", end, "--no-loop", "-f", "/dev/null"]
-    for option in ["proto_version=1", "publication_names=bench", "binary=true", "messages=true"]:
-        command += ["-o", option]
+    wait_for_quiet()
     began = time.monotonic()
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    receive(host, end)
     seconds = time.monotonic() - began
     drop_slot("theirs")
     return seconds
 
 
+def receive(host, end):
+    """Drains the slot `theirs` up to this position by pg_recvlogical, in binary, to nothing."""
+    command = [f"{BIN}/pg_recvlogical", "-h", host, "-p", PORT, "-U", "postgres", "-d", "postgres"]
+    command += ["-S", "theirs", "--start", "-E", end, "--no-loop", "-f", "/dev/null"]
+    for option in ["proto_version=1", "publication_names=bench", "binary=true", "messages=true"]:
+        command += ["-o", option]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+
+
 def ours(host):
     """Seconds tidemesh takes from its start to the last record; CPU seconds; peak MB."""
     copy_slot("ours")
+    wait_for_quiet()
     daemon = Daemon(host, "ours", "never")
     seconds = daemon.wait("the backlog's end", lambda report: report["records"] >= ROWS)
     cpu, peak = daemon.cpu_seconds(), daemon.peak_mb()
