@@ -1,19 +1,32 @@
 #!/usr/bin/env python3
 """Times tidemesh with Kafka against pg_recvlogical and COPY, in turn; then its latency. Prints JSON.
 
-Started by scripts/bench.
+With Debezium in the same turns where the environment names one. Started by scripts/bench.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import time
 
-from bench_lib import PAIRS, PSQL, ROWS, Daemon, copy_slot, latencies, ours, sql, theirs
+from bench_lib import (
+    PAIRS,
+    PSQL,
+    ROWS,
+    Daemon,
+    copy_slot,
+    latencies,
+    ours,
+    sql,
+    theirs,
+    wait_for_quiet,
+)
 
 
 def copied():
     """Seconds that COPY takes for the table, to nothing."""
+    wait_for_quiet()
     began = time.monotonic()
     subprocess.run(
         PSQL + ["-c", "COPY rows TO STDOUT"], check=True, stdout=subprocess.DEVNULL
@@ -25,6 +38,7 @@ def snapshot():
     """Seconds from the start until every row of the table is in its topic."""
     copy_slot("snapshot")
     sql("SELECT pg_replication_slot_advance('snapshot', pg_current_wal_lsn())")
+    wait_for_quiet()
     daemon = Daemon("127.0.0.1", "snapshot", "initial")
     done = lambda report: any(table["state"] == "done" for table in report["snapshot"]["tables"])
     seconds = daemon.wait("the snapshot's end", done)
@@ -32,7 +46,16 @@ def snapshot():
     return seconds
 
 
+def debeziums():
+    if "BENCH_DEBEZIUM" not in os.environ:
+        return []
+    from bench_debezium import CONNECTORS, Peer
+
+    return [Peer(how) for how in CONNECTORS]
+
+
 def main():
+    peers = debeziums()
     end = sql("SELECT pg_current_wal_lsn()")
     ratios, cpus, peaks, snapshots = [], [], [], []
     for pair in range(PAIRS):
@@ -49,6 +72,9 @@ def main():
         cpus.append(cpu / ROWS * 1e6)
         peaks.append(peak_mb)
         snapshots.append(copy_seconds / snapshot_seconds)
+        for peer in peers:
+            peer.run(ROWS / our_seconds, cpu / ROWS)
+    wait_for_quiet()
     found = latencies()
     figures = {
         "kafka_ratio": round(statistics.median(ratios), 3),
@@ -58,6 +84,8 @@ def main():
         "latency_p99_ms": round(found[len(found) * 99 // 100], 2),
         "snapshot_ratio": round(statistics.median(snapshots), 3),
     }
+    for peer in peers:
+        figures |= peer.figures()
     print(json.dumps(figures))
 
 

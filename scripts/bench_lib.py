@@ -12,10 +12,35 @@ import urllib.request
 TIDEMESH, BIN, PORT, FOLDER, ROWS, PAIRS, ALLOCATIONS = sys.argv[1:]
 ROWS, PAIRS = int(ROWS), int(PAIRS)
 LIMIT_S = 300
+QUIET_LIMIT_S = 240
+QUIET_IDLE_SHARE = 0.85
 COMMITS = 600
 COMMITS_A_SECOND = 20
 MESHES = itertools.count()
 PSQL = [f"{BIN}/psql", "-h", "127.0.0.1", "-p", PORT, "-U", "postgres", "-qAtX"]
+
+
+def idle_share():
+    """The share of the processors' time that nobody wanted in the next two seconds."""
+
+    def times():
+        with open("/proc/stat") as file:
+            of_all = [int(ticks) for ticks in file.readline().split()[1:9]]
+        return of_all[3] + of_all[4], sum(of_all)
+
+    idle, whole = times()
+    time.sleep(2)
+    idle_then, whole_then = times()
+    return (idle_then - idle) / (whole_then - whole)
+
+
+def wait_for_quiet():
+    """Before something is timed: until others let the machine be, some minutes at most."""
+    deadline = time.monotonic() + QUIET_LIMIT_S
+    while (share := idle_share()) < QUIET_IDLE_SHARE:
+        if time.monotonic() > deadline:
+            print(f"the machine stays busy with something else: {share:.0%} idle", flush=True)
+            return
 
 
 def sql(statement):
@@ -28,23 +53,52 @@ def copy_slot(name):
     sql(f"SELECT pg_copy_logical_replication_slot('backlog', '{name}')")
 
 
+def drop_slot(name):
+    """Waits for a client that has just ended to be gone from it."""
+    deadline = time.monotonic() + LIMIT_S
+    of_slot = f"FROM pg_replication_slots WHERE slot_name = '{name}'"
+    while sql(f"SELECT active {of_slot}") == "t" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    sql(f"SELECT pg_drop_replication_slot('{name}')")
+
+
+def cpu_seconds(process):
+    """User and system seconds of a process so far."""
+    with open(f"/proc/{process}/stat") as file:
+        user, system = file.read().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb(process):
+    """The most memory that a process had so far (VmHWM)."""
+    with open(f"/proc/{process}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+
+
 def theirs(host, end):
     """Seconds pg_recvlogical takes for the backlog, to nothing."""
     copy_slot("theirs")
+    wait_for_quiet()
+    began = time.monotonic()
+    receive(host, end)
+    seconds = time.monotonic() - began
+    drop_slot("theirs")
+    return seconds
+
+
+def receive(host, end):
+    """Drains the slot `theirs` up to this position by pg_recvlogical, in binary, to nothing."""
     command = [f"{BIN}/pg_recvlogical", "-h", host, "-p", PORT, "-U", "postgres", "-d", "postgres"]
     command += ["-S", "theirs", "--start", "-E", end, "--no-loop", "-f", "/dev/null"]
     for option in ["proto_version=1", "publication_names=bench", "binary=true", "messages=true"]:
         command += ["-o", option]
-    began = time.monotonic()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    seconds = time.monotonic() - began
-    sql("SELECT pg_drop_replication_slot('theirs')")
-    return seconds
 
 
 def ours(host):
     """Seconds tidemesh takes from its start to the last record; CPU seconds; peak MB."""
     copy_slot("ours")
+    wait_for_quiet()
     daemon = Daemon(host, "ours", "never")
     seconds = daemon.wait("the backlog's end", lambda report: report["records"] >= ROWS)
     cpu, peak = daemon.cpu_seconds(), daemon.peak_mb()
@@ -128,18 +182,13 @@ class Daemon:
         return [TIDEMESH, *arguments], dict(os.environ, TIDEMESH_URL=self.url)
 
     def cpu_seconds(self):
-        """User and system seconds so far."""
-        with open(f"/proc/{self.process.pid}/stat") as file:
-            user, system = file.read().rsplit(")", 1)[1].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     def peak_mb(self):
-        """The most memory it had so far (VmHWM)."""
-        with open(f"/proc/{self.process.pid}/status") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
+        return peak_mb(self.process.pid)
 
     def end(self):
         self.process.terminate()
         self.process.wait()
         shutil.rmtree(self.folder)
-        sql(f"SELECT pg_drop_replication_slot('{self.slot}')")
+        drop_slot(self.slot)

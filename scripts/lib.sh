@@ -11,6 +11,8 @@ postgres_oldest=14.23.0-beta.17
 postgres_newest=18.4.0-beta.17
 kafka_version=4.3.1
 flink_version=2.2.1
+debezium_version=3.7.0.Final
+apicurio_version=2.6.13.Final
 cargo_deny_version=0.20.2
 
 say() { printf '%s\n' "$*" >&2; }
@@ -338,6 +340,55 @@ stop_flink() {
         kill -9 "$process" 2>/dev/null || true
         wait "$process" 2>/dev/null || true
     done
+}
+
+# Debezium in Kafka Connect and the registry that its converter speaks to, from Maven Central, fetched
+# once into the cache.
+ensure_debezium() {
+    debezium="$cache/debezium-$debezium_version"
+    [ -e "$debezium/whole" ] && return
+    command -v mvn >/dev/null || ensure_packages maven
+    say "fetching Debezium $debezium_version and Apicurio $apicurio_version"
+    rm -rf "$debezium"
+    mkdir -p "$debezium/apicurio"
+    mvn -B -q -f "$root/scripts/debezium/pom.xml" dependency:copy-dependencies \
+        -DincludeScope=runtime -DoutputDirectory="$debezium/libs" >&2
+    mvn -B -q dependency:copy -DoutputDirectory="$debezium" \
+        -Dartifact="io.apicurio:apicurio-registry-app:$apicurio_version:tar.gz:all" >&2
+    tar xzf "$debezium"/apicurio-registry-app-*.tar.gz -C "$debezium/apicurio"
+    rm "$debezium"/apicurio-registry-app-*.tar.gz
+    touch "$debezium/whole"
+}
+
+# copy_debezium FOLDER: Java servers run as an unprivileged user, with copies that it can read.
+copy_debezium() {
+    mkdir "$1"
+    cp -a "$debezium/libs" "$debezium/apicurio" "$1"
+    chmod -R a+rX "$1"
+    [ "$(id -u)" = 0 ] && chown "$(server_user)" "$1"
+    return 0
+}
+
+# start_apicurio FOLDER PORT, of such a copy. Does not wait until it is up.
+start_apicurio() {
+    (cd "$1/apicurio" && exec_as_server java -Xmx384m -Dquarkus.http.host=127.0.0.1 \
+        -Dquarkus.http.port="$2" -jar apicurio-registry-app-*-runner.jar) >"$1.apicurio.log" 2>&1 &
+    apicurio_process=$!
+}
+
+stop_apicurio() {
+    [ -n "${apicurio_process:-}" ] || return 0
+    kill -9 "$apicurio_process" 2>/dev/null || true
+    wait "$apicurio_process" 2>/dev/null || true
+}
+
+# Until something listens there, a minute at most.
+wait_for_port() {
+    for _ in $(seq 300); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return
+        sleep 0.2
+    done
+    fail "nothing listens on port $1"
 }
 
 # Prometheus and promtool, from Debian's package unpacked into the cache: to install it would start a

@@ -20,8 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 /// Appends that may wait for a writer's thread; their bytes are bounded by the transport's budget.
 const JOBS_WAITING_MAX: usize = 64;
 
-/// How long one look for deliveries takes.
+/// How long it is looked for deliveries before anything else is.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How long to wait before it is looked for deliveries again: a fraction of what brokers take for one.
+const LOOK_PAUSE: Duration = Duration::from_micros(200);
 
 /// How long an append that is given up may take to be taken back.
 const ABORT_MAX: Duration = Duration::from_secs(5);
@@ -258,7 +261,7 @@ impl Running {
             if Instant::now() > deadline {
                 return Err(late());
             }
-            self.producer.poll(Duration::from_millis(1));
+            self.look();
         }
     }
 
@@ -292,13 +295,22 @@ impl Running {
         }
     }
 
-    /// Serves deliveries as soon as there is one. The library's own `poll` goes on until its time
-    /// is up.
+    /// Serves deliveries as soon as there is one.
     fn poll_once(&self) {
         let until = Instant::now() + POLL;
         let before = self.producer.in_flight_count();
         while self.producer.in_flight_count() == before && Instant::now() < until {
-            self.producer.poll(Duration::from_millis(1));
+            self.look();
+        }
+    }
+
+    /// Serves what there is, or pauses. A `poll` that is given time would not wait for the last
+    /// millisecond of it but spin, and take a core from the brokers that it waits for.
+    fn look(&self) {
+        let before = self.producer.in_flight_count();
+        self.producer.poll(Duration::ZERO);
+        if self.producer.in_flight_count() == before {
+            std::thread::sleep(LOOK_PAUSE);
         }
     }
 
