@@ -86,3 +86,40 @@ async fn a_record_larger_than_kafka_takes_goes_there() {
     database.execute("DELETE FROM orders WHERE id = 2").await;
     verified(&daemon);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_such_a_row_is_told_though_its_old_image_is_too() {
+    let database = Database::new().await;
+    database
+        .execute("CREATE TABLE orders (id bigint PRIMARY KEY, price numeric(10, 2), note text)")
+        .await;
+    database.execute("ALTER TABLE orders REPLICA IDENTITY FULL").await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let config = on_kafka(&with(&config, &format!("dead_letter_topic = \"{LETTERS}\"")), "");
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database
+        .execute(
+            "INSERT INTO orders SELECT g, 1, 'a' FROM generate_series(1, 8) g;
+             UPDATE orders SET price = 'NaN' WHERE id < 3;
+             UPDATE orders SET note = repeat('x', 2000000) WHERE id BETWEEN 3 AND 5",
+        )
+        .await;
+    letters(&daemon, 5).await;
+    // The old row of each of these cannot be written; the old key of one is deleted, whatever its row.
+    database
+        .execute(
+            "UPDATE orders SET price = 2 WHERE id = 1; DELETE FROM orders WHERE id = 2;
+             UPDATE orders SET note = 'b' WHERE id = 3; DELETE FROM orders WHERE id = 4;
+             UPDATE orders SET note = 'c', id = 50 WHERE id = 5",
+        )
+        .await;
+    verified(&daemon);
+    letters(&daemon, 5).await;
+    // A key that changes together with a row that is too large.
+    database.execute("UPDATE orders SET note = repeat('y', 2000000), id = 60 WHERE id = 6").await;
+    letters(&daemon, 6).await;
+    database.execute("DELETE FROM orders WHERE id = 60").await;
+    verified(&daemon);
+}

@@ -191,3 +191,24 @@ async fn where_it_is_told_to_stop_it_stops_before_the_change() {
     assert!(error.contains("incompatible") && error.contains("orders-value"), "{error}");
     assert_eq!(records(&daemon, TOPIC).len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_truncate_right_behind_the_change_leaves_the_old_topic_as_it_is() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database.execute("UPDATE orders SET note = 'told' WHERE id = 1").await;
+    verified(&daemon);
+    database.execute("ALTER TABLE orders ALTER n TYPE bigint; TRUNCATE orders").await;
+    daemon.logged("readers cannot follow: another topic is opened").await;
+    database.execute("INSERT INTO orders VALUES (7, 5000000000, 'new')").await;
+    equals(&daemon, SECOND, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    let second = records(&daemon, SECOND);
+    assert!(second.iter().all(|record| record["key"]["id"] == 7), "{second:?}");
+    assert_eq!(fold(&records(&daemon, TOPIC)).len(), 200);
+}

@@ -31,6 +31,8 @@ async fn routed(over: impl Fn(&str) -> String) {
     let config = over(&with(&config, OUTBOX));
     let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
+    // What stood there before is told only if that is asked for.
+    assert!(daemon.command(&["snapshot", "start", "shop", "--wait"]).status.success());
     events(&daemon, "outbox.event.order", 1).await;
     // As applications do it: in one transaction with what it tells of, and deleted at once.
     database
@@ -92,5 +94,34 @@ async fn what_it_lacks_is_named() {
     daemon.streaming().await;
     database.execute("INSERT INTO outbox VALUES (1, 'x')").await;
     let error = daemon.stopped_with().await;
-    assert!(error.contains("column=aggregateid") && error.contains("[source.outbox]"), "{error}");
+    assert!(error.contains("column=payload") && error.contains("[source.outbox]"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_names_no_topic_of_its_own_is_a_dead_letter() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "dead_letter_topic = \"letters\"\n\
+                 outbox = {table = \"public.outbox\", topic = \"${routedByValue}\"}";
+    let config = with(&configuration(&database, &["public.outbox"], ""), lines);
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database
+        .execute(
+            "INSERT INTO outbox (aggregatetype, aggregateid, payload)
+                 VALUES ('letters', '1', '1'), ('_tidemesh.checkpoints', '2', '2'),
+                        ('shop.public.orders', '3', '3'), (repeat('x', 250), '4', '4');
+             INSERT INTO outbox (aggregatetype, aggregateid, payload) VALUES ('orders', '5', '5')",
+        )
+        .await;
+    let told = events(&daemon, "orders", 1).await;
+    assert_eq!(told[0]["key"], "5");
+    let letters = events(&daemon, "letters", 4).await;
+    assert!(
+        letters
+            .iter()
+            .all(|l| l["value"]["reason"].as_str().unwrap().contains("a row names a topic")),
+        "{letters:?}"
+    );
 }

@@ -100,7 +100,8 @@ async fn killed_within_transactions_it_counts_on() {
     for n in 0..4 {
         database
             .execute(&format!(
-                "BEGIN; INSERT INTO lines SELECT g, g FROM generate_series({0} + 1, {0} + 9000) g;
+                "BEGIN; TRUNCATE orders;
+                 INSERT INTO lines SELECT g, g FROM generate_series({0} + 1, {0} + 9000) g;
                  INSERT INTO orders SELECT g, g FROM generate_series({0} + 1, {0} + 9000) g; COMMIT",
                 n * 9000
             ))
@@ -201,4 +202,53 @@ async fn told(daemon: &Daemon, wanted: &[(&str, &str)]) -> Vec<Json> {
         same.then_some(told)
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_within_a_transaction_that_is_open_hides_none_of_its_rows() {
+    let database = Database::new().await;
+    database.execute(TABLES).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let config = with(&config, &format!("message_topic = \"{MESSAGES}\""));
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database
+        .execute(
+            "BEGIN; INSERT INTO orders VALUES (1, 1);
+             SELECT pg_logical_emit_message(false, 'app.a', 'one')",
+        )
+        .await;
+    told(&daemon, &[("app.a", "one")]).await;
+    daemon.kill();
+    database.execute("COMMIT").await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    told(&daemon, &[("app.a", "one")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncates_behind_an_end_and_a_message_are_carried_out() {
+    let database = Database::new().await;
+    database.execute(TABLES).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders", "public.lines"], "");
+    let lines = format!("transaction_topic = \"{TRANSACTIONS}\"\nmessage_topic = \"{MESSAGES}\"");
+    let config = with(&config, &lines);
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    database.execute("INSERT INTO orders VALUES (1, 1); INSERT INTO lines VALUES (1, 1)").await;
+    verified(&daemon);
+    daemon.kill();
+    database.execute("BEGIN; INSERT INTO orders VALUES (2, 2); TRUNCATE lines; COMMIT").await;
+    database.execute("TRUNCATE orders").await;
+    database.execute("SELECT pg_logical_emit_message(false, 'app.a', 'one')").await;
+    database.execute("TRUNCATE lines; INSERT INTO lines VALUES (3, 3)").await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    told(&daemon, &[("app.a", "one")]).await;
+    let (begun, ended) = transactions(&daemon);
+    assert_eq!(begun.len(), ended.len());
 }

@@ -77,6 +77,11 @@ impl EncodeBuffers {
         &self.key
     }
 
+    /// Says what the old key is, framed.
+    pub fn set_old_key(&mut self, key: Vec<u8>) {
+        self.old_key = key;
+    }
+
     /// The framed key that the event encoded last took from its row; empty if its old key is not
     /// known. May equal the new one.
     #[must_use]

@@ -10,7 +10,7 @@ use crate::envelope::{
 use crate::json::decimal_text;
 use crate::table::{default_json, source_record};
 use crate::varint::write_long;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 use tidemesh_model::{
     Operation, Position, RowImage, SourceBlock, TableName, TableSchema, Value, Values,
 };
@@ -50,16 +50,31 @@ pub struct DeadLetter<'a> {
 /// The most characters of a value that are shown of a row that cannot be encoded.
 const SHOWN_MAX: usize = 1000;
 
+/// The most elements of an array that are shown.
+const ELEMENTS_SHOWN_MAX: usize = 100;
+
+/// About the most bytes of a row that are shown; columns that follow are left out.
+const ROW_SHOWN_BYTES_MAX: usize = 64 * 1024;
+
 /// What can be read of a row, as a JSON object by its columns' names, for people: values that follow
-/// one that cannot be read are left out, long ones are cut.
+/// one that cannot be read are left out, long ones are cut, and so is what is beyond 64 KiB.
 #[must_use]
 pub fn row_shown(schema: &TableSchema, row: &impl RowImage) -> String {
     let mut values = Values::default();
     // The error is what the row is shown for.
     let _ = row.visit(&mut values);
     let cells = schema.fields.iter().zip(values.into_cells());
-    let shown = cells.map(|(field, value)| (field.name.clone(), value_shown(&value)));
-    Json::Object(shown.collect()).to_string()
+    let mut shown = Map::new();
+    let mut bytes = 0;
+    for (field, value) in cells {
+        let value = value_shown(&value);
+        bytes += field.name.len() + value.to_string().len();
+        if bytes > ROW_SHOWN_BYTES_MAX {
+            break;
+        }
+        shown.insert(field.name.clone(), value);
+    }
+    Json::Object(shown).to_string()
 }
 
 fn value_shown(value: &Value) -> Json {
@@ -67,7 +82,9 @@ fn value_shown(value: &Value) -> Json {
         Value::Decimal { unscaled, scale } => {
             decimal_text(unscaled, usize::try_from(*scale).unwrap_or(usize::MAX)).into()
         }
-        Value::Array(elements) => elements.iter().map(value_shown).collect(),
+        Value::Array(elements) => {
+            elements.iter().take(ELEMENTS_SHOWN_MAX).map(value_shown).collect()
+        }
         Value::Record(fields) => fields.iter().map(value_shown).collect(),
         value => default_json(value).unwrap_or_default(),
     };

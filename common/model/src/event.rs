@@ -158,7 +158,13 @@ pub trait ChangeVisitor {
     ) -> Result<()>;
 
     /// An event that a checkpoint says is in the topics already.
-    fn passed_over(&mut self, _schema: &Arc<TableSchema>, _origin: &Origin<'_>) {}
+    fn passed_over(
+        &mut self,
+        _schema: &Arc<TableSchema>,
+        _origin: &Origin<'_>,
+        _operation: Operation,
+    ) {
+    }
 
     /// The end of a transaction, whether it had events or not.
     ///

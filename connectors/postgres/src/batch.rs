@@ -5,12 +5,13 @@ use crate::config::Config;
 use crate::decode::{Begin, Commit, LogicalMessage, Message, OldTuple, Tuple, decode};
 use crate::frame::{Frame, next_frame};
 use crate::relation::{Relation, Row};
+use crate::watch::now_us;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 use tidemesh_model::{
-    BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind, Origin,
-    Position, Result, StateItem, TableName, TableSchema, Toast,
+    BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind,
+    Operation, Origin, Position, Result, StateItem, TableName, TableSchema, Toast,
 };
 use tokio::sync::mpsc;
 
@@ -120,10 +121,11 @@ impl ChangeBatch for PostgresBatch {
     }
 }
 
-/// Where a message stands that belongs to no transaction: behind the commit that ends where it
-/// begins, and before every one behind it.
+/// Where a message stands that belongs to no transaction. `lsn` is the end of its record (PostgreSQL 18,
+/// `logicalmsg_decode` in `decode.c`), which may be where the next transaction's commit begins: it stands
+/// before the first row of that.
 pub(crate) fn message_position(epoch: u32, lsn: u64) -> Position {
-    Position { epoch, commit: lsn, ordinal: 1 }
+    Position::before(epoch, lsn)
 }
 
 #[inline]
@@ -278,10 +280,11 @@ impl<'b> Walk<'b> {
         change: Change<Row<'b>>,
         visitor: &mut C,
     ) -> Result<()> {
+        let operation = change.operation();
         let told =
             self.with_origin(lsn, |origin| visitor.change(&relation.schema, origin, change))?;
         if told.is_none() {
-            self.passed_over(lsn, relation, visitor)?;
+            self.passed_over(lsn, relation, operation, visitor)?;
         }
         Ok(())
     }
@@ -291,12 +294,13 @@ impl<'b> Walk<'b> {
         &self,
         lsn: u64,
         relation: &'b Relation,
+        operation: Operation,
         visitor: &mut C,
     ) -> Result<()> {
         let Some(transaction) = self.transaction else { return Ok(()) };
         let position = transaction.position(self.batch.epoch);
         with_origin_at(position, &transaction, lsn, |origin| {
-            visitor.passed_over(&relation.schema, origin);
+            visitor.passed_over(&relation.schema, origin, operation);
             Ok(())
         })
     }
@@ -341,7 +345,11 @@ impl<'b> Walk<'b> {
             return Ok(());
         }
         let block = [BlockCell::Null, BlockCell::Long(logical.lsn.cast_signed()), BlockCell::Null];
-        let committed_at_us = self.batch.end_at_us;
+        // Right after a start no time was told yet.
+        let committed_at_us = match self.batch.end_at_us {
+            0 => now_us(),
+            at_us => at_us,
+        };
         take(&Origin { position, transaction: 0, committed_at_us, block: &block })
     }
 

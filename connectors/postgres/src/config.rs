@@ -1,7 +1,9 @@
 //! A PostgreSQL source's settings as used.
 
 use crate::discover::Wanted;
-use tidemesh_model::{Error, ErrorKind, PostgresSettings, Result, SourceSettings, TableName};
+use tidemesh_model::{
+    Error, ErrorKind, NumericSpecial, PostgresSettings, Result, SourceSettings, TableName,
+};
 
 /// What the connector works with.
 #[derive(Debug, Clone)]
@@ -28,16 +30,20 @@ impl TryFrom<&SourceSettings> for Config {
                 .with("source", &source.name));
         };
         let wanted = Wanted::of(settings)?;
+        let mut settings = settings.clone();
+        if source.dead_letter_topic.is_some() && settings.numeric_special == NumericSpecial::Stop {
+            settings.numeric_special = NumericSpecial::DeadLetter;
+        }
         let default = format!("tidemesh_{}", source.name.to_lowercase().replace('-', "_"));
         let default: String = default.chars().take(63).collect();
         Ok(Self {
             source: source.name.clone(),
-            settings: settings.clone(),
             tables: wanted.named(),
             wanted,
             slot: settings.slot.clone().unwrap_or_else(|| default.clone()),
             publication: settings.publication.clone().unwrap_or(default),
             messages: source.message_topic.is_some(),
+            settings,
         })
     }
 }

@@ -563,7 +563,10 @@ impl RowImage for Row<'_> {
                 Cell::Null => self.null(index, reader, visitor),
                 Cell::Unchanged => self.unchanged(index, reader, visitor),
             };
-            read.map_err(|error| self.locate(index, error))?;
+            match read {
+                Err(error) if self.is_left_out(reader, &error) => visitor.absent()?,
+                read => read.map_err(|error| self.locate(index, error))?,
+            }
         }
         cells.end()
     }
@@ -582,6 +585,14 @@ impl<'a> Row<'a> {
             _ if self.old == Some(false) && self.outside_key(index) => visitor.absent(),
             _ => visitor.null(),
         }
+    }
+
+    /// Whether a value that goes to the dead letters in a new row is left out of an old one: so what
+    /// becomes of the row afterwards is told.
+    #[cold]
+    fn is_left_out(&self, reader: &Reader, error: &Error) -> bool {
+        let is_letter = matches!(reader, Reader::Numeric { special, .. } if *special == NumericSpecial::DeadLetter);
+        self.old.is_some() && is_letter && error.kind() == ErrorKind::Unsupported
     }
 
     /// Whether a column is not in a key-only row: its null says nothing. A partition may have the key

@@ -224,7 +224,7 @@ impl PostgresSource {
             }
             // A truncate comes alone: the run loop writes a delete for each live key.
             Message::Truncate(truncate) => {
-                if scan.rows > 0 {
+                if scan.bytes > 0 {
                     return Ok(Step::Before);
                 }
                 self.count(scan);
@@ -263,8 +263,11 @@ impl PostgresSource {
         let transaction = self.place.transaction;
         self.place = scan.place;
         self.described = None;
-        let schemas: Vec<Arc<TableSchema>> = scan
-            .relations
+        // Rows that are in the topics already are not encoded again, and their schema may be of a topic
+        // that their table has left.
+        let is_passed_over = scan.place.end <= self.resume_after;
+        let relations = if is_passed_over { &[][..] } else { &scan.relations };
+        let schemas: Vec<Arc<TableSchema>> = relations
             .iter()
             .filter_map(|id| self.relations.get(id)?.as_ref())
             .map(|relation| Arc::clone(&relation.schema))

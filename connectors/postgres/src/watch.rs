@@ -141,7 +141,8 @@ pub(crate) async fn look(
     Ok(parse_lsn(row.get("log_end")))
 }
 
-fn now_us() -> i64 {
+/// Microseconds since 1970-01-01 00:00:00 UTC, by our clock.
+pub(crate) fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -7,7 +7,8 @@ use crate::snapshot::{
 use crate::truncate::Truncated;
 use std::sync::Arc;
 use tidemesh_model::{
-    Change, ChangeVisitor, Origin, Position, Result, RowImage, TableName, TableSchema, TruncateMode,
+    Change, ChangeVisitor, Operation, Origin, Position, Result, RowImage, TableName, TableSchema,
+    TruncateMode,
 };
 use tidemesh_transport::EventWriter;
 
@@ -53,10 +54,11 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
         }
         match self.events.change(schema, origin, &change) {
             Err(error) if self.events.is_dead_letter(&error) => {
-                self.events.dead_letter(schema, origin, &change, &error)?;
-                // Its key may not be known: the chunk that has the row must see this transaction.
-                self.windows.unknown(origin.transaction);
-                return Ok(());
+                if !self.events.lesser(schema, origin, &change, &error)? {
+                    // Its key is not known: the chunk that has the row must see this transaction.
+                    self.windows.unknown(origin.transaction);
+                    return Ok(());
+                }
             }
             changed => changed?,
         }
@@ -83,8 +85,14 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
         Ok(())
     }
 
-    fn passed_over(&mut self, schema: &Arc<TableSchema>, origin: &Origin<'_>) {
-        if self.counts {
+    fn passed_over(
+        &mut self,
+        schema: &Arc<TableSchema>,
+        origin: &Origin<'_>,
+        operation: Operation,
+    ) {
+        let is_event = operation != Operation::Truncate || self.truncate == TruncateMode::Event;
+        if self.counts && is_event {
             self.events.count_passed_over(schema, origin);
         }
     }
@@ -115,6 +123,8 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
 impl<K: Chunk> Encode<'_, K> {
     fn truncated(&mut self, schema: &Arc<TableSchema>, origin: &Origin<'_>) -> Result<()> {
         match self.truncate {
+            // A topic that is opened by it has no rows yet.
+            TruncateMode::Reconcile if self.events.go_over(schema)? => {}
             TruncateMode::Reconcile => self.noted.truncated.push(Truncated::new(schema, origin)),
             TruncateMode::Event => {
                 if self.counts {

@@ -103,7 +103,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let mut checkpoint = read_checkpoint(name, state)?;
         let mut items = checkpoint.as_mut().map(|c| std::mem::take(&mut c.items));
         let mut snapshots =
-            Engine::new(&runner.connector, &settings.snapshot, items.get_or_insert_default())?;
+            Engine::new(&runner.connector, settings, items.get_or_insert_default())?;
         let generations = Generations::take(items.get_or_insert_default())?;
         runner.status.generations(&generations);
         let mut end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });

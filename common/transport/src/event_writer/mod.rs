@@ -1,6 +1,7 @@
 //! The writer of events: registers a table's schemas, makes its topic, and encodes change events
 //! into one [`Append`] a batch, in buffers that are used again.
 
+mod letters;
 mod outbox;
 mod outputs;
 mod side;
@@ -62,6 +63,9 @@ pub struct EventWriter {
     outbox: Option<Outbox>,
     /// The transaction whose events come, if they are counted.
     transaction: TransactionCount,
+    /// Whether the event that could not be encoded last has a record all the same: of a changed key the
+    /// delete of the old one.
+    is_partly_written: bool,
 }
 
 /// Where the events of one schema go.
@@ -104,6 +108,7 @@ impl EventWriter {
             sides: SideTopics::default(),
             outbox: None,
             transaction: TransactionCount::default(),
+            is_partly_written: false,
         }
     }
 
@@ -264,8 +269,13 @@ impl EventWriter {
             skip,
             taken: false,
         };
-        route.encoder.encode(origin, change, self.now_us, &mut self.buffers, &mut sink)?;
+        let encoded =
+            route.encoder.encode(origin, change, self.now_us, &mut self.buffers, &mut sink);
         let taken = sink.taken;
+        if encoded.is_err() {
+            self.is_partly_written = taken;
+        }
+        encoded?;
         self.outputs.counts.events += u64::from(taken);
         Ok(())
     }
@@ -322,18 +332,28 @@ impl EventWriter {
     }
 
     /// The route of a schema, whose topic is the table's from here on.
-    #[cold]
     fn enter(&mut self, schema: &Arc<TableSchema>) -> Result<usize> {
         let index = self.route_of(schema)?;
-        let (table, generation) = (&schema.name, self.routes[index].generation);
-        if generation > self.generations.of(table) {
-            let closed = self.generations.topic(&self.block.name, table);
-            self.generations.set(table, generation);
-            let topic = self.generations.topic(&self.block.name, table);
-            tracing::warn!(%table, closed, topic, "readers cannot follow: another topic is opened");
-            self.opened.push(table.clone());
+        let generation = self.routes[index].generation;
+        if generation == self.generations.of(&schema.name) {
+            return Ok(index);
         }
-        Ok(index)
+        self.open(schema, generation);
+        self.route_of(schema)
+    }
+
+    /// A table goes over to the topic of a later generation. Schemas that were prepared for an earlier
+    /// one are prepared anew if they come again.
+    #[cold]
+    fn open(&mut self, schema: &TableSchema, generation: u32) {
+        let table = &schema.name;
+        let closed = self.generations.topic(&self.block.name, table);
+        self.generations.set(table, generation);
+        let topic = self.generations.topic(&self.block.name, table);
+        tracing::warn!(%table, closed, topic, "readers cannot follow: another topic is opened");
+        self.opened.push(table.clone());
+        self.routes.retain(|r| r.schema.name != *table || r.generation >= generation);
+        self.last = NO_ROUTE;
     }
 
     fn route_of(&self, schema: &Arc<TableSchema>) -> Result<usize> {
@@ -365,11 +385,10 @@ impl EventWriter {
         std::mem::take(&mut self.opened)
     }
 
-    /// Whether a schema that was prepared is of a topic that its table has left.
+    /// Whether a schema that was prepared is of a topic that its table has left since.
     #[must_use]
     pub fn is_closed(&self, schema: &Arc<TableSchema>) -> bool {
-        self.route_of(schema)
-            .is_ok_and(|route| self.routes[route].generation < self.generations.of(&schema.name))
+        self.route_of(schema).is_err()
     }
 
     /// The keys, framed, of the event encoded last: the new one, and the old one if it was known.
@@ -412,8 +431,9 @@ impl<F: Fn(&[u8]) -> bool> RecordSink for Sink<'_, F> {
         if (self.skip)(key) {
             return Ok(());
         }
-        self.taken = true;
         let output = self.first_output + partition_of(key, self.partitions) as usize;
-        self.outputs.push(output, origin, Some(key), value)
+        self.outputs.push(output, origin, Some(key), value)?;
+        self.taken = true;
+        Ok(())
     }
 }

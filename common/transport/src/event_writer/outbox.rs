@@ -31,8 +31,10 @@ const ID_HEADER: &str = "id";
 #[derive(Debug)]
 pub(super) struct Outbox {
     settings: OutboxSettings,
+    source: String,
     table: TableName,
-    topics: BTreeMap<String, OutboxTopic>,
+    /// By their names, and whether payloads are bytes.
+    topics: BTreeMap<(String, bool), OutboxTopic>,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -52,6 +54,7 @@ pub(super) struct OutboxColumns {
     key: usize,
     route_by: usize,
     payload: usize,
+    is_bytes: bool,
     /// Columns that become headers, with these names.
     headers: Vec<(usize, String)>,
 }
@@ -71,21 +74,33 @@ impl OutboxColumns {
             let (name, header) = entry.split_once(':').unwrap_or((entry, entry));
             Ok((column(name)?, header.to_owned()))
         };
+        let payload = column(&settings.payload)?;
+        if let DataType::Array(_) | DataType::Record(_) | DataType::Float32 | DataType::Float64 =
+            &schema.fields[payload].data_type
+        {
+            return Err(Error::new(ErrorKind::Config, "read an outbox")
+                .because("its payload is of a type that is no text, JSON or bytes")
+                .with("table", &schema.name)
+                .with("column", &settings.payload)
+                .help("store it as text, jsonb or bytea"));
+        }
         Ok(Self {
             id: column(&settings.id)?,
             key: column(&settings.key)?,
             route_by: column(&settings.route_by)?,
-            payload: column(&settings.payload)?,
+            payload,
+            is_bytes: schema.fields[payload].data_type == DataType::Bytes,
             headers: settings.headers.iter().map(header).collect::<Result<_>>()?,
         })
     }
 }
 
 impl Outbox {
-    pub(super) fn new(settings: OutboxSettings) -> Result<Self> {
+    pub(super) fn new(settings: OutboxSettings, source: &str) -> Result<Self> {
         let table = settings.table_name()?;
         let (key, value) = (Vec::new(), Vec::new());
-        Ok(Self { settings, table, topics: BTreeMap::new(), key, value })
+        let source = source.to_owned();
+        Ok(Self { settings, source, table, topics: BTreeMap::new(), key, value })
     }
 
     /// The topic of a row.
@@ -93,7 +108,27 @@ impl Outbox {
         let route = row.get(columns.route_by).and_then(text_of).ok_or_else(|| {
             self.wrong("a row names no topic").with("column", &self.settings.route_by)
         })?;
-        Ok(self.settings.topic.replace(ROUTED_BY, &topic_part(&route)))
+        let topic = self.settings.topic.replace(ROUTED_BY, &topic_part(&route));
+        let is_new = !self.topics.contains_key(&(topic.clone(), columns.is_bytes));
+        let wrong = |message| Err(self.wrong(message).with("topic", &topic));
+        if check_topic_name(&topic).is_err() {
+            return wrong("a row names a topic that no topic can be called");
+        }
+        if self.is_reserved(&topic) {
+            return wrong("a row names a topic that is not an outbox's");
+        }
+        if is_new && self.topics.len() >= TOPICS_MAX {
+            return wrong("its rows name too many topics, more than 1000");
+        }
+        Ok(topic)
+    }
+
+    /// Whether a topic is the brokers' own, ours, or could be a table's.
+    fn is_reserved(&self, topic: &str) -> bool {
+        let of_source = topic.strip_prefix(&self.source).and_then(|rest| rest.strip_prefix('.'));
+        topic.starts_with("__")
+            || topic.starts_with("_tidemesh.")
+            || of_source.is_some_and(|rest| rest.contains('.'))
     }
 
     fn wrong(&self, message: &'static str) -> Error {
@@ -110,7 +145,8 @@ impl EventWriter {
     ///
     /// `Config` if its table is not `schema.table`.
     pub fn with_outbox(self, settings: Option<OutboxSettings>) -> Result<Self> {
-        let outbox = settings.map(Outbox::new).transpose()?;
+        let outbox =
+            settings.map(|settings| Outbox::new(settings, &self.block.name)).transpose()?;
         Ok(Self { outbox, ..self })
     }
 
@@ -145,35 +181,31 @@ impl EventWriter {
         let outbox = self.outbox.as_ref()?;
         let route = &self.routes[self.route_of(schema).ok()?];
         // What is wrong with a row is told where it is encoded.
-        let topic = outbox.topic(route.outbox.as_ref()?, &Values::of(row).ok()?).ok()?;
-        (!outbox.topics.contains_key(&topic)).then_some(topic)
+        let columns = route.outbox.as_ref()?;
+        let topic = outbox.topic(columns, &Values::of(row).ok()?).ok()?;
+        let is_ready = outbox.topics.contains_key(&(topic.clone(), columns.is_bytes));
+        (!is_ready && !self.is_side_topic(&topic)).then_some(topic)
     }
 
     /// Makes ready a topic of the outbox's rows: it is made, its schemas are registered.
     ///
     /// # Errors
     ///
-    /// `TooLarge` past [`TOPICS_MAX`] topics; `Config` for a name that no topic can have; as
-    /// [`EventWriter::prepare`].
+    /// As [`EventWriter::prepare`].
     pub async fn prepare_outbox_topic<T: Transport>(
         &mut self,
         transport: &T,
         schema: &Arc<TableSchema>,
         topic: &str,
     ) -> Result<()> {
-        check_topic_name(topic)?;
         let route = &self.routes[self.route_of(schema)?];
         let (Some(outbox), Some(columns)) = (&self.outbox, &route.outbox) else { return Ok(()) };
         if outbox.topics.len() >= TOPICS_MAX {
-            return Err(Error::new(ErrorKind::TooLarge, "route an outbox")
-                .because("its rows name too many topics")
-                .with("topics_max", TOPICS_MAX)
-                .help("route by a column of few values: set route_by under [source.outbox]"));
+            // What is told of the row that names it.
+            return Ok(());
         }
-        let payload = match &schema.fields[columns.payload].data_type {
-            DataType::Bytes => "\"bytes\"",
-            _ => "\"string\"",
-        };
+        let is_bytes = columns.is_bytes;
+        let payload = if is_bytes { "\"bytes\"" } else { "\"string\"" };
         let ids = match outbox.settings.format {
             OutboxFormat::Raw => SchemaIds { key: 0, value: 0 },
             OutboxFormat::Avro => {
@@ -190,7 +222,8 @@ impl EventWriter {
         let partitions = info.config.partitions;
         let first_output = self.outputs.of(topic, partitions);
         if let Some(outbox) = &mut self.outbox {
-            outbox.topics.insert(topic.to_owned(), OutboxTopic { ids, first_output, partitions });
+            let ready = OutboxTopic { ids, first_output, partitions };
+            outbox.topics.insert((topic.to_owned(), is_bytes), ready);
         }
         Ok(())
     }
@@ -232,10 +265,11 @@ impl EventWriter {
         };
         let row = Values::of(row)?;
         let topic = outbox.topic(columns, &row)?;
+        let topic = (topic, columns.is_bytes);
         let Some(ready) = outbox.topics.get(&topic).copied() else {
-            return Err(Error::new(ErrorKind::Internal, "route a row of an outbox")
-                .because("its topic was not prepared")
-                .with("topic", topic));
+            return Err(outbox
+                .wrong("a row names a topic that is not an outbox's")
+                .with("topic", topic.0));
         };
         let is_framed = outbox.settings.format == OutboxFormat::Avro;
         let has_key = cell(&row, columns.key, is_framed.then_some(ready.ids.key), &mut outbox.key);

@@ -86,7 +86,10 @@ impl Outputs {
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
     ) -> Result<()> {
-        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let mut bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        if headers.len() > 1 {
+            bytes += headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        }
         if bytes > self.record_bytes_max && self.record_bytes_max > 0 {
             return Err(self.too_large(place, bytes));
         }

@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use tidemesh_avro::envelope::{SchemaIds, SourceEncoder};
-use tidemesh_avro::side::{DeadLetter, SideKind, SideRecord, row_shown, side_schemas};
-use tidemesh_model::{
-    Change, CleanupPolicy, Error, ErrorKind, Origin, Result, RowImage, TableSchema,
-};
+use tidemesh_avro::side::{SideKind, SideRecord, side_schemas};
+use tidemesh_model::{CleanupPolicy, Origin, Result, TableSchema};
 
 /// The names of the topics beside those of tables.
 pub type SideNames = BTreeMap<SideKind, String>;
@@ -27,6 +25,7 @@ struct SideTopic {
 #[derive(Debug, Default)]
 pub(super) struct SideTopics {
     topics: BTreeMap<SideKind, SideTopic>,
+    names: Vec<String>,
     record: SideRecord,
     /// The encoder of blocks that are about no table.
     source: Option<SourceEncoder>,
@@ -96,6 +95,7 @@ impl EventWriter {
             // One that is there may have more partitions: the first one has the order.
             let output = self.outputs.of(topic, 1);
             self.sides.topics.insert(*kind, SideTopic { ids, output });
+            self.sides.names.push(topic.clone());
         }
         self.sides.source = Some(SourceEncoder::new(&self.block, "", ""));
         Ok(())
@@ -105,7 +105,7 @@ impl EventWriter {
     #[inline]
     #[must_use]
     pub fn counts_transactions(&self) -> bool {
-        self.sides.topics.contains_key(&SideKind::Transaction)
+        self.has_side(SideKind::Transaction)
     }
 
     /// Counts an event that comes next; before the first one of a transaction its begin is written.
@@ -114,6 +114,10 @@ impl EventWriter {
     ///
     /// `TooLarge` if a record cannot be.
     pub fn count_event(&mut self, schema: &Arc<TableSchema>, origin: &Origin<'_>) -> Result<()> {
+        // Its records are an application's events, which have no envelope.
+        if self.is_outbox(&schema.name) {
+            return Ok(());
+        }
         let (is_first, of_table) = self.transaction.count(origin, schema);
         if is_first {
             self.side(SideKind::Transaction, origin, |record, ids, count, _| {
@@ -128,7 +132,9 @@ impl EventWriter {
 
     /// Counts an event that is in the topics already.
     pub fn count_passed_over(&mut self, schema: &Arc<TableSchema>, origin: &Origin<'_>) {
-        self.transaction.count(origin, schema);
+        if !self.is_outbox(&schema.name) {
+            self.transaction.count(origin, schema);
+        }
     }
 
     /// The events that follow are of no transaction.
@@ -185,53 +191,18 @@ impl EventWriter {
         Ok(())
     }
 
-    /// Whether an error is of one row alone, which goes to the dead letters then.
-    #[must_use]
-    pub fn is_dead_letter(&self, error: &Error) -> bool {
-        matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::TooLarge)
-            && self.sides.topics.contains_key(&SideKind::DeadLetter)
+    /// Whether records of a kind are written.
+    pub(super) fn has_side(&self, kind: SideKind) -> bool {
+        self.sides.topics.contains_key(&kind)
     }
 
-    /// Writes that an event could not be encoded, and why.
-    ///
-    /// # Errors
-    ///
-    /// `TooLarge` if even that record cannot be.
-    pub fn dead_letter<R: RowImage>(
-        &mut self,
-        schema: &Arc<TableSchema>,
-        origin: &Origin<'_>,
-        change: &Change<R>,
-        error: &Error,
-    ) -> Result<()> {
-        let (source, reason) = (self.block.name.clone(), error.report());
-        let (table, operation) = (&schema.name, change.operation());
-        let row = match change {
-            Change::Read { after } | Change::Create { after } | Change::Update { after, .. } => {
-                row_shown(schema, after)
-            }
-            Change::Delete { before } => row_shown(schema, before),
-            Change::Truncate => String::new(),
-        };
-        tracing::warn!(%table, position = %origin.position, reason, "a row goes to the dead letters");
-        let letter = DeadLetter {
-            source: &source,
-            table,
-            operation,
-            position: origin.position,
-            at_us: origin.committed_at_us,
-            reason: &reason,
-            row: &row,
-        };
-        self.side(SideKind::DeadLetter, origin, |record, ids, _, _| {
-            record.dead_letter(ids, &letter);
-        })?;
-        self.outputs.counts.dead_letters += 1;
-        Ok(())
+    /// Whether a topic is one of these.
+    pub(super) fn is_side_topic(&self, topic: &str) -> bool {
+        self.sides.names.iter().any(|name| name == topic)
     }
 
     /// Writes a record of a kind, if it has a topic.
-    fn side(
+    pub(super) fn side(
         &mut self,
         kind: SideKind,
         origin: &Origin<'_>,

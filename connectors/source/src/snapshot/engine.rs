@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{
-    Error, ErrorKind, Remedy, Result, SnapshotMode, SnapshotSettings, StateItem, TableName,
+    Error, ErrorKind, OutboxSettings, Remedy, Result, SnapshotMode, SnapshotSettings,
+    SourceSettings, StateItem, TableName,
 };
 use tokio::time::Instant;
 
@@ -94,6 +95,8 @@ struct Trouble {
 pub(crate) struct Engine<C: Connector> {
     connector: Arc<C>,
     settings: SnapshotSettings,
+    /// A table that is read only if that is asked for: its rows are events, and would be told twice.
+    outbox: Option<TableName>,
     progress: Progress,
     rereads: Rereads,
     pub(crate) windows: Windows<ChunkOf<C>>,
@@ -116,12 +119,14 @@ impl<C: Connector> Engine<C> {
     /// `Corrupt` and `NewerVersion`, with the item.
     pub(crate) fn new(
         connector: &Arc<C>,
-        settings: &SnapshotSettings,
+        settings: &SourceSettings,
         items: &mut BTreeMap<String, Vec<u8>>,
     ) -> Result<Self> {
+        let outbox = settings.outbox.as_ref().map(OutboxSettings::table_name).transpose()?;
         let mut engine = Self {
             connector: Arc::clone(connector),
-            settings: settings.clone(),
+            settings: settings.snapshot.clone(),
+            outbox,
             progress: Progress::take(items)?,
             rereads: Rereads::take(items)?,
             windows: Windows::new(unique_name()),
@@ -136,7 +141,7 @@ impl<C: Connector> Engine<C> {
         let captured = engine.connector.tables();
         if engine.settings.mode == SnapshotMode::Initial {
             for table in &captured {
-                if engine.progress.table(table).is_none() {
+                if engine.progress.table(table).is_none() && !engine.is_outbox(table) {
                     engine.progress.begin(table.clone(), None);
                 }
             }
@@ -519,6 +524,10 @@ impl<C: Connector> Engine<C> {
         }
     }
 
+    fn is_outbox(&self, table: &TableName) -> bool {
+        self.outbox.as_ref() == Some(table)
+    }
+
     /// Whether something was read of a table.
     pub(crate) fn has_read(&self, table: &TableName) -> bool {
         self.progress.table(table).is_some_and(|snapshot| snapshot.chunks > 0)
@@ -529,6 +538,9 @@ impl<C: Connector> Engine<C> {
         for table in self.connector.tables() {
             self.abandon(&table);
             self.rereads.forget(&table);
+            if self.is_outbox(&table) {
+                continue;
+            }
             self.progress.begin_anew(table, Some(epoch));
         }
     }
@@ -550,14 +562,16 @@ impl<C: Connector> Engine<C> {
     /// The table's rows were changed without a word in the log: all of them are read anew.
     pub(crate) fn rewritten(&mut self, table: &TableName) {
         self.abandon(table);
-        self.progress.begin(table.clone(), None);
+        if !self.is_outbox(table) {
+            self.progress.begin(table.clone(), None);
+        }
     }
 
     /// The table is another one than before: what was read of it is void.
     pub(crate) fn replaced(&mut self, table: &TableName) {
         self.abandon(table);
         self.rereads.forget(table);
-        if self.settings.mode == SnapshotMode::Initial {
+        if self.settings.mode == SnapshotMode::Initial && !self.is_outbox(table) {
             self.progress.begin_anew(table.clone(), None);
         }
     }

@@ -100,30 +100,36 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
         events: &mpsc::Sender<VerifyEvent>,
         listed_max: usize,
     ) -> Result<TableVerdict> {
-        let report = self.status.report().snapshot;
-        let snapshot = report.tables.iter().find(|snapshot| snapshot.table == *table);
-        match snapshot.map(|snapshot| snapshot.state) {
-            Some(TableState::Running) => {
-                return Ok(self.unknown(
-                    table,
-                    "its snapshot is running; wait by `tidemesh snapshot status --wait`".to_owned(),
-                ));
-            }
-            Some(TableState::Failed) => {
-                let error = snapshot.and_then(|snapshot| snapshot.error.clone());
-                let error = error.unwrap_or_default();
-                return Ok(self.unknown(table, format!("its snapshot has failed: {error}")));
-            }
-            Some(TableState::Done) | None => {}
-        }
         let mut attempt = 1;
         loop {
+            if let Some(unread) = self.unread(table) {
+                return Ok(unread);
+            }
             let mut check = TableCheck::new(self, table, events, listed_max).await?;
             let done = Box::pin(check.run()).await;
-            if !check.schema_changed || attempt == SCHEMA_ATTEMPTS {
+            let is_moved = check.schema_changed || check.topic != self.status.topic(table);
+            if !is_moved || attempt == SCHEMA_ATTEMPTS {
                 return done;
             }
             attempt += 1;
+        }
+    }
+
+    /// The verdict on a table that is not all in its topic yet.
+    fn unread(&self, table: &TableName) -> Option<TableVerdict> {
+        let report = self.status.report().snapshot;
+        let snapshot = report.tables.iter().find(|snapshot| snapshot.table == *table);
+        match snapshot.map(|snapshot| snapshot.state) {
+            Some(TableState::Running) => Some(self.unknown(
+                table,
+                "its snapshot is running; wait by `tidemesh snapshot status --wait`".to_owned(),
+            )),
+            Some(TableState::Failed) => {
+                let error = snapshot.and_then(|snapshot| snapshot.error.clone());
+                let error = error.unwrap_or_default();
+                Some(self.unknown(table, format!("its snapshot has failed: {error}")))
+            }
+            Some(TableState::Done) | None => None,
         }
     }
 

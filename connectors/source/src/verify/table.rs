@@ -31,7 +31,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(15);
 pub(super) struct TableCheck<'v, C: Connector, T: Transport> {
     verifier: &'v Verifier<C, T>,
     table: &'v TableName,
-    topic: String,
+    /// That it had when it was begun.
+    pub(super) topic: String,
     reader: C::Reader,
     events: &'v mpsc::Sender<VerifyEvent>,
     listed_max: usize,
