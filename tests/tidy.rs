@@ -139,7 +139,7 @@ fn every_option_of_a_postgres_source_is_documented() {
         ("", keys::<PostgresSettings>()),
         ("", keys::<SourceSettings>()),
     ];
-    let tables = ["snapshot", "topics", "postgres"];
+    let tables = ["outbox", "snapshot", "topics", "postgres"];
     let mut seen = 0;
     for (prefix, keys) in nested {
         for key in keys.iter().filter(|key| !tables.contains(&key.as_str())) {
