@@ -9,6 +9,7 @@ use crate::support::eventually;
 use crate::support::postgres::{Database, Server, connect};
 use crate::support::topic::equals;
 use crate::support::writer::{TABLE, TOPIC, Writer, agrees, seed};
+use std::time::Duration;
 
 /// Rows that the server has lost, with more log than its recovery writes.
 const UNDONE: &str =
@@ -17,6 +18,9 @@ const UNDONE: &str =
 /// More log than that.
 const ELSEWHERE: &str = "CREATE TABLE elsewhere AS
     SELECT g, repeat('elsewhere', 20) FROM generate_series(1, 20000) g";
+
+/// How often the server is had to write what its slots move on by; by itself it does so every 15 s.
+const SNAPSHOT_PACE: Duration = Duration::from_millis(700);
 
 /// Waits for a server that recovers until it may be written to; it is in the second timeline.
 async fn recovered(database: Database) -> Database {
@@ -121,6 +125,9 @@ async fn a_promoted_standby_that_has_the_slot_is_taken_up_without_loss() {
         .await,
     };
     eventually("the standby has the slot", async || {
+        // The slot moves on only past such a record, and each must be confirmed before the next.
+        database.execute("SELECT pg_log_standby_snapshot()").await;
+        tokio::time::sleep(SNAPSHOT_PACE).await;
         let has = "SELECT count(*)::text FROM pg_replication_slots WHERE synced AND NOT temporary";
         (at_standby.text(has).await == "1").then_some(())
     })
