@@ -101,12 +101,8 @@ async fn make_failover_slot(database: &Database) {
 async fn a_promoted_standby_that_has_the_slot_is_taken_up_without_loss() {
     // Topics are never ahead of the standby (PostgreSQL 17 and later).
     let server = Server::start_version(18, "synchronized_standby_slots = 'standby'");
-    let standby = server
-        .start_standby(
-            "hot_standby_feedback = on\nsync_replication_slots = on\n\
-             synchronized_standby_slots = ''",
-        )
-        .await;
+    let standby =
+        server.start_standby("hot_standby_feedback = on\nsynchronized_standby_slots = ''").await;
     let database = Database::on_port(server.port).await;
     database.execute(TABLE).await;
     make_failover_slot(&database).await;
@@ -115,7 +111,6 @@ async fn a_promoted_standby_that_has_the_slot_is_taken_up_without_loss() {
     let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
     let seed = seed();
-    let writer = Writer::enduring(&database, seed, 40, History::default());
     let at_standby = Database {
         port: standby.port,
         name: database.name.clone(),
@@ -128,8 +123,15 @@ async fn a_promoted_standby_that_has_the_slot_is_taken_up_without_loss() {
         // The slot moves on only past such a record, and each must be confirmed before the next.
         database.execute("SELECT pg_log_standby_snapshot()").await;
         tokio::time::sleep(SNAPSHOT_PACE).await;
+        // It is refused until the slot has moved far enough.
+        let _ = at_standby.client.batch_execute("SELECT pg_sync_replication_slots()").await;
         let has = "SELECT count(*)::text FROM pg_replication_slots WHERE synced AND NOT temporary";
         (at_standby.text(has).await == "1").then_some(())
+    })
+    .await;
+    let writer = Writer::enduring(&database, seed, 40, History::default());
+    eventually("it writes", async || {
+        (daemon.source()["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     daemon.kill();
