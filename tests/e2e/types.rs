@@ -245,7 +245,7 @@ async fn a_type_that_is_not_known_is_refused_by_column_type_and_remedy() {
     let cube = "CREATE EXTENSION cube";
     let error = refused(cube, "cube", "").await;
     assert_says(&error, &["\"c\" of type cube", "public.cube is not known", "a binary form"]);
-    assert_says(&error, &["change the column's type", "postgres.tables"]);
+    assert_says(&error, &["change the column's type", "postgres.exclude_tables"]);
     let error = refused(cube, "cube", "text_types = [\"public.cube\"]").await;
     assert_says(&error, &["public.cube in postgres.text_types has a binary form"]);
     let error = refused("", "int", "text_types = [\"public.nothing\"]").await;
