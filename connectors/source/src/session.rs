@@ -321,6 +321,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         }
         if !opened.is_empty() {
             self.status.generations(self.events.generations());
+            self.status.snapshot(self.snapshots.report());
         }
         Ok(())
     }
