@@ -32,7 +32,12 @@ async fn routed(over: impl Fn(&str) -> String) {
     let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
     // What stood there before is told only if that is asked for.
-    assert!(daemon.command(&["snapshot", "start", "shop", "--wait"]).status.success());
+    assert!(
+        daemon
+            .command(&["snapshot", "start", "shop", "--table", "public.outbox", "--wait"])
+            .status
+            .success()
+    );
     events(&daemon, "outbox.event.order", 1).await;
     // As applications do it: in one transaction with what it tells of, and deleted at once.
     database
