@@ -115,6 +115,10 @@ impl KafkaReader {
         if let Some(group) = full_group {
             reader.join(config, &group, &names, places, &start).await?;
         } else {
+            let start = match start {
+                Start::Latest => ends(topics, &names).await?,
+                start => start,
+            };
             reader.assign(places, start).await?;
         }
         Ok(reader)
@@ -269,6 +273,17 @@ fn firsts<C: Consumer<Context>>(
         firsts.insert(place, first);
     }
     Ok(firsts)
+}
+
+/// Behind the last records of these topics. A transaction's commit is answered before its end is in the
+/// partitions: what readers of committed records take for the end may lie before its records.
+async fn ends(topics: &Topics, names: &[String]) -> Result<Start> {
+    let mut ends = BTreeMap::new();
+    for name in names {
+        let partitions = topics.info(name).await?.partitions;
+        ends.extend((0..).zip(partitions).map(|(place, p)| ((name.clone(), place), p.end)));
+    }
+    Ok(Start::Offsets(ends))
 }
 
 /// Positions as the library takes them.
