@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::decode::{Begin, Commit, LogicalMessage, Message, OldTuple, Tuple, decode};
 use crate::frame::{Frame, next_frame};
 use crate::relation::{Relation, Row};
-use crate::watch::now_us;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use tidemesh_model::{
     BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind,
     Operation, Origin, Position, Result, StateItem, TableName, TableSchema, Toast,
 };
+use tidemesh_source::now_us;
 use tokio::sync::mpsc;
 
 /// What PostgreSQL adds to the `source` block: Debezium's fields.

@@ -10,9 +10,9 @@ use crate::known::KnownTables;
 use crate::relation::check_composites;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
-use tidemesh_source::{SlotReport, Vitals};
+use tidemesh_source::{SlotReport, Vitals, now_us};
 use tokio::sync::oneshot;
 
 /// How often the database is asked how far its log has come and what the slot keeps of it.
@@ -139,12 +139,6 @@ pub(crate) async fn look(
     });
     vitals.tell_slot(slot);
     Ok(parse_lsn(row.get("log_end")))
-}
-
-/// Microseconds since 1970-01-01 00:00:00 UTC, by our clock.
-pub(crate) fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A captured table that is there and not published.

@@ -24,6 +24,7 @@ mod verify;
 mod vitals;
 
 pub use checkpoint::{POSITION_KEY, position_item, read_checkpoint};
+pub use clock::now_us;
 pub use observe::observe;
 pub use remove::{Remove, RemoveRequest, Removed, remove_state};
 pub use run::Runner;

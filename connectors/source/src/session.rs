@@ -64,6 +64,12 @@ impl Gathered {
     fn new(end: End) -> Self {
         Self { end, oldest_at_us: None, state: Vec::new(), reached: Vec::new() }
     }
+
+    /// Stores an item with the records, in place of an earlier one of its key.
+    fn store(&mut self, item: StateItem) {
+        self.state.retain(|known| known.key != item.key);
+        self.state.push(item);
+    }
 }
 
 /// What one session of streaming holds.
@@ -306,8 +312,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         }
         gathered.reached.extend(reached);
         for item in batch.state() {
-            gathered.state.retain(|known| known.key != item.key);
-            gathered.state.push(item.clone());
+            gathered.store(item.clone());
         }
     }
 
@@ -315,9 +320,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
     fn note_opened(&mut self, opened: &[TableName]) -> Result<()> {
         let Some(gathered) = &mut self.gathered else { return Ok(()) };
         for table in opened {
-            let item = self.events.generations().item(table)?;
-            gathered.state.retain(|known| known.key != item.key);
-            gathered.state.push(item);
+            gathered.store(self.events.generations().item(table)?);
         }
         if !opened.is_empty() {
             self.status.generations(self.events.generations());
@@ -397,10 +400,11 @@ impl<C: Connector, T: Transport> Session<C, T> {
             return Err(Error::new(ErrorKind::Internal, "reconcile a truncate")
                 .because("the source gave a truncate together with other events"));
         }
-        // An outbox has no topic of its own, and its rows are events that nothing makes void.
-        let of_topic = |gone: &&Truncated| !self.events.is_outbox(&gone.schema.name);
-        let truncated: Vec<&Truncated> = truncated.iter().filter(of_topic).collect();
         for truncated in truncated {
+            // An outbox has no topic of its own, and its rows are events that nothing makes void.
+            if self.events.is_outbox(&truncated.schema.name) {
+                continue;
+            }
             loop {
                 let table = &truncated.schema.name;
                 let topic = self.events.generations().topic(self.status.name(), table);

@@ -50,6 +50,31 @@ fn value(configuration: &str, key: &str) -> String {
     line.trim_matches([' ', '=', '"']).to_owned()
 }
 
+/// Starts a broker by `scripts/lib.sh`, whose variables these are; answers its process.
+pub(super) fn start_broker(
+    folder: &tempfile::TempDir,
+    port: u16,
+    settings: &str,
+    controller: u16,
+    format: &str,
+) -> u32 {
+    let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
+    let script = "source \"$0\"; ensure_kafka; start_kafka \"$@\"; echo \"$kafka_process\"";
+    let output = Command::new("bash")
+        .args(["-c", script])
+        .arg(scripts)
+        .arg(folder.path().join("kafka"))
+        .arg(port.to_string())
+        .env("KAFKA_SETTINGS", settings)
+        .env("KAFKA_CONTROLLER", controller.to_string())
+        .env("KAFKA_FORMAT", format)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the broker does not start: {error}");
+    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+}
+
 /// A broker of one test's own, which it may kill.
 pub(crate) struct Broker {
     folder: tempfile::TempDir,
@@ -86,22 +111,10 @@ impl Broker {
 
     /// Starts it where it was.
     pub(crate) fn start_again(&mut self) {
-        let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
-        let script = "source \"$0\"; ensure_kafka; start_kafka \"$@\"; echo \"$kafka_process\"";
         // Those by which it is made; one that is there keeps its own.
         let controller = free_port();
-        let output = Command::new("bash")
-            .args(["-c", script])
-            .arg(scripts)
-            .arg(self.folder.path().join("kafka"))
-            .arg(self.port.to_string())
-            .env("KAFKA_SETTINGS", self.settings(controller))
-            .env("KAFKA_CONTROLLER", controller.to_string())
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "the broker does not start: {error}");
-        self.process = Some(String::from_utf8(output.stdout).unwrap().trim().parse().unwrap());
+        let settings = self.settings(controller);
+        self.process = Some(start_broker(&self.folder, self.port, &settings, controller, ""));
     }
 
     /// Settings beside the usual: a listener for clients that come by the proxy.

@@ -1,10 +1,10 @@
 //! A broker that asks for TLS and log-in, and lets principals do only what they were granted.
 
+use super::kafka::start_broker;
+use super::postgres::free_port;
 use super::readers::variable;
 use super::tls::Authority;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::process::Command;
 
 /// A broker of one test's own.
@@ -56,24 +56,8 @@ impl SecuredBroker {
             keys.display()
         );
         let settings: Vec<&str> = settings.lines().map(str::trim).collect();
-        let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
-        let script = "source \"$0\"; ensure_kafka; start_kafka \"$@\"; echo \"$kafka_process\"";
-        let output = Command::new("bash")
-            .args(["-c", script])
-            .arg(scripts)
-            .arg(folder.path().join("kafka"))
-            .arg(open.to_string())
-            .env("KAFKA_SETTINGS", settings.join("\n"))
-            .env("KAFKA_CONTROLLER", controller.to_string())
-            .env(
-                "KAFKA_FORMAT",
-                format!("--add-scram SCRAM-SHA-512=[name={user},password={password}]"),
-            )
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "the broker does not start: {error}");
-        let process = String::from_utf8(output.stdout).unwrap().trim().parse().unwrap();
+        let format = format!("--add-scram SCRAM-SHA-512=[name={user},password={password}]");
+        let process = start_broker(&folder, open, &settings.join("\n"), controller, &format);
         Self { folder, open, secured, process }
     }
 
@@ -102,8 +86,4 @@ impl Drop for SecuredBroker {
         // It may have ended by itself.
         let _ = Command::new("kill").args(["-KILL", &process]).status();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

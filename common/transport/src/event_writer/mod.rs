@@ -280,7 +280,7 @@ impl EventWriter {
         Ok(())
     }
 
-    /// Encodes the delete of the row that has `key`, framed, for a reconciled truncate.
+    /// Encodes the delete of the row that has `key`, framed, of which nothing else is told.
     ///
     /// # Errors
     ///
