@@ -4,15 +4,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 use serde_json::Value;
 use tidemesh_avro::compat::{Offence, Verdict, check_level};
-use tidemesh_avro::schema::Schema;
+use tidemesh_avro::schema::{Kind, Schema};
 use tidemesh_model::Error;
 
 use crate::config::Limits;
 use crate::level::CompatibilityLevel;
 use crate::refusal::Refusal;
 use crate::state::{Identity, Reference, State};
+use crate::subject::beside;
 use crate::text;
 
 /// The one schema type of this registry, by Confluent's name.
@@ -25,38 +28,160 @@ const OLD_SCHEMA_BYTES_MAX: usize = 10 * 1024;
 /// A schema that was sent.
 #[derive(Debug)]
 pub(crate) struct Candidate {
-    pub(crate) identity: Identity,
+    /// The text that is kept.
+    pub(crate) text: Arc<str>,
+    pub(crate) references: Arc<[Reference]>,
     schema: Schema,
 }
 
 /// A stored schema, parsed, its references in place.
 #[derive(Debug)]
-pub(crate) struct Resolved(Schema);
+pub(crate) struct Resolved {
+    schema: Schema,
+}
 
 impl Candidate {
     /// Whether it is the stored schema with its references written out.
     pub(crate) fn equals_resolved(&self, stored: &Resolved) -> bool {
-        *self.identity.text == *stored.0.registry_text()
+        *self.text == stored.schema.registry_text()
+    }
+
+    /// The names of the fields of its outermost record.
+    pub(crate) fn field_names(&self) -> Vec<&str> {
+        match &self.schema.node(self.schema.root()).kind {
+            Kind::Record(fields) => fields.iter().map(|field| field.name.as_str()).collect(),
+            _ => Vec::new(),
+        }
     }
 }
 
-/// Parses what was sent. With `normalize` its text is brought into Confluent's normal form.
-///
-/// Avro Java's text is the schema's identity; types that come from references are named in it,
-/// not written out.
-pub(crate) fn parse(
-    state: &State,
-    limits: &Limits,
+impl Resolved {
+    /// Its text with everything that it refers to written out.
+    pub(crate) fn text(&self) -> String {
+        self.schema.registry_text()
+    }
+}
+
+/// The most bytes of text whose parsed form is kept: of what was sent, and of what is stored.
+const CACHED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// How many texts are about as many bytes, for the first size of the tables.
+const CACHED_COUNT: usize = 4096;
+
+/// Parses schemas, within limits, and keeps those without references that were parsed last.
+#[derive(Debug)]
+pub(crate) struct Parser {
+    pub(crate) limits: Limits,
+    /// By their words; the second those to be brought into the normal form.
+    sent: [Cache<Box<str>, Arc<Candidate>, ByText>; 2],
+    stored: Cache<Arc<str>, Arc<Resolved>, ByText>,
+}
+
+/// A parsed schema takes up about as much as its text, some ten times over.
+#[derive(Debug, Clone)]
+struct ByText;
+
+impl<K: AsRef<str>, V> Weighter<K, V> for ByText {
+    fn weight(&self, text: &K, _: &V) -> u64 {
+        u64::try_from(text.as_ref().len()).unwrap_or(u64::MAX).max(64)
+    }
+}
+
+impl Parser {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let sent = [(); 2].map(|()| Cache::with_weighter(CACHED_COUNT, CACHED_BYTES_MAX, ByText));
+        let stored = Cache::with_weighter(CACHED_COUNT, CACHED_BYTES_MAX, ByText);
+        Self { limits, sent, stored }
+    }
+
+    /// Whether it was sent before in the same words.
+    pub(crate) fn is_known(&self, text: &str, normalize: bool) -> bool {
+        self.known(text, normalize).is_some()
+    }
+
+    fn known(&self, text: &str, normalize: bool) -> Option<Arc<Candidate>> {
+        self.sent[usize::from(normalize)].get(text)
+    }
+
+    /// Parses what was sent for a subject. With `normalize` its text is brought into Confluent's
+    /// normal form.
+    ///
+    /// Avro Java's text is the schema's identity; types that come from references are named in it,
+    /// not written out.
+    pub(crate) fn parse(
+        &self,
+        state: &State,
+        subject: &str,
+        text: &str,
+        references: Arc<[Reference]>,
+        normalize: bool,
+    ) -> Result<Arc<Candidate>, Refusal> {
+        if !references.is_empty() {
+            let texts = reference_texts(state, &self.limits, subject, &references)?;
+            return parse(text, references, &texts, normalize).map(Arc::new);
+        }
+        if let Some(known) = self.known(text, normalize) {
+            return Ok(known);
+        }
+        let candidate = Arc::new(parse(text, references, &[], normalize)?);
+        self.sent[usize::from(normalize)].insert(Box::from(text), Arc::clone(&candidate));
+        Ok(candidate)
+    }
+
+    /// Parses a schema that is stored for a subject.
+    pub(crate) fn resolve(
+        &self,
+        state: &State,
+        subject: &str,
+        stored: &Identity,
+    ) -> Result<Arc<Resolved>, Refusal> {
+        if !stored.references.is_empty() {
+            return self.resolve_anew(state, subject, stored).map(Arc::new);
+        }
+        if let Some(known) = self.stored.get(&stored.text) {
+            return Ok(known);
+        }
+        let resolved = Arc::new(self.resolve_anew(state, subject, stored)?);
+        self.stored.insert(Arc::clone(&stored.text), Arc::clone(&resolved));
+        Ok(resolved)
+    }
+
+    fn resolve_anew(
+        &self,
+        state: &State,
+        subject: &str,
+        stored: &Identity,
+    ) -> Result<Resolved, Refusal> {
+        let texts = reference_texts(state, &self.limits, subject, &stored.references)?;
+        let schema = Schema::parse_with_references(&stored.text, &as_strs(&texts));
+        let schema = schema.map_err(|error| invalid(&error))?;
+        Ok(Resolved { schema })
+    }
+
+    /// A stored schema as if it had been sent again.
+    pub(crate) fn candidate_of(
+        &self,
+        state: &State,
+        subject: &str,
+        stored: &Identity,
+    ) -> Result<Arc<Candidate>, Refusal> {
+        let Resolved { schema } = self.resolve_anew(state, subject, stored)?;
+        let (text, references) = (Arc::clone(&stored.text), Arc::clone(&stored.references));
+        Ok(Arc::new(Candidate { text, references, schema }))
+    }
+}
+
+fn parse(
     text: &str,
     references: Arc<[Reference]>,
+    texts: &[Arc<str>],
     normalize: bool,
 ) -> Result<Candidate, Refusal> {
-    let texts = reference_texts(state, limits, &references)?;
-    let schema = Schema::parse_with_references(text, &as_strs(&texts)).map_err(|e| invalid(&e))?;
+    let schema = Schema::parse_with_references(text, &as_strs(texts)).map_err(|e| invalid(&e))?;
     let mut kept = schema.registry_text();
     if normalize || !texts.is_empty() {
         let mut foreign = HashSet::new();
-        for text in &texts {
+        for text in texts {
             text::defined_names(&parsed_json(text)?, &mut foreign);
         }
         let mut json = text::without(&parsed_json(&kept)?, &foreign);
@@ -65,19 +190,7 @@ pub(crate) fn parse(
         }
         kept = json.to_string();
     }
-    Ok(Candidate { identity: Identity { text: kept.into(), references }, schema })
-}
-
-/// Parses a schema that is stored.
-pub(crate) fn resolve(
-    state: &State,
-    limits: &Limits,
-    stored: &Identity,
-) -> Result<Resolved, Refusal> {
-    let texts = reference_texts(state, limits, &stored.references)?;
-    Schema::parse_with_references(&stored.text, &as_strs(&texts))
-        .map(Resolved)
-        .map_err(|error| invalid(&error))
+    Ok(Candidate { text: kept.into(), references, schema })
 }
 
 /// What stands against a candidate on the side of one earlier version.
@@ -87,7 +200,7 @@ pub(crate) fn offences(
     version: u32,
     old: &Resolved,
 ) -> Vec<Offence> {
-    let mut offences = check_level(level, &candidate.schema, &[(version, &old.0)]).offences;
+    let mut offences = check_level(level, &candidate.schema, &[(version, &old.schema)]).offences;
     for offence in &mut offences {
         shorten(&mut offence.schema);
     }
@@ -140,39 +253,48 @@ fn as_strs(texts: &[Arc<str>]) -> Vec<&str> {
 fn reference_texts(
     state: &State,
     limits: &Limits,
+    parent: &str,
     references: &[Reference],
 ) -> Result<Vec<Arc<str>>, Refusal> {
-    /// A reference that is to be followed, or whose own references have been.
+    /// A reference that is to be followed, beside a subject, or whose own references have been.
     enum Step<'a> {
-        Follow(&'a Reference),
+        Follow(Arc<str>, &'a Reference),
         Take(&'a Arc<str>),
     }
+    let follow = |parent: &Arc<str>, reference| Step::Follow(Arc::clone(parent), reference);
+    let parent: Arc<str> = Arc::from(parent);
     let mut names = HashSet::new();
     let mut texts = Vec::new();
-    let mut steps: Vec<Step<'_>> = references.iter().rev().map(Step::Follow).collect();
+    let mut steps: Vec<Step<'_>> =
+        references.iter().rev().map(|reference| follow(&parent, reference)).collect();
     while let Some(step) = steps.pop() {
         match step {
             Step::Take(text) => texts.push(Arc::clone(text)),
-            Step::Follow(reference) if names.insert(&reference.name) => {
+            Step::Follow(parent, reference) if names.insert(&reference.name) => {
                 if names.len() > limits.references_max {
                     return Err(invalid_because(&format!(
                         "its references reach more than {} schemas",
                         limits.references_max
                     )));
                 }
-                let stored = referred(state, reference)?;
+                let subject: Arc<str> = Arc::from(&*beside(&parent, &reference.subject));
+                let stored = referred(state, &subject, reference)?;
                 steps.push(Step::Take(&stored.text));
-                steps.extend(stored.references.iter().rev().map(Step::Follow));
+                steps.extend(stored.references.iter().rev().map(|inner| follow(&subject, inner)));
             }
-            Step::Follow(_) => {}
+            Step::Follow(..) => {}
         }
     }
     Ok(texts)
 }
 
-fn referred<'a>(state: &'a State, reference: &Reference) -> Result<&'a Identity, Refusal> {
+fn referred<'a>(
+    state: &'a State,
+    subject: &str,
+    reference: &Reference,
+) -> Result<&'a Identity, Refusal> {
     state
-        .version(&reference.subject, reference.version)
-        .and_then(|version| state.schema(version.id))
+        .version(subject, reference.version)
+        .and_then(|version| state.schema_of(subject, version))
         .ok_or_else(|| reference_not_found(&reference.subject, &reference.version.to_string()))
 }

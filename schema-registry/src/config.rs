@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use tidemesh_model::{Error, ErrorKind};
+use tidemesh_model::{Error, ErrorKind, Secret};
 
 /// The port of Confluent's registry, and ours.
 pub const PORT_DEFAULT: u16 = 8081;
@@ -44,18 +44,24 @@ pub enum StoreConfig {
     /// One SQLite file (with its `-wal` beside it), made if it does not exist, and held by one
     /// process at a time.
     Sqlite(PathBuf),
+    /// A PostgreSQL database, which any number of processes may use at once: a connection URL as
+    /// libpq reads it, `postgresql://user:password@host:5432/database`.
+    Postgres(Secret),
 }
 
 impl FromStr for StoreConfig {
     type Err = Error;
 
-    /// Reads `sqlite:FILE`.
+    /// Reads `sqlite:FILE` or `postgresql://…`. What cannot be read is not repeated: it may hold a
+    /// password.
     fn from_str(text: &str) -> Result<Self, Error> {
-        match text.strip_prefix("sqlite:") {
-            Some(file) if !file.is_empty() => Ok(Self::Sqlite(PathBuf::from(file))),
+        match text.split_once(':') {
+            Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(PathBuf::from(file))),
+            Some(("postgresql" | "postgres", rest)) if rest.starts_with("//") => {
+                Ok(Self::Postgres(Secret::new(text)))
+            }
             _ => Err(Error::new(ErrorKind::Config, "read the registry's store setting")
-                .because("it is not of the form sqlite:FILE")
-                .with("store", text)),
+                .because("it is neither sqlite:FILE nor postgresql://USER:PASSWORD@HOST/DATABASE")),
         }
     }
 }
@@ -116,6 +122,8 @@ pub struct Limits {
     /// How many schemas one schema may reach through references, itself not counted; 256. More
     /// are refused with 42201.
     pub references_max: usize,
+    /// How many contexts there may be beside the default one; 1,000. One more is refused with 42205.
+    pub contexts_max: usize,
 }
 
 impl Default for Limits {
@@ -126,6 +134,7 @@ impl Default for Limits {
             subjects_max: 100_000,
             subject_versions_max: 10_000,
             references_max: 256,
+            contexts_max: 1_000,
         }
     }
 }
@@ -144,10 +153,13 @@ mod tests {
 
     #[test]
     fn a_store_without_scheme_or_file_is_a_configuration_error() {
-        for text in ["", "sqlite:", "/data/registry.db", "postgres:x"] {
+        for text in ["", "sqlite:", "/data/registry.db", "postgres:hush", "mysql://u:hush@h/d"] {
             let error = text.parse::<StoreConfig>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{text}");
+            assert!(!error.report().to_string().contains("hush"));
         }
+        let store: StoreConfig = "postgresql://u:hush@h/d".parse().unwrap();
+        assert!(!format!("{store:?}").contains("hush"));
     }
 
     #[test]

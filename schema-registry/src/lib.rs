@@ -5,8 +5,7 @@
 //! id. [`Registry`] is the machine, over one SQLite file and served from memory; [`router`] puts
 //! HTTP around it, and [`serve`] a listener. Schemas are Avro's, judged by `tidemesh-avro`.
 //!
-//! Absent so far: modes other than `READWRITE`, contexts other than the default one, metadata,
-//! rules and tags, access control and TLS, and more than one process over one store.
+//! Absent so far: access control and TLS.
 
 mod avro;
 mod config;
@@ -14,20 +13,26 @@ mod decide;
 mod http;
 mod level;
 mod measure;
+mod metadata;
 mod refusal;
 mod registry;
+mod setting;
 mod state;
 mod store;
+mod subject;
+mod tags;
 mod text;
 mod version;
 
 pub use config::{IncompatibleCode, Limits, PORT_DEFAULT, RegistryConfig, StoreConfig};
 pub use http::{router, serve};
 pub use level::CompatibilityLevel;
+pub use metadata::{Metadata, Rule, RuleKind, RuleMode, RuleSet};
 pub use refusal::Refusal;
 pub use registry::{
     Page, Registered, Registry, SCHEMAS_PAGE_MAX, SUBJECTS_PAGE_MAX, SubjectVersion, Submission,
     VERSIONS_PAGE_MAX,
 };
-pub use state::{Filter, Identity, Reference};
+pub use setting::{Mode, Setting};
+pub use state::{Filter, Guid, Identity, Reference};
 pub use version::VersionSpec;

@@ -53,6 +53,14 @@ pub enum Refusal {
     InvalidVersion(String),
     /// 42203: what was given is no compatibility level.
     InvalidLevel,
+    /// 42204: what was given is no mode.
+    InvalidMode,
+    /// 422: what was given is no configuration.
+    InvalidSetting(String),
+    /// 40401: there is no such context.
+    ContextNotFound(String),
+    /// 42211: only a context without subjects can be deleted.
+    ContextNotEmpty(String),
     /// 42205: not allowed in this mode, or beyond a limit.
     NotPermitted(String),
     /// 42206: a schema refers to this version.
@@ -66,8 +74,10 @@ pub enum Refusal {
     InvalidSubject(String),
     /// 42209: the text is longer than [`crate::Limits::schema_bytes_max`].
     SchemaTooLarge,
-    /// 42210: rule sets are not kept by this registry.
+    /// 42210: the rules do not hold.
     InvalidRuleSet(String),
+    /// 500: a bug of ours.
+    Internal,
     /// 50002: the writes ahead of this one took too long; it was not carried out.
     Timeout(&'static str),
     /// 50001: the store failed; the operation was not carried out.
@@ -92,17 +102,21 @@ impl Refusal {
             | Self::VersionSoftDeleted { .. }
             | Self::VersionNotSoftDeleted { .. }
             | Self::LevelNotConfigured(_)
-            | Self::ModeNotConfigured(_) => 404,
+            | Self::ModeNotConfigured(_)
+            | Self::ContextNotFound(_) => 404,
             Self::Incompatible { .. } => 409,
             Self::InvalidSchema(_)
             | Self::InvalidVersion(_)
             | Self::InvalidLevel
+            | Self::InvalidMode
+            | Self::InvalidSetting(_)
+            | Self::ContextNotEmpty(_)
             | Self::NotPermitted(_)
             | Self::ReferenceExists { .. }
             | Self::InvalidSubject(_)
             | Self::SchemaTooLarge
             | Self::InvalidRuleSet(_) => 422,
-            Self::Timeout(_) | Self::Store { .. } => 500,
+            Self::Internal | Self::Timeout(_) | Self::Store { .. } => 500,
         }
     }
 
@@ -123,11 +137,16 @@ impl Refusal {
             Self::InvalidSchema(_) => 42201,
             Self::InvalidVersion(_) => 42202,
             Self::InvalidLevel => 42203,
+            Self::InvalidMode => 42204,
+            Self::InvalidSetting(_) => 422,
+            Self::ContextNotFound(_) => 40401,
+            Self::ContextNotEmpty(_) => 42211,
             Self::NotPermitted(_) => 42205,
             Self::ReferenceExists { .. } => 42206,
             Self::InvalidSubject(_) => 42208,
             Self::SchemaTooLarge => 42209,
             Self::InvalidRuleSet(_) => 42210,
+            Self::Internal => 500,
             Self::Store { .. } => 50001,
             Self::Timeout(_) => 50002,
         }
@@ -166,9 +185,15 @@ impl Refusal {
                  for subject \"{subject}\", details: [{}]",
                 details.join(", ")
             ),
-            Self::InvalidSchema(text) | Self::NotPermitted(text) | Self::InvalidRuleSet(text) => {
-                text.clone()
+            Self::InvalidSchema(text)
+            | Self::NotPermitted(text)
+            | Self::InvalidRuleSet(text)
+            | Self::InvalidSetting(text) => text.clone(),
+            Self::InvalidMode => {
+                "Invalid mode. Valid values are READWRITE, READONLY, IMPORT and FORWARD.".to_owned()
             }
+            Self::ContextNotFound(context) => format!("Context '{context}' not found."),
+            Self::ContextNotEmpty(context) => format!("The specified context '{context}' is not empty."),
             Self::InvalidVersion(version) => format!(
                 "The specified version '{version}' is not a valid version id. \
                  Allowed values are between [1, 2^31-1] and the string \"latest\""
@@ -186,7 +211,24 @@ impl Refusal {
             Self::SchemaTooLarge => {
                 "Register operation failed because schema is too large".to_owned()
             }
+            Self::Internal => "Internal Server Error".to_owned(),
             Self::Timeout(message) | Self::Store { message, .. } => (*message).to_owned(),
+        }
+    }
+
+    /// Whether something was not there, which another process may have made since.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(
+            self,
+            Self::SubjectNotFound(_) | Self::VersionNotFound(_) | Self::SchemaNotFound(_)
+        )
+    }
+
+    /// The same once more, for another who asked.
+    pub(crate) fn repeated(&self) -> Self {
+        match self {
+            Self::SchemaTooLarge => Self::SchemaTooLarge,
+            other => Self::InvalidSchema(other.message()),
         }
     }
 
@@ -197,21 +239,26 @@ impl Refusal {
             | Self::VersionNotFound(_)
             | Self::SchemaNotFound(_)
             | Self::LevelNotConfigured(_)
-            | Self::ModeNotConfigured(_) => ErrorKind::NotFound,
+            | Self::ModeNotConfigured(_)
+            | Self::ContextNotFound(_) => ErrorKind::NotFound,
             Self::SubjectSoftDeleted(_)
             | Self::SubjectNotSoftDeleted(_)
             | Self::VersionSoftDeleted { .. }
             | Self::VersionNotSoftDeleted { .. }
             | Self::ReferenceExists { .. }
+            | Self::ContextNotEmpty(_)
             | Self::NotPermitted(_) => ErrorKind::Conflict,
             Self::Incompatible { .. } => ErrorKind::Incompatible,
             Self::InvalidSchema(_)
             | Self::InvalidVersion(_)
             | Self::InvalidLevel
+            | Self::InvalidMode
+            | Self::InvalidSetting(_)
             | Self::InvalidSubject(_)
             | Self::InvalidRuleSet(_) => ErrorKind::Malformed,
             Self::SchemaTooLarge => ErrorKind::TooLarge,
             Self::Timeout(_) => ErrorKind::Timeout,
+            Self::Internal => ErrorKind::Internal,
             Self::Store { cause, .. } => cause.kind(),
         }
     }

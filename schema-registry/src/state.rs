@@ -1,45 +1,36 @@
-//! The registry in memory: every schema, version and level, indexed for reading.
+//! The registry in memory: every schema, version, configuration and mode, indexed for reading.
 //!
 //! It is built by [`Change`]s only: those that the store reads back at the start, then those that
-//! the store has just made durable. So memory can never be ahead of the disk. No I/O and no
-//! decisions here: [`crate::decide`] makes the changes.
+//! the store has just made durable. So memory can never be ahead of the disk. A copy costs nothing:
+//! the maps share what has not changed, so that who reads keeps the state that it began with. No
+//! I/O and no decisions here: [`crate::decide`] makes the changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod identity;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync, RedBlackTreeSetSync};
+use serde::{Deserialize, Serialize};
+
 use crate::level::CompatibilityLevel;
-
-/// A name that a schema uses for another one that is registered.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Reference {
-    /// The full name of the type, as the referring schema writes it.
-    pub name: String,
-    /// The subject that holds the schema referred to.
-    pub subject: String,
-    /// Its version there, from 1.
-    pub version: u32,
-}
-
-/// What makes a schema the same as another: its text as Avro's Java library writes it, and its
-/// references. Confluent hashes the same two (`MD5.java`).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// The schema's text.
-    pub text: Arc<str>,
-    /// Its references, in the order in which they were given.
-    pub references: Arc<[Reference]>,
-}
+use crate::setting::{Mode, Setting};
+use crate::subject::{CONTEXT_DEFAULT, Name, Prefix, SCOPE_ALL, SCOPE_GLOBAL};
+pub use identity::{Guid, Identity, Reference};
 
 /// One version of a subject.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Version {
     /// The number in the subject, from 1.
     pub(crate) number: u32,
-    /// The id of its schema.
+    /// The id of its schema, in the subject's context.
     pub(crate) id: u32,
     /// Whether it is soft-deleted: hidden, but its number and schema are kept.
     pub(crate) deleted: bool,
+    /// When it was made, in milliseconds since 1970-01-01 00:00:00 UTC.
+    pub(crate) created_ms: i64,
 }
 
 /// Which versions or subjects are wanted.
@@ -66,158 +57,278 @@ impl Filter {
 }
 
 /// One step from a state to the next: what the store writes and the memory takes over.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
-    /// A new id. Ids up to it are used up, for ever.
-    AddSchema { id: u32, identity: Identity },
+    /// A context is there, and the next id in it is at least this one.
+    PutContext { context: Arc<str>, id_next: u32 },
+    /// A context is gone; its ids stay used up.
+    RemoveContext { context: Arc<str> },
+    /// A new id. Ids up to it are used up in its context, for ever.
+    AddSchema { context: Arc<str>, id: u32, identity: Identity },
     /// The last version with this id is gone, and the id with it.
-    RemoveSchema { id: u32 },
+    RemoveSchema { context: Arc<str>, id: u32 },
     /// A new version, or the new state of one.
     PutVersion { subject: Arc<str>, version: Version },
     /// A version is gone for good.
     RemoveVersion { subject: Arc<str>, number: u32 },
-    /// The level of a subject, or without one the global level.
-    SetLevel { subject: Option<Arc<str>>, level: CompatibilityLevel },
-    /// The subject, or without one the registry, returns to its default.
-    RemoveLevel { subject: Option<Arc<str>> },
+    /// The configuration of a scope: a subject, a context, or the whole.
+    SetSetting { scope: Arc<str>, setting: Arc<Setting> },
+    /// The scope returns to what holds around it.
+    RemoveSetting { scope: Arc<str> },
+    /// The mode of a scope.
+    SetMode { scope: Arc<str>, mode: Mode },
+    /// The scope returns to the mode that holds around it.
+    RemoveMode { scope: Arc<str> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SchemaEntry {
     identity: Identity,
     /// Every version that has this id, soft-deleted ones included.
-    uses: BTreeSet<(Arc<str>, u32)>,
+    uses: RedBlackTreeSetSync<(Arc<str>, u32)>,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Context {
+    schemas: HashTrieMapSync<u32, SchemaEntry>,
+    id_next: u32,
+    /// Whether it is shown; one that was deleted keeps its ids.
+    listed: bool,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self { schemas: HashTrieMapSync::new_sync(), id_next: 1, listed: false }
+    }
+}
+
+/// What refers to a version: context and id of schemas.
+type Referrers = RedBlackTreeSetSync<(Arc<str>, u32)>;
 
 /// Everything the registry knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
-    schemas: BTreeMap<u32, SchemaEntry>,
-    ids: HashMap<Identity, u32>,
-    subjects: BTreeMap<Arc<str>, BTreeMap<u32, Version>>,
-    levels: BTreeMap<Arc<str>, CompatibilityLevel>,
-    level_global: Option<CompatibilityLevel>,
-    /// The ids of schemas that refer to a version, whether their own versions are live or not.
-    referrers: HashMap<(String, u32), BTreeSet<u32>>,
-    id_next: u32,
+    contexts: RedBlackTreeMapSync<Arc<str>, Context>,
+    /// Where a schema is, by what it is known by.
+    guids: HashTrieMapSync<Guid, Arc<[(Arc<str>, u32)]>>,
+    subjects: RedBlackTreeMapSync<Arc<str>, Arc<BTreeMap<u32, Version>>>,
+    settings: RedBlackTreeMapSync<Arc<str>, Arc<Setting>>,
+    modes: RedBlackTreeMapSync<Arc<str>, Mode>,
+    /// The schemas that refer to a version, whether their own versions are live or not.
+    referrers: HashTrieMapSync<(Arc<str>, u32), Referrers>,
+    schema_count: usize,
+}
+
+impl Default for State {
+    /// An empty registry.
+    fn default() -> Self {
+        Self {
+            contexts: RedBlackTreeMapSync::new_sync(),
+            guids: HashTrieMapSync::new_sync(),
+            subjects: RedBlackTreeMapSync::new_sync(),
+            settings: RedBlackTreeMapSync::new_sync(),
+            modes: RedBlackTreeMapSync::new_sync(),
+            referrers: HashTrieMapSync::new_sync(),
+            schema_count: 0,
+        }
+    }
 }
 
 impl State {
-    /// An empty registry whose next id is `id_next`.
-    pub(crate) fn new(id_next: u32) -> Self {
-        Self {
-            schemas: BTreeMap::new(),
-            ids: HashMap::new(),
-            subjects: BTreeMap::new(),
-            levels: BTreeMap::new(),
-            level_global: None,
-            referrers: HashMap::new(),
-            id_next,
-        }
-    }
-
     /// Takes over a change that the store holds.
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
-            Change::AddSchema { id, identity } => self.add_schema(id, identity),
-            Change::RemoveSchema { id } => self.remove_schema(id),
-            Change::PutVersion { subject, version } => {
-                if let Some(entry) = self.schemas.get_mut(&version.id) {
-                    entry.uses.insert((Arc::clone(&subject), version.number));
-                }
-                self.subjects.entry(subject).or_default().insert(version.number, version);
+            Change::PutContext { context, id_next } => {
+                let mut entry = self.context(&context);
+                entry.id_next = entry.id_next.max(id_next);
+                entry.listed = true;
+                self.contexts.insert_mut(context, entry);
             }
+            Change::RemoveContext { context } => {
+                let mut entry = self.context(&context);
+                entry.listed = false;
+                self.contexts.insert_mut(context, entry);
+            }
+            Change::AddSchema { context, id, identity } => self.add_schema(context, id, identity),
+            Change::RemoveSchema { context, id } => self.remove_schema(&context, id),
+            Change::PutVersion { subject, version } => self.put_version(subject, version),
             Change::RemoveVersion { subject, number } => self.remove_version(&subject, number),
-            Change::SetLevel { subject: Some(subject), level } => {
-                self.levels.insert(subject, level);
+            Change::SetSetting { scope, setting } => self.settings.insert_mut(scope, setting),
+            Change::RemoveSetting { scope } => {
+                self.settings.remove_mut(&scope);
             }
-            Change::SetLevel { subject: None, level } => self.level_global = Some(level),
-            Change::RemoveLevel { subject: Some(subject) } => {
-                self.levels.remove(&subject);
+            Change::SetMode { scope, mode } => self.modes.insert_mut(scope, mode),
+            Change::RemoveMode { scope } => {
+                self.modes.remove_mut(&scope);
             }
-            Change::RemoveLevel { subject: None } => self.level_global = None,
         }
     }
 
-    fn add_schema(&mut self, id: u32, identity: Identity) {
-        for reference in identity.references.iter() {
-            self.referrers
-                .entry((reference.subject.clone(), reference.version))
-                .or_default()
-                .insert(id);
-        }
-        self.ids.insert(identity.clone(), id);
-        self.schemas.insert(id, SchemaEntry { identity, uses: BTreeSet::new() });
-        self.id_next = self.id_next.max(id.saturating_add(1));
+    fn context(&self, context: &str) -> Context {
+        self.contexts.get(context).cloned().unwrap_or_default()
     }
 
-    fn remove_schema(&mut self, id: u32) {
-        let Some(entry) = self.schemas.remove(&id) else {
+    fn add_schema(&mut self, context: Arc<str>, id: u32, identity: Identity) {
+        for reference in identity.referred(&context) {
+            let mut referrers = self.referrers.get(&reference).cloned().unwrap_or_default();
+            referrers.insert_mut((Arc::clone(&context), id));
+            self.referrers.insert_mut(reference, referrers);
+        }
+        let guid = identity.guid();
+        let mut places = self.guids.get(&guid).map_or_else(Vec::new, |places| places.to_vec());
+        places.push((Arc::clone(&context), id));
+        places.sort();
+        self.guids.insert_mut(guid, places.into());
+        let mut entry = self.context(&context);
+        let schema = SchemaEntry { identity, uses: RedBlackTreeSetSync::new_sync() };
+        entry.schemas.insert_mut(id, schema);
+        entry.id_next = entry.id_next.max(id.saturating_add(1));
+        entry.listed = true;
+        self.contexts.insert_mut(context, entry);
+        self.schema_count += 1;
+    }
+
+    fn remove_schema(&mut self, context: &Arc<str>, id: u32) {
+        let mut entry = self.context(context);
+        let Some(schema) = entry.schemas.get(&id).cloned() else {
             return;
         };
-        self.ids.remove(&entry.identity);
-        for reference in entry.identity.references.iter() {
-            let key = (reference.subject.clone(), reference.version);
-            if let Some(ids) = self.referrers.get_mut(&key) {
-                ids.remove(&id);
-                if ids.is_empty() {
-                    self.referrers.remove(&key);
-                }
+        entry.schemas.remove_mut(&id);
+        self.contexts.insert_mut(Arc::clone(context), entry);
+        self.schema_count -= 1;
+        let here = (Arc::clone(context), id);
+        let guid = schema.identity.guid();
+        let places = self.guids.get(&guid).map_or_else(Vec::new, |places| places.to_vec());
+        let places: Vec<_> = places.into_iter().filter(|place| *place != here).collect();
+        if places.is_empty() {
+            self.guids.remove_mut(&guid);
+        } else {
+            self.guids.insert_mut(guid, places.into());
+        }
+        for reference in schema.identity.referred(context) {
+            let mut referrers = self.referrers.get(&reference).cloned().unwrap_or_default();
+            referrers.remove_mut(&here);
+            if referrers.is_empty() {
+                self.referrers.remove_mut(&reference);
+            } else {
+                self.referrers.insert_mut(reference, referrers);
             }
         }
+    }
+
+    fn put_version(&mut self, subject: Arc<str>, version: Version) {
+        self.change_uses(&subject, version.id, |uses| {
+            uses.insert_mut((Arc::clone(&subject), version.number));
+        });
+        let mut versions = self.subjects.get(&subject).map(Arc::clone).unwrap_or_default();
+        Arc::make_mut(&mut versions).insert(version.number, version);
+        self.subjects.insert_mut(subject, versions);
     }
 
     fn remove_version(&mut self, subject: &Arc<str>, number: u32) {
-        let Some(versions) = self.subjects.get_mut(subject) else {
+        let Some(mut versions) = self.subjects.get(subject).map(Arc::clone) else {
             return;
         };
-        if let Some(version) = versions.remove(&number)
-            && let Some(entry) = self.schemas.get_mut(&version.id)
-        {
-            entry.uses.remove(&(Arc::clone(subject), number));
-        }
+        let Some(version) = Arc::make_mut(&mut versions).remove(&number) else {
+            return;
+        };
+        self.change_uses(subject, version.id, |uses| {
+            uses.remove_mut(&(Arc::clone(subject), number));
+        });
         if versions.is_empty() {
-            self.subjects.remove(subject);
+            self.subjects.remove_mut(subject);
+        } else {
+            self.subjects.insert_mut(Arc::clone(subject), versions);
         }
     }
 
-    /// The id that the next new schema gets.
-    pub(crate) fn id_next(&self) -> u32 {
-        self.id_next
+    fn change_uses(
+        &mut self,
+        subject: &str,
+        id: u32,
+        change: impl FnOnce(&mut RedBlackTreeSetSync<(Arc<str>, u32)>),
+    ) {
+        let context = Name::of(subject).context;
+        let Some((name, mut entry)) =
+            self.contexts.get_key_value(context).map(|(name, entry)| (name.clone(), entry.clone()))
+        else {
+            return;
+        };
+        if let Some(mut schema) = entry.schemas.get(&id).cloned() {
+            change(&mut schema.uses);
+            entry.schemas.insert_mut(id, schema);
+            self.contexts.insert_mut(name, entry);
+        }
     }
 
-    /// The largest id given out so far, 0 if none was.
-    pub(crate) fn id_max(&self) -> u32 {
-        self.id_next.saturating_sub(1)
+    /// Takes over the counters of a state before: an id that any node knows of is never given out
+    /// again, even if the store was set back since.
+    pub(crate) fn keep_ids_of(&mut self, before: &Self) {
+        for (context, known) in &before.contexts {
+            let mut entry = self.context(context);
+            if known.id_next > entry.id_next {
+                entry.id_next = known.id_next;
+                self.contexts.insert_mut(Arc::clone(context), entry);
+            }
+        }
+    }
+
+    /// The names of the contexts that have been used, after the default one.
+    pub(crate) fn contexts(&self) -> impl Iterator<Item = &Arc<str>> {
+        let listed = self.contexts.iter().filter(|(_, context)| context.listed);
+        listed.map(|(name, _)| name).filter(|name| ***name != *CONTEXT_DEFAULT)
+    }
+
+    /// Whether a context is there. The default one always is.
+    pub(crate) fn has_context(&self, context: &str) -> bool {
+        context == CONTEXT_DEFAULT || self.contexts.get(context).is_some_and(|c| c.listed)
+    }
+
+    /// The id that the next new schema of a context gets.
+    pub(crate) fn id_next(&self, context: &str) -> u32 {
+        self.contexts.get(context).map_or(1, |context| context.id_next)
     }
 
     /// How many schemas there are.
     pub(crate) fn schema_count(&self) -> usize {
-        self.schemas.len()
+        self.schema_count
     }
 
     /// How many subjects there are, soft-deleted ones included.
     pub(crate) fn subject_count(&self) -> usize {
-        self.subjects.len()
+        self.subjects.size()
     }
 
-    /// The schema with this id.
-    pub(crate) fn schema(&self, id: u32) -> Option<&Identity> {
-        self.schemas.get(&id).map(|entry| &entry.identity)
+    /// The schema with this id in a context.
+    pub(crate) fn schema(&self, context: &str, id: u32) -> Option<&Identity> {
+        Some(&self.contexts.get(context)?.schemas.get(&id)?.identity)
     }
 
-    /// The id of this schema.
-    pub(crate) fn id_of(&self, identity: &Identity) -> Option<u32> {
-        self.ids.get(identity).copied()
+    /// The schema of a version of a subject.
+    pub(crate) fn schema_of(&self, subject: &str, version: &Version) -> Option<&Identity> {
+        self.schema(Name::of(subject).context, version.id)
+    }
+
+    /// The id of this schema in a context.
+    pub(crate) fn id_of(&self, context: &str, identity: &Identity) -> Option<u32> {
+        let places = self.guids.get(&identity.guid())?;
+        places
+            .iter()
+            .find(|(name, id)| **name == *context && self.schema(context, *id) == Some(identity))
+            .map(|(_, id)| *id)
+    }
+
+    /// Where schemas of this guid are: context and id, by context.
+    pub(crate) fn places(&self, guid: &Guid) -> Vec<(Arc<str>, u32)> {
+        self.guids.get(guid).map_or_else(Vec::new, |places| places.to_vec())
     }
 
     /// The versions that have this id, by subject, then number; soft-deleted ones included.
-    pub(crate) fn uses(&self, id: u32) -> impl Iterator<Item = (&Arc<str>, &Version)> {
-        self.schemas.get(&id).into_iter().flat_map(|entry| &entry.uses).filter_map(
-            |(subject, number)| {
-                self.subjects.get(subject)?.get(number).map(|version| (subject, version))
-            },
-        )
+    pub(crate) fn uses(&self, context: &str, id: u32) -> impl Iterator<Item = (&Arc<str>, &Version)> {
+        let entry = self.contexts.get(context).and_then(|context| context.schemas.get(&id));
+        entry.into_iter().flat_map(|entry| &entry.uses).filter_map(|(subject, number)| {
+            self.subjects.get(subject)?.get(number).map(|version| (subject, version))
+        })
     }
 
     /// The subject's own copy of its name.
@@ -225,16 +336,24 @@ impl State {
         self.subjects.get_key_value(subject).map(|(name, _)| Arc::clone(name))
     }
 
-    /// The names of the subjects that begin with `prefix`, in the order of their bytes. A subject
+    /// The context's own copy of its name.
+    pub(crate) fn context_name(&self, context: &str) -> Arc<str> {
+        self.contexts.get_key_value(context).map_or_else(|| Arc::from(context), |(n, _)| n.clone())
+    }
+
+    /// The names of the subjects that a prefix means, in the order of their bytes. A subject
     /// counts as deleted if all its versions are.
     pub(crate) fn subjects<'a>(
         &'a self,
-        prefix: &'a str,
+        prefix: &'a Prefix<'a>,
         filter: Filter,
     ) -> impl Iterator<Item = &'a Arc<str>> {
+        let common: Arc<str> = Arc::from(&*prefix.common());
+        let from = (Bound::Included(Arc::clone(&common)), Bound::Unbounded);
         self.subjects
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
-            .take_while(move |(name, _)| name.starts_with(prefix))
+            .range::<Arc<str>, _>(from)
+            .take_while(move |(name, _)| name.starts_with(&*common))
+            .filter(|(name, _)| prefix.takes(name))
             .filter(move |(_, versions)| filter.takes(versions.values().all(|v| v.deleted)))
             .map(|(name, _)| name)
     }
@@ -248,7 +367,7 @@ impl State {
         self.subjects
             .get(subject)
             .into_iter()
-            .flat_map(BTreeMap::values)
+            .flat_map(|versions| versions.values())
             .filter(move |version| filter.takes(version.deleted))
     }
 
@@ -269,34 +388,77 @@ impl State {
 
     /// The ids of the schemas with a wanted version that refer to this version, ascending.
     pub(crate) fn referrers(&self, subject: &str, number: u32, filter: Filter) -> Vec<u32> {
-        let Some(ids) = self.referrers.get(&(subject.to_owned(), number)) else {
+        let Some(referrers) = self.referrers.get(&(Arc::from(subject), number)) else {
             return Vec::new();
         };
-        ids.iter()
-            .copied()
-            .filter(|id| self.uses(*id).any(|(_, version)| filter.takes(version.deleted)))
-            .collect()
+        let wanted = |(context, id): &&(Arc<str>, u32)| {
+            self.uses(context, *id).any(|(_, version)| filter.takes(version.deleted))
+        };
+        let mut ids: Vec<u32> = referrers.iter().filter(wanted).map(|(_, id)| *id).collect();
+        ids.sort_unstable();
+        ids
     }
 
-    /// The global level; Confluent's default where none is set.
-    pub(crate) fn level_global(&self) -> CompatibilityLevel {
-        self.level_global.unwrap_or(CompatibilityLevel::Backward)
+    /// The configuration that a scope has of its own.
+    pub(crate) fn setting(&self, scope: &str) -> Option<&Arc<Setting>> {
+        self.settings.get(scope)
     }
 
-    /// The level that a subject has of its own.
-    pub(crate) fn level_of(&self, subject: &str) -> Option<CompatibilityLevel> {
-        self.levels.get(subject).copied()
+    /// Every scope with a configuration of its own.
+    pub(crate) fn settings(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Setting>)> {
+        self.settings.iter()
     }
 
-    /// How many subjects have a level of their own.
-    pub(crate) fn level_count(&self) -> usize {
-        self.levels.len()
+    /// The configuration that holds for a subject or a context: its own, or that of the scope around
+    /// it. A level that is not set there comes from further out.
+    pub(crate) fn setting_in_scope(&self, subject: &str) -> Setting {
+        let mut found = scopes(subject).into_iter().filter_map(|scope| self.settings.get(&*scope));
+        let mut setting = found.next().map_or_else(Setting::default, |own| (**own).clone());
+        let level = || found.find_map(|outer| outer.compatibility_level);
+        setting.compatibility_level =
+            setting.compatibility_level.or_else(level).or(Some(CompatibilityLevel::Backward));
+        setting
     }
 
-    /// The level that holds for a subject.
+    /// The compatibility level that holds for a subject or a context.
     pub(crate) fn level_in_scope(&self, subject: &str) -> CompatibilityLevel {
-        self.level_of(subject).unwrap_or_else(|| self.level_global())
+        let scopes = scopes(subject).into_iter();
+        let mut found = scopes.filter_map(|scope| self.settings.get(&*scope)?.compatibility_level);
+        found.next().unwrap_or(CompatibilityLevel::Backward)
     }
+
+    /// The mode that a scope has of its own; the one that overrides all, if that is set.
+    pub(crate) fn mode(&self, scope: &str) -> Option<Mode> {
+        self.mode_override().or_else(|| self.modes.get(scope).copied())
+    }
+
+    /// The mode that holds for a subject or a context.
+    pub(crate) fn mode_in_scope(&self, subject: &str) -> Mode {
+        let own = || scopes(subject).into_iter().find_map(|scope| self.modes.get(&*scope).copied());
+        self.mode_override().or_else(own).unwrap_or_default()
+    }
+
+    fn mode_override(&self) -> Option<Mode> {
+        let wanted = |mode: &&Mode| **mode == Mode::ReadOnlyOverride;
+        let of = |scope| self.modes.get(scope).filter(wanted).copied();
+        of(SCOPE_GLOBAL).or_else(|| of(SCOPE_ALL))
+    }
+
+    /// Every scope with a mode of its own.
+    pub(crate) fn modes(&self) -> impl Iterator<Item = (&Arc<str>, Mode)> {
+        self.modes.iter().map(|(scope, mode)| (scope, *mode))
+    }
+
+    /// How many scopes have a configuration or a mode of their own.
+    pub(crate) fn scope_count(&self) -> usize {
+        self.settings.size() + self.modes.size()
+    }
+}
+
+/// What a subject or context takes its settings from, the nearest first.
+fn scopes(subject: &str) -> [Cow<'_, str>; 3] {
+    let context = Name::of(subject).scope();
+    [Cow::Borrowed(subject), Cow::Owned(context), Cow::Borrowed(SCOPE_ALL)]
 }
 
 #[cfg(test)]
@@ -304,73 +466,78 @@ mod tests {
     use super::*;
 
     fn identity(text: &str, references: &[(&str, u32)]) -> Identity {
-        Identity {
-            text: text.into(),
-            references: references
-                .iter()
-                .map(|(subject, version)| Reference {
-                    name: "n".into(),
-                    subject: (*subject).into(),
-                    version: *version,
-                })
-                .collect(),
-        }
+        let reference = |(subject, version): &(&str, u32)| Reference {
+            name: "n".into(),
+            subject: (*subject).into(),
+            version: *version,
+        };
+        Identity::new(text, references.iter().map(reference).collect())
+    }
+
+    fn add(id: u32, identity: Identity) -> Change {
+        Change::AddSchema { context: CONTEXT_DEFAULT.into(), id, identity }
     }
 
     fn put(subject: &str, number: u32, id: u32, deleted: bool) -> Change {
-        Change::PutVersion { subject: subject.into(), version: Version { number, id, deleted } }
+        let version = Version { number, id, deleted, created_ms: 0 };
+        Change::PutVersion { subject: subject.into(), version }
     }
 
     fn state(changes: impl IntoIterator<Item = Change>) -> State {
-        let mut state = State::new(1);
-        for change in changes {
-            state.apply(change);
-        }
+        let mut state = State::default();
+        changes.into_iter().for_each(|change| state.apply(change));
         state
     }
 
-    fn names<'a>(subjects: impl Iterator<Item = &'a Arc<str>>) -> Vec<&'a str> {
-        subjects.map(AsRef::as_ref).collect()
+    fn names(state: &State, prefix: Option<&str>, filter: Filter) -> Vec<String> {
+        let prefix = Prefix::of(prefix);
+        state.subjects(&prefix, filter).map(ToString::to_string).collect()
     }
 
     #[test]
     fn a_subject_is_deleted_when_all_its_versions_are() {
-        let add = Change::AddSchema { id: 1, identity: identity("x", &[]) };
-        let state = state([add, put("a", 1, 1, true), put("b", 1, 1, true), put("b", 2, 1, false)]);
-        assert_eq!(names(state.subjects("", Filter::Live)), ["b"]);
-        assert_eq!(names(state.subjects("", Filter::WithDeleted)), ["a", "b"]);
-        assert_eq!(names(state.subjects("", Filter::DeletedOnly)), ["a"]);
+        let state = state([
+            add(1, identity("x", &[])),
+            put("a", 1, 1, true),
+            put("b", 1, 1, true),
+            put("b", 2, 1, false),
+        ]);
+        assert_eq!(names(&state, None, Filter::Live), ["b"]);
+        assert_eq!(names(&state, None, Filter::WithDeleted), ["a", "b"]);
+        assert_eq!(names(&state, None, Filter::DeletedOnly), ["a"]);
     }
 
     #[test]
     fn a_prefix_takes_neither_neighbour() {
-        let add = Change::AddSchema { id: 1, identity: identity("x", &[]) };
-        let state = state([
-            add,
-            put("a", 1, 1, false),
-            put("ab", 1, 1, false),
-            put("ab\u{10ffff}", 1, 1, false),
-            put("ac", 1, 1, false),
-        ]);
-        assert_eq!(names(state.subjects("ab", Filter::Live)), ["ab", "ab\u{10ffff}"]);
+        let subjects = ["a", "ab", "ab\u{10ffff}", "ac", ":.c:ab"];
+        let puts = subjects.map(|subject| put(subject, 1, 1, false));
+        let state = state(std::iter::once(add(1, identity("x", &[]))).chain(puts));
+        assert_eq!(names(&state, Some("ab"), Filter::Live), ["ab", "ab\u{10ffff}"]);
+        assert_eq!(names(&state, Some(":*:ab"), Filter::Live), [":.c:ab", "ab", "ab\u{10ffff}"]);
     }
 
     #[test]
     fn ids_stay_used_up_when_their_schema_goes() {
-        let state = state([
-            Change::AddSchema { id: 1, identity: identity("x", &[]) },
-            Change::RemoveSchema { id: 1 },
-        ]);
-        assert_eq!((state.id_next(), state.schema_count()), (2, 0));
-        assert_eq!(state.id_of(&identity("x", &[])), None);
+        let remove = Change::RemoveSchema { context: CONTEXT_DEFAULT.into(), id: 1 };
+        let state = state([add(1, identity("x", &[])), remove]);
+        assert_eq!((state.id_next(CONTEXT_DEFAULT), state.schema_count()), (2, 0));
+        assert_eq!(state.id_of(CONTEXT_DEFAULT, &identity("x", &[])), None);
+    }
+
+    #[test]
+    fn an_id_known_before_is_not_given_out_after_the_store_was_set_back() {
+        let before = state([add(7, identity("x", &[]))]);
+        let mut after = state([add(3, identity("x", &[]))]);
+        after.keep_ids_of(&before);
+        assert_eq!(after.id_next(CONTEXT_DEFAULT), 8);
     }
 
     #[test]
     fn a_reference_counts_while_a_version_that_makes_it_is_live() {
         let mut state = state([
-            Change::AddSchema { id: 1, identity: identity("x", &[]) },
+            add(1, identity("x", &[])),
             put("base", 1, 1, false),
-            Change::AddSchema { id: 2, identity: identity("y", &[("base", 1)]) },
+            add(2, identity("y", &[("base", 1)])),
             put("user", 1, 2, false),
         ]);
         assert_eq!(state.referrers("base", 1, Filter::Live), [2]);
@@ -378,7 +545,31 @@ mod tests {
         assert!(state.referrers("base", 1, Filter::Live).is_empty());
         assert_eq!(state.referrers("base", 1, Filter::DeletedOnly), [2]);
         state.apply(Change::RemoveVersion { subject: "user".into(), number: 1 });
-        state.apply(Change::RemoveSchema { id: 2 });
+        state.apply(Change::RemoveSchema { context: CONTEXT_DEFAULT.into(), id: 2 });
         assert!(state.referrers("base", 1, Filter::WithDeleted).is_empty());
+    }
+
+    #[test]
+    fn each_context_has_its_own_ids_and_settings() {
+        let context: Arc<str> = ".c".into();
+        let full = Setting {
+            compatibility_level: Some(CompatibilityLevel::Full),
+            ..Setting::default()
+        };
+        let state = state([
+            add(5, identity("x", &[])),
+            Change::PutContext { context: context.clone(), id_next: 1 },
+            Change::AddSchema { context, id: 1, identity: identity("x", &[]) },
+            Change::SetSetting { scope: ":.c:".into(), setting: Arc::new(full) },
+            Change::SetMode { scope: ":.c:".into(), mode: Mode::Import },
+        ]);
+        assert_eq!((state.id_next("."), state.id_next(".c")), (6, 2));
+        assert_eq!(state.id_of(".c", &identity("x", &[])), Some(1));
+        assert_eq!(state.level_in_scope(":.c:a"), CompatibilityLevel::Full);
+        assert_eq!(state.level_in_scope("a"), CompatibilityLevel::Backward);
+        assert_eq!(state.mode_in_scope(":.c:a"), Mode::Import);
+        let guid = identity("x", &[]).guid();
+        assert_eq!(state.places(&guid), [(".".into(), 5), (".c".into(), 1)]);
+        assert_eq!(state.contexts().map(AsRef::<str>::as_ref).collect::<Vec<_>>(), [".c"]);
     }
 }

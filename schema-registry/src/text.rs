@@ -74,7 +74,7 @@ fn named(object: &Map<String, Value>) -> bool {
 }
 
 /// The full name of a definition; an empty namespace is none.
-fn full_name(definition: &Map<String, Value>, around: Option<&str>) -> String {
+pub(crate) fn full_name(definition: &Map<String, Value>, around: Option<&str>) -> String {
     let text = |name: &str| definition.get(name).and_then(Value::as_str);
     let name = text("name").unwrap_or_default();
     match text("namespace").or(around) {

@@ -7,7 +7,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::reply::Reply;
-use crate::registry::Submission;
+use crate::metadata::{Metadata, RuleSet};
+use crate::registry::{Submission, TagRequest};
+use crate::setting;
+use crate::tags::TaggedEntity;
 
 /// What a body may call itself (Confluent's `Versions.java`); without a name it is the last.
 const CONTENT_TYPES: [&str; 4] = [
@@ -35,8 +38,16 @@ const SCHEMA_MEMBERS: &[&str] = &[
     "propagateSchemaTags",
 ];
 
-/// Members of a configuration that this registry takes.
-const LEVEL_MEMBERS: &[&str] = &["compatibility"];
+/// Members of a request to tag a version.
+const TAG_MEMBERS: &[&str] = &[
+    "newVersion",
+    "metadata",
+    "ruleSet",
+    "tagsToAdd",
+    "tagsToRemove",
+    "rulesToMerge",
+    "rulesToRemove",
+];
 
 /// A JSON object that was sent, and whether unknown members are an error.
 #[derive(Debug)]
@@ -91,23 +102,52 @@ impl Body {
     /// The body as a schema.
     pub(super) fn submission(self, normalize: bool) -> Result<Submission, Reply> {
         self.check_members(SCHEMA_MEMBERS)?;
-        self.check_unsupported()?;
         Ok(Submission {
             text: self.text("schema")?,
             schema_type: self.text("schemaType")?,
             references: self.references()?,
+            metadata: self.metadata("metadata")?,
+            rules: self.rules("ruleSet")?,
             id: self.number("id")?,
             version: self.number("version")?,
+            tags_to_add: self.tags("schemaTagsToAdd")?,
+            tags_to_remove: self.tags("schemaTagsToRemove")?,
+            propagate_tags: self.members.get("propagateSchemaTags") == Some(&Value::Bool(true)),
             normalize,
         })
     }
 
-    /// The body as a setting: the name of a level, and the body to send back.
-    pub(super) fn level(self) -> Result<(Option<String>, Value), Reply> {
-        self.check_members(LEVEL_MEMBERS)?;
-        let level = self.text("compatibility")?;
-        let echo = self.members.into_iter().filter(|(_, value)| !value.is_null());
-        Ok((level, Value::Object(echo.collect())))
+    /// The body as other tags for a version.
+    pub(super) fn tag_request(self) -> Result<TagRequest, Reply> {
+        self.check_members(TAG_MEMBERS)?;
+        Ok(TagRequest {
+            new_version: self.number("newVersion")?,
+            metadata: self.metadata("metadata")?,
+            rules: self.rules("ruleSet")?,
+            tags_to_add: self.tags("tagsToAdd")?,
+            tags_to_remove: self.tags("tagsToRemove")?,
+            rules_to_merge: self.rules("rulesToMerge")?,
+            rules_to_remove: self.texts("rulesToRemove")?,
+        })
+    }
+
+    /// The body as a configuration: its members, and the body to send back.
+    pub(super) fn setting(self) -> Result<(Map<String, Value>, Value), Reply> {
+        self.check_members(&setting::MEMBERS)?;
+        let members: Map<String, Value> = self
+            .members
+            .into_iter()
+            .filter(|(name, _)| setting::MEMBERS.contains(&name.as_str()))
+            .collect();
+        let echo = members.iter().filter(|(_, value)| !value.is_null());
+        let echo = echo.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Ok((members, Value::Object(echo)))
+    }
+
+    /// The body as a mode, and the body to send back.
+    pub(super) fn mode(self) -> Result<(Option<String>, Value), Reply> {
+        self.check_members(&["mode"])?;
+        Ok((self.text("mode")?, Value::Object(self.members)))
     }
 
     fn check_members(&self, known: &[&str]) -> Result<(), Reply> {
@@ -121,31 +161,36 @@ impl Body {
         }
     }
 
-    /// Metadata, rules and tags belong to the contract, but are not kept yet. Taking them and
-    /// losing them would be worse than refusing them.
-    fn check_unsupported(&self) -> Result<(), Reply> {
-        let refuse = |code, message: &str| {
-            Err(Reply::error(StatusCode::UNPROCESSABLE_ENTITY, code, message))
-        };
-        if self.filled("ruleSet") {
-            return refuse(42210, "Invalid rule set: this registry does not keep rules");
-        }
-        for name in ["metadata", "schemaTagsToAdd", "schemaTagsToRemove"] {
-            if self.filled(name) {
-                let message = format!("Invalid schema: this registry does not keep {name}");
-                return refuse(42201, &message);
-            }
-        }
-        Ok(())
+    fn metadata(&self, name: &str) -> Result<Option<Metadata>, Reply> {
+        self.read(name)
     }
 
-    fn filled(&self, name: &str) -> bool {
+    fn rules(&self, name: &str) -> Result<Option<RuleSet>, Reply> {
+        self.read(name)
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Reply> {
         match self.members.get(name) {
-            None | Some(Value::Null) => false,
-            Some(Value::Object(members)) => members.values().any(|value| !value.is_null()),
-            Some(Value::Array(entries)) => !entries.is_empty(),
-            Some(_) => true,
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => T::deserialize(value)
+                .map(Some)
+                .map_err(|error| malformed(&format!("{name} cannot be read: {error}"))),
         }
+    }
+
+    /// `[{"schemaEntity": {"entityPath": "a.B.c", "entityType": "sr_field"}, "tags": ["PII"]}]`.
+    fn tags(&self, name: &str) -> Result<Vec<TaggedEntity>, Reply> {
+        let list = match self.members.get(name) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err(malformed(&format!("{name} is not an array"))),
+        };
+        let wrong = || malformed(&format!("an entry of {name} needs schemaEntity and tags"));
+        list.iter().map(|entry| tagged(entry).ok_or_else(wrong)).collect()
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<String>, Reply> {
+        Ok(self.read::<Vec<String>>(name)?.unwrap_or_default())
     }
 
     fn references(&self) -> Result<Vec<(String, String, i64)>, Reply> {
@@ -183,6 +228,19 @@ impl Body {
     }
 }
 
+fn tagged(entry: &Value) -> Option<TaggedEntity> {
+    let entity = entry.get("schemaEntity")?;
+    let kind = entity.get("entityType")?.as_str()?;
+    let is_record = match kind.to_ascii_lowercase().as_str() {
+        "sr_record" => true,
+        "sr_field" => false,
+        _ => return None,
+    };
+    let tags = entry.get("tags")?.as_array()?;
+    let tags = tags.iter().map(|tag| tag.as_str().map(str::to_owned)).collect::<Option<_>>()?;
+    Some(TaggedEntity { path: entity.get("entityPath")?.as_str()?.to_owned(), is_record, tags })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +264,7 @@ mod tests {
                 id: Some(-1),
                 version: Some(2),
                 normalize: true,
+                ..Submission::default()
             }
         );
     }
@@ -245,7 +304,8 @@ mod tests {
             let members: Map<String, Value> =
                 members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let _ = Body { members: members.clone(), strict: true }.submission(false);
-            let _ = Body { members, strict: false }.level();
+            let _ = Body { members: members.clone(), strict: false }.tag_request();
+            let _ = Body { members, strict: false }.setting();
         }
     }
 }

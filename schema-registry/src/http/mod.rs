@@ -1,18 +1,19 @@
 //! The HTTP side: Confluent's routes over a [`Registry`].
 //!
 //! Handlers read the request, call the registry and write the answer; rules are absent here.
-//! Parsing and comparing schemas runs off the async threads; writing runs on one thread of its
-//! own, because it waits for the disk.
+//! Parsing and comparing schemas runs on threads of its own; writing is the registry's.
 
+mod answer;
 mod body;
+mod context;
 mod listener;
+mod pool;
 mod query;
 mod reply;
 mod schemas;
 mod server;
 mod settings;
 mod subjects;
-mod writer;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,23 +23,15 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, delete, get, post};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
 
 use crate::refusal::Refusal;
 use crate::registry::Registry;
 use listener::Bounded;
+use pool::Pool;
 use reply::Reply;
-use writer::Writer;
-
-/// How many schemas may be parsed and compared at the same time; more requests wait.
-const CHECKS_AT_ONCE_MAX: usize = 16;
-
-/// The stack of a thread that works on schemas. Parsing, printing and comparing follow the nesting
-/// of a schema, which references can make deep; memory is only taken up as it is used.
-const SCHEMA_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// The longest a request may take, its body included, before it is answered with 50002.
 const REQUEST_MS_MAX: u64 = 30_000;
@@ -50,42 +43,40 @@ const SHUTDOWN_MS_MAX: u64 = 8_000;
 #[derive(Debug, Clone)]
 struct Service {
     registry: Arc<Registry>,
-    writer: Writer,
-    checks: Arc<Semaphore>,
+    pool: Pool,
 }
 
 impl Service {
-    /// Runs something that needs the processor rather than the disk, off the async threads. It is
-    /// carried out, and counts, even if the client goes away.
+    /// Runs something that needs the processor and a deep stack.
     async fn compute<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Reply> {
-        // The semaphore is never closed; a permit that could not be had costs only the bound.
-        let permit = Arc::clone(&self.checks).acquire_owned().await.ok();
         let registry = Arc::clone(&self.registry);
-        let (done, result) = oneshot::channel();
-        let started = schema_thread("registry-check").spawn(move || {
-            // The one who asked may be gone.
-            let _ = done.send(work(&registry));
-            drop(permit);
-        });
-        match (started, result.await) {
-            (Ok(_), Ok(result)) => result.map_err(|refusal| self.refuse(&refusal)),
-            _ => Err(Reply::internal()),
-        }
-    }
-
-    /// Runs something that writes, after everything that was written before it.
-    async fn write<T: Send + 'static>(
-        &self,
-        timed_out: &'static str,
-        work: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<T, Reply> {
-        match self.writer.run(Arc::clone(&self.registry), timed_out, work).await {
+        match self.pool.run(move || work(&registry)).await {
             Some(result) => result.map_err(|refusal| self.refuse(&refusal)),
             None => Err(Reply::internal()),
         }
+    }
+
+    /// Answers from memory; what is not there is looked for in the store before that is said.
+    async fn read<T>(
+        &self,
+        read: impl Fn(&Registry) -> Result<T, Refusal>,
+    ) -> Result<T, Reply> {
+        let result = match read(&self.registry) {
+            Err(refusal) if refusal.is_missing() => {
+                self.registry.refresh().await;
+                read(&self.registry)
+            }
+            result => result,
+        };
+        result.map_err(|refusal| self.refuse(&refusal))
+    }
+
+    /// The answer of an operation of the registry.
+    fn answer<T>(&self, result: Result<T, Refusal>) -> Result<T, Reply> {
+        result.map_err(|refusal| self.refuse(&refusal))
     }
 
     fn refuse(&self, refusal: &Refusal) -> Reply {
@@ -94,11 +85,6 @@ impl Service {
 }
 
 type App = State<Service>;
-
-/// A thread with room for deep schemas.
-fn schema_thread(name: &str) -> std::thread::Builder {
-    std::thread::Builder::new().name(name.to_owned()).stack_size(SCHEMA_STACK_BYTES)
-}
 
 /// Serves a registry until `shutdown` is done and the open requests are answered, or 8 s later.
 ///
@@ -133,17 +119,13 @@ pub async fn serve(
     }
 }
 
-/// The routes, to be served alone or inside another program's router. Starts the thread that
-/// writes, which ends with the last clone of the router.
+/// The routes, to be served alone or inside another program's router. Starts the threads that work on
+/// schemas, which end with the last clone of the router.
 pub fn router(registry: Arc<Registry>) -> Router {
     // Text in JSON can be twice as long as the text itself, and references come on top.
     let body_bytes_max = registry.limits().schema_bytes_max.saturating_mul(2) + 64 * 1024;
-    let service = Service {
-        registry,
-        writer: Writer::start(),
-        checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)),
-    };
-    Router::new()
+    let service = Service { registry, pool: Pool::start() };
+    let routes = Router::new()
         .merge(server_routes())
         .merge(subject_routes())
         .merge(schema_routes())
@@ -152,15 +134,19 @@ pub fn router(registry: Arc<Registry>) -> Router {
         .method_not_allowed_fallback(|| async { Reply::status(StatusCode::METHOD_NOT_ALLOWED) })
         .layer(axum::extract::DefaultBodyLimit::max(body_bytes_max))
         .layer(middleware::from_fn(watch))
-        .with_state(service)
+        .with_state(service);
+    let within_context = any(context::within).with_state(routes.clone());
+    routes.route("/contexts/{context}/{*rest}", within_context)
 }
 
 fn server_routes() -> Router<Service> {
     Router::new()
         .route("/", get(server::root).post(server::root))
         .route("/contexts", get(server::contexts))
+        .route("/contexts/{context}", delete(server::delete_context))
         .route("/v1/metadata/id", get(server::id))
         .route("/v1/metadata/version", get(server::version))
+        .route("/v1/metadata/deployment", get(server::deployment))
         .route("/health", get(server::health))
 }
 
@@ -173,6 +159,8 @@ fn subject_routes() -> Router<Service> {
         .route(version, get(subjects::version).delete(subjects::delete_version))
         .route(&format!("{version}/schema"), get(subjects::version_schema))
         .route(&format!("{version}/referencedby"), get(subjects::referenced_by))
+        .route(&format!("{version}/tags"), post(subjects::tag))
+        .route("/subjects/{subject}/metadata", get(subjects::version_with_metadata))
         .route("/compatibility/subjects/{subject}/versions", post(subjects::check))
         .route(
             "/compatibility/subjects/{subject}/versions/{version}",
@@ -188,22 +176,17 @@ fn schema_routes() -> Router<Service> {
         .route("/schemas/ids/{id}/schema", get(schemas::text))
         .route("/schemas/ids/{id}/subjects", get(schemas::subjects))
         .route("/schemas/ids/{id}/versions", get(schemas::versions))
+        .route("/schemas/guids/{guid}", get(schemas::by_guid))
+        .route("/schemas/guids/{guid}/ids", get(schemas::ids_of_guid))
 }
 
 fn settings_routes() -> Router<Service> {
+    use settings::{config, mode};
     Router::new()
-        .route(
-            "/config",
-            get(settings::level_global)
-                .put(settings::set_level_global)
-                .delete(settings::remove_level_global),
-        )
-        .route(
-            "/config/{subject}",
-            get(settings::level).put(settings::set_level).delete(settings::remove_level),
-        )
-        .route("/mode", get(settings::mode_global))
-        .route("/mode/{subject}", get(settings::mode))
+        .route("/config", get(config::of_all).put(config::set_of_all).delete(config::remove_of_all))
+        .route("/config/{subject}", get(config::of).put(config::set).delete(config::remove))
+        .route("/mode", get(mode::of_all).put(mode::set_of_all).delete(mode::remove_of_all))
+        .route("/mode/{subject}", get(mode::of).put(mode::set).delete(mode::remove))
 }
 
 /// Bounds each request in time, and counts it.
@@ -264,27 +247,15 @@ mod tests {
     #[tokio::test]
     async fn health_is_503_while_the_store_fails_and_reads_go_on() {
         let (registry, url, _folder) = started().await;
-        registry.set_level(None, crate::CompatibilityLevel::Full).unwrap();
-        registry.break_store(true);
-        registry.set_level(None, crate::CompatibilityLevel::None).unwrap_err();
+        registry.set_level(None, "FULL").await.unwrap();
+        registry.break_store(true).await;
+        registry.set_level(None, "NONE").await.unwrap_err();
         let (status, body) = get(format!("{url}/health")).await;
         assert_eq!((status, &body["status"]), (503, &json!("down")));
         let level = get(format!("{url}/config")).await;
         assert_eq!(level, (200, json!({"compatibilityLevel": "FULL"})));
-        registry.break_store(false);
+        registry.break_store(false).await;
         assert_eq!(get(format!("{url}/health")).await, (200, json!({"status": "up"})));
-    }
-
-    #[tokio::test]
-    async fn a_panic_of_one_write_does_not_end_the_others() {
-        let (registry, _url, _folder) = started().await;
-        let writer = Writer::start();
-        let panicked: Option<Result<(), Refusal>> =
-            writer.run(Arc::clone(&registry), "", |_| panic!("planted")).await;
-        assert!(panicked.is_none());
-        let level = crate::CompatibilityLevel::Full;
-        let set = writer.run(registry, "", move |registry| registry.set_level(None, level)).await;
-        assert!(matches!(set, Some(Ok(()))));
     }
 
     /// The runtime of this test has one thread, so the recorder of that thread sees everything

@@ -28,6 +28,11 @@ impl Reply {
         Self { status: StatusCode::OK, body }
     }
 
+    /// 204.
+    pub(super) fn nothing() -> Self {
+        Self { status: StatusCode::NO_CONTENT, body: Vec::new() }
+    }
+
     /// A JSON value with a status.
     pub(super) fn with_status(status: StatusCode, value: &Value) -> Self {
         Self { status, body: value.to_string().into_bytes() }

@@ -3,19 +3,31 @@
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use super::App;
+use super::answer::{schema_tags, subject_version, with_schema};
 use super::query::{Parameters, Place};
 use super::reply::Reply;
-use super::subjects::{subject_version, with_schema};
+use super::{App, Service};
+use crate::refusal::Refusal;
+use crate::state::{Guid, Identity};
+use crate::subject::scope_of;
 
 type Handled = Result<Reply, Reply>;
 
 /// `GET /schemas`.
 pub(super) async fn list(State(service): App, query: Parameters) -> Handled {
-    let prefix = query.text("subjectPrefix").unwrap_or_default();
+    let prefix = query.text("subjectPrefix");
     let (filter, page) = (query.filter_deleted(), query.page()?);
-    let found = service.registry.schemas(prefix, filter, query.flag("latestOnly"), page);
+    let (latest_only, aliases) = (query.flag("latestOnly"), query.flag("aliases"));
+    let rule_type = query.text("ruleType").filter(|text| !text.is_empty());
+    let wanted = |schema: &Identity| rule_type.is_none_or(|wanted| has_rule(schema, wanted));
+    let found = service.registry.schemas(prefix, filter, latest_only, aliases, wanted, page);
     Ok(Reply::json(&found.iter().map(subject_version).collect()))
+}
+
+fn has_rule(schema: &Identity, wanted: &str) -> bool {
+    let Some(rules) = &schema.rules else { return false };
+    let groups = [&rules.migration_rules, &rules.domain_rules, &rules.encoding_rules];
+    groups.into_iter().flatten().flatten().any(|rule| rule.r#type.as_deref() == Some(wanted))
 }
 
 /// `GET /schemas/types`.
@@ -23,25 +35,31 @@ pub(super) async fn types() -> Reply {
     Reply::json(&json!([crate::avro::TYPE]))
 }
 
-/// `GET /schemas/ids/{id}`. `subject` is taken and does nothing: it chooses between contexts, of
-/// which there is one.
+/// `GET /schemas/ids/{id}`. `subject` chooses the context.
 pub(super) async fn by_id(
     State(service): App,
     Place(id): Place<u32>,
     query: Parameters,
 ) -> Handled {
-    let schema = service.registry.schema(id).map_err(|refusal| service.refuse(&refusal))?;
+    let subject = query.text("subject").unwrap_or_default();
+    let (context, schema) = service.read(|registry| registry.schema(id, subject)).await?;
     let mut answer = json!({});
-    with_schema(&mut answer, &schema);
+    written(&service, &mut answer, &context, schema, &query).await?;
     if query.flag("fetchMaxId") {
-        answer["maxId"] = json!(service.registry.id_max());
+        answer["maxId"] = json!(service.registry.id_max(&context));
     }
     Ok(Reply::json(&answer))
 }
 
 /// `GET /schemas/ids/{id}/schema`: the text itself.
-pub(super) async fn text(State(service): App, Place(id): Place<u32>) -> Handled {
-    let schema = service.registry.schema(id).map_err(|refusal| service.refuse(&refusal))?;
+pub(super) async fn text(
+    State(service): App,
+    Place(id): Place<u32>,
+    query: Parameters,
+) -> Handled {
+    let subject = query.text("subject").unwrap_or_default();
+    let (context, schema) = service.read(|registry| registry.schema(id, subject)).await?;
+    let schema = formatted(&service, &context, schema, &query).await?;
     Ok(Reply::raw(schema.text.as_bytes().to_vec()))
 }
 
@@ -51,10 +69,10 @@ pub(super) async fn subjects(
     Place(id): Place<u32>,
     query: Parameters,
 ) -> Handled {
-    let names = service
-        .registry
-        .subjects_of(id, query.filter_deleted(), query.page()?)
-        .map_err(|refusal| service.refuse(&refusal))?;
+    let subject = query.text("subject").unwrap_or_default();
+    let (filter, page) = (query.filter_deleted(), query.page()?);
+    let names =
+        service.read(|registry| registry.subjects_of(id, subject, filter, page)).await?;
     Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
 }
 
@@ -64,13 +82,94 @@ pub(super) async fn versions(
     Place(id): Place<u32>,
     query: Parameters,
 ) -> Handled {
-    let uses = service
-        .registry
-        .versions_of(id, query.filter_deleted(), query.page()?)
-        .map_err(|refusal| service.refuse(&refusal))?;
+    let subject = query.text("subject").unwrap_or_default();
+    let (filter, page) = (query.filter_deleted(), query.page()?);
+    let uses = service.read(|registry| registry.versions_of(id, subject, filter, page)).await?;
     let list: Vec<Value> = uses
         .iter()
         .map(|(subject, version)| json!({"subject": &**subject, "version": version}))
         .collect();
     Ok(Reply::json(&Value::Array(list)))
+}
+
+/// `GET /schemas/guids/{guid}`.
+pub(super) async fn by_guid(
+    State(service): App,
+    Place(guid): Place<String>,
+    query: Parameters,
+) -> Handled {
+    let guid = read_guid(&service, &guid)?;
+    let schema = service.read(|registry| registry.schema_by_guid(&guid)).await?;
+    let places = service.registry.ids_of_guid(&guid);
+    let context = places.first().map_or_else(String::new, |(context, _)| context.to_string());
+    let mut answer = json!({});
+    written(&service, &mut answer, &context, schema, &query).await?;
+    Ok(Reply::json(&answer))
+}
+
+/// `GET /schemas/guids/{guid}/ids`.
+pub(super) async fn ids_of_guid(State(service): App, Place(guid): Place<String>) -> Handled {
+    let guid = read_guid(&service, &guid)?;
+    let places = service
+        .read(|registry| {
+            let places = registry.ids_of_guid(&guid);
+            if places.is_empty() { Err(Refusal::SchemaNotFound(None)) } else { Ok(places) }
+        })
+        .await?;
+    let place = |(context, id): &(std::sync::Arc<str>, u32)| json!({"context": &**context, "id": id});
+    Ok(Reply::json(&places.iter().map(place).collect()))
+}
+
+fn read_guid(service: &Service, text: &str) -> Result<Guid, Reply> {
+    text.parse().map_err(|()| service.refuse(&Refusal::SchemaNotFound(None)))
+}
+
+/// Writes a schema in the form that is asked for, with its tags if they are.
+pub(super) async fn written(
+    service: &Service,
+    answer: &mut Value,
+    context: &str,
+    schema: Identity,
+    query: &Parameters,
+) -> Result<(), Reply> {
+    let wanted: Vec<String> = query.texts("findTags").into_iter().map(str::to_owned).collect();
+    if !wanted.is_empty() {
+        let found = service.answer(service.registry.tagged(&schema, &wanted))?;
+        answer["schemaTags"] = schema_tags(&found);
+    }
+    with_schema(answer, &formatted(service, context, schema, query).await?);
+    Ok(())
+}
+
+/// A schema in the form that is asked for: `format=resolved` writes out what it refers to,
+/// `referenceFormat=qualified` writes references with their context.
+pub(super) async fn formatted(
+    service: &Service,
+    context: &str,
+    mut schema: Identity,
+    query: &Parameters,
+) -> Result<Identity, Reply> {
+    let scope = scope_of(if context.is_empty() { "." } else { context });
+    match query.text("format").unwrap_or_default().to_ascii_lowercase().as_str() {
+        "" | "default" => {}
+        "resolved" => {
+            let (asked, parent) = (schema.clone(), scope.clone());
+            let text =
+                service.compute(move |registry| registry.resolved_text(&parent, &asked)).await?;
+            schema.text = text.into();
+            schema.references = std::sync::Arc::from([]);
+        }
+        other => {
+            let text = format!("Invalid schema format {other}; there are default and resolved");
+            return Err(service.refuse(&Refusal::InvalidSchema(text)));
+        }
+    }
+    if query.text("referenceFormat").is_some_and(|format| format.eq_ignore_ascii_case("qualified")) {
+        let mut references = schema.references.to_vec();
+        for reference in &mut references {
+            reference.subject = crate::subject::beside(&scope, &reference.subject).into_owned();
+        }
+        schema.references = references.into();
+    }
+    Ok(schema)
 }

@@ -1,23 +1,36 @@
 //! What concerns the server as a whole: the root, contexts, identity, health.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::json;
 
+use super::App;
+use super::query::{Parameters, Place};
 use super::reply::Reply;
-use super::{App, Service};
+use crate::subject::context_name;
 
 /// `GET /` and `POST /`: something is there.
 pub(super) async fn root() -> Reply {
     Reply::json(&json!({}))
 }
 
-/// `GET /contexts`: the default one only, which Confluent writes as `.`
+/// `GET /contexts`: the default one, which Confluent writes as `.`, and those that were used
 /// (`AbstractSchemaRegistry.listContexts`; Apicurio answers `:.:`).
-pub(super) async fn contexts() -> Reply {
-    Reply::json(&json!(["."]))
+pub(super) async fn contexts(State(service): App, query: Parameters) -> Result<Reply, Reply> {
+    let prefix = query.text("contextPrefix").unwrap_or_default();
+    let names = service.registry.contexts(prefix, query.page()?);
+    Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
+}
+
+/// `DELETE /contexts/{context}`.
+pub(super) async fn delete_context(
+    State(service): App,
+    Place(context): Place<String>,
+) -> Result<Reply, Reply> {
+    let context = context_name(&context)
+        .map_err(|message| Reply::bad_body(StatusCode::BAD_REQUEST, message))?;
+    service.answer(service.registry.delete_context(context).await)?;
+    Ok(Reply::nothing())
 }
 
 /// `GET /v1/metadata/id`: the registry as Confluent names clusters. There is no Kafka cluster
@@ -35,18 +48,17 @@ pub(super) async fn version() -> Reply {
     Reply::json(&json!({"version": env!("CARGO_PKG_VERSION"), "commitId": ""}))
 }
 
+/// `GET /v1/metadata/deployment`: nothing to tell.
+pub(super) async fn deployment() -> Reply {
+    Reply::json(&json!({"attributes": {}}))
+}
+
 /// `GET /health`: 503 while the store does not take writes; reads are answered even then. After a
 /// failure each call tries to write, so that health comes back without a client's help.
 pub(super) async fn health(State(service): App) -> Reply {
-    if service.registry.healthy() || recovered(&service).await {
+    if service.registry.healthy() || service.registry.recover().await.is_ok() {
         return Reply::json(&json!({"status": "up"}));
     }
     let body = json!({"status": "down", "reason": "the store does not take writes"});
     Reply::with_status(StatusCode::SERVICE_UNAVAILABLE, &body)
-}
-
-async fn recovered(service: &Service) -> bool {
-    let registry = Arc::clone(&service.registry);
-    let result = service.writer.run(registry, "", |registry| registry.recover()).await;
-    matches!(result, Some(Ok(())))
 }

@@ -1,22 +1,29 @@
 //! `/subjects` and `/compatibility`: registering, looking up, deleting and checking.
 
 use axum::extract::State;
-use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-use super::App;
+use serde_json::json;
+
+use super::answer::{registered, registered_whole, subject_version};
 use super::body::Body;
 use super::query::{Parameters, Place};
 use super::reply::Reply;
+use super::schemas::{formatted, written};
+use super::{App, Service};
 use crate::refusal::Refusal;
-use crate::registry::SubjectVersion;
-use crate::state::Identity;
+use crate::registry::{Drafted, SubjectVersion, Submission};
+use crate::subject::Name;
 use crate::version::VersionSpec;
+
+/// The longest text that is judged where it is received, if it was parsed before.
+const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 type Handled = Result<Reply, Reply>;
 
 /// `GET /subjects`.
 pub(super) async fn list(State(service): App, query: Parameters) -> Handled {
-    let prefix = query.text("subjectPrefix").unwrap_or_default();
+    let prefix = query.text("subjectPrefix");
     let names = service.registry.subjects(prefix, query.filter(), query.page()?);
     Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
 }
@@ -30,9 +37,35 @@ pub(super) async fn lookup(
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
     let deleted = query.flag("deleted");
-    let found =
-        service.compute(move |registry| registry.lookup(&subject, &submission, deleted)).await?;
-    Ok(Reply::json(&subject_version(&found)))
+    let mut found = look_up(&service, &subject, &submission, deleted).await;
+    if matches!(&found, Err(refusal) if refusal.is_missing()) {
+        service.registry.refresh().await;
+        found = look_up(&service, &subject, &submission, deleted).await;
+    }
+    let found = service.answer(found)?;
+    answer_version(&service, found, &query).await
+}
+
+async fn look_up(
+    service: &Service,
+    subject: &str,
+    submission: &Submission,
+    deleted: bool,
+) -> Result<SubjectVersion, Refusal> {
+    if is_light(service, subject, submission) {
+        return service.registry.lookup(subject, submission, deleted);
+    }
+    let (subject, submission) = (subject.to_owned(), submission.clone());
+    let work = move |registry: &crate::Registry| {
+        Ok(registry.lookup(&subject, &submission, deleted))
+    };
+    service.compute(work).await.unwrap_or(Err(Refusal::Internal))
+}
+
+/// Whether judging it takes no time: then it needs no thread of its own.
+fn is_light(service: &Service, subject: &str, submission: &Submission) -> bool {
+    submission.text.as_ref().is_some_and(|text| text.len() <= INLINE_BYTES_MAX)
+        && service.registry.is_known(subject, submission)
 }
 
 /// `DELETE /subjects/{subject}`.
@@ -42,11 +75,8 @@ pub(super) async fn delete(
     query: Parameters,
 ) -> Handled {
     let permanent = query.flag("permanent");
-    let timed_out = "Delete subject operation timed out";
-    let versions = service
-        .write(timed_out, move |registry| registry.delete_subject(&subject, permanent))
-        .await?;
-    Ok(Reply::json(&json!(versions)))
+    let versions = service.registry.delete_subject(&subject, permanent).await;
+    Ok(Reply::json(&json!(service.answer(versions)?)))
 }
 
 /// `GET /subjects/{subject}/versions`.
@@ -55,15 +85,12 @@ pub(super) async fn versions(
     Place(subject): Place<String>,
     query: Parameters,
 ) -> Handled {
-    let versions = service
-        .registry
-        .versions(&subject, query.filter(), query.page()?)
-        .map_err(|refusal| service.refuse(&refusal))?;
+    let (filter, page) = (query.filter(), query.page()?);
+    let versions = service.read(|registry| registry.versions(&subject, filter, page)).await?;
     Ok(Reply::json(&json!(versions)))
 }
 
-/// `POST /subjects/{subject}/versions`. Answers the id alone, as every version of Confluent's
-/// registry does and every client of it reads.
+/// `POST /subjects/{subject}/versions`.
 pub(super) async fn register(
     State(service): App,
     Place(subject): Place<String>,
@@ -71,21 +98,49 @@ pub(super) async fn register(
     body: Body,
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
-    let known = service
-        .compute(move |registry| {
-            let found = registry.registered(&subject, &submission)?;
-            Ok((found, subject, submission))
-        })
-        .await?;
-    let id = match known {
-        (Some(found), ..) => found.id,
-        (None, subject, submission) => {
-            let timed_out = "Register operation timed out";
-            let work = move |registry: &crate::Registry| registry.register(&subject, &submission);
-            service.write(timed_out, work).await?.id
+    let drafted = if is_light(&service, &subject, &submission) {
+        service.answer(service.registry.draft(&subject, &submission))?
+    } else {
+        service.compute(move |registry| registry.draft(&subject, &submission)).await?
+    };
+    let made = match drafted {
+        Drafted::Known(known) => known,
+        Drafted::New(subject, draft) => {
+            service.answer(service.registry.put(subject, draft).await)?
         }
     };
-    Ok(Reply::json(&json!({"id": id})))
+    Ok(Reply::json(&registered(&made)))
+}
+
+/// `POST /subjects/{subject}/versions/{version}/tags`: a new version with other tags.
+pub(super) async fn tag(
+    State(service): App,
+    Place((subject, version)): Place<(String, String)>,
+    body: Body,
+) -> Handled {
+    let request = body.tag_request()?;
+    let spec = service.answer(version.parse::<VersionSpec>())?;
+    let work = move |registry: &crate::Registry| registry.draft_tags(&subject, spec, &request);
+    let (subject, draft) = service.compute(work).await?;
+    let made = service.answer(service.registry.put(subject, draft).await)?;
+    Ok(Reply::json(&registered_whole(&made)))
+}
+
+/// `GET /subjects/{subject}/metadata?key=…&value=…`: the newest version that has these properties.
+pub(super) async fn version_with_metadata(
+    State(service): App,
+    Place(subject): Place<String>,
+    query: Parameters,
+) -> Handled {
+    let pairs = query.texts("key").into_iter().zip(query.texts("value"));
+    let properties: BTreeMap<String, String> =
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let deleted = query.flag("deleted");
+    let read = |registry: &crate::Registry| {
+        registry.version_with_metadata(&subject, &properties, deleted)
+    };
+    let found = service.read(read).await?;
+    answer_version(&service, found, &query).await
 }
 
 /// `GET /subjects/{subject}/versions/{version}`.
@@ -94,8 +149,25 @@ pub(super) async fn version(
     Place((subject, version)): Place<(String, String)>,
     query: Parameters,
 ) -> Handled {
-    let found = get(&service, &subject, &version, query.flag("deleted"))?;
-    Ok(Reply::json(&subject_version(&found)))
+    let found = get(&service, &subject, &version, query.flag("deleted")).await?;
+    answer_version(&service, found, &query).await
+}
+
+async fn answer_version(
+    service: &Service,
+    found: SubjectVersion,
+    query: &Parameters,
+) -> Handled {
+    let mut answer = subject_version(&found);
+    let context = Name::of(&found.subject).context;
+    let asked = ["format", "referenceFormat", "findTags"];
+    if asked.iter().any(|name| query.text(name).is_some()) {
+        if let Some(answer) = answer.as_object_mut() {
+            answer.shift_remove("references");
+        }
+        written(service, &mut answer, context, found.schema.clone(), query).await?;
+    }
+    Ok(Reply::json(&answer))
 }
 
 /// `GET /subjects/{subject}/versions/{version}/schema`: the text itself.
@@ -104,20 +176,20 @@ pub(super) async fn version_schema(
     Place((subject, version)): Place<(String, String)>,
     query: Parameters,
 ) -> Handled {
-    let found = get(&service, &subject, &version, query.flag("deleted"))?;
-    Ok(Reply::raw(found.schema.text.as_bytes().to_vec()))
+    let found = get(&service, &subject, &version, query.flag("deleted")).await?;
+    let context = Name::of(&found.subject).context;
+    let schema = formatted(&service, context, found.schema.clone(), &query).await?;
+    Ok(Reply::raw(schema.text.as_bytes().to_vec()))
 }
 
-fn get(
-    service: &super::Service,
+async fn get(
+    service: &Service,
     subject: &str,
     version: &str,
     deleted: bool,
 ) -> Result<SubjectVersion, Reply> {
-    let found = version
-        .parse::<VersionSpec>()
-        .and_then(|spec| service.registry.version(subject, spec, deleted));
-    found.map_err(|refusal| service.refuse(&refusal))
+    let spec = service.answer(version.parse::<VersionSpec>())?;
+    service.read(|registry| registry.version(subject, spec, deleted)).await
 }
 
 /// `GET /subjects/{subject}/versions/{version}/referencedby`.
@@ -127,10 +199,9 @@ pub(super) async fn referenced_by(
     query: Parameters,
 ) -> Handled {
     let (filter, page) = (query.filter_deleted(), query.page()?);
-    let ids = version
-        .parse::<VersionSpec>()
-        .and_then(|spec| service.registry.referenced_by(&subject, spec, filter, page))
-        .map_err(|refusal| service.refuse(&refusal))?;
+    let spec = service.answer(version.parse::<VersionSpec>())?;
+    let ids =
+        service.read(|registry| registry.referenced_by(&subject, spec, filter, page)).await?;
     Ok(Reply::json(&json!(ids)))
 }
 
@@ -141,11 +212,8 @@ pub(super) async fn delete_version(
     query: Parameters,
 ) -> Handled {
     let permanent = query.flag("permanent");
-    let timed_out = "Delete Schema Version operation timed out";
-    let number = service
-        .write(timed_out, move |registry| registry.delete_version(&subject, &version, permanent))
-        .await?;
-    Ok(Reply::json(&json!(number)))
+    let number = service.registry.delete_version(&subject, &version, permanent).await;
+    Ok(Reply::json(&json!(service.answer(number)?)))
 }
 
 /// `POST /compatibility/subjects/{subject}/versions`: as a registration would judge.
@@ -178,46 +246,21 @@ async fn judge(
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
     let verbose = query.flag("verbose");
-    let messages = service
-        .compute(move |registry| match registry.check(&subject, version, &submission) {
-            // Whoever asks for words gets them for an invalid schema too, as from Confluent.
-            Err(Refusal::InvalidSchema(message)) if verbose => Ok(vec![message]),
-            other => other,
-        })
-        .await?;
+    let messages = if is_light(&service, &subject, &submission) {
+        service.answer(service.registry.check(&subject, version, &submission))?
+    } else {
+        let work = move |registry: &crate::Registry| {
+            match registry.check(&subject, version, &submission) {
+                // Whoever asks for words gets them for an invalid schema too, as from Confluent.
+                Err(Refusal::InvalidSchema(message)) if verbose => Ok(vec![message]),
+                other => other,
+            }
+        };
+        service.compute(work).await?
+    };
     let mut answer = json!({"is_compatible": messages.is_empty()});
     if verbose {
         answer["messages"] = json!(messages);
     }
     Ok(Reply::json(&answer))
-}
-
-/// A version as Confluent 7.x writes it: `schemaType` is left out for Avro, and `references`
-/// where there are none.
-pub(super) fn subject_version(found: &SubjectVersion) -> Value {
-    let mut value = json!({
-        "subject": &*found.subject,
-        "version": found.version,
-        "id": found.id,
-    });
-    with_schema(&mut value, &found.schema);
-    value
-}
-
-/// Adds `references`, where there are any, and `schema`.
-pub(super) fn with_schema(value: &mut Value, schema: &Identity) {
-    if !schema.references.is_empty() {
-        value["references"] = schema
-            .references
-            .iter()
-            .map(|reference| {
-                json!({
-                    "name": reference.name,
-                    "subject": reference.subject,
-                    "version": reference.version,
-                })
-            })
-            .collect();
-    }
-    value["schema"] = json!(&*schema.text);
 }

@@ -2,11 +2,15 @@
 
 mod compatibility;
 mod concurrency;
+mod contexts;
 mod deletion;
+mod metadata;
+mod modes;
 mod reading;
 mod references;
 mod registration;
 mod restart;
 mod server;
 mod settings;
+mod tags;
 mod transport;

@@ -64,9 +64,15 @@ async fn versions_are_listed_by_state_and_page() {
 async fn a_version_is_found_by_number_latest_and_minus_one() {
     let server = filled().await;
     let second = json!({"subject": "a", "version": 2, "id": 2, "schema": "\"long\""});
+    // The MD5 of the text.
+    let guid = json!("e1dd9a1e-f98b-451b-5369-0370b393966b");
     for version in ["2", "latest", "LATEST", "-1"] {
         let path = format!("/subjects/a/versions/{version}");
-        assert_eq!(server.get(&path).await.ok(), second, "{version}");
+        let mut found = server.get(&path).await.ok();
+        let members = found.as_object_mut().unwrap();
+        assert_eq!(members.remove("guid").unwrap(), guid);
+        assert!(members.remove("ts").unwrap().as_i64().unwrap() > 1_600_000_000_000);
+        assert_eq!(found, second, "{version}");
         assert_eq!(server.get(&format!("{path}/schema")).await.ok(), json!("long"));
     }
     let path = "/subjects/c/versions/1";

@@ -37,7 +37,7 @@ async fn a_schema_with_references_is_kept_and_answered_with_them() {
     let version = server.get("/subjects/customer/versions/1").await.ok();
     assert_eq!(version["references"], references);
     let names: Vec<_> = version.as_object().unwrap().keys().collect();
-    assert_eq!(names, ["subject", "version", "id", "references", "schema"]);
+    assert_eq!(names, ["subject", "version", "id", "guid", "references", "schema", "ts"]);
     let schema = server.get("/schemas/ids/2").await.ok();
     assert_eq!(schema["references"], references);
     let text = schema["schema"].as_str().unwrap();

@@ -6,14 +6,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, params};
-use serde_json::{Value, json};
 use tidemesh_model::{Error, ErrorKind, Result};
 
-use crate::level;
-use crate::state::{Change, Identity, Reference, State, Version};
+use super::rows::{SchemaRow, corrupt, now_ms, read_json, references_text, write_json};
+use super::{Loaded, Mark, News, Store};
+use crate::setting::Mode;
+use crate::state::{Change, State, Version};
 
 /// Marks the file as ours in SQLite's header: `tmsr`.
 const APPLICATION_ID: u32 = 0x746d_7372;
@@ -44,19 +45,51 @@ const LAYOUT: &[&str] = &["
     CREATE TABLE level (subject TEXT PRIMARY KEY, level TEXT NOT NULL) STRICT, WITHOUT ROWID;
     INSERT INTO counter VALUES ('id_next', 1), ('probes', 0);
     INSERT INTO fact VALUES ('registry_id', lower(hex(randomblob(8))));
+", "
+    CREATE TABLE contexts (
+        name TEXT PRIMARY KEY,
+        id_next INTEGER NOT NULL,
+        listed INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO contexts SELECT '.', value, 1 FROM counter WHERE name = 'id_next';
+    DELETE FROM counter WHERE name = 'id_next';
+    CREATE TABLE schemas (
+        context TEXT NOT NULL,
+        id INTEGER NOT NULL,
+        text TEXT NOT NULL,
+        reference_list TEXT NOT NULL,
+        metadata TEXT,
+        rules TEXT,
+        created_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (context, id)
+    ) STRICT;
+    INSERT INTO schemas
+        SELECT '.', id, text, reference_list, NULL, NULL, created_at_ms FROM schema;
+    CREATE TABLE versions (
+        subject TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        schema_id INTEGER NOT NULL,
+        deleted INTEGER NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        PRIMARY KEY (subject, number)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO versions SELECT subject, number, schema_id, deleted, created_at_ms FROM version;
+    CREATE TABLE settings (scope TEXT PRIMARY KEY, setting TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO settings SELECT subject, json_object('compatibilityLevel', level) FROM level;
+    CREATE TABLE modes (scope TEXT PRIMARY KEY, mode TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    DROP TABLE version;
+    DROP TABLE schema;
+    DROP TABLE level;
 "];
-
-/// The subject under which the global level is stored; no subject has an empty name.
-const GLOBAL: &str = "";
 
 /// One open store file.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct SqliteStore {
     connection: Connection,
     registry_id: String,
 }
 
-impl Store {
+impl SqliteStore {
     /// Opens the file, making or upgrading it, and locks it for this process.
     ///
     /// # Errors
@@ -130,47 +163,39 @@ impl Store {
         Ok(version)
     }
 
-    /// A name for this registry that is made with the file and never changes.
-    pub(crate) fn registry_id(&self) -> &str {
-        &self.registry_id
-    }
-
-    /// Reads everything.
-    pub(crate) fn load(&self) -> Result<State> {
-        let failed = |cause| store_failed(cause, "read the registry's store");
-        let id_next = self
-            .connection
-            .query_row("SELECT value FROM counter WHERE name = 'id_next'", [], |row| row.get(0))
-            .map_err(failed)?;
-        let mut state = State::new(id_next);
-        self.load_schemas(&mut state)?;
-        self.load_versions(&mut state).map_err(failed)?;
-        self.load_levels(&mut state)?;
-        Ok(state)
+    fn load_contexts(&self, state: &mut State) -> rusqlite::Result<()> {
+        let mut statement = self.connection.prepare("SELECT name, id_next, listed FROM contexts")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let context: Arc<str> = Arc::from(row.get_ref(0)?.as_str()?);
+            state.apply(Change::PutContext { context: Arc::clone(&context), id_next: row.get(1)? });
+            if !row.get::<_, bool>(2)? {
+                state.apply(Change::RemoveContext { context });
+            }
+        }
+        Ok(())
     }
 
     fn load_schemas(&self, state: &mut State) -> Result<()> {
         let failed = |cause| store_failed(cause, "read the registry's schemas");
         let mut statement = self
             .connection
-            .prepare("SELECT id, text, reference_list FROM schema ORDER BY id")
+            .prepare(
+                "SELECT context, id, text, reference_list, metadata, rules FROM schemas
+                 ORDER BY context, id",
+            )
             .map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
-            let id = row.get(0).map_err(failed)?;
-            let text: String = row.get(1).map_err(failed)?;
-            let list: String = row.get(2).map_err(failed)?;
-            let references = references_from_text(&list)
-                .ok_or_else(|| corrupt("its references cannot be read").with("id", id))?;
-            let identity = Identity { text: text.into(), references };
-            state.apply(Change::AddSchema { id, identity });
+            schema_row(row).map_err(failed)?.load(state)?;
         }
         Ok(())
     }
 
     fn load_versions(&self, state: &mut State) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare(
-            "SELECT subject, number, schema_id, deleted FROM version ORDER BY subject, number",
+            "SELECT subject, number, schema_id, deleted, created_at_ms FROM versions
+             ORDER BY subject, number",
         )?;
         let mut rows = statement.query([])?;
         let mut subject: Arc<str> = Arc::from("");
@@ -179,35 +204,71 @@ impl Store {
             if *subject != *name {
                 subject = Arc::from(name);
             }
-            let version = Version { number: row.get(1)?, id: row.get(2)?, deleted: row.get(3)? };
+            let version = Version {
+                number: row.get(1)?,
+                id: row.get(2)?,
+                deleted: row.get(3)?,
+                created_ms: row.get(4)?,
+            };
             state.apply(Change::PutVersion { subject: Arc::clone(&subject), version });
         }
         Ok(())
     }
 
-    fn load_levels(&self, state: &mut State) -> Result<()> {
-        let failed = |cause| store_failed(cause, "read the registry's compatibility levels");
-        let mut statement =
-            self.connection.prepare("SELECT subject, level FROM level").map_err(failed)?;
-        let mut rows = statement.query([]).map_err(failed)?;
-        while let Some(row) = rows.next().map_err(failed)? {
-            let name: String = row.get(0).map_err(failed)?;
-            let text: String = row.get(1).map_err(failed)?;
-            let level = level::from_name(&text)
-                .ok_or_else(|| corrupt("a compatibility level is unknown").with("level", text))?;
-            let subject = (name != GLOBAL).then(|| Arc::from(name));
-            state.apply(Change::SetLevel { subject, level });
+    fn load_scopes(&self, state: &mut State) -> Result<()> {
+        let failed = |cause| store_failed(cause, "read the registry's configuration");
+        let pairs = |sql| -> rusqlite::Result<Vec<(String, String)>> {
+            let mut statement = self.connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        for (scope, text) in pairs("SELECT scope, setting FROM settings").map_err(failed)? {
+            let unknown = || corrupt("a configuration is unknown").with("scope", &scope);
+            let setting = read_json(Some(&text)).ok().flatten().ok_or_else(unknown)?;
+            let (scope, setting) = (Arc::from(scope), Arc::new(setting));
+            state.apply(Change::SetSetting { scope, setting });
+        }
+        for (scope, name) in pairs("SELECT scope, mode FROM modes").map_err(failed)? {
+            let unknown = || corrupt("a mode is unknown").with("mode", &name);
+            let mode = Mode::from_name(&name).ok_or_else(unknown)?;
+            state.apply(Change::SetMode { scope: Arc::from(scope), mode });
         }
         Ok(())
     }
+}
 
-    /// Makes all of the changes durable, or none of them.
-    ///
-    /// # Errors
-    ///
-    /// `Storage`, `Corrupt` or `Internal`. Whether they are durable is then unknown if the disk
-    /// failed at the very last step: read the store again before the next write.
-    pub(crate) fn commit(&mut self, changes: &[Change]) -> Result<()> {
+fn schema_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<SchemaRow> {
+    Ok(SchemaRow {
+        context: row.get(0)?,
+        id: row.get(1)?,
+        text: row.get(2)?,
+        references: row.get(3)?,
+        metadata: row.get(4)?,
+        rules: row.get(5)?,
+    })
+}
+
+/// One process has the file: others never write, and there is nothing to begin.
+impl Store for SqliteStore {
+    fn registry_id(&self) -> &str {
+        &self.registry_id
+    }
+
+    fn load(&mut self) -> Result<Loaded> {
+        let failed = |cause| store_failed(cause, "read the registry's store");
+        let mut state = State::default();
+        self.load_contexts(&mut state).map_err(failed)?;
+        self.load_schemas(&mut state)?;
+        self.load_versions(&mut state).map_err(failed)?;
+        self.load_scopes(&mut state)?;
+        Ok(Loaded { state, mark: Mark::default() })
+    }
+
+    fn begin(&mut self, _known: Mark) -> Result<News> {
+        Ok(News::None)
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<Mark> {
         let mut write = || -> rusqlite::Result<()> {
             let transaction = self.connection.transaction()?;
             let now_ms = now_ms();
@@ -216,21 +277,26 @@ impl Store {
             }
             transaction.commit()
         };
-        write().map_err(|cause| store_failed(cause, "write to the registry's store"))
+        write().map_err(|cause| store_failed(cause, "write to the registry's store"))?;
+        Ok(Mark::default())
     }
 
-    /// Writes something of no meaning, to learn whether writing works.
-    pub(crate) fn probe(&mut self) -> Result<()> {
+    fn give_up(&mut self) {}
+
+    fn news(&mut self, _known: Mark) -> Result<News> {
+        Ok(News::None)
+    }
+
+    fn probe(&mut self) -> Result<()> {
         self.connection
             .execute("UPDATE counter SET value = value + 1 WHERE name = 'probes'", [])
             .map(|_| ())
             .map_err(|cause| store_failed(cause, "write to the registry's store"))
     }
 
-    /// The connection, for tests that break things.
     #[cfg(test)]
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
+    fn sqlite(&self) -> Option<&Connection> {
+        Some(&self.connection)
     }
 }
 
@@ -243,68 +309,79 @@ fn write_change(
         transaction.prepare_cached(sql)?.execute(values).map(|_| ())
     };
     match change {
-        Change::AddSchema { id, identity } => {
-            let list = references_text(&identity.references);
-            run(
-                "INSERT INTO schema (id, text, reference_list, created_at_ms) VALUES (?, ?, ?, ?)",
-                params![id, &*identity.text, list, now_ms],
-            )?;
-            run("UPDATE counter SET value = ? WHERE name = 'id_next'", params![i64::from(*id) + 1])
+        Change::PutContext { context, id_next } => put_context(transaction, context, *id_next),
+        Change::RemoveContext { context } => {
+            run("UPDATE contexts SET listed = 0 WHERE name = ?", params![&**context])
         }
-        Change::RemoveSchema { id } => run("DELETE FROM schema WHERE id = ?", params![id]),
+        Change::AddSchema { context, id, identity } => {
+            run(
+                "INSERT INTO schemas
+                 (context, id, text, reference_list, metadata, rules, created_at_ms)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+                params![
+                    &**context,
+                    id,
+                    &*identity.text,
+                    references_text(&identity.references),
+                    write_json(identity.metadata.as_ref()),
+                    write_json(identity.rules.as_ref()),
+                    now_ms
+                ],
+            )?;
+            put_context(transaction, context, id.saturating_add(1))
+        }
+        Change::RemoveSchema { context, id } => {
+            run("DELETE FROM schemas WHERE context = ? AND id = ?", params![&**context, id])
+        }
         Change::PutVersion { subject, version } => run(
-            "INSERT INTO version (subject, number, schema_id, deleted, created_at_ms)
+            "INSERT INTO versions (subject, number, schema_id, deleted, created_at_ms)
              VALUES (?, ?, ?, ?, ?)
              ON CONFLICT (subject, number)
-             DO UPDATE SET schema_id = excluded.schema_id, deleted = excluded.deleted",
-            params![&**subject, version.number, version.id, version.deleted, now_ms],
+             DO UPDATE SET schema_id = excluded.schema_id, deleted = excluded.deleted,
+                           created_at_ms = excluded.created_at_ms",
+            params![
+                &**subject,
+                version.number,
+                version.id,
+                version.deleted,
+                version.created_ms
+            ],
         ),
-        Change::RemoveVersion { subject, number } => {
-            run("DELETE FROM version WHERE subject = ? AND number = ?", params![&**subject, number])
+        Change::RemoveVersion { subject, number } => run(
+            "DELETE FROM versions WHERE subject = ? AND number = ?",
+            params![&**subject, number],
+        ),
+        Change::SetSetting { scope, setting } => run(
+            "INSERT INTO settings (scope, setting) VALUES (?, ?)
+             ON CONFLICT (scope) DO UPDATE SET setting = excluded.setting",
+            params![&**scope, write_json(Some(setting))],
+        ),
+        Change::RemoveSetting { scope } => {
+            run("DELETE FROM settings WHERE scope = ?", params![&**scope])
         }
-        Change::SetLevel { subject, level } => run(
-            "INSERT INTO level (subject, level) VALUES (?, ?)
-             ON CONFLICT (subject) DO UPDATE SET level = excluded.level",
-            params![subject.as_deref().unwrap_or(GLOBAL), level.name()],
+        Change::SetMode { scope, mode } => run(
+            "INSERT INTO modes (scope, mode) VALUES (?, ?)
+             ON CONFLICT (scope) DO UPDATE SET mode = excluded.mode",
+            params![&**scope, mode.name()],
         ),
-        Change::RemoveLevel { subject } => run(
-            "DELETE FROM level WHERE subject = ?",
-            params![subject.as_deref().unwrap_or(GLOBAL)],
-        ),
+        Change::RemoveMode { scope } => {
+            run("DELETE FROM modes WHERE scope = ?", params![&**scope])
+        }
     }
 }
 
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// References as they are stored: `[[name, subject, version], ...]`.
-fn references_text(references: &[Reference]) -> String {
-    let list: Vec<Value> = references
-        .iter()
-        .map(|reference| json!([reference.name, reference.subject, reference.version]))
-        .collect();
-    Value::Array(list).to_string()
-}
-
-fn references_from_text(text: &str) -> Option<Arc<[Reference]>> {
-    let Ok(Value::Array(list)) = serde_json::from_str(text) else {
-        return None;
-    };
-    list.iter()
-        .map(|entry| {
-            Some(Reference {
-                name: entry.get(0)?.as_str()?.to_owned(),
-                subject: entry.get(1)?.as_str()?.to_owned(),
-                version: u32::try_from(entry.get(2)?.as_u64()?).ok()?,
-            })
-        })
-        .collect()
-}
-
-fn corrupt(message: &str) -> Error {
-    Error::new(ErrorKind::Corrupt, "read the registry's store").because(message)
+fn put_context(
+    transaction: &Transaction<'_>,
+    context: &str,
+    id_next: u32,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO contexts (name, id_next, listed) VALUES (?, ?, 1)
+             ON CONFLICT (name) DO UPDATE SET id_next = max(id_next, excluded.id_next), listed = 1",
+        )?
+        .execute(params![context, id_next])
+        .map(|_| ())
 }
 
 fn open_failed(cause: rusqlite::Error, path: &Path) -> Error {
@@ -335,16 +412,16 @@ fn store_failed(cause: rusqlite::Error, operation: &'static str) -> Error {
 mod tests {
     use super::*;
     use crate::level::CompatibilityLevel;
+    use crate::setting::Setting;
+    use crate::state::{Identity, Reference};
 
     fn schema(id: u32, text: &str) -> Change {
-        Change::AddSchema {
-            id,
-            identity: Identity { text: text.into(), references: Arc::from([]) },
-        }
+        let identity = Identity::new(text, Arc::from([]));
+        Change::AddSchema { context: ".".into(), id, identity }
     }
 
     fn version(subject: &str, number: u32, id: u32) -> Change {
-        let version = Version { number, id, deleted: false };
+        let version = Version { number, id, deleted: false, created_ms: 9 };
         Change::PutVersion { subject: subject.into(), version }
     }
 
@@ -354,65 +431,76 @@ mod tests {
         let file = folder.path().join("registry.db");
         let reference =
             Reference { name: "a.B".into(), subject: "s\"'\u{1f600}".into(), version: 7 };
-        let identity = Identity { text: "{}".into(), references: Arc::from([reference]) };
-        let mut store = Store::open(&file).unwrap();
+        let metadata = serde_json::from_str(r#"{"properties":{"a":"b"}}"#).unwrap();
+        let identity = Identity {
+            metadata: Some(Arc::new(metadata)),
+            ..Identity::new("{}", Arc::from([reference]))
+        };
+        let set = |scope: &str, level| {
+            let setting = Setting { compatibility_level: Some(level), ..Setting::default() };
+            Change::SetSetting { scope: scope.into(), setting: Arc::new(setting) }
+        };
+        let mut store = SqliteStore::open(&file).unwrap();
         let id = store.registry_id().to_owned();
         store
             .commit(&[
-                Change::AddSchema { id: 4, identity: identity.clone() },
-                version("s", 2, 4),
-                Change::SetLevel { subject: None, level: CompatibilityLevel::None },
-                Change::SetLevel { subject: Some("s".into()), level: CompatibilityLevel::Full },
+                Change::AddSchema { context: ".c".into(), id: 4, identity: identity.clone() },
+                version(":.c:s", 2, 4),
+                set("", CompatibilityLevel::None),
+                set(":.c:s", CompatibilityLevel::Full),
+                Change::SetMode { scope: ":.c:".into(), mode: Mode::Import },
             ])
             .unwrap();
         drop(store);
 
-        let store = Store::open(&file).unwrap();
-        let state = store.load().unwrap();
+        let mut store = SqliteStore::open(&file).unwrap();
+        let state = store.load().unwrap().state;
         assert_eq!(store.registry_id(), id);
-        assert_eq!(state.schema(4), Some(&identity));
-        assert_eq!(state.version("s", 2), Some(&Version { number: 2, id: 4, deleted: false }));
-        assert_eq!(state.level_global(), CompatibilityLevel::None);
-        assert_eq!(state.level_of("s"), Some(CompatibilityLevel::Full));
-        assert_eq!(state.id_next(), 5);
+        assert_eq!(state.schema(".c", 4), Some(&identity));
+        let found = Version { number: 2, id: 4, deleted: false, created_ms: 9 };
+        assert_eq!(state.version(":.c:s", 2), Some(&found));
+        assert_eq!(state.level_in_scope("x"), CompatibilityLevel::None);
+        assert_eq!(state.level_in_scope(":.c:s"), CompatibilityLevel::Full);
+        assert_eq!(state.mode_in_scope(":.c:x"), Mode::Import);
+        assert_eq!((state.id_next("."), state.id_next(".c")), (1, 5));
     }
 
     #[test]
     fn ids_stay_used_up_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("registry.db");
-        let mut store = Store::open(&file).unwrap();
+        let mut store = SqliteStore::open(&file).unwrap();
         store.commit(&[schema(1, "x"), version("s", 1, 1)]).unwrap();
         let gone = Change::RemoveVersion { subject: "s".into(), number: 1 };
-        store.commit(&[gone, Change::RemoveSchema { id: 1 }]).unwrap();
+        store.commit(&[gone, Change::RemoveSchema { context: ".".into(), id: 1 }]).unwrap();
         drop(store);
-        let state = Store::open(&file).unwrap().load().unwrap();
-        assert_eq!((state.id_next(), state.schema_count(), state.subject_count()), (2, 0, 0));
+        let state = SqliteStore::open(&file).unwrap().load().unwrap().state;
+        assert_eq!((state.id_next("."), state.schema_count(), state.subject_count()), (2, 0, 0));
     }
 
     #[test]
     fn a_failed_commit_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = Store::open(&folder.path().join("registry.db")).unwrap();
-        let error = store.commit(&[schema(1, "x"), version("s", 1, 99)]).unwrap_err();
+        let mut store = SqliteStore::open(&folder.path().join("registry.db")).unwrap();
+        let error = store.commit(&[schema(1, "x"), schema(1, "y")]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Internal);
-        let state = store.load().unwrap();
-        assert_eq!((state.id_next(), state.schema_count(), state.subject_count()), (1, 0, 0));
+        let state = store.load().unwrap().state;
+        assert_eq!((state.id_next("."), state.schema_count(), state.subject_count()), (1, 0, 0));
     }
 
     #[test]
     fn a_second_process_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("registry.db");
-        let _held = Store::open(&file).unwrap();
-        assert_eq!(Store::open(&file).unwrap_err().kind(), ErrorKind::Conflict);
+        let _held = SqliteStore::open(&file).unwrap();
+        assert_eq!(SqliteStore::open(&file).unwrap_err().kind(), ErrorKind::Conflict);
     }
 
     #[test]
     fn a_store_of_a_newer_program_is_refused_and_untouched() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("registry.db");
-        let store = Store::open(&file).unwrap();
+        let store = SqliteStore::open(&file).unwrap();
         let newer = LAYOUT.len() + 1;
         store
             .connection
@@ -420,17 +508,41 @@ mod tests {
             .unwrap();
         drop(store);
         let before = std::fs::read(&file).unwrap();
-        let error = Store::open(&file).unwrap_err();
+        let error = SqliteStore::open(&file).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NewerVersion);
         assert!(error.to_string().contains(&format!("version={newer}")), "{error}");
         assert_eq!(std::fs::read(&file).unwrap(), before);
     }
 
     #[test]
+    fn what_the_first_layout_held_is_there_in_the_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("registry.db");
+        let connection = Connection::open(&file).unwrap();
+        let mut store = SqliteStore { connection, registry_id: String::new() };
+        store.prepare(&LAYOUT[..1]).unwrap();
+        let rows = r#"INSERT INTO schema VALUES (3, '"int"', '[]', 5);
+            INSERT INTO version VALUES ('s', 2, 3, 0, 6), ('s', 1, 3, 1, 5);
+            INSERT INTO level VALUES ('', 'FULL'), ('s', 'NONE');
+            UPDATE counter SET value = 8 WHERE name = 'id_next';"#;
+        store.connection.execute_batch(rows).unwrap();
+        let id = store.registry_id.clone();
+        drop(store);
+        let mut store = SqliteStore::open(&file).unwrap();
+        assert_eq!(store.registry_id(), id);
+        let state = store.load().unwrap().state;
+        assert_eq!(state.id_next("."), 8);
+        assert_eq!(state.latest("s").map(|version| (version.number, version.id)), Some((2, 3)));
+        assert_eq!(state.versions("s", crate::Filter::WithDeleted).count(), 2);
+        assert_eq!(state.level_in_scope("s"), CompatibilityLevel::None);
+        assert_eq!(state.level_in_scope("x"), CompatibilityLevel::Full);
+    }
+
+    #[test]
     fn an_older_store_is_upgraded_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("registry.db");
-        let mut store = Store::open(&file).unwrap();
+        let mut store = SqliteStore::open(&file).unwrap();
         store.commit(&[schema(1, "x"), version("s", 1, 1)]).unwrap();
         drop(store);
 
@@ -438,16 +550,16 @@ mod tests {
         layout.push("CREATE TABLE later (n INTEGER) STRICT; INSERT INTO later VALUES (1);");
         for _ in 0..2 {
             let connection = Connection::open(&file).unwrap();
-            let mut store = Store { connection, registry_id: String::new() };
+            let mut store = SqliteStore { connection, registry_id: String::new() };
             store.prepare(&layout).unwrap();
             let rows: i64 = store
                 .connection
                 .query_row("SELECT count(*) FROM later", [], |row| row.get(0))
                 .unwrap();
             assert_eq!(rows, 1);
-            assert_eq!(store.load().unwrap().schema_count(), 1);
+            assert_eq!(store.load().unwrap().state.schema_count(), 1);
         }
-        assert_eq!(Store::open(&file).unwrap_err().kind(), ErrorKind::NewerVersion);
+        assert_eq!(SqliteStore::open(&file).unwrap_err().kind(), ErrorKind::NewerVersion);
     }
 
     #[test]
@@ -456,12 +568,12 @@ mod tests {
         let file = folder.path().join("other.db");
         Connection::open(&file).unwrap().execute_batch("CREATE TABLE t (n)").unwrap();
         let before = std::fs::read(&file).unwrap();
-        assert_eq!(Store::open(&file).unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(SqliteStore::open(&file).unwrap_err().kind(), ErrorKind::Config);
         assert_eq!(std::fs::read(&file).unwrap(), before);
 
         let file = folder.path().join("text.db");
         std::fs::write(&file, "not a database, but long enough to look at".repeat(100)).unwrap();
-        assert_eq!(Store::open(&file).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(SqliteStore::open(&file).unwrap_err().kind(), ErrorKind::Corrupt);
     }
 
     /// The write-ahead log as a power cut leaves it: its last frames cut off or overwritten. What
@@ -471,7 +583,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("registry.db");
         let wal = folder.path().join("registry.db-wal");
-        let mut store = Store::open(&file).unwrap();
+        let mut store = SqliteStore::open(&file).unwrap();
         store.commit(&[schema(1, "first"), version("s", 1, 1)]).unwrap();
         let length_kept = std::fs::metadata(&wal).unwrap().len();
         store.commit(&[schema(2, "second"), version("s", 2, 2)]).unwrap();
@@ -489,10 +601,10 @@ mod tests {
                 torn[cut..].fill(0);
             }
             std::fs::write(folder.path().join(format!("copy-{index}.db-wal")), torn).unwrap();
-            let state = Store::open(&copy).unwrap().load().unwrap();
+            let state = SqliteStore::open(&copy).unwrap().load().unwrap().state;
             assert_eq!(state.schema_count(), 1, "cut at {cut}");
             assert_eq!(state.versions("s", crate::Filter::WithDeleted).count(), 1);
-            assert_eq!(state.id_next(), 2);
+            assert_eq!(state.id_next("."), 2);
         }
     }
 }

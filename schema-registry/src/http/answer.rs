@@ -1,0 +1,86 @@
+//! What answers hold: versions, schemas, configurations, as Confluent 8.x writes them.
+//!
+//! `schemaType` is left out for Avro, and what is empty too.
+
+use serde_json::{Value, json};
+
+use crate::registry::{Registered, SubjectVersion};
+use crate::setting::Setting;
+use crate::state::Identity;
+use crate::tags::TaggedEntity;
+
+/// A version of a subject.
+pub(super) fn subject_version(found: &SubjectVersion) -> Value {
+    let mut value = json!({
+        "subject": &*found.subject,
+        "version": found.version,
+        "id": found.id,
+        "guid": found.schema.guid().to_string(),
+    });
+    with_schema(&mut value, &found.schema);
+    value["ts"] = json!(found.created_ms);
+    if found.deleted {
+        value["deleted"] = json!(true);
+    }
+    if !found.aliases.is_empty() {
+        value["aliases"] = found.aliases.iter().map(AsRef::<str>::as_ref).collect();
+    }
+    value
+}
+
+/// Adds `references`, `metadata` and `ruleSet`, where there are any, and `schema`.
+pub(super) fn with_schema(value: &mut Value, schema: &Identity) {
+    if !schema.references.is_empty() {
+        value["references"] = schema
+            .references
+            .iter()
+            .map(|reference| {
+                json!({
+                    "name": reference.name,
+                    "subject": reference.subject,
+                    "version": reference.version,
+                })
+            })
+            .collect();
+    }
+    if let Some(metadata) = &schema.metadata {
+        value["metadata"] = json!(**metadata);
+    }
+    if let Some(rules) = &schema.rules {
+        value["ruleSet"] = json!(**rules);
+    }
+    value["schema"] = json!(&*schema.text);
+}
+
+/// What a registration gave: the id alone, as every client reads it, unless the schema is registered
+/// otherwise than it was sent.
+pub(super) fn registered(registered: &Registered) -> Value {
+    if registered.as_sent { json!({"id": registered.id}) } else { registered_whole(registered) }
+}
+
+/// The same with all that there is to tell.
+pub(super) fn registered_whole(registered: &Registered) -> Value {
+    let mut value = json!({"id": registered.id, "version": registered.version});
+    if let Some(found) = &registered.found {
+        value["guid"] = json!(found.schema.guid().to_string());
+        with_schema(&mut value, &found.schema);
+    }
+    value
+}
+
+/// A configuration, with the level under the name that reading has.
+pub(super) fn setting(setting: &Setting) -> Value {
+    json!(setting)
+}
+
+/// Tags with what they are on.
+pub(super) fn schema_tags(found: &[TaggedEntity]) -> Value {
+    let entry = |entity: &TaggedEntity| {
+        let kind = if entity.is_record { "sr_record" } else { "sr_field" };
+        json!({
+            "schemaEntity": {"entityPath": entity.path, "entityType": kind},
+            "tags": entity.tags,
+        })
+    };
+    found.iter().map(entry).collect()
+}

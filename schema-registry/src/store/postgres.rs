@@ -1,0 +1,347 @@
+//! The registry in PostgreSQL, for any number of processes at once.
+//!
+//! A write holds an advisory lock for the time of its transaction, so that writes go one after
+//! another over all processes. Within the lock it takes the next number and leaves its changes under
+//! it; every other process takes them over from there, told by `NOTIFY` and by asking, and always
+//! before it writes itself. So ids are given out once, and every decision is on the latest state.
+
+mod tables;
+
+use std::time::Duration;
+
+use tidemesh_model::{Error, ErrorKind, Result};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row};
+
+use super::{Loaded, Mark, News, Store};
+use crate::state::Change;
+
+/// The advisory lock that a write holds: `tmsr` as a number, and the layout's own.
+const LOCK: i64 = 0x746d_7372_0000_0001;
+
+/// The channel on which a write is told.
+const CHANNEL: &str = "tidemesh_registry";
+
+/// How many writes can be taken over one by one; who is further behind reads everything.
+const CHANGES_KEPT: i64 = 10_000;
+
+/// The longest that anything may take the database, the wait for the lock included.
+const STATEMENT_MS_MAX: u64 = 8_000;
+
+/// The longest that connecting may take.
+const CONNECT_MS_MAX: u64 = 3_000;
+
+/// How many notifications may wait; one is enough, for whoever hears of it reads all.
+const TOLD_MAX: usize = 16;
+
+/// The layout, step by step, as in SQLite's store.
+const LAYOUT: &[&str] = &[include_str!("postgres/layout_1.sql")];
+
+/// One process's way to the database. It connects when it is needed and has no connection.
+pub(super) struct PostgresStore {
+    config: Config,
+    runtime: Runtime,
+    client: Option<Client>,
+    registry_id: String,
+    in_transaction: bool,
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore").field("registry_id", &self.registry_id).finish_non_exhaustive()
+    }
+}
+
+impl PostgresStore {
+    /// Connects, and makes or upgrades the tables.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the URL cannot be read, `NewerVersion` if a newer program made the tables,
+    /// `Unavailable`, `Authentication`, `Privilege` as the database has it.
+    pub(super) fn open(url: &str) -> Result<Self> {
+        let config = read_url(url)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            Error::new(ErrorKind::Internal, "open the registry's store").caused_by(error)
+        })?;
+        let mut store = Self {
+            config,
+            runtime,
+            client: None,
+            registry_id: String::new(),
+            in_transaction: false,
+        };
+        store.registry_id = store.run("open the registry's store", prepare)?;
+        Ok(store)
+    }
+
+    /// Runs something on the connection; whatever fails ends it, and with it what it had begun.
+    fn run<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T> {
+        let client = match self.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => {
+                self.in_transaction = false;
+                self.runtime.block_on(connect(&self.config)).map_err(|error| failed(error, doing))?
+            }
+        };
+        let limit = Duration::from_millis(STATEMENT_MS_MAX + CONNECT_MS_MAX);
+        let work = async { tokio::time::timeout(limit, work(&client)).await };
+        match self.runtime.block_on(work) {
+            Ok(Ok(value)) => {
+                self.client = Some(client);
+                Ok(value)
+            }
+            Ok(Err(error)) => {
+                self.in_transaction = false;
+                Err(failed(error, doing))
+            }
+            Err(_) => {
+                self.in_transaction = false;
+                Err(Error::new(ErrorKind::Timeout, doing).because("the database does not answer"))
+            }
+        }
+    }
+
+    fn news_in(&mut self, known: Mark, doing: &'static str) -> Result<News> {
+        let rows = self.run(doing, async |client| {
+            let sql = "SELECT number, tag, changes FROM tidemesh_registry.change
+                       WHERE number >= $1 ORDER BY number LIMIT $2";
+            client.query(sql, &[&known.number, &(CHANGES_KEPT + 2)]).await
+        })?;
+        match read_news(&rows, known)? {
+            Some(news) => Ok(news),
+            None => self.load_all(doing).map(News::Everything),
+        }
+    }
+
+    fn load_all(&mut self, doing: &'static str) -> Result<Loaded> {
+        let begin = if self.in_transaction {
+            "SAVEPOINT everything"
+        } else {
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        };
+        let end = if self.in_transaction { "RELEASE everything" } else { "COMMIT" };
+        let rows = self.run(doing, async |client| {
+            client.batch_execute(begin).await?;
+            let rows = tables::read(client).await?;
+            client.batch_execute(end).await?;
+            Ok(rows)
+        })?;
+        rows.load()
+    }
+}
+
+/// What has been written since `known`; none if that cannot be told from these rows, which begin with
+/// the one that is known.
+fn read_news(rows: &[Row], known: Mark) -> Result<Option<News>> {
+    let mark = |row: &Row| Mark { number: row.get(0), tag: row.get(1) };
+    let Some((first, others)) = rows.split_first() else { return Ok(None) };
+    if mark(first) != known || rows.len() > usize::try_from(CHANGES_KEPT).unwrap_or(usize::MAX) {
+        return Ok(None);
+    }
+    let Some(last) = others.last() else { return Ok(Some(News::None)) };
+    let mut changes = Vec::new();
+    for row in others {
+        let text: String = row.get(2);
+        let read: Vec<Change> = serde_json::from_str(&text).map_err(|error| {
+            super::rows::corrupt("changes of another process cannot be read").caused_by(error)
+        })?;
+        changes.extend(read);
+    }
+    Ok(Some(News::Changes(changes, mark(last))))
+}
+
+impl Store for PostgresStore {
+    fn registry_id(&self) -> &str {
+        &self.registry_id
+    }
+
+    fn load(&mut self) -> Result<Loaded> {
+        self.give_up();
+        self.load_all("read the registry's store")
+    }
+
+    fn begin(&mut self, known: Mark) -> Result<News> {
+        let doing = "write to the registry's store";
+        self.run(doing, async |client| {
+            client.batch_execute("BEGIN").await?;
+            client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await
+        })?;
+        self.in_transaction = true;
+        self.news_in(known, doing)
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<Mark> {
+        let doing = "write to the registry's store";
+        if !self.in_transaction {
+            return Err(Error::new(ErrorKind::Unavailable, doing)
+                .because("the connection ended between reading and writing"));
+        }
+        let text = serde_json::to_string(changes)
+            .map_err(|error| Error::new(ErrorKind::Internal, doing).caused_by(error))?;
+        let mark = self.run(doing, async |client| {
+            for change in changes {
+                tables::write(client, change).await?;
+            }
+            let mark = write_number(client, &text).await?;
+            client.batch_execute("COMMIT").await?;
+            Ok(mark)
+        })?;
+        self.in_transaction = false;
+        Ok(mark)
+    }
+
+    fn give_up(&mut self) {
+        if std::mem::take(&mut self.in_transaction) {
+            // Without a connection there is nothing to take back.
+            let _ = self.run("end a write", async |client| client.batch_execute("ROLLBACK").await);
+        }
+    }
+
+    fn news(&mut self, known: Mark) -> Result<News> {
+        self.news_in(known, "read the registry's store")
+    }
+
+    fn probe(&mut self) -> Result<()> {
+        self.run("write to the registry's store", async |client| {
+            let sql = "UPDATE tidemesh_registry.fact SET value = (value::bigint + 1)::text
+                       WHERE name = 'probes'";
+            client.execute(sql, &[]).await.map(|_| ())
+        })
+    }
+}
+
+async fn write_number(client: &Client, text: &str) -> Result<Mark, tokio_postgres::Error> {
+    let sql = "INSERT INTO tidemesh_registry.change (number, tag, changes)
+               SELECT max(number) + 1, floor(random() * 9007199254740992)::bigint, $1
+               FROM tidemesh_registry.change RETURNING number, tag";
+    let row = client.query_one(sql, &[&text]).await?;
+    let mark = Mark { number: row.get(0), tag: row.get(1) };
+    let oldest = mark.number - CHANGES_KEPT;
+    let sql = "DELETE FROM tidemesh_registry.change WHERE number < $1";
+    client.execute(sql, &[&oldest]).await?;
+    client.execute("SELECT pg_notify($1, $2)", &[&CHANNEL, &mark.number.to_string()]).await?;
+    Ok(mark)
+}
+
+fn read_url(url: &str) -> Result<Config> {
+    let mut config: Config = url.parse().map_err(|_| {
+        // What the parser says may repeat the password.
+        Error::new(ErrorKind::Config, "read the registry's store setting")
+            .because("it is no URL of a PostgreSQL database")
+            .help("write it as postgresql://USER:PASSWORD@HOST:5432/DATABASE")
+    })?;
+    config.connect_timeout(Duration::from_millis(CONNECT_MS_MAX));
+    config.application_name("tidemesh registry");
+    config.options(format!(
+        "-c statement_timeout={STATEMENT_MS_MAX} -c lock_timeout={STATEMENT_MS_MAX} \
+         -c idle_in_transaction_session_timeout={STATEMENT_MS_MAX} -c synchronous_commit=on"
+    ));
+    config.keepalives_idle(Duration::from_secs(10));
+    config.tcp_user_timeout(Duration::from_millis(STATEMENT_MS_MAX));
+    Ok(config)
+}
+
+async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = config.connect(NoTls).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the connection to the registry's store ended");
+        }
+    });
+    Ok(client)
+}
+
+/// Makes or upgrades the tables, one process at a time, and gives the registry's name.
+async fn prepare(client: &Client) -> Result<String, tokio_postgres::Error> {
+    client.batch_execute("BEGIN").await?;
+    client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    client
+        .batch_execute(
+            "CREATE SCHEMA IF NOT EXISTS tidemesh_registry;
+             CREATE TABLE IF NOT EXISTS tidemesh_registry.layout (version int NOT NULL)",
+        )
+        .await?;
+    let row = client
+        .query_one("SELECT coalesce(max(version), 0) FROM tidemesh_registry.layout", &[])
+        .await?;
+    let version = usize::try_from(row.get::<_, i32>(0)).unwrap_or(0);
+    for (step, sql) in LAYOUT.iter().enumerate().skip(version) {
+        client.batch_execute(sql).await?;
+        let number = i32::try_from(step + 1).unwrap_or(i32::MAX);
+        let sql = "INSERT INTO tidemesh_registry.layout VALUES ($1)";
+        client.execute(sql, &[&number]).await?;
+    }
+    let sql = "SELECT value FROM tidemesh_registry.fact WHERE name = 'registry_id'";
+    let registry_id = client.query_one(sql, &[]).await?.get(0);
+    client.batch_execute("COMMIT").await?;
+    Ok(registry_id)
+}
+
+fn failed(error: tokio_postgres::Error, doing: &'static str) -> Error {
+    use tokio_postgres::error::SqlState;
+    let kind = match error.code() {
+        Some(&(SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION)) => {
+            ErrorKind::Authentication
+        }
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => ErrorKind::Privilege,
+        Some(&(SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE)) => ErrorKind::Timeout,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, doing).caused_by(error)
+}
+
+/// Calls `told` whenever another process may have written: at each notification, after each time the
+/// connection was made anew, and at every `pause`. Returns when `told` says so.
+pub(crate) fn listen(url: &str, pause: Duration, mut told: impl FnMut() -> bool) -> Result<()> {
+    let config = read_url(url)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Internal, "follow the store").caused_by(error))?;
+    runtime.block_on(async {
+        let mut notifications = None;
+        while told() {
+            if notifications.is_none() {
+                notifications = subscribe(&config).await;
+            }
+            match &mut notifications {
+                None => tokio::time::sleep(pause).await,
+                Some((_, heard)) => match tokio::time::timeout(pause, heard.recv()).await {
+                    Ok(None) => notifications = None,
+                    // One round of reading is for all that were told meanwhile.
+                    Ok(Some(())) => while heard.try_recv().is_ok() {},
+                    Err(_) => {}
+                },
+            }
+        }
+    });
+    Ok(())
+}
+
+/// A connection that listens; none if there is none to be had now.
+async fn subscribe(config: &Config) -> Option<(Client, mpsc::Receiver<()>)> {
+    let (client, mut connection) = config.connect(NoTls).await.ok()?;
+    let (tell, heard) = mpsc::channel(TOLD_MAX);
+    tokio::spawn(async move {
+        loop {
+            let message = std::future::poll_fn(|context| connection.poll_message(context)).await;
+            match message {
+                Some(Ok(AsyncMessage::Notification(_))) => {
+                    // If there is no room, reading is due anyway.
+                    let _ = tell.try_send(());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return,
+            }
+        }
+    });
+    client.batch_execute(&format!("LISTEN {CHANNEL}")).await.ok()?;
+    Some((client, heard))
+}

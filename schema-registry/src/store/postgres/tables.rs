@@ -1,0 +1,180 @@
+//! The registry's tables in PostgreSQL.
+
+use std::sync::Arc;
+
+use tidemesh_model::Result;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row};
+
+use super::super::rows::{SchemaRow, corrupt, read_json, references_text, write_json};
+use super::super::{Loaded, Mark};
+use crate::setting::Mode;
+use crate::state::{Change, State, Version};
+
+/// All rows of all tables, as of one moment.
+pub(super) struct Rows {
+    contexts: Vec<Row>,
+    schemas: Vec<Row>,
+    versions: Vec<Row>,
+    settings: Vec<Row>,
+    modes: Vec<Row>,
+    last: Row,
+}
+
+pub(super) async fn read(client: &Client) -> Result<Rows, Error> {
+    let all = async |sql: &str| client.query(sql, &[]).await;
+    Ok(Rows {
+        contexts: all("SELECT name, id_next, listed FROM tidemesh_registry.context").await?,
+        schemas: all(
+            "SELECT context, id, text, reference_list, metadata, rules
+             FROM tidemesh_registry.schema ORDER BY context, id",
+        )
+        .await?,
+        versions: all(
+            "SELECT subject, number, schema_id, deleted, created_ms
+             FROM tidemesh_registry.version ORDER BY subject, number",
+        )
+        .await?,
+        settings: all("SELECT scope, setting FROM tidemesh_registry.setting").await?,
+        modes: all("SELECT scope, mode FROM tidemesh_registry.mode").await?,
+        last: client
+            .query_one(
+                "SELECT number, tag FROM tidemesh_registry.change ORDER BY number DESC LIMIT 1",
+                &[],
+            )
+            .await?,
+    })
+}
+
+impl Rows {
+    pub(super) fn load(self) -> Result<Loaded> {
+        let mut state = State::default();
+        for row in &self.contexts {
+            let context: Arc<str> = Arc::from(row.get::<_, &str>(0));
+            let id_next = number(row, 1)?;
+            state.apply(Change::PutContext { context: Arc::clone(&context), id_next });
+            if !row.get::<_, bool>(2) {
+                state.apply(Change::RemoveContext { context });
+            }
+        }
+        for row in &self.schemas {
+            let schema = SchemaRow {
+                context: row.get(0),
+                id: number(row, 1)?,
+                text: row.get(2),
+                references: row.get(3),
+                metadata: row.get(4),
+                rules: row.get(5),
+            };
+            schema.load(&mut state)?;
+        }
+        load_versions(&self.versions, &mut state)?;
+        for row in &self.settings {
+            let scope: &str = row.get(0);
+            let unknown = || corrupt("a configuration is unknown").with("scope", scope);
+            let setting = read_json(row.get(1)).ok().flatten().ok_or_else(unknown)?;
+            let (scope, setting) = (Arc::from(scope), Arc::new(setting));
+            state.apply(Change::SetSetting { scope, setting });
+        }
+        for row in &self.modes {
+            let name: &str = row.get(1);
+            let unknown = || corrupt("a mode is unknown").with("mode", name);
+            let mode = Mode::from_name(name).ok_or_else(unknown)?;
+            state.apply(Change::SetMode { scope: Arc::from(row.get::<_, &str>(0)), mode });
+        }
+        let mark = Mark { number: self.last.get(0), tag: self.last.get(1) };
+        Ok(Loaded { state, mark })
+    }
+}
+
+fn load_versions(rows: &[Row], state: &mut State) -> Result<()> {
+    let mut subject: Arc<str> = Arc::from("");
+    for row in rows {
+        let name: &str = row.get(0);
+        if *subject != *name {
+            subject = Arc::from(name);
+        }
+        let version = Version {
+            number: number(row, 1)?,
+            id: number(row, 2)?,
+            deleted: row.get(3),
+            created_ms: row.get(4),
+        };
+        state.apply(Change::PutVersion { subject: Arc::clone(&subject), version });
+    }
+    Ok(())
+}
+
+fn number(row: &Row, column: usize) -> Result<u32> {
+    let number: i64 = row.get(column);
+    u32::try_from(number).map_err(|_| corrupt("a number is out of bounds").with("number", number))
+}
+
+/// Writes one change, within the transaction that is open.
+pub(super) async fn write(client: &Client, change: &Change) -> Result<(), Error> {
+    let run = async |sql: &str, values: &[&(dyn ToSql + Sync)]| {
+        client.execute(sql, values).await.map(|_| ())
+    };
+    match change {
+        Change::PutContext { context, id_next } => put_context(client, context, *id_next).await,
+        Change::RemoveContext { context } => {
+            let sql = "UPDATE tidemesh_registry.context SET listed = false WHERE name = $1";
+            run(sql, &[&&**context]).await
+        }
+        Change::AddSchema { context, id, identity } => {
+            let sql = "INSERT INTO tidemesh_registry.schema
+                       (context, id, text, reference_list, metadata, rules)
+                       VALUES ($1, $2, $3, $4, $5, $6)";
+            let references = references_text(&identity.references);
+            let metadata = write_json(identity.metadata.as_ref());
+            let rules = write_json(identity.rules.as_ref());
+            let text = &*identity.text;
+            let values: [&(dyn ToSql + Sync); 6] =
+                [&&**context, &i64::from(*id), &text, &references, &metadata, &rules];
+            run(sql, &values).await?;
+            put_context(client, context, id.saturating_add(1)).await
+        }
+        Change::RemoveSchema { context, id } => {
+            let sql = "DELETE FROM tidemesh_registry.schema WHERE context = $1 AND id = $2";
+            run(sql, &[&&**context, &i64::from(*id)]).await
+        }
+        Change::PutVersion { subject, version } => put_version(client, subject, version).await,
+        Change::RemoveVersion { subject, number } => {
+            let sql = "DELETE FROM tidemesh_registry.version WHERE subject = $1 AND number = $2";
+            run(sql, &[&&**subject, &i64::from(*number)]).await
+        }
+        Change::SetSetting { scope, setting } => {
+            let sql = "INSERT INTO tidemesh_registry.setting VALUES ($1, $2)
+                       ON CONFLICT (scope) DO UPDATE SET setting = excluded.setting";
+            run(sql, &[&&**scope, &write_json(Some(setting))]).await
+        }
+        Change::RemoveSetting { scope } => {
+            run("DELETE FROM tidemesh_registry.setting WHERE scope = $1", &[&&**scope]).await
+        }
+        Change::SetMode { scope, mode } => {
+            let sql = "INSERT INTO tidemesh_registry.mode VALUES ($1, $2)
+                       ON CONFLICT (scope) DO UPDATE SET mode = excluded.mode";
+            run(sql, &[&&**scope, &mode.name()]).await
+        }
+        Change::RemoveMode { scope } => {
+            run("DELETE FROM tidemesh_registry.mode WHERE scope = $1", &[&&**scope]).await
+        }
+    }
+}
+
+async fn put_context(client: &Client, context: &str, id_next: u32) -> Result<(), Error> {
+    let sql = "INSERT INTO tidemesh_registry.context AS known VALUES ($1, $2, true)
+               ON CONFLICT (name) DO UPDATE
+               SET id_next = greatest(known.id_next, excluded.id_next), listed = true";
+    client.execute(sql, &[&context, &i64::from(id_next)]).await.map(|_| ())
+}
+
+async fn put_version(client: &Client, subject: &str, version: &Version) -> Result<(), Error> {
+    let sql = "INSERT INTO tidemesh_registry.version VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (subject, number) DO UPDATE
+               SET schema_id = excluded.schema_id, deleted = excluded.deleted,
+                   created_ms = excluded.created_ms";
+    let Version { number, id, deleted, created_ms } = version;
+    let (number, id) = (i64::from(*number), i64::from(*id));
+    client.execute(sql, &[&subject, &number, &id, deleted, created_ms]).await.map(|_| ())
+}
