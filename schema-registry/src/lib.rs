@@ -35,4 +35,5 @@ pub use registry::{
 };
 pub use setting::{Mode, Setting};
 pub use state::{Filter, Guid, Identity, Reference};
+pub use tags::TaggedEntity;
 pub use version::VersionSpec;

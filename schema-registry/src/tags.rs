@@ -15,13 +15,13 @@ const PROPERTY: &str = "confluent:tags";
 
 /// A type or a field, and tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TaggedEntity {
+pub struct TaggedEntity {
     /// Its path.
-    pub(crate) path: String,
+    pub path: String,
     /// Whether a type or a field is meant.
-    pub(crate) is_record: bool,
+    pub is_record: bool,
     /// The tags.
-    pub(crate) tags: BTreeSet<String>,
+    pub tags: BTreeSet<String>,
 }
 
 /// The text with tags put on and taken off.

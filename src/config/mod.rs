@@ -109,7 +109,7 @@ impl RawConfig {
         refuse(self.registry.url.is_some(), "registry.url", "up runs its own registry")?;
         refuse(self.data.url.is_some(), "data.url", "up holds the log itself")?;
         let store = match &self.registry.store {
-            Some(store) => store.parse()?,
+            Some(store) => store.expose().parse()?,
             None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
         };
         Ok(UpConfig {
@@ -161,7 +161,7 @@ impl RawConfig {
     /// As [`RawConfig::up`].
     pub fn registry(self) -> Result<RegistryConfig> {
         let store = match &self.registry.store {
-            Some(store) => store.parse()?,
+            Some(store) => store.expose().parse()?,
             None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
         };
         registry_config(&self.registry, store)
@@ -301,7 +301,9 @@ tables = ["public.orders"]
     fn the_registrys_store_is_beside_the_file() {
         let raw =
             read_text(&format!("registry.store = \"sqlite:r.sqlite\"\n{SMALL}"), &[]).unwrap();
-        let StoreConfig::Sqlite(file) = raw.up().unwrap().registry.store;
+        let StoreConfig::Sqlite(file) = raw.up().unwrap().registry.store else {
+            panic!("it is a file");
+        };
         assert!(file.is_absolute() && file.ends_with("r.sqlite"), "{}", file.display());
     }
 

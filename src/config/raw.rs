@@ -4,7 +4,7 @@ use super::kafka::KafkaSettings;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use tidemesh_model::SourceSettings;
+use tidemesh_model::{Secret, SourceSettings};
 
 /// A TOML file of any role. Keys that a role does not use are checked all the same.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,8 +35,9 @@ pub struct RawConfig {
 pub struct RegistrySettings {
     /// Where it listens. Default `127.0.0.1:8081`.
     pub listen: SocketAddr,
-    /// Its store, as `sqlite:FILE`. Default `registry.sqlite` in the data folder.
-    pub store: Option<String>,
+    /// Its store, as `sqlite:FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`. Default
+    /// `registry.sqlite` in the data folder.
+    pub store: Option<Secret>,
     /// The `error_code` of an incompatible registration: 409 as Confluent 7, 40901 as Confluent 8.
     /// Default 40901.
     pub incompatible_code: u32,
@@ -96,9 +97,9 @@ impl RawConfig {
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
         if let Some(store) = &mut self.registry.store
-            && let Some(file) = store.strip_prefix("sqlite:")
+            && let Some(file) = store.expose().strip_prefix("sqlite:")
         {
-            *store = format!("sqlite:{}", folder.join(file).display());
+            *store = Secret::new(format!("sqlite:{}", folder.join(file).display()));
         }
         if let Some(kafka) = &mut self.kafka {
             kafka.resolve_paths(folder);

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
-use tidemesh_schema_registry::{Registry, RegistryConfig};
+use tidemesh_schema_registry::{Registry, RegistryConfig, StoreConfig};
 use tidemesh_source::{Runner, SourceHandle, observe};
 use tidemesh_transport::kafka::KafkaTransport;
 use tidemesh_transport::{
@@ -141,8 +141,9 @@ pub(crate) async fn registry(config: RegistryConfig, control: Option<SocketAddr>
 }
 
 fn open_registry(config: &RegistryConfig) -> Result<Registry> {
-    let tidemesh_schema_registry::StoreConfig::Sqlite(file) = &config.store;
-    if let Some(folder) = file.parent() {
+    if let StoreConfig::Sqlite(file) = &config.store
+        && let Some(folder) = file.parent()
+    {
         std::fs::create_dir_all(folder).map_err(|error| {
             Error::new(ErrorKind::Storage, "open the registry's store")
                 .because("its folder cannot be made")

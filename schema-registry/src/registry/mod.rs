@@ -21,7 +21,7 @@ use crate::decide;
 use crate::refusal::Refusal;
 use crate::setting::{Mode, Setting};
 use crate::state::State;
-use crate::store;
+use crate::store::{self, Loaded, Store};
 use crate::subject::{beside, check_scope, normalized};
 pub use read::{Page, SCHEMAS_PAGE_MAX, SUBJECTS_PAGE_MAX, SubjectVersion, VERSIONS_PAGE_MAX};
 pub(crate) use submit::{Drafted, TagRequest};
@@ -79,8 +79,7 @@ impl Registry {
     /// file, `Config` if it is none of ours, `Corrupt`, `Storage` or `Unavailable` as the disk or
     /// the database has it.
     pub fn open(config: &RegistryConfig) -> Result<Self> {
-        let mut store = store::open(&config.store)?;
-        let loaded = store.load()?;
+        let (store, loaded) = open_store(&config.store)?;
         let registry_id = store.registry_id().to_owned();
         let shared = Arc::new(Shared {
             state: RwLock::default(),
@@ -274,6 +273,19 @@ impl Registry {
     fn state(&self) -> Arc<State> {
         self.shared.state()
     }
+}
+
+/// Opens and reads a store, on a thread of its own: it waits, which a thread with tasks must not.
+fn open_store(config: &StoreConfig) -> Result<(Box<dyn Store>, Loaded)> {
+    let open = || {
+        let mut store = store::open(config)?;
+        let loaded = store.load()?;
+        Ok((store, loaded))
+    };
+    std::thread::scope(|scope| scope.spawn(open).join()).unwrap_or_else(|_| {
+        use tidemesh_model::{Error, ErrorKind};
+        Err(Error::new(ErrorKind::Internal, "open the registry's store"))
+    })
 }
 
 /// Has the writer told when others may have written; says whether there can be others. The thread

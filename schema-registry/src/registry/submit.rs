@@ -36,11 +36,11 @@ pub struct Submission {
     /// its metadata.
     pub version: Option<i64>,
     /// Tags to put on its types and fields.
-    pub(crate) tags_to_add: Vec<TaggedEntity>,
+    pub tags_to_add: Vec<TaggedEntity>,
     /// Tags to take off them.
-    pub(crate) tags_to_remove: Vec<TaggedEntity>,
+    pub tags_to_remove: Vec<TaggedEntity>,
     /// Whether to take over the tags of the version before.
-    pub(crate) propagate_tags: bool,
+    pub propagate_tags: bool,
     /// Whether to bring the text into a normal form first (`normalize=true`).
     pub normalize: bool,
 }

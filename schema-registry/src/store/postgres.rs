@@ -5,6 +5,7 @@
 //! it; every other process takes them over from there, told by `NOTIFY` and by asking, and always
 //! before it writes itself. So ids are given out once, and every decision is on the latest state.
 
+mod connect;
 mod tables;
 
 use std::time::Duration;
@@ -12,10 +13,11 @@ use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Row};
+use tokio_postgres::{Client, Row};
 
 use super::{Loaded, Mark, News, Store};
 use crate::state::Change;
+use connect::{Address, CONNECT_MS_MAX};
 
 /// The advisory lock that a write holds: `tmsr` as a number, and the layout's own.
 const LOCK: i64 = 0x746d_7372_0000_0001;
@@ -29,9 +31,6 @@ const CHANGES_KEPT: i64 = 10_000;
 /// The longest that anything may take the database, the wait for the lock included.
 const STATEMENT_MS_MAX: u64 = 8_000;
 
-/// The longest that connecting may take.
-const CONNECT_MS_MAX: u64 = 3_000;
-
 /// How many notifications may wait; one is enough, for whoever hears of it reads all.
 const TOLD_MAX: usize = 16;
 
@@ -40,7 +39,7 @@ const LAYOUT: &[&str] = &[include_str!("postgres/layout_1.sql")];
 
 /// One process's way to the database. It connects when it is needed and has no connection.
 pub(super) struct PostgresStore {
-    config: Config,
+    address: Address,
     runtime: Runtime,
     client: Option<Client>,
     registry_id: String,
@@ -61,19 +60,28 @@ impl PostgresStore {
     /// `Config` if the URL cannot be read, `NewerVersion` if a newer program made the tables,
     /// `Unavailable`, `Authentication`, `Privilege` as the database has it.
     pub(super) fn open(url: &str) -> Result<Self> {
-        let config = read_url(url)?;
+        let address = Address::of(url)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
             Error::new(ErrorKind::Internal, "open the registry's store").caused_by(error)
         })?;
         let mut store = Self {
-            config,
+            address,
             runtime,
             client: None,
             registry_id: String::new(),
             in_transaction: false,
         };
-        store.registry_id = store.run("open the registry's store", prepare)?;
+        let doing = "open the registry's store";
+        let (version, registry_id) = store.run(doing, prepare)?;
+        if version > LAYOUT.len() {
+            return Err(Error::new(ErrorKind::NewerVersion, doing)
+                .because("a newer version of this program made its tables")
+                .with("version", version)
+                .with("version_known", LAYOUT.len())
+                .help("run the newer program; this one would not understand the data"));
+        }
+        store.registry_id = registry_id;
         Ok(store)
     }
 
@@ -87,7 +95,7 @@ impl PostgresStore {
             Some(client) => client,
             None => {
                 self.in_transaction = false;
-                self.runtime.block_on(connect(&self.config)).map_err(|error| failed(error, doing))?
+                self.runtime.block_on(self.address.connect(|| ())).map_err(|error| failed(error, doing))?
             }
         };
         let limit = Duration::from_millis(STATEMENT_MS_MAX + CONNECT_MS_MAX);
@@ -230,36 +238,9 @@ async fn write_number(client: &Client, text: &str) -> Result<Mark, tokio_postgre
     Ok(mark)
 }
 
-fn read_url(url: &str) -> Result<Config> {
-    let mut config: Config = url.parse().map_err(|_| {
-        // What the parser says may repeat the password.
-        Error::new(ErrorKind::Config, "read the registry's store setting")
-            .because("it is no URL of a PostgreSQL database")
-            .help("write it as postgresql://USER:PASSWORD@HOST:5432/DATABASE")
-    })?;
-    config.connect_timeout(Duration::from_millis(CONNECT_MS_MAX));
-    config.application_name("tidemesh registry");
-    config.options(format!(
-        "-c statement_timeout={STATEMENT_MS_MAX} -c lock_timeout={STATEMENT_MS_MAX} \
-         -c idle_in_transaction_session_timeout={STATEMENT_MS_MAX} -c synchronous_commit=on"
-    ));
-    config.keepalives_idle(Duration::from_secs(10));
-    config.tcp_user_timeout(Duration::from_millis(STATEMENT_MS_MAX));
-    Ok(config)
-}
-
-async fn connect(config: &Config) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "the connection to the registry's store ended");
-        }
-    });
-    Ok(client)
-}
-
-/// Makes or upgrades the tables, one process at a time, and gives the registry's name.
-async fn prepare(client: &Client) -> Result<String, tokio_postgres::Error> {
+/// Makes or upgrades the tables, one process at a time; gives the layout's version, and the registry's
+/// name. What a newer program made is left as it is.
+async fn prepare(client: &Client) -> Result<(usize, String), tokio_postgres::Error> {
     client.batch_execute("BEGIN").await?;
     client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     client
@@ -281,7 +262,7 @@ async fn prepare(client: &Client) -> Result<String, tokio_postgres::Error> {
     let sql = "SELECT value FROM tidemesh_registry.fact WHERE name = 'registry_id'";
     let registry_id = client.query_one(sql, &[]).await?.get(0);
     client.batch_execute("COMMIT").await?;
-    Ok(registry_id)
+    Ok((version.max(LAYOUT.len()), registry_id))
 }
 
 fn failed(error: tokio_postgres::Error, doing: &'static str) -> Error {
@@ -300,7 +281,7 @@ fn failed(error: tokio_postgres::Error, doing: &'static str) -> Error {
 /// Calls `told` whenever another process may have written: at each notification, after each time the
 /// connection was made anew, and at every `pause`. Returns when `told` says so.
 pub(crate) fn listen(url: &str, pause: Duration, mut told: impl FnMut() -> bool) -> Result<()> {
-    let config = read_url(url)?;
+    let address = Address::of(url)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -309,7 +290,7 @@ pub(crate) fn listen(url: &str, pause: Duration, mut told: impl FnMut() -> bool)
         let mut notifications = None;
         while told() {
             if notifications.is_none() {
-                notifications = subscribe(&config).await;
+                notifications = subscribe(&address).await;
             }
             match &mut notifications {
                 None => tokio::time::sleep(pause).await,
@@ -326,22 +307,13 @@ pub(crate) fn listen(url: &str, pause: Duration, mut told: impl FnMut() -> bool)
 }
 
 /// A connection that listens; none if there is none to be had now.
-async fn subscribe(config: &Config) -> Option<(Client, mpsc::Receiver<()>)> {
-    let (client, mut connection) = config.connect(NoTls).await.ok()?;
+async fn subscribe(address: &Address) -> Option<(Client, mpsc::Receiver<()>)> {
     let (tell, heard) = mpsc::channel(TOLD_MAX);
-    tokio::spawn(async move {
-        loop {
-            let message = std::future::poll_fn(|context| connection.poll_message(context)).await;
-            match message {
-                Some(Ok(AsyncMessage::Notification(_))) => {
-                    // If there is no room, reading is due anyway.
-                    let _ = tell.try_send(());
-                }
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return,
-            }
-        }
-    });
+    let told = move || {
+        // If there is no room, reading is due anyway.
+        let _ = tell.try_send(());
+    };
+    let client = address.connect(told).await.ok()?;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await.ok()?;
     Some((client, heard))
 }
