@@ -224,9 +224,7 @@ impl RuleSet {
 
     /// Without the rules of these names.
     pub(crate) fn without(mut self, names: &[String]) -> Self {
-        for rules in
-            [&mut self.migration_rules, &mut self.domain_rules, &mut self.encoding_rules]
-        {
+        for rules in [&mut self.migration_rules, &mut self.domain_rules, &mut self.encoding_rules] {
             if let Some(rules) = rules {
                 rules.retain(|rule| !names.contains(&rule.name));
             }
@@ -329,7 +327,10 @@ mod tests {
     #[test]
     fn a_rule_sets_problem_is_told_in_confluents_words() {
         for (set, problem) in [
-            (json!({"domainRules": [{"name": "a"}, {"name": "a"}]}), "Found rule with duplicate name 'a'"),
+            (
+                json!({"domainRules": [{"name": "a"}, {"name": "a"}]}),
+                "Found rule with duplicate name 'a'",
+            ),
             (
                 json!({"domainRules": [{"name": "a", "mode": "UPGRADE"}]}),
                 "Domain rules can only be WRITE, READ, WRITEREAD",

@@ -193,7 +193,9 @@ impl Refusal {
                 "Invalid mode. Valid values are READWRITE, READONLY, IMPORT and FORWARD.".to_owned()
             }
             Self::ContextNotFound(context) => format!("Context '{context}' not found."),
-            Self::ContextNotEmpty(context) => format!("The specified context '{context}' is not empty."),
+            Self::ContextNotEmpty(context) => {
+                format!("The specified context '{context}' is not empty.")
+            }
             Self::InvalidVersion(version) => format!(
                 "The specified version '{version}' is not a valid version id. \
                  Allowed values are between [1, 2^31-1] and the string \"latest\""

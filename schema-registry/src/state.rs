@@ -324,7 +324,11 @@ impl State {
     }
 
     /// The versions that have this id, by subject, then number; soft-deleted ones included.
-    pub(crate) fn uses(&self, context: &str, id: u32) -> impl Iterator<Item = (&Arc<str>, &Version)> {
+    pub(crate) fn uses(
+        &self,
+        context: &str,
+        id: u32,
+    ) -> impl Iterator<Item = (&Arc<str>, &Version)> {
         let entry = self.contexts.get(context).and_then(|context| context.schemas.get(&id));
         entry.into_iter().flat_map(|entry| &entry.uses).filter_map(|(subject, number)| {
             self.subjects.get(subject)?.get(number).map(|version| (subject, version))
@@ -552,10 +556,8 @@ mod tests {
     #[test]
     fn each_context_has_its_own_ids_and_settings() {
         let context: Arc<str> = ".c".into();
-        let full = Setting {
-            compatibility_level: Some(CompatibilityLevel::Full),
-            ..Setting::default()
-        };
+        let full =
+            Setting { compatibility_level: Some(CompatibilityLevel::Full), ..Setting::default() };
         let state = state([
             add(5, identity("x", &[])),
             Change::PutContext { context: context.clone(), id_next: 1 },

@@ -74,7 +74,8 @@ fn of_group<'a>(
     let Some(group) = &setting.compatibility_group else { return history.to_vec() };
     let own = metadata.and_then(|metadata| metadata.property(group));
     let same = |version: &&&Version| {
-        let stored = state.schema_of(subject, version).and_then(|schema| schema.metadata.as_deref());
+        let stored =
+            state.schema_of(subject, version).and_then(|schema| schema.metadata.as_deref());
         stored.and_then(|metadata| metadata.property(group)) == own
     };
     history.iter().filter(same).copied().collect()

@@ -60,7 +60,9 @@ pub(crate) fn in_contexts<'a>(
     subject: &'a str,
 ) -> impl Iterator<Item = Arc<str>> + 'a {
     let others = Name::of(subject).is_default().then(|| {
-        state.contexts().filter_map(move |context| state.subject_name(&format!(":{context}:{subject}")))
+        state
+            .contexts()
+            .filter_map(move |context| state.subject_name(&format!(":{context}:{subject}")))
     });
     let own = state.subject_name(subject).unwrap_or_else(|| Arc::from(subject));
     std::iter::once(own).chain(others.into_iter().flatten())

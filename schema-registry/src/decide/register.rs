@@ -74,12 +74,7 @@ struct Weighed {
     known: Option<Version>,
 }
 
-fn weigh(
-    state: &State,
-    parser: &Parser,
-    subject: &str,
-    draft: &Draft,
-) -> Result<Weighed, Refusal> {
+fn weigh(state: &State, parser: &Parser, subject: &str, draft: &Draft) -> Result<Weighed, Refusal> {
     check_mode(state, subject, draft.id)?;
     let imports = state.mode_in_scope(subject).imports();
     let latest = state.latest(subject).and_then(|version| state.schema_of(subject, version));
@@ -226,7 +221,8 @@ pub(crate) fn find(
         }
         identity.references.is_empty()
             && !stored.references.is_empty()
-            && parser.resolve(state, subject, stored)
+            && parser
+                .resolve(state, subject, stored)
                 .is_ok_and(|resolved| candidate.equals_resolved(&resolved))
     };
     state.versions(subject, filter).rev().find(equal).copied()
@@ -236,7 +232,10 @@ fn check_room(state: &State, parser: &Parser, subject: &str) -> Result<(), Refus
     let full = |what: String| Err(Refusal::NotPermitted(what));
     let count = state.versions(subject, Filter::WithDeleted).count();
     if count == 0 && state.subject_count() >= parser.limits.subjects_max {
-        return full(format!("This registry holds its limit of {} subjects", parser.limits.subjects_max));
+        return full(format!(
+            "This registry holds its limit of {} subjects",
+            parser.limits.subjects_max
+        ));
     }
     if count >= parser.limits.subject_versions_max {
         let limit = parser.limits.subject_versions_max;
@@ -244,7 +243,10 @@ fn check_room(state: &State, parser: &Parser, subject: &str) -> Result<(), Refus
     }
     let context = Name::of(subject).context;
     if !state.has_context(context) && state.contexts().count() >= parser.limits.contexts_max {
-        return full(format!("This registry holds its limit of {} contexts", parser.limits.contexts_max));
+        return full(format!(
+            "This registry holds its limit of {} contexts",
+            parser.limits.contexts_max
+        ));
     }
     Ok(())
 }
@@ -275,7 +277,9 @@ fn number(
         ))),
         None if imports && wanted <= NUMBER_MAX => Ok(wanted),
         _ if wanted == next => Ok(next),
-        _ => Err(Refusal::InvalidSchema("Version is not one more than previous version".to_owned())),
+        _ => {
+            Err(Refusal::InvalidSchema("Version is not one more than previous version".to_owned()))
+        }
     }
 }
 

@@ -98,7 +98,8 @@ fn is_within(scope: &str, subject: &str) -> bool {
 pub(crate) fn remove_mode(state: &State, scope: &str, recursive: bool) -> Decision<Mode> {
     let own = state.modes().find(|(name, _)| ***name == *scope).map(|(_, mode)| mode);
     let inner = state.modes().filter(|(name, _)| ***name != *scope && is_within(scope, name));
-    let inner: Vec<Arc<str>> = inner.filter(|_| recursive).map(|(name, _)| Arc::clone(name)).collect();
+    let inner: Vec<Arc<str>> =
+        inner.filter(|_| recursive).map(|(name, _)| Arc::clone(name)).collect();
     let old = match own {
         Some(old) => old,
         None if scope == SCOPE_GLOBAL || !inner.is_empty() => state.mode_in_scope(scope),

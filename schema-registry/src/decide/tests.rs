@@ -179,7 +179,9 @@ fn a_read_only_subject_changes_in_no_way() {
     refused(machine.decide("a", &machine.draft("\"long\"")).unwrap_err());
     refused(delete_subject(&machine.state, "a", false).unwrap_err());
     refused(delete_version(&machine.state, "a", VersionSpec::Latest, "", false).unwrap_err());
-    refused(set_setting(&machine.state, &machine.parser, "a", &serde_json::Map::new()).unwrap_err());
+    refused(
+        set_setting(&machine.state, &machine.parser, "a", &serde_json::Map::new()).unwrap_err(),
+    );
     machine.register("b", "\"int\"");
     machine.mode("", Mode::ReadOnlyOverride);
     assert!(machine.decide("b", &machine.draft("\"long\"")).is_err());
@@ -218,10 +220,13 @@ fn each_context_has_its_own_ids_and_is_found_without_being_named() {
 #[test]
 fn metadata_comes_from_the_configuration_and_from_the_version_before() {
     let mut machine = Machine::new();
-    machine.set("a", json!({
-        "defaultMetadata": {"properties": {"owner": "nobody", "kept": "yes"}},
-        "overrideMetadata": {"properties": {"team": "t"}},
-    }));
+    machine.set(
+        "a",
+        json!({
+            "defaultMetadata": {"properties": {"owner": "nobody", "kept": "yes"}},
+            "overrideMetadata": {"properties": {"team": "t"}},
+        }),
+    );
     let noted: Metadata =
         serde_json::from_value(json!({"properties": {"owner": "me", "team": "x"}})).unwrap();
     let draft = Draft { metadata: Some(noted), ..machine.draft("\"int\"") };

@@ -112,7 +112,11 @@ mod tests {
             ("/contexts/.c/subjects/a/versions", ":.c:", "/subjects/:.c:a/versions"),
             ("/contexts/.c/subjects/:.d:a", ":.c:", "/subjects/:.d:a"),
             ("/contexts/.c/subjects", ":.c:", "/subjects?subjectPrefix=:.c:"),
-            ("/contexts/.c/subjects?subjectPrefix=a&x=1", ":.c:", "/subjects?subjectPrefix=:.c:a&x=1"),
+            (
+                "/contexts/.c/subjects?subjectPrefix=a&x=1",
+                ":.c:",
+                "/subjects?subjectPrefix=:.c:a&x=1",
+            ),
             ("/contexts/.c/schemas/ids/1", ":.c:", "/schemas/ids/1?subject=:.c:"),
             ("/contexts/.c/schemas/ids/1?subject=a", ":.c:", "/schemas/ids/1?subject=:.c:a"),
             ("/contexts/.c/config", ":.c:", "/config/:.c:"),

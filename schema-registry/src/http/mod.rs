@@ -60,10 +60,7 @@ impl Service {
     }
 
     /// Answers from memory; what is not there is looked for in the store before that is said.
-    async fn read<T>(
-        &self,
-        read: impl Fn(&Registry) -> Result<T, Refusal>,
-    ) -> Result<T, Reply> {
+    async fn read<T>(&self, read: impl Fn(&Registry) -> Result<T, Refusal>) -> Result<T, Reply> {
         let result = match read(&self.registry) {
             Err(refusal) if refusal.is_missing() => {
                 self.registry.refresh().await;

@@ -52,11 +52,7 @@ pub(super) async fn by_id(
 }
 
 /// `GET /schemas/ids/{id}/schema`: the text itself.
-pub(super) async fn text(
-    State(service): App,
-    Place(id): Place<u32>,
-    query: Parameters,
-) -> Handled {
+pub(super) async fn text(State(service): App, Place(id): Place<u32>, query: Parameters) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
     let (context, schema) = service.read(|registry| registry.schema(id, subject)).await?;
     let schema = formatted(&service, &context, schema, &query).await?;
@@ -71,8 +67,7 @@ pub(super) async fn subjects(
 ) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
     let (filter, page) = (query.filter_deleted(), query.page()?);
-    let names =
-        service.read(|registry| registry.subjects_of(id, subject, filter, page)).await?;
+    let names = service.read(|registry| registry.subjects_of(id, subject, filter, page)).await?;
     Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
 }
 
@@ -116,7 +111,8 @@ pub(super) async fn ids_of_guid(State(service): App, Place(guid): Place<String>)
             if places.is_empty() { Err(Refusal::SchemaNotFound(None)) } else { Ok(places) }
         })
         .await?;
-    let place = |(context, id): &(std::sync::Arc<str>, u32)| json!({"context": &**context, "id": id});
+    let place =
+        |(context, id): &(std::sync::Arc<str>, u32)| json!({"context": &**context, "id": id});
     Ok(Reply::json(&places.iter().map(place).collect()))
 }
 
@@ -164,7 +160,8 @@ pub(super) async fn formatted(
             return Err(service.refuse(&Refusal::InvalidSchema(text)));
         }
     }
-    if query.text("referenceFormat").is_some_and(|format| format.eq_ignore_ascii_case("qualified")) {
+    if query.text("referenceFormat").is_some_and(|format| format.eq_ignore_ascii_case("qualified"))
+    {
         let mut references = schema.references.to_vec();
         for reference in &mut references {
             reference.subject = crate::subject::beside(&scope, &reference.subject).into_owned();

@@ -56,9 +56,8 @@ async fn look_up(
         return service.registry.lookup(subject, submission, deleted);
     }
     let (subject, submission) = (subject.to_owned(), submission.clone());
-    let work = move |registry: &crate::Registry| {
-        Ok(registry.lookup(&subject, &submission, deleted))
-    };
+    let work =
+        move |registry: &crate::Registry| Ok(registry.lookup(&subject, &submission, deleted));
     service.compute(work).await.unwrap_or(Err(Refusal::Internal))
 }
 
@@ -136,9 +135,8 @@ pub(super) async fn version_with_metadata(
     let properties: BTreeMap<String, String> =
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let deleted = query.flag("deleted");
-    let read = |registry: &crate::Registry| {
-        registry.version_with_metadata(&subject, &properties, deleted)
-    };
+    let read =
+        |registry: &crate::Registry| registry.version_with_metadata(&subject, &properties, deleted);
     let found = service.read(read).await?;
     answer_version(&service, found, &query).await
 }
@@ -153,11 +151,7 @@ pub(super) async fn version(
     answer_version(&service, found, &query).await
 }
 
-async fn answer_version(
-    service: &Service,
-    found: SubjectVersion,
-    query: &Parameters,
-) -> Handled {
+async fn answer_version(service: &Service, found: SubjectVersion, query: &Parameters) -> Handled {
     let mut answer = subject_version(&found);
     let context = Name::of(&found.subject).context;
     let asked = ["format", "referenceFormat", "findTags"];
@@ -200,8 +194,7 @@ pub(super) async fn referenced_by(
 ) -> Handled {
     let (filter, page) = (query.filter_deleted(), query.page()?);
     let spec = service.answer(version.parse::<VersionSpec>())?;
-    let ids =
-        service.read(|registry| registry.referenced_by(&subject, spec, filter, page)).await?;
+    let ids = service.read(|registry| registry.referenced_by(&subject, spec, filter, page)).await?;
     Ok(Reply::json(&json!(ids)))
 }
 

@@ -81,10 +81,7 @@ impl Registry {
     pub fn open(config: &RegistryConfig) -> Result<Self> {
         let (store, loaded) = open_store(&config.store)?;
         let registry_id = store.registry_id().to_owned();
-        let shared = Arc::new(Shared {
-            state: RwLock::default(),
-            healthy: AtomicBool::new(true),
-        });
+        let shared = Arc::new(Shared { state: RwLock::default(), healthy: AtomicBool::new(true) });
         shared.show(loaded.state);
         let writer = Writer::start(store, Arc::clone(&shared), loaded.mark)?;
         let is_shared = follow(&config.store, &writer)?;
@@ -169,9 +166,8 @@ impl Registry {
         let (spec, asked) = (version.parse()?, version.to_owned());
         let message = "Delete Schema Version operation failed while writing to the store";
         let timed_out = "Delete Schema Version operation timed out";
-        let decide = move |state: &State| {
-            decide::delete_version(state, &subject, spec, &asked, permanent)
-        };
+        let decide =
+            move |state: &State| decide::delete_version(state, &subject, spec, &asked, permanent);
         self.writer.run(message, timed_out, decide).await
     }
 
@@ -202,8 +198,7 @@ impl Registry {
         let parser = Arc::clone(&self.parser);
         let message = "Failed to update compatibility level";
         let timed_out = "Update compatibility level operation timed out";
-        let decide =
-            move |state: &State| decide::set_setting(state, &parser, &scope, &members);
+        let decide = move |state: &State| decide::set_setting(state, &parser, &scope, &members);
         self.writer.run(message, timed_out, decide).await
     }
 
@@ -233,8 +228,7 @@ impl Registry {
     ) -> Result<(), Refusal> {
         let scope = self.scope(scope)?;
         let parser = Arc::clone(&self.parser);
-        let decide =
-            move |state: &State| decide::set_mode(state, &parser, &scope, mode, force);
+        let decide = move |state: &State| decide::set_mode(state, &parser, &scope, mode, force);
         self.writer.run("Failed to update mode", "Update mode operation timed out", decide).await
     }
 
@@ -243,11 +237,7 @@ impl Registry {
     /// # Errors
     ///
     /// 40401 if there is none, 50001, 50002.
-    pub async fn remove_mode(
-        &self,
-        scope: Option<&str>,
-        recursive: bool,
-    ) -> Result<Mode, Refusal> {
+    pub async fn remove_mode(&self, scope: Option<&str>, recursive: bool) -> Result<Mode, Refusal> {
         let scope = self.scope(scope)?;
         let decide = move |state: &State| decide::remove_mode(state, &scope, recursive);
         self.writer.run("Failed to delete mode", "Delete mode operation timed out", decide).await
@@ -294,11 +284,12 @@ fn follow(store: &StoreConfig, writer: &Writer) -> Result<bool> {
     let StoreConfig::Postgres(url) = store else { return Ok(false) };
     let (url, writer) = (url.clone(), writer.downgrade());
     let told = move || Writer::upgrade(&writer).is_some_and(|writer| writer.tell());
-    let started = std::thread::Builder::new().name("registry-follower".to_owned()).spawn(move || {
-        if let Err(error) = store::listen(url.expose(), FOLLOW_PAUSE, told) {
-            tracing::error!(error = error.report(), "other processes' writes are not followed");
-        }
-    });
+    let started =
+        std::thread::Builder::new().name("registry-follower".to_owned()).spawn(move || {
+            if let Err(error) = store::listen(url.expose(), FOLLOW_PAUSE, told) {
+                tracing::error!(error = error.report(), "other processes' writes are not followed");
+            }
+        });
     started.map(|_| true).map_err(|error| {
         use tidemesh_model::{Error, ErrorKind};
         Error::new(ErrorKind::Unavailable, "open the registry").caused_by(error)

@@ -182,8 +182,8 @@ impl Registry {
             let skipped = if latest_only { count.saturating_sub(1) } else { 0 };
             state.versions(name, filter).skip(skipped).map(move |version| (name, *version))
         });
-        let versions = versions
-            .filter(|(name, version)| state.schema_of(name, version).is_some_and(&wanted));
+        let versions =
+            versions.filter(|(name, version)| state.schema_of(name, version).is_some_and(&wanted));
         let found = page.of(versions, SCHEMAS_PAGE_MAX).into_iter();
         found
             .filter_map(|(name, version)| {

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::read::{SubjectVersion, subject_version};
 use super::Registry;
+use super::read::{SubjectVersion, subject_version};
 use crate::avro::{self, Candidate};
 use crate::decide::{self, Draft};
 use crate::metadata::{METADATA_BYTES_MAX, Metadata, RuleSet, merge_rules, with_version};
@@ -98,11 +98,7 @@ impl Registry {
     }
 
     /// The first half of a registration: all that needs no store. Most calls need no more.
-    pub(crate) fn draft(
-        &self,
-        subject: &str,
-        submission: &Submission,
-    ) -> Result<Drafted, Refusal> {
+    pub(crate) fn draft(&self, subject: &str, submission: &Submission) -> Result<Drafted, Refusal> {
         let subject = self.subject(subject);
         let state = self.state();
         check_subject(self.limits(), &subject)?;
@@ -152,7 +148,8 @@ impl Registry {
             let same = stored.as_ref() == draft.metadata.as_ref()
                 || draft.version == 0
                     && stored.and_then(Metadata::without_version) == draft.metadata;
-            same && found.schema.rules.as_deref() == draft.rules.as_ref() && draft.candidate.is_some()
+            same && found.schema.rules.as_deref() == draft.rules.as_ref()
+                && draft.candidate.is_some()
         });
         Registered { id: version.id, version: version.number, found, as_sent }
     }
@@ -305,9 +302,7 @@ impl Registry {
         let metadata = submission.metadata.as_ref();
         let parser = &self.parser;
         match (version, only) {
-            (None, _) => {
-                decide::incompatibilities(&state, parser, &subject, &candidate, metadata)
-            }
+            (None, _) => decide::incompatibilities(&state, parser, &subject, &candidate, metadata),
             (Some(_), None) => Ok(Vec::new()),
             (Some(_), Some(only)) => {
                 decide::against(&state, parser, &subject, &candidate, metadata, &[only])
@@ -319,7 +314,10 @@ impl Registry {
     pub(crate) fn is_known(&self, subject: &str, submission: &Submission) -> bool {
         let normalize = || self.normalizes(&self.state(), &self.subject(subject), submission);
         submission.references.is_empty()
-            && submission.text.as_deref().is_some_and(|text| self.parser.is_known(text, normalize()))
+            && submission
+                .text
+                .as_deref()
+                .is_some_and(|text| self.parser.is_known(text, normalize()))
     }
 
     fn normalizes(&self, state: &State, subject: &str, submission: &Submission) -> bool {

@@ -8,7 +8,11 @@ use crate::version::VersionSpec;
 
 impl Registry {
     /// Sets the level of a subject, or without one the global level.
-    pub(crate) async fn set_level(&self, subject: Option<&str>, level: &str) -> Result<(), Refusal> {
+    pub(crate) async fn set_level(
+        &self,
+        subject: Option<&str>,
+        level: &str,
+    ) -> Result<(), Refusal> {
         let members = serde_json::json!({"compatibility": level});
         self.set_setting(subject, members.as_object().cloned().unwrap_or_default()).await
     }
@@ -39,7 +43,9 @@ impl Registry {
     /// What the store holds.
     async fn stored(&self) -> State {
         let (tell, told) = std::sync::mpsc::channel();
-        self.writer.with(move |writing| tell.send(writing.store.load().unwrap().state).unwrap()).await;
+        self.writer
+            .with(move |writing| tell.send(writing.store.load().unwrap().state).unwrap())
+            .await;
         told.recv().unwrap()
     }
 }

@@ -96,7 +96,8 @@ impl FromStr for Guid {
             .map(|byte| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
             .collect::<Option<_>>()
             .ok_or(())?;
-        let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |n, d| n << 4 | d)).collect();
+        let bytes: Vec<u8> =
+            digits.chunks(2).map(|pair| pair.iter().fold(0, |n, d| n << 4 | d)).collect();
         if digits.len() != 32 {
             return Err(());
         }

@@ -48,7 +48,9 @@ pub(super) struct PostgresStore {
 
 impl std::fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PostgresStore").field("registry_id", &self.registry_id).finish_non_exhaustive()
+        f.debug_struct("PostgresStore")
+            .field("registry_id", &self.registry_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -95,7 +97,9 @@ impl PostgresStore {
             Some(client) => client,
             None => {
                 self.in_transaction = false;
-                self.runtime.block_on(self.address.connect(|| ())).map_err(|error| failed(error, doing))?
+                self.runtime
+                    .block_on(self.address.connect(|| ()))
+                    .map_err(|error| failed(error, doing))?
             }
         };
         let limit = Duration::from_millis(STATEMENT_MS_MAX + CONNECT_MS_MAX);

@@ -24,7 +24,8 @@ const LOCK_WAIT_MS: u64 = 1_000;
 
 /// The layout, step by step: step `n` brings a store of version `n` to `n + 1`. A step that has
 /// been released is never edited.
-const LAYOUT: &[&str] = &["
+const LAYOUT: &[&str] = &[
+    "
     CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE schema (
@@ -45,7 +46,8 @@ const LAYOUT: &[&str] = &["
     CREATE TABLE level (subject TEXT PRIMARY KEY, level TEXT NOT NULL) STRICT, WITHOUT ROWID;
     INSERT INTO counter VALUES ('id_next', 1), ('probes', 0);
     INSERT INTO fact VALUES ('registry_id', lower(hex(randomblob(8))));
-", "
+",
+    "
     CREATE TABLE contexts (
         name TEXT PRIMARY KEY,
         id_next INTEGER NOT NULL,
@@ -80,7 +82,8 @@ const LAYOUT: &[&str] = &["
     DROP TABLE version;
     DROP TABLE schema;
     DROP TABLE level;
-"];
+",
+];
 
 /// One open store file.
 #[derive(Debug)]
@@ -164,7 +167,8 @@ impl SqliteStore {
     }
 
     fn load_contexts(&self, state: &mut State) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare("SELECT name, id_next, listed FROM contexts")?;
+        let mut statement =
+            self.connection.prepare("SELECT name, id_next, listed FROM contexts")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let context: Arc<str> = Arc::from(row.get_ref(0)?.as_str()?);
@@ -339,13 +343,7 @@ fn write_change(
              ON CONFLICT (subject, number)
              DO UPDATE SET schema_id = excluded.schema_id, deleted = excluded.deleted,
                            created_at_ms = excluded.created_at_ms",
-            params![
-                &**subject,
-                version.number,
-                version.id,
-                version.deleted,
-                version.created_ms
-            ],
+            params![&**subject, version.number, version.id, version.deleted, version.created_ms],
         ),
         Change::RemoveVersion { subject, number } => run(
             "DELETE FROM versions WHERE subject = ? AND number = ?",
@@ -364,17 +362,11 @@ fn write_change(
              ON CONFLICT (scope) DO UPDATE SET mode = excluded.mode",
             params![&**scope, mode.name()],
         ),
-        Change::RemoveMode { scope } => {
-            run("DELETE FROM modes WHERE scope = ?", params![&**scope])
-        }
+        Change::RemoveMode { scope } => run("DELETE FROM modes WHERE scope = ?", params![&**scope]),
     }
 }
 
-fn put_context(
-    transaction: &Transaction<'_>,
-    context: &str,
-    id_next: u32,
-) -> rusqlite::Result<()> {
+fn put_context(transaction: &Transaction<'_>, context: &str, id_next: u32) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
             "INSERT INTO contexts (name, id_next, listed) VALUES (?, ?, 1)

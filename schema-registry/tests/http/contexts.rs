@@ -56,9 +56,7 @@ async fn a_reference_is_to_the_same_context_unless_it_names_another() {
     let server = Server::start().await;
     server.register(":.c:base", &record("B", &[("f", "\"int\"")])).await;
     let schema = record("U", &[("b", "\"B\"")]);
-    let with = |subject: &str| {
-        json!({"schema": schema, "references": [{"name": "B", "subject": subject, "version": 1}]})
-    };
+    let with = |subject: &str| json!({"schema": schema, "references": [{"name": "B", "subject": subject, "version": 1}]});
     server.post("/subjects/:.c:user/versions", with("base")).await.ok();
     server.post("/subjects/user/versions", with("base")).await.code(422, 42201);
     server.post("/subjects/user/versions", with(":.c:base")).await.ok();

@@ -8,9 +8,7 @@ use crate::server::{Server, record};
 async fn tags_make_a_new_version_that_says_which_it_is() {
     let server = Server::start().await;
     server.register("s", &record("R", &[("mail", "\"string\""), ("n", "\"int\"")])).await;
-    let tag = |path: &str, kind: &str| {
-        json!([{"schemaEntity": {"entityPath": path, "entityType": kind}, "tags": ["PII"]}])
-    };
+    let tag = |path: &str, kind: &str| json!([{"schemaEntity": {"entityPath": path, "entityType": kind}, "tags": ["PII"]}]);
     let body = json!({"newVersion": 2, "tagsToAdd": tag("R.mail", "sr_field")});
     let made = server.post("/subjects/s/versions/1/tags", body).await.ok();
     assert_eq!(made["version"], json!(2));

@@ -47,7 +47,10 @@ pub(in super::super) async fn set(
 }
 
 /// `DELETE /config/{subject}`: back to what holds around it; answers what was set.
-pub(in super::super) async fn remove(State(service): App, Place(subject): Place<String>) -> Handled {
+pub(in super::super) async fn remove(
+    State(service): App,
+    Place(subject): Place<String>,
+) -> Handled {
     delete(&service, Some(&subject)).await
 }
 

@@ -25,15 +25,11 @@ pub(super) async fn read(client: &Client) -> Result<Rows, Error> {
     let all = async |sql: &str| client.query(sql, &[]).await;
     Ok(Rows {
         contexts: all("SELECT name, id_next, listed FROM tidemesh_registry.context").await?,
-        schemas: all(
-            "SELECT context, id, text, reference_list, metadata, rules
-             FROM tidemesh_registry.schema ORDER BY context, id",
-        )
+        schemas: all("SELECT context, id, text, reference_list, metadata, rules
+             FROM tidemesh_registry.schema ORDER BY context, id")
         .await?,
-        versions: all(
-            "SELECT subject, number, schema_id, deleted, created_ms
-             FROM tidemesh_registry.version ORDER BY subject, number",
-        )
+        versions: all("SELECT subject, number, schema_id, deleted, created_ms
+             FROM tidemesh_registry.version ORDER BY subject, number")
         .await?,
         settings: all("SELECT scope, setting FROM tidemesh_registry.setting").await?,
         modes: all("SELECT scope, mode FROM tidemesh_registry.mode").await?,
