@@ -224,10 +224,9 @@ impl RuleSet {
 
     /// Without the rules of these names.
     pub(crate) fn without(mut self, names: &[String]) -> Self {
-        for rules in [&mut self.migration_rules, &mut self.domain_rules, &mut self.encoding_rules] {
-            if let Some(rules) = rules {
-                rules.retain(|rule| !names.contains(&rule.name));
-            }
+        let groups = [&mut self.migration_rules, &mut self.domain_rules, &mut self.encoding_rules];
+        for rules in groups.into_iter().flatten() {
+            rules.retain(|rule| !names.contains(&rule.name));
         }
         self
     }

@@ -102,6 +102,9 @@ impl Default for Context {
     }
 }
 
+/// Where schemas are: context and id, in order.
+type Places = Arc<[(Arc<str>, u32)]>;
+
 /// What refers to a version: context and id of schemas.
 type Referrers = RedBlackTreeSetSync<(Arc<str>, u32)>;
 
@@ -110,7 +113,7 @@ type Referrers = RedBlackTreeSetSync<(Arc<str>, u32)>;
 pub(crate) struct State {
     contexts: RedBlackTreeMapSync<Arc<str>, Context>,
     /// Where a schema is, by what it is known by.
-    guids: HashTrieMapSync<Guid, Arc<[(Arc<str>, u32)]>>,
+    guids: HashTrieMapSync<Guid, Places>,
     subjects: RedBlackTreeMapSync<Arc<str>, Arc<BTreeMap<u32, Version>>>,
     settings: RedBlackTreeMapSync<Arc<str>, Arc<Setting>>,
     modes: RedBlackTreeMapSync<Arc<str>, Mode>,

@@ -104,12 +104,11 @@ fn tags_of(object: &Map<String, Value>) -> BTreeSet<String> {
     tags.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// What is shown a path, whether a record is there or a field, and what it is written as.
+type Show<'a> = dyn FnMut(&str, bool, &mut Map<String, Value>) + 'a;
+
 /// Shows each record and each field, with its path.
-fn visit(
-    schema: &mut Value,
-    around: Option<&str>,
-    show: &mut dyn FnMut(&str, bool, &mut Map<String, Value>),
-) {
+fn visit(schema: &mut Value, around: Option<&str>, show: &mut Show<'_>) {
     match schema {
         Value::Array(branches) => {
             branches.iter_mut().for_each(|branch| visit(branch, around, show));
@@ -128,11 +127,7 @@ fn visit(
     }
 }
 
-fn visit_record(
-    record: &mut Map<String, Value>,
-    around: Option<&str>,
-    show: &mut dyn FnMut(&str, bool, &mut Map<String, Value>),
-) {
+fn visit_record(record: &mut Map<String, Value>, around: Option<&str>, show: &mut Show<'_>) {
     let full = full_name(record, around);
     show(&full, true, record);
     let namespace = full.rsplit_once('.').map(|(namespace, _)| namespace);

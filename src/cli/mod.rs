@@ -87,7 +87,8 @@ struct RegistryArgs {
     /// Where its health and metrics are served; nowhere unless it is given.
     #[arg(long, value_name = "ADDRESS")]
     control: Option<SocketAddr>,
-    /// Its store, as sqlite:FILE.
+    /// Its store, as sqlite:FILE or postgresql://USER@HOST/DATABASE. A password belongs into --config or
+    /// the environment.
     #[arg(long, value_name = "STORE", required_unless_present = "config")]
     store: Option<String>,
 }

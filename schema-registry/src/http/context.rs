@@ -46,13 +46,11 @@ fn rewritten(uri: &Uri, scope: &str) -> Option<Uri> {
     let mut segments: Vec<String> = rest.split('/').map(str::to_owned).collect();
     let is_setting = matches!(segments[0].as_str(), "config" | "mode");
     let place = if is_setting { Some(0) } else { segments.iter().position(|s| s == "subjects") };
-    match place {
-        Some(place) if place + 1 < segments.len() => {
-            if !is_qualified(&segments[place + 1]) {
-                segments[place + 1] = format!("{scope}{}", segments[place + 1]);
-            }
+    match place.map(|place| place + 1).filter(|place| *place < segments.len()) {
+        Some(subject) if !is_qualified(&segments[subject]) => {
+            segments[subject] = format!("{scope}{}", segments[subject]);
         }
-        Some(_) if is_setting && !scope.is_empty() => segments.push(scope.clone()),
+        None if is_setting && !scope.is_empty() => segments.push(scope.clone()),
         _ => {}
     }
     let path = segments.join("/");

@@ -182,7 +182,7 @@ impl Writer {
             work(writing);
             let _ = done.send(());
         }));
-        self.queue.send(work).await.ok().expect("the writer runs");
+        assert!(self.queue.send(work).await.is_ok(), "the writer runs");
         over.await.expect("the work ends");
     }
 }
