@@ -21,6 +21,7 @@ mod outbox;
 mod paused;
 mod planted;
 mod readers;
+mod registry_copy;
 mod registry_nodes;
 mod remove;
 mod replaced;

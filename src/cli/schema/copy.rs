@@ -1,0 +1,357 @@
+//! `export` and `import`: everything that a registry holds, as records.
+//!
+//! A registry is read by the calls that every one with Confluent's API has. What it holds is written
+//! into subjects that are in import mode for that time. Writing the same again changes nothing, so an
+//! import that was interrupted is simply begun anew.
+
+use super::super::client::{Daemon, print_line};
+use super::http::{Registry, encoded};
+use super::look::{subjects_path, texts};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::ExitCode;
+use tidemesh_avro::schema::Schema;
+use tidemesh_model::{Error, ErrorKind, Result};
+
+/// The most differences that are told one by one.
+const DIFFERENCES_TOLD_MAX: usize = 20;
+
+/// The members of a version that are carried.
+const VERSION_MEMBERS: [&str; 5] = ["schema", "schemaType", "references", "metadata", "ruleSet"];
+
+/// One line of an export.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Record {
+    /// A version of a subject.
+    Version {
+        subject: String,
+        version: u32,
+        id: u32,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        deleted: bool,
+        /// Its schema, references, metadata and rules, as they are registered.
+        body: Map<String, Json>,
+    },
+    /// The configuration of a scope; the empty one is all.
+    Config { scope: String, config: Map<String, Json> },
+    /// The mode of a scope.
+    Mode { scope: String, mode: String },
+}
+
+pub(super) async fn export(prefix: Option<&str>, daemon: &Daemon) -> Result<()> {
+    let registry = Registry::new(&daemon.registry_url().await?)?;
+    for record in read(&registry, prefix).await? {
+        print_line(&text(&record)?)?;
+    }
+    Ok(())
+}
+
+fn text(record: &Record) -> Result<String> {
+    serde_json::to_string(record)
+        .map_err(|error| Error::new(ErrorKind::Internal, "write a record").caused_by(error))
+}
+
+pub(super) async fn import(
+    file: Option<&Path>,
+    peer: Option<&str>,
+    prefix: Option<&str>,
+    daemon: &Daemon,
+) -> Result<ExitCode> {
+    let registry = Registry::new(&daemon.registry_url().await?)?;
+    let records = match (file, peer) {
+        (Some(file), _) => from_file(file, prefix)?,
+        (None, Some(peer)) => read(&Registry::new(peer)?, prefix).await?,
+        (None, None) => Vec::new(),
+    };
+    write(&registry, &records).await?;
+    let differences = compare(&records, &read(&registry, prefix).await?);
+    for difference in differences.iter().take(DIFFERENCES_TOLD_MAX) {
+        print_line(difference)?;
+    }
+    let versions = records.iter().filter(|record| matches!(record, Record::Version { .. })).count();
+    print_line(&format!("{versions} versions, {} differences", differences.len()))?;
+    Ok(ExitCode::from(u8::from(!differences.is_empty())))
+}
+
+fn from_file(file: &Path, prefix: Option<&str>) -> Result<Vec<Record>> {
+    let wrong = || Error::new(ErrorKind::Config, "read an export").with("file", file.display());
+    let text = std::fs::read_to_string(file).map_err(|error| wrong().caused_by(error))?;
+    let mut records = Vec::new();
+    for (place, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let record: Record = serde_json::from_str(line)
+            .map_err(|error| wrong().with("line", place + 1).caused_by(error))?;
+        let scope = match &record {
+            Record::Version { subject, .. } => subject,
+            Record::Config { scope, .. } | Record::Mode { scope, .. } => scope,
+        };
+        if prefix.is_none_or(|prefix| scope.starts_with(prefix)) {
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+/// Everything a registry holds: versions by subject and number, then configurations and modes.
+async fn read(registry: &Registry, prefix: Option<&str>) -> Result<Vec<Record>> {
+    let subjects = registry.get(&subjects_path(prefix, true)).await?;
+    let mut records = Vec::new();
+    let mut scopes = BTreeSet::new();
+    for subject in texts(&subjects) {
+        read_versions(registry, subject, &mut records).await?;
+        if let Some(context) = subject.strip_prefix(":.").and_then(|rest| rest.split_once(':')) {
+            scopes.insert(format!(":.{}:", context.0));
+        }
+        scopes.insert(subject.to_owned());
+    }
+    if prefix.is_none() {
+        scopes.insert(String::new());
+    }
+    for scope in scopes {
+        read_scope(registry, &scope, &mut records).await?;
+    }
+    Ok(records)
+}
+
+async fn read_versions(
+    registry: &Registry,
+    subject: &str,
+    records: &mut Vec<Record>,
+) -> Result<()> {
+    let path = format!("/subjects/{}/versions", encoded(subject));
+    let numbers = |list: Option<Json>| -> BTreeSet<u32> {
+        let list = list.unwrap_or_default();
+        let numbers = list.as_array().into_iter().flatten().filter_map(Json::as_u64);
+        numbers.filter_map(|number| u32::try_from(number).ok()).collect()
+    };
+    let live = numbers(registry.find(&path).await?);
+    for version in numbers(registry.find(&format!("{path}?deleted=true")).await?) {
+        let mut found = registry.get(&format!("{path}/{version}?deleted=true")).await?;
+        let id = found["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        let id = id.ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, "read a registry")
+                .because("a version has no id")
+                .with("subject", subject)
+                .with("version", version)
+        })?;
+        let member = |name: &&str| {
+            let value = found.get_mut(*name).map(Json::take)?;
+            let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+            (!is_empty).then(|| ((*name).to_owned(), value))
+        };
+        let body = VERSION_MEMBERS.iter().filter_map(member).collect();
+        let (subject, deleted) = (subject.to_owned(), !live.contains(&version));
+        records.push(Record::Version { subject, version, id, deleted, body });
+    }
+    Ok(())
+}
+
+/// What a scope has of its own. Peers that know no modes answer 404.
+async fn read_scope(registry: &Registry, scope: &str, records: &mut Vec<Record>) -> Result<()> {
+    let place = if scope.is_empty() { String::new() } else { format!("/{}", encoded(scope)) };
+    if let Some(Json::Object(mut config)) = registry.find(&format!("/config{place}")).await? {
+        if let Some(level) = config.remove("compatibilityLevel") {
+            config.insert("compatibility".to_owned(), level);
+        }
+        records.push(Record::Config { scope: scope.to_owned(), config });
+    }
+    let mode = registry.find(&format!("/mode{place}")).await?;
+    if let Some(mode) = mode.as_ref().and_then(|mode| mode["mode"].as_str()) {
+        records.push(Record::Mode { scope: scope.to_owned(), mode: mode.to_owned() });
+    }
+    Ok(())
+}
+
+/// Writes versions by their ids, so that what is referred to is there before who refers to it, then
+/// deletes those that are deleted, then sets what scopes have.
+async fn write(registry: &Registry, records: &[Record]) -> Result<()> {
+    let mut versions: Vec<&Record> =
+        records.iter().filter(|record| matches!(record, Record::Version { .. })).collect();
+    versions.sort_by_key(|record| match record {
+        Record::Version { id, version, .. } => (*id, *version),
+        _ => (0, 0),
+    });
+    let subjects: BTreeSet<&str> = versions
+        .iter()
+        .filter_map(|record| match record {
+            Record::Version { subject, .. } => Some(subject.as_str()),
+            _ => None,
+        })
+        .collect();
+    for subject in &subjects {
+        let path = format!("/mode/{}?force=true", encoded(subject));
+        registry.put(&path, &json!({"mode": "IMPORT"})).await?;
+    }
+    write_versions(registry, versions).await?;
+    for record in records {
+        delete_version(registry, record).await?;
+    }
+    for subject in &subjects {
+        // With its last version's deletion the mode has gone already.
+        let path = format!("/mode/{}", encoded(subject));
+        if registry.find(&path).await?.is_some() {
+            registry.delete(&path).await?;
+        }
+    }
+    for record in records {
+        write_scope(registry, record).await?;
+    }
+    Ok(())
+}
+
+/// What refers to something that has a larger id is tried again when that is there.
+async fn write_versions(registry: &Registry, mut waiting: Vec<&Record>) -> Result<()> {
+    while !waiting.is_empty() {
+        let (count, mut left, mut last) = (waiting.len(), Vec::new(), None);
+        for record in waiting {
+            let Record::Version { subject, version, id, body, .. } = record else { continue };
+            let mut body = body.clone();
+            body.insert("id".to_owned(), json!(id));
+            body.insert("version".to_owned(), json!(version));
+            let path = format!("/subjects/{}/versions", encoded(subject));
+            if let Err(error) = registry.post(&path, &body).await {
+                if !body.contains_key("references") {
+                    return Err(error.with("subject", subject).with("version", version));
+                }
+                last = Some(error.with("subject", subject).with("version", version));
+                left.push(record);
+            }
+        }
+        match last {
+            Some(error) if left.len() == count => return Err(error),
+            _ => waiting = left,
+        }
+    }
+    Ok(())
+}
+
+async fn delete_version(registry: &Registry, record: &Record) -> Result<()> {
+    let Record::Version { subject, version, deleted: true, .. } = record else { return Ok(()) };
+    let path = format!("/subjects/{}/versions/{version}", encoded(subject));
+    if registry.find(&path).await?.is_some() {
+        registry.delete(&path).await?;
+    }
+    Ok(())
+}
+
+async fn write_scope(registry: &Registry, record: &Record) -> Result<()> {
+    let place = |scope: &str| {
+        if scope.is_empty() { String::new() } else { format!("/{}", encoded(scope)) }
+    };
+    match record {
+        Record::Version { .. } => {}
+        Record::Config { scope, config } => {
+            registry.put(&format!("/config{}", place(scope)), config).await?;
+        }
+        Record::Mode { scope, mode } => {
+            let path = format!("/mode{}?force=true", place(scope));
+            registry.put(&path, &json!({"mode": mode})).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What of `wanted` is not in `found`, as sentences.
+fn compare(wanted: &[Record], found: &[Record]) -> Vec<String> {
+    let versions = |records: &[Record]| -> BTreeMap<(String, u32), Record> {
+        let entry = |record: &Record| match record {
+            Record::Version { subject, version, .. } => {
+                Some(((subject.clone(), *version), record.clone()))
+            }
+            _ => None,
+        };
+        records.iter().filter_map(entry).collect()
+    };
+    let there = versions(found);
+    let mut differences: Vec<String> = versions(wanted)
+        .iter()
+        .filter_map(|((subject, version), record)| {
+            let found = there.get(&(subject.clone(), *version));
+            let problem = found.map_or(Some("is missing"), |found| difference(record, found))?;
+            Some(format!("{subject} version {version} {problem}"))
+        })
+        .collect();
+    for record in wanted.iter().filter(|record| !matches!(record, Record::Version { .. })) {
+        if !found.contains(record) {
+            let scope = match record {
+                Record::Config { scope, .. } => format!("the configuration of {scope:?}"),
+                Record::Mode { scope, .. } => format!("the mode of {scope:?}"),
+                Record::Version { .. } => continue,
+            };
+            differences.push(format!("{scope} is another"));
+        }
+    }
+    differences
+}
+
+fn difference(wanted: &Record, found: &Record) -> Option<&'static str> {
+    let (
+        Record::Version { id, deleted, body, .. },
+        Record::Version { id: found_id, deleted: found_deleted, body: found_body, .. },
+    ) = (wanted, found)
+    else {
+        return Some("is another");
+    };
+    let same = |name: &str| body.get(name) == found_body.get(name);
+    match () {
+        () if id != found_id => Some("has another id"),
+        () if deleted != found_deleted => Some("is deleted in one of the two"),
+        () if !["references", "metadata", "ruleSet"].into_iter().all(same) => {
+            Some("has other references, metadata or rules")
+        }
+        () if !is_same_schema(body, found_body) => Some("is another schema"),
+        () => None,
+    }
+}
+
+/// The same text, the same JSON, or the same as Avro's Java library writes it: peers keep texts as they
+/// came, or sorted.
+fn is_same_schema(one: &Map<String, Json>, other: &Map<String, Json>) -> bool {
+    let text = |body: &Map<String, Json>| {
+        body.get("schema").and_then(Json::as_str).unwrap_or_default().to_owned()
+    };
+    let (one, other) = (text(one), text(other));
+    let json = |text: &str| serde_json::from_str::<Json>(text).ok();
+    let written = |text: &str| Schema::parse(text).ok().map(|schema| schema.registry_text());
+    one == other
+        || json(&one).is_some_and(|one| Some(one) == json(&other))
+        || written(&one).is_some_and(|one| Some(one) == written(&other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(number: u32, id: u32, schema: &str) -> Record {
+        let body = json!({"schema": schema}).as_object().cloned().unwrap_or_default();
+        Record::Version { subject: "s".into(), version: number, id, deleted: false, body }
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let wanted = [version(1, 1, r#"{"type":"int"}"#), version(2, 2, "\"long\"")];
+        assert!(
+            compare(&wanted, &[version(1, 1, "\"int\""), version(2, 2, "\"long\"")]).is_empty()
+        );
+        let found = [version(1, 3, "\"int\"")];
+        assert_eq!(
+            compare(&wanted, &found),
+            ["s version 1 has another id", "s version 2 is missing"]
+        );
+        let mode = Record::Mode { scope: "s".into(), mode: "READONLY".into() };
+        assert_eq!(compare(&[mode], &[]), ["the mode of \"s\" is another"]);
+    }
+
+    #[test]
+    fn a_record_is_a_line_that_is_read_back() {
+        let record = version(1, 1, "\"int\"");
+        let line = text(&record).unwrap();
+        assert_eq!(
+            line,
+            r#"{"kind":"version","subject":"s","version":1,"id":1,"body":{"schema":"\"int\""}}"#
+        );
+        assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);
+    }
+}

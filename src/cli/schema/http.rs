@@ -1,0 +1,98 @@
+//! A registry, by Confluent's REST API: ours or another.
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use std::time::Duration;
+use tidemesh_model::{Error, ErrorKind, Result};
+
+/// The longest that one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// One registry.
+pub(super) struct Registry {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Registry {
+    /// The registry at this address. Nothing is sent yet.
+    pub(super) fn new(url: &str) -> Result<Self> {
+        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
+        let wrong = |error| Error::new(ErrorKind::Config, "talk to a registry").caused_by(error);
+        Ok(Self { http: http.map_err(wrong)?, url: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// What it answers; none where there is nothing.
+    pub(super) async fn find(&self, path: &str) -> Result<Option<Json>> {
+        let (status, body) = self.send(self.http.get(self.at(path))).await?;
+        match status {
+            404 => Ok(None),
+            200..=299 => Ok(Some(body)),
+            _ => Err(self.refused(path, status, &body)),
+        }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Json> {
+        let (status, body) = self.send(self.http.get(self.at(path))).await?;
+        self.checked(path, status, body)
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Json> {
+        let (status, body) = self.send(self.http.post(self.at(path)).json(body)).await?;
+        self.checked(path, status, body)
+    }
+
+    pub(super) async fn put(&self, path: &str, body: &impl Serialize) -> Result<Json> {
+        let (status, body) = self.send(self.http.put(self.at(path)).json(body)).await?;
+        self.checked(path, status, body)
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Result<Json> {
+        let (status, body) = self.send(self.http.delete(self.at(path))).await?;
+        self.checked(path, status, body)
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(u16, Json)> {
+        let away = |error: reqwest::Error| {
+            Error::new(ErrorKind::Unavailable, "talk to a registry")
+                .with("url", &self.url)
+                .caused_by(error.without_url())
+        };
+        let response = request.send().await.map_err(away)?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(away)?;
+        let text = || Json::String(String::from_utf8_lossy(&body).into_owned());
+        Ok((status, serde_json::from_slice(&body).unwrap_or_else(|_| text())))
+    }
+
+    fn checked(&self, path: &str, status: u16, body: Json) -> Result<Json> {
+        if (200..300).contains(&status) { Ok(body) } else { Err(self.refused(path, status, &body)) }
+    }
+
+    fn refused(&self, path: &str, status: u16, body: &Json) -> Error {
+        let kind = match status {
+            404 => ErrorKind::NotFound,
+            409 => ErrorKind::Incompatible,
+            500.. => ErrorKind::Unavailable,
+            _ => ErrorKind::Config,
+        };
+        let message = body["message"].as_str().map_or_else(|| body.to_string(), str::to_owned);
+        Error::new(kind, "talk to a registry")
+            .because(message)
+            .with("url", self.at(path))
+            .with("status", status)
+    }
+}
+
+/// A name as it stands in a path.
+pub(super) fn encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+    let encode = |byte: u8| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    name.bytes().map(encode).collect()
+}

@@ -1,0 +1,67 @@
+//! `get`, `list`, `check`: what changes nothing.
+
+use super::super::client::{Daemon, print_line};
+use super::SchemaFile;
+use super::http::{Registry, encoded};
+use serde_json::Value as Json;
+use std::process::ExitCode;
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::Verdict;
+
+pub(super) async fn get(subject: Option<&str>, version: &str, daemon: &Daemon) -> Result<()> {
+    let Some(subject) = subject else { return list(None, None, false, daemon).await };
+    let registry = Registry::new(&daemon.registry_url().await?)?;
+    let path = format!("/subjects/{}/versions/{}", encoded(subject), encoded(version));
+    let found = registry.get(&path).await?;
+    print_line(found["schema"].as_str().unwrap_or_default())
+}
+
+pub(super) async fn list(
+    subject: Option<&str>,
+    prefix: Option<&str>,
+    deleted: bool,
+    daemon: &Daemon,
+) -> Result<()> {
+    let registry = Registry::new(&daemon.registry_url().await?)?;
+    let Some(subject) = subject else {
+        let subjects = registry.get(&subjects_path(prefix, deleted)).await?;
+        return texts(&subjects).try_for_each(print_line);
+    };
+    let path = format!("/subjects/{}/versions?deleted={deleted}", encoded(subject));
+    let versions = registry.get(&path).await?;
+    for version in versions.as_array().into_iter().flatten() {
+        let path = format!("/subjects/{}/versions/{version}?deleted=true", encoded(subject));
+        let found = registry.get(&path).await?;
+        let hidden = if found["deleted"] == true { "\tdeleted" } else { "" };
+        print_line(&format!("{version}\tid {}{hidden}", found["id"]))?;
+    }
+    Ok(())
+}
+
+/// Where subjects are listed.
+pub(super) fn subjects_path(prefix: Option<&str>, deleted: bool) -> String {
+    let prefix = prefix.map(|prefix| format!("&subjectPrefix={}", encoded(prefix)));
+    format!("/subjects?deleted={deleted}{}", prefix.unwrap_or_default())
+}
+
+/// The texts of a list.
+pub(super) fn texts(list: &Json) -> impl Iterator<Item = &str> {
+    list.as_array().into_iter().flatten().filter_map(Json::as_str)
+}
+
+pub(super) fn read(file: &SchemaFile) -> Result<String> {
+    std::fs::read_to_string(&file.file).map_err(|error| {
+        Error::new(ErrorKind::Config, "read a schema")
+            .with("file", file.file.display())
+            .caused_by(error)
+    })
+}
+
+pub(super) async fn check(file: &SchemaFile) -> Result<ExitCode> {
+    let schema = read(file)?;
+    let Verdict { is_compatible, messages } =
+        file.daemon.registry().await?.check(&file.subject, &schema).await?;
+    messages.iter().try_for_each(|message| print_line(message))?;
+    print_line(if is_compatible { "compatible" } else { "incompatible" })?;
+    Ok(ExitCode::from(u8::from(!is_compatible)))
+}
