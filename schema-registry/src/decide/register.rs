@@ -51,7 +51,7 @@ pub(crate) fn register(
             return Err(Refusal::Incompatible { subject: subject.to_owned(), details });
         }
     }
-    let number = number(state, subject, draft, imports, next)?;
+    let number = number(state, subject, draft, &identity, imports, next)?;
     put(state, parser, subject, draft, identity, number)
 }
 
@@ -265,6 +265,7 @@ fn number(
     state: &State,
     subject: &str,
     draft: &Draft,
+    identity: &Identity,
     imports: bool,
     next: u32,
 ) -> Result<u32, Refusal> {
@@ -272,6 +273,8 @@ fn number(
         return Ok(next);
     };
     match state.version(subject, wanted) {
+        // It was deleted, and comes back.
+        Some(known) if imports && state.schema_of(subject, known) == Some(identity) => Ok(wanted),
         Some(_) if imports => Err(Refusal::NotPermitted(format!(
             "Version {wanted} of subject {subject} holds another schema"
         ))),

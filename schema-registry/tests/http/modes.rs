@@ -54,6 +54,12 @@ async fn schemas_are_imported_with_their_ids_and_versions() {
     let incompatible = json!({"schema": "\"long\"", "id": 41, "version": 5});
     server.post("/subjects/b/versions", incompatible).await.ok();
     assert_eq!(server.get("/subjects/b/versions").await.ok(), json!([3, 5]));
+    server.delete("/subjects/b/versions/3").await.ok();
+    let again = json!({"schema": "\"string\"", "id": 40, "version": 3});
+    server.post("/subjects/b/versions", again).await.ok();
+    assert_eq!(server.get("/subjects/b/versions").await.ok(), json!([3, 5]), "it came back");
+    let over = json!({"schema": "\"bytes\"", "id": 50, "version": 3});
+    server.post("/subjects/b/versions", over).await.code(422, 42205);
     assert_eq!(server.register("a", "\"long\"").await, 41, "the same schema, the same id");
     assert_eq!(server.register("a", "\"float\"").await, 42);
     assert_eq!(server.get("/schemas/ids/40?fetchMaxId=true").await.ok()["maxId"], json!(42));
