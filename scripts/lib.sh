@@ -172,6 +172,7 @@ ensure_kafka() {
 start_kafka() {
     local folder=$1 port=$2
     [ -e "$folder/server.properties" ] || make_kafka "$folder" "$port"
+    start_controller "$folder"
     (exec_as_server java -Xms256m -Xmx512m -cp "$folder/jars/*" kafka.Kafka "$folder/server.properties") \
         >>"$folder/server.log" 2>&1 &
     kafka_process=$!
@@ -184,6 +185,26 @@ start_kafka() {
     fail "Kafka did not start"
 }
 
+# Starts the controller of a broker that has it apart, unless it runs.
+start_controller() {
+    local folder=$1
+    [ -e "$folder/controller.properties" ] || return 0
+    if [ -e "$folder/controller.process" ]; then
+        controller_process=$(cat "$folder/controller.process")
+        kill -0 "$controller_process" 2>/dev/null && return
+    fi
+    (exec_as_server java -Xms64m -Xmx256m -cp "$folder/jars/*" kafka.Kafka "$folder/controller.properties") \
+        >>"$folder/controller.log" 2>&1 &
+    controller_process=$!
+    echo "$controller_process" >"$folder/controller.process"
+}
+
+# With KAFKA_APART the controller is a process of its own, which stays when the broker is killed. A
+# broker that is both takes itself for the leader of everything when it comes back from a kill, and
+# says of transactions whose end was decided that their topics are gone: their records then wait for
+# an end for ever (Kafka 4.3.1, "these partitions are likely deleted already"). One that finds a
+# controller has been fenced by then, and does not.
+#
 # KAFKA_SETTINGS has lines that are added to the broker's settings, and win over those before;
 # KAFKA_CONTROLLER is the controller's port, if it has to be known; KAFKA_FORMAT has arguments by which the
 # folder is made.
@@ -195,11 +216,16 @@ make_kafka() {
     # The cache belongs to whoever runs this, often root; the broker's user must be able to read it.
     cp -a "$kafka_jars" "$folder/jars"
     chmod -R a+rX "$folder/jars"
+    local roles=broker,controller voter=1 listener=,CONTROLLER://127.0.0.1:$controller
+    if [ -n "${KAFKA_APART:-}" ]; then
+        roles=broker voter=2 listener=
+        make_controller "$folder" "$controller"
+    fi
     as_server tee "$folder/server.properties" >/dev/null <<CONF
-process.roles=broker,controller
+process.roles=$roles
 node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+controller.quorum.voters=$voter@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port$listener
 advertised.listeners=PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
@@ -216,21 +242,40 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
+broker.heartbeat.interval.ms=500
 group.initial.rebalance.delay.ms=0
 ${KAFKA_SETTINGS:-}
 CONF
     local java=(java -cp "$folder/jars/*")
     id=$(as_server "${java[@]}" kafka.tools.StorageTool random-uuid 2>/dev/null | tail -n 1)
-    # shellcheck disable=SC2086 # arguments by spaces
-    as_server "${java[@]}" kafka.tools.StorageTool format -t "$id" -c "$folder/server.properties" \
-        ${KAFKA_FORMAT:-} \
-        >"$folder/format.log" 2>&1 || { cat "$folder/format.log" >&2; fail "Kafka's folder cannot be made"; }
+    local file
+    for file in "$folder"/controller.properties "$folder"/server.properties; do
+        [ -e "$file" ] || continue
+        # shellcheck disable=SC2086 # arguments by spaces
+        as_server "${java[@]}" kafka.tools.StorageTool format -t "$id" -c "$file" ${KAFKA_FORMAT:-} \
+            >"$folder/format.log" 2>&1 || { cat "$folder/format.log" >&2; fail "Kafka's folder cannot be made"; }
+    done
+}
+
+make_controller() {
+    local folder=$1 port=$2
+    as_server tee "$folder/controller.properties" >/dev/null <<CONF
+process.roles=controller
+node.id=2
+controller.quorum.voters=2@127.0.0.1:$port
+listeners=CONTROLLER://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+log.dirs=$folder/controller
+broker.session.timeout.ms=1500
+CONF
 }
 
 stop_kafka() {
-    [ -n "${kafka_process:-}" ] || return 0
-    kill -9 "$kafka_process" 2>/dev/null || true
-    wait "$kafka_process" 2>/dev/null || true
+    local process
+    for process in ${kafka_process:-} ${controller_process:-}; do
+        kill -9 "$process" 2>/dev/null || true
+        wait "$process" 2>/dev/null || true
+    done
 }
 
 # A Python with confluent-kafka, in an environment of its own in the cache, at pinned versions.

@@ -50,16 +50,18 @@ fn value(configuration: &str, key: &str) -> String {
     line.trim_matches([' ', '=', '"']).to_owned()
 }
 
-/// Starts a broker by `scripts/lib.sh`, whose variables these are; answers its process.
+/// Starts a broker by `scripts/lib.sh`, whose variables these are; answers its process, and if its
+/// controller is to be `apart`, so that it stays when the broker is killed, that one's.
 pub(super) fn start_broker(
     folder: &tempfile::TempDir,
     port: u16,
     settings: &str,
     controller: u16,
     format: &str,
-) -> u32 {
+    apart: bool,
+) -> (u32, Option<u32>) {
     let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("scripts/lib.sh");
-    let script = "source \"$0\"; ensure_kafka; start_kafka \"$@\"; echo \"$kafka_process\"";
+    let script = "source \"$0\"; ensure_kafka; start_kafka \"$@\"; echo \"$kafka_process ${controller_process:-}\"";
     let output = Command::new("bash")
         .args(["-c", script])
         .arg(scripts)
@@ -68,11 +70,14 @@ pub(super) fn start_broker(
         .env("KAFKA_SETTINGS", settings)
         .env("KAFKA_CONTROLLER", controller.to_string())
         .env("KAFKA_FORMAT", format)
+        .env("KAFKA_APART", if apart { "yes" } else { "" })
         .output()
         .unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the broker does not start: {error}");
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    let processes = String::from_utf8(output.stdout).unwrap();
+    let mut processes = processes.split_whitespace().map(|process| process.parse().unwrap());
+    (processes.next().unwrap(), processes.next())
 }
 
 /// A broker of one test's own, which it may kill.
@@ -82,6 +87,7 @@ pub(crate) struct Broker {
     /// A port for clients that come by a proxy, and the proxy's, to which the broker sends them.
     proxied: Option<(u16, u16)>,
     process: Option<u32>,
+    controller: Option<u32>,
 }
 
 impl Broker {
@@ -99,7 +105,8 @@ impl Broker {
 
     fn start_at(proxied: Option<(u16, u16)>) -> Self {
         let folder = super::postgres::Server::open_folder();
-        let mut broker = Self { folder, port: free_port(), proxied, process: None };
+        let mut broker =
+            Self { folder, port: free_port(), proxied, process: None, controller: None };
         broker.start_again();
         broker
     }
@@ -113,16 +120,17 @@ impl Broker {
     pub(crate) fn start_again(&mut self) {
         // Those by which it is made; one that is there keeps its own.
         let controller = free_port();
-        let settings = self.settings(controller);
-        self.process = Some(start_broker(&self.folder, self.port, &settings, controller, ""));
+        let settings = self.settings();
+        let started = start_broker(&self.folder, self.port, &settings, controller, "", true);
+        (self.process, self.controller) = (Some(started.0), started.1);
     }
 
     /// Settings beside the usual: a listener for clients that come by the proxy.
-    fn settings(&self, controller: u16) -> String {
+    fn settings(&self) -> String {
         let Some((port, proxy)) = self.proxied else { return String::new() };
         let direct = format!("PLAINTEXT://127.0.0.1:{}", self.port);
         format!(
-            "listeners={direct},CONTROLLER://127.0.0.1:{controller},PROXIED://127.0.0.1:{port}\n\
+            "listeners={direct},PROXIED://127.0.0.1:{port}\n\
              advertised.listeners={direct},PROXIED://127.0.0.1:{proxy}\n\
              listener.security.protocol.map=\
              PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT"
@@ -149,6 +157,8 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        self.signal("-KILL");
+        self.process = self.controller.take();
         self.signal("-KILL");
     }
 }

@@ -57,7 +57,8 @@ impl SecuredBroker {
         );
         let settings: Vec<&str> = settings.lines().map(str::trim).collect();
         let format = format!("--add-scram SCRAM-SHA-512=[name={user},password={password}]");
-        let process = start_broker(&folder, open, &settings.join("\n"), controller, &format);
+        let settings = settings.join("\n");
+        let (process, _) = start_broker(&folder, open, &settings, controller, &format, false);
         Self { folder, open, secured, process }
     }
 

@@ -21,6 +21,10 @@ const WAIT: Duration = Duration::from_millis(20);
 /// How much longer than a transaction may be open the reading may stand still.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// What to do about a transaction that no broker ends (docs/kafka.md).
+const HANGING: &str = "if it stays so with every broker up, a transaction hangs: find it by \
+     kafka-transactions.sh find-hanging, and end it by kafka-transactions.sh abort";
+
 /// Every item, by writer and key.
 pub(super) type Items = BTreeMap<(String, String), Vec<u8>>;
 
@@ -71,6 +75,7 @@ fn read_to(config: &KafkaConfig, topic: &str, end: u64) -> Result<Items> {
         if moved_at.elapsed() > limit {
             return Err(Error::new(ErrorKind::Timeout, doing)
                 .because("the end does not come: a transaction stays open, or a broker is away")
+                .help(HANGING)
                 .with("offset", next)
                 .with("end", end));
         }
