@@ -62,8 +62,7 @@ async fn flink_registers_what_it_writes_and_reads_it_back() {
     let table = |name: &str, columns: &str| {
         format!(
             "CREATE TABLE {name} ({columns}) WITH ('connector' = 'kafka', 'topic' = '{topic}',
-             'properties.bootstrap.servers' = '{servers}', 'properties.allow.auto.create.topics' =
-             'true', 'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset',
+             'properties.bootstrap.servers' = '{servers}', 'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset',
              'key.format' = 'avro-confluent', 'key.fields' = 'id',
              'key.avro-confluent.url' = '{registry}', 'value.format' = 'avro-confluent',
              'value.avro-confluent.url' = '{registry}')",
@@ -73,10 +72,11 @@ async fn flink_registers_what_it_writes_and_reads_it_back() {
     };
     kafka::create_topic(&topic).await;
     let session = Session::open().await;
-    let columns = "id BIGINT NOT NULL, note STRING, price DECIMAL(10, 2), at TIMESTAMP(3),
+    let columns = "id BIGINT NOT NULL, note STRING, price DECIMAL(10, 2), made TIMESTAMP(3),
                    tags ARRAY<STRING>, place ROW<street STRING, nr INT>";
     session.run(&table("orders", columns)).await.unwrap();
-    let rows = "(1, 'ä', 12.34, TIMESTAMP '2024-02-29 01:02:03.456', ARRAY['a', 'b'], ROW('Long', 7)),
+    let rows =
+        "(1, 'ä', 12.34, TIMESTAMP '2024-02-29 01:02:03.456', ARRAY['a', 'b'], ROW('Long', 7)),
                 (2, CAST(NULL AS STRING), 0.01, TIMESTAMP '1969-12-31 23:59:59.999',
                  ARRAY['c'], ROW('Short', 8))";
     session.run(&format!("INSERT INTO orders VALUES {rows}")).await.unwrap();
@@ -96,7 +96,7 @@ async fn flink_registers_what_it_writes_and_reads_it_back() {
     let versions: Json = reqwest::get(versions).await.unwrap().json().await.unwrap();
     assert_eq!(versions, json!([1, 2]));
 
-    let read = "SELECT id, note, CAST(price AS STRING), CAST(at AS STRING), tags, place.nr, more
+    let read = "SELECT id, note, CAST(price AS STRING), CAST(made AS STRING), tags, place.nr, more
                 FROM newer";
     let changes = session.run(read).await.unwrap();
     let mut cells: Vec<Json> = changes.into_iter().map(|change| json!(change.cells)).collect();
