@@ -163,9 +163,9 @@ def registers_and_reads_back(place):
     same(place.client().get_schema(number).schema_str, ORDER)
     same(place.client().get_schema(number, subject).schema_str, ORDER)
     equal(place.client().get_schema(number).schema_type, "AVRO")
-    equal(place.client().get_subjects_by_schema_id(number, subject_name=subject), [subject])
+    assert subject in place.client().get_subjects_by_schema_id(number, subject_name=subject)
     versions = place.client().get_schema_versions(number, subject_name=subject)
-    equal([(each.subject, each.version) for each in versions], [(subject, 1)])
+    assert (subject, 1) in [(each.subject, each.version) for each in versions], versions
     other = place.subject("other-value")
     equal(place.client().register_schema(other, schema), number)
     equal(set(place.client().get_subjects_by_schema_id(number)) >= {subject, other}, True)
