@@ -279,6 +279,21 @@ ensure_go_client() {
     mv "$go_client.part" "$go_client"
 }
 
+# schemathesis, in a Python environment of its own in the cache, at pinned versions.
+ensure_schemathesis() {
+    local wanted="$root/tests/openapi/requirements.txt" folder
+    folder="$cache/openapi-$(sha256sum "$wanted" | cut -c 1-16)"
+    schemathesis="$folder/bin/schemathesis"
+    [ -e "$folder/whole" ] && return
+    python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3-venv
+    say "fetching schemathesis"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2 ||
+        fail "schemathesis cannot be fetched"
+    touch "$folder/whole"
+}
+
 # Apache Flink's libraries from PyPI, its connectors and SQL Gateway from Maven Central, fetched once
 # into the cache.
 ensure_flink() {
