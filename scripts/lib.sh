@@ -291,6 +291,54 @@ ensure_confluent_kafka() {
     "$readers_python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2
 }
 
+# Confluent's client for Node at the versions of its lockfile, fetched once into the cache. Nothing that
+# came along is run. `$node_modules` goes into NODE_PATH.
+ensure_node_client() {
+    local wanted="$root/tests/clients/node/package-lock.json" folder
+    folder="$cache/node-client-$(sha256sum "$wanted" | cut -c 1-16)"
+    node_modules="$folder/node_modules"
+    command -v node >/dev/null || ensure_packages nodejs
+    [ -e "$folder/whole" ] && return
+    command -v npm >/dev/null || ensure_packages npm
+    say "fetching @confluentinc/schemaregistry"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    cp "$root"/tests/clients/node/package*.json "$folder"
+    (cd "$folder" && npm ci --silent --ignore-scripts --no-audit --no-fund >&2) ||
+        fail "@confluentinc/schemaregistry cannot be fetched"
+    touch "$folder/whole"
+}
+
+# The program of tests/clients/go with franz-go's client, built once into the cache: `$go_client`.
+ensure_go_client() {
+    local from="$root/tests/clients/go" folder
+    folder="$cache/go-client-$(cat "$from"/*.go "$from"/go.* | sha256sum | cut -c 1-16)"
+    go_client="$folder/check"
+    [ -x "$go_client" ] && return
+    if ! command -v go >/dev/null && [ -x /usr/local/go/bin/go ]; then PATH=$PATH:/usr/local/go/bin; fi
+    command -v go >/dev/null || ensure_packages golang-go
+    say "fetching and building franz-go's registry client"
+    mkdir -p "$folder"
+    (cd "$from" && GOPATH="$cache/go" GOCACHE="$cache/go/build" GOFLAGS="-mod=readonly -modcacherw -buildvcs=false" \
+        go build -o "$go_client.part" . >&2) || fail "the Go client cannot be built (it needs Go 1.24)"
+    mv "$go_client.part" "$go_client"
+}
+
+# schemathesis, in a Python environment of its own in the cache, at pinned versions.
+ensure_schemathesis() {
+    local wanted="$root/tests/openapi/requirements.txt" folder
+    folder="$cache/openapi-$(sha256sum "$wanted" | cut -c 1-16)"
+    schemathesis="$folder/bin/schemathesis"
+    [ -e "$folder/whole" ] && return
+    python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3-venv
+    say "fetching schemathesis"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2 ||
+        fail "schemathesis cannot be fetched"
+    touch "$folder/whole"
+}
+
 # Apache Flink's libraries from PyPI, its connectors and SQL Gateway from Maven Central, fetched once
 # into the cache.
 ensure_flink() {

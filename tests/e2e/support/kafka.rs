@@ -3,6 +3,8 @@
 use super::eventually;
 use super::postgres::free_port;
 use super::proxy::Proxy;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::config::ClientConfig;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,6 +18,14 @@ pub(crate) fn shared() -> String {
     std::env::var("TIDEMESH_TEST_KAFKA").unwrap_or_else(|_| {
         panic!("TIDEMESH_TEST_KAFKA is not set: start the broker and the tests with `scripts/test`")
     })
+}
+
+/// Makes a topic of one partition on the shared broker.
+pub(crate) async fn create_topic(name: &str) {
+    let mut config = ClientConfig::new();
+    let admin: AdminClient<_> = config.set("bootstrap.servers", shared()).create().unwrap();
+    let topic = NewTopic::new(name, 1, TopicReplication::Fixed(1));
+    admin.create_topics(&[topic], &AdminOptions::new()).await.unwrap()[0].clone().unwrap();
 }
 
 /// A configuration whose records go to the shared broker, to a mesh of its own; with more lines for
