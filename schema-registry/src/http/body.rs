@@ -151,8 +151,15 @@ impl Body {
     }
 
     fn check_members(&self, known: &[&str]) -> Result<(), Reply> {
-        let unknown = self.members.keys().find(|name| !known.contains(&name.as_str()));
-        match unknown {
+        self.check_names(self.members.keys(), known)
+    }
+
+    fn check_names<'a>(
+        &self,
+        mut names: impl Iterator<Item = &'a String>,
+        known: &[&str],
+    ) -> Result<(), Reply> {
+        match names.find(|name| !known.contains(&name.as_str())) {
             Some(name) if self.strict => Err(Reply::bad_body(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 &format!("Unrecognized field: {name}"),
@@ -199,6 +206,9 @@ impl Body {
             Some(Value::Array(list)) => list,
             Some(_) => return Err(malformed("references is not an array")),
         };
+        let known = ["name", "subject", "version"];
+        let members = list.iter().filter_map(Value::as_object).flat_map(Map::keys);
+        self.check_names(members, &known)?;
         list.iter()
             .map(|entry| {
                 let name = entry.get("name")?.as_str()?.to_owned();

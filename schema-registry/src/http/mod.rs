@@ -139,6 +139,7 @@ pub fn router(registry: Arc<Registry>) -> Router {
 fn server_routes() -> Router<Service> {
     Router::new()
         .route("/", get(server::root).post(server::root))
+        .route("/openapi.json", get(server::openapi))
         .route("/contexts", get(server::contexts))
         .route("/contexts/{context}", delete(server::delete_context))
         .route("/v1/metadata/id", get(server::id))

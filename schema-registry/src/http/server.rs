@@ -14,6 +14,11 @@ pub(super) async fn root() -> Reply {
     Reply::json(&json!({}))
 }
 
+/// `GET /openapi.json`: this contract, for programs.
+pub(super) async fn openapi() -> Reply {
+    Reply::raw(include_bytes!("../openapi.json").to_vec())
+}
+
 /// `GET /contexts`: the default one, which Confluent writes as `.`, and those that were used
 /// (`AbstractSchemaRegistry.listContexts`; Apicurio answers `:.:`).
 pub(super) async fn contexts(State(service): App, query: Parameters) -> Result<Reply, Reply> {

@@ -74,6 +74,10 @@ async fn a_reference_to_nothing_is_refused() {
     let refused = server.post("/subjects/x/versions", json!({"schema": customer("")})).await;
     let message = refused.code(422, 42201);
     assert!(message.contains("Address"), "{message}");
+    let more = json!([{"name": "a", "subject": "b", "version": 1, "x": 2}]);
+    let body = json!({"schema": "\"int\"", "references": more});
+    let refused = server.post("/subjects/x/versions", body).await;
+    refused.refused(422, 422, "Unrecognized field: x");
     for references in [json!({}), json!([1]), json!([{"name": "a", "subject": "b"}])] {
         let body = json!({"schema": "\"int\"", "references": references});
         assert_eq!(server.post("/subjects/x/versions", body).await.status, 400);
