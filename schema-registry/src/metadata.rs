@@ -233,7 +233,7 @@ impl RuleSet {
 }
 
 impl Rule {
-    /// A name of letters, digits and underscores, which does not begin with a digit.
+    /// A name of letters, digits, underscores and hyphens, which does not begin with a digit.
     fn problem(&self) -> Option<String> {
         let good = |(place, c): (usize, char)| {
             c == '_' || c == '-' || c.is_ascii_alphabetic() || (place > 0 && c.is_ascii_digit())
@@ -251,12 +251,15 @@ impl Rule {
         hash.update(&self.name);
         let texts = [&self.doc, &self.r#type, &self.expr, &self.on_success, &self.on_failure];
         texts.into_iter().flatten().for_each(|text| hash.update(text));
+        hash.update(serde_json::to_string(&(self.kind, self.mode)).unwrap_or_default());
         self.tags.iter().flatten().for_each(|tag| hash.update(tag));
         for (name, value) in self.params.iter().flatten() {
             hash.update(name);
             hash.update(value);
         }
-        hash.update([u8::from(self.disabled)]);
+        if self.disabled {
+            hash.update([1]);
+        }
     }
 }
 

@@ -78,9 +78,9 @@ pub enum Refusal {
     InvalidRuleSet(String),
     /// 500: a bug of ours.
     Internal,
-    /// 50002: the writes ahead of this one took too long; it was not carried out.
+    /// 50002: it took too long; whether it is carried out is not known.
     Timeout(&'static str),
-    /// 50001: the store failed; the operation was not carried out.
+    /// 50001: the store failed. What its last step was about may be carried out all the same.
     Store {
         /// What was being done, as a sentence.
         message: &'static str,

@@ -220,6 +220,13 @@ impl State {
     }
 
     fn put_version(&mut self, subject: Arc<str>, version: Version) {
+        if let Some(before) = self.version(&subject, version.number).copied()
+            && before.id != version.id
+        {
+            self.change_uses(&subject, before.id, |uses| {
+                uses.remove_mut(&(Arc::clone(&subject), version.number));
+            });
+        }
         self.change_uses(&subject, version.id, |uses| {
             uses.insert_mut((Arc::clone(&subject), version.number));
         });
@@ -265,15 +272,21 @@ impl State {
     }
 
     /// Takes over the counters of a state before: an id that any node knows of is never given out
-    /// again, even if the store was set back since.
-    pub(crate) fn keep_ids_of(&mut self, before: &Self) {
+    /// again, even if the store was set back since. Gives what the store is to be told of it.
+    pub(crate) fn keep_ids_of(&mut self, before: &Self) -> Vec<Change> {
+        let mut raised = Vec::new();
         for (context, known) in &before.contexts {
             let mut entry = self.context(context);
             if known.id_next > entry.id_next {
                 entry.id_next = known.id_next;
+                if entry.listed {
+                    let (context, id_next) = (Arc::clone(context), known.id_next);
+                    raised.push(Change::PutContext { context, id_next });
+                }
                 self.contexts.insert_mut(Arc::clone(context), entry);
             }
         }
+        raised
     }
 
     /// The names of the contexts that have been used, after the default one.
@@ -535,7 +548,7 @@ mod tests {
     fn an_id_known_before_is_not_given_out_after_the_store_was_set_back() {
         let before = state([add(7, identity("x", &[]))]);
         let mut after = state([add(3, identity("x", &[]))]);
-        after.keep_ids_of(&before);
+        assert_eq!(after.keep_ids_of(&before).len(), 1);
         assert_eq!(after.id_next(CONTEXT_DEFAULT), 8);
     }
 

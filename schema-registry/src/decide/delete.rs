@@ -1,5 +1,6 @@
 //! Deleting: softly, which hides, then permanently.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::{Decision, check_unreferenced, check_writable};
@@ -28,7 +29,7 @@ pub(crate) fn delete_subject(state: &State, subject: &str, permanent: bool) -> D
     let versions: Vec<Version> = state.versions(subject, filter).copied().collect();
     let mut changes = Vec::new();
     if permanent {
-        remove_versions(state, &name, &versions, &mut changes);
+        remove_versions(state, &[(name, versions.clone())], &mut changes);
     } else {
         for version in &versions {
             let version = Version { deleted: true, ..*version };
@@ -66,7 +67,7 @@ pub(crate) fn delete_version(
     let name = state.subject_name(subject).unwrap_or_else(|| Arc::from(subject));
     let mut changes = Vec::new();
     if permanent {
-        remove_versions(state, &name, &[version], &mut changes);
+        remove_versions(state, &[(name, vec![version])], &mut changes);
     } else {
         let deleted = Version { deleted: true, ..version };
         changes.push(Change::PutVersion { subject: Arc::clone(&name), version: deleted });
@@ -113,24 +114,26 @@ pub(crate) fn delete_context(state: &State, context: &str) -> Decision<()> {
 /// again later gets a new id: ids are never given out twice.
 pub(super) fn remove_versions(
     state: &State,
-    subject: &Arc<str>,
-    versions: &[Version],
+    removed: &[(Arc<str>, Vec<Version>)],
     changes: &mut Vec<Change>,
 ) {
-    for version in versions {
-        let number = version.number;
-        changes.push(Change::RemoveVersion { subject: Arc::clone(subject), number });
+    let mut gone = HashSet::new();
+    let mut ids = BTreeSet::new();
+    for (subject, versions) in removed {
+        let context = state.context_name(Name::of(subject).context);
+        for Version { number, id, .. } in versions {
+            let (subject, number) = (Arc::clone(subject), *number);
+            changes.push(Change::RemoveVersion { subject: Arc::clone(&subject), number });
+            gone.insert((subject, number));
+            ids.insert((Arc::clone(&context), *id));
+        }
     }
-    let mut ids: Vec<u32> = versions.iter().map(|version| version.id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let context = state.context_name(Name::of(subject).context);
-    for id in ids {
-        let last = state.uses(&context, id).all(|(user, used)| {
-            user == subject && versions.iter().any(|version| version.number == used.number)
-        });
-        if last {
-            changes.push(Change::RemoveSchema { context: Arc::clone(&context), id });
+    for (context, id) in ids {
+        let is_last = state
+            .uses(&context, id)
+            .all(|(user, used)| gone.contains(&(Arc::clone(user), used.number)));
+        if is_last {
+            changes.push(Change::RemoveSchema { context, id });
         }
     }
 }

@@ -274,7 +274,13 @@ fn number(
     };
     match state.version(subject, wanted) {
         // It was deleted, and comes back.
-        Some(known) if imports && state.schema_of(subject, known) == Some(identity) => Ok(wanted),
+        Some(known)
+            if imports
+                && draft.id == Some(known.id)
+                && state.schema_of(subject, known) == Some(identity) =>
+        {
+            Ok(wanted)
+        }
         Some(_) if imports => Err(Refusal::NotPermitted(format!(
             "Version {wanted} of subject {subject} holds another schema"
         ))),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::delete::remove_versions;
 use super::{Decision, check_scopes, check_unreferenced, check_writable};
 use crate::avro::Parser;
+use crate::metadata::METADATA_BYTES_MAX;
 use crate::refusal::Refusal;
 use crate::setting::{Mode, Setting};
 use crate::state::{Change, Filter, State, Version};
@@ -27,6 +28,11 @@ pub(crate) fn set_setting(
     let rules = [&setting.default_rule_set, &setting.override_rule_set];
     if let Some(problem) = rules.into_iter().flatten().find_map(|rules| rules.problem()) {
         return Err(Refusal::InvalidRuleSet(problem));
+    }
+    let bytes = serde_json::to_string(&setting).map_or(usize::MAX, |text| text.len());
+    if bytes > METADATA_BYTES_MAX {
+        let text = format!("the configuration takes more than {METADATA_BYTES_MAX} bytes");
+        return Err(Refusal::InvalidSetting(text));
     }
     let change = Change::SetSetting { scope: Arc::from(scope), setting: Arc::new(setting) };
     Ok((vec![change], ()))
@@ -72,14 +78,16 @@ fn clear(state: &State, scope: &str, changes: &mut Vec<Change>) -> Result<(), Re
         let text = "Cannot import since found existing subjects";
         return Err(Refusal::NotPermitted(text.to_owned()));
     }
+    let mut removed = Vec::new();
     for subject in subjects {
         let versions: Vec<Version> =
             state.versions(&subject, Filter::WithDeleted).copied().collect();
         for version in &versions {
             check_unreferenced(state, &subject, version.number)?;
         }
-        remove_versions(state, &subject, &versions, changes);
+        removed.push((subject, versions));
     }
+    remove_versions(state, &removed, changes);
     Ok(())
 }
 

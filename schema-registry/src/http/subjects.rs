@@ -97,11 +97,15 @@ pub(super) async fn register(
     body: Body,
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
-    let drafted = if is_light(&service, &subject, &submission) {
-        service.answer(service.registry.draft(&subject, &submission))?
-    } else {
-        service.compute(move |registry| registry.draft(&subject, &submission)).await?
+    let drafted = match draft(&service, &subject, &submission).await {
+        // What another process has written or deleted meanwhile must be seen first.
+        Ok(Drafted::Known(_)) | Err(Refusal::InvalidSchema(_)) if service.registry.is_shared() => {
+            service.registry.refresh().await;
+            draft(&service, &subject, &submission).await
+        }
+        drafted => drafted,
     };
+    let drafted = service.answer(drafted)?;
     let made = match drafted {
         Drafted::Known(known) => known,
         Drafted::New(subject, draft) => {
@@ -109,6 +113,19 @@ pub(super) async fn register(
         }
     };
     Ok(Reply::json(&registered(&made)))
+}
+
+async fn draft(
+    service: &Service,
+    subject: &str,
+    submission: &Submission,
+) -> Result<Drafted, Refusal> {
+    if is_light(service, subject, submission) {
+        return service.registry.draft(subject, submission);
+    }
+    let (subject, submission) = (subject.to_owned(), submission.clone());
+    let work = move |registry: &crate::Registry| Ok(registry.draft(&subject, &submission));
+    service.compute(work).await.unwrap_or(Err(Refusal::Internal))
 }
 
 /// `POST /subjects/{subject}/versions/{version}/tags`: a new version with other tags.
@@ -239,6 +256,9 @@ async fn judge(
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
     let verbose = query.flag("verbose");
+    if matches!(version, Some(spec) if service.registry.version(&subject, spec, false).is_err()) {
+        service.registry.refresh().await;
+    }
     let messages = if is_light(&service, &subject, &submission) {
         service.answer(service.registry.check(&subject, version, &submission))?
     } else {

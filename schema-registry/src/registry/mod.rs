@@ -52,6 +52,8 @@ struct Shared {
     /// Swapped by each write; who reads keeps the one it began with, however long that takes.
     state: RwLock<Arc<State>>,
     healthy: AtomicBool,
+    /// Whether the writer has been told that others may have written, and has not looked yet.
+    told: AtomicBool,
 }
 
 impl Shared {
@@ -81,10 +83,14 @@ impl Registry {
     pub fn open(config: &RegistryConfig) -> Result<Self> {
         let (store, loaded) = open_store(&config.store)?;
         let registry_id = store.registry_id().to_owned();
-        let shared = Arc::new(Shared { state: RwLock::default(), healthy: AtomicBool::new(true) });
+        let shared = Arc::new(Shared {
+            state: RwLock::default(),
+            healthy: AtomicBool::new(true),
+            told: AtomicBool::new(false),
+        });
         shared.show(loaded.state);
         let writer = Writer::start(store, Arc::clone(&shared), loaded.mark)?;
-        let is_shared = follow(&config.store, &writer)?;
+        let is_shared = follow(&config.store, &writer, &shared)?;
         let parser = Arc::new(Parser::new(config.limits.clone()));
         let incompatible_code = config.incompatible_code;
         Ok(Self { shared, writer, parser, incompatible_code, registry_id, is_shared })
@@ -122,6 +128,11 @@ impl Registry {
     pub async fn recover(&self) -> Result<(), Refusal> {
         let message = "The store does not take writes";
         self.writer.probe().await.map_err(|cause| Refusal::Store { message, cause })
+    }
+
+    /// Whether other processes may write.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// Takes over what other processes have written; without any, nothing is to be done.
@@ -280,10 +291,10 @@ fn open_store(config: &StoreConfig) -> Result<(Box<dyn Store>, Loaded)> {
 
 /// Has the writer told when others may have written; says whether there can be others. The thread
 /// ends with the writer.
-fn follow(store: &StoreConfig, writer: &Writer) -> Result<bool> {
+fn follow(store: &StoreConfig, writer: &Writer, shared: &Arc<Shared>) -> Result<bool> {
     let StoreConfig::Postgres(url) = store else { return Ok(false) };
-    let (url, writer) = (url.clone(), writer.downgrade());
-    let told = move || Writer::upgrade(&writer).is_some_and(|writer| writer.tell());
+    let (url, writer, shared) = (url.clone(), writer.downgrade(), Arc::clone(shared));
+    let told = move || Writer::upgrade(&writer).is_some_and(|writer| writer.tell(&shared));
     let started =
         std::thread::Builder::new().name("registry-follower".to_owned()).spawn(move || {
             if let Err(error) = store::listen(url.expose(), FOLLOW_PAUSE, told) {

@@ -365,8 +365,7 @@ fn context_of(state: &State, id: u32, subject: &str) -> Option<Arc<str>> {
     let name = Name::of(subject);
     let context = state.context_name(name.context);
     let has = |subject: &str| {
-        let context = Name::of(subject).context;
-        state.uses(context, id).any(|(user, _)| **user == *subject)
+        state.versions(subject, Filter::WithDeleted).any(|version| version.id == id)
     };
     let is_there = state.schema(&context, id).is_some();
     if name.subject.is_empty() {

@@ -164,6 +164,7 @@ impl Registry {
         let subject = self.subject(subject);
         let state = self.state();
         let (name, found) = decide::get_version(&state, &subject, version, false)?;
+        let subject = name.to_string();
         let stored = subject_version(&state, name, found)?.schema;
         let text = tags::change(&stored.text, &request.tags_to_add, &request.tags_to_remove)?;
         let references = Arc::clone(&stored.references);

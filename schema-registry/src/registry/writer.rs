@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -88,10 +89,13 @@ impl<T: Send, F: FnOnce(&State) -> Decision<T> + Send> Job for Pending<T, F> {
     }
 }
 
+/// Who waits for it, if anybody does.
+type Waiting = Option<oneshot::Sender<()>>;
+
 pub(super) enum Work {
     Job(Box<dyn Job>),
     /// Others may have written.
-    Refresh(Option<oneshot::Sender<()>>),
+    Refresh(Waiting),
     /// It failed before: does it work again?
     Probe(oneshot::Sender<Result<()>>),
     /// For tests.
@@ -115,7 +119,7 @@ impl Writer {
     /// Starts the thread over a store that was read up to `known`.
     pub(super) fn start(store: Box<dyn Store>, shared: Arc<Shared>, known: Mark) -> Result<Self> {
         let (queue, works) = mpsc::channel(WRITE_QUEUE_MAX);
-        let mut writing = Writing { store, shared, known, suspect: false };
+        let mut writing = Writing { store, shared, known, raised: Vec::new(), suspect: false };
         schema_thread("registry-writer").spawn(move || writing.run(works)).map_err(|error| {
             Error::new(ErrorKind::Unavailable, "open the registry").caused_by(error)
         })?;
@@ -150,7 +154,10 @@ impl Writer {
     }
 
     /// The same without waiting, from a thread without tasks; false once the writer has ended.
-    pub(super) fn tell(&self) -> bool {
+    pub(super) fn tell(&self, shared: &Shared) -> bool {
+        if shared.told.swap(true, Ordering::AcqRel) {
+            return true;
+        }
         !matches!(
             self.queue.try_send(Work::Refresh(None)),
             Err(mpsc::error::TrySendError::Closed(_))
@@ -192,57 +199,70 @@ pub(super) struct Writing {
     pub(super) store: Box<dyn Store>,
     shared: Arc<Shared>,
     known: Mark,
+    /// Counters that the store has to be told of, after it was set back.
+    raised: Vec<Change>,
     /// A commit failed, so the store may hold what memory does not: it is read again first.
     pub(super) suspect: bool,
 }
 
 impl Writing {
     fn run(&mut self, mut works: mpsc::Receiver<Work>) {
-        while let Some(work) = works.blocking_recv() {
-            let mut next = Some(work);
-            while let Some(work) = next.take() {
-                let Work::Job(first) = work else {
-                    self.other(work);
-                    continue;
-                };
-                let mut jobs = vec![first];
-                while jobs.len() < GROUP_MAX {
-                    match works.try_recv() {
-                        Ok(Work::Job(job)) => jobs.push(job),
-                        Ok(other) => {
-                            next = Some(other);
-                            break;
-                        }
-                        Err(_) => break,
-                    }
+        let mut next = None;
+        while let Some(work) = next.take().or_else(|| works.blocking_recv()) {
+            match work {
+                Work::Job(first) => next = self.jobs(first, &mut works),
+                Work::Refresh(first) => next = self.refreshes(first, &mut works),
+                Work::Probe(done) => {
+                    // The one who waits may be gone.
+                    let _ = done.send(self.probe());
                 }
-                self.group(jobs);
+                #[cfg(test)]
+                Work::Store(work) => work(self),
             }
         }
     }
 
-    fn other(&mut self, work: Work) {
-        match work {
-            Work::Job(job) => self.group(vec![job]),
-            Work::Refresh(done) => {
-                self.refresh();
-                // The one who waits may be gone.
-                done.map(|done| done.send(()));
+    /// Carries out what waits together; gives what comes after it.
+    fn jobs(&mut self, first: Box<dyn Job>, works: &mut mpsc::Receiver<Work>) -> Option<Work> {
+        let mut jobs = vec![first];
+        let mut next = None;
+        while jobs.len() < GROUP_MAX && next.is_none() {
+            match works.try_recv() {
+                Ok(Work::Job(job)) => jobs.push(job),
+                Ok(other) => next = Some(other),
+                Err(_) => break,
             }
-            Work::Probe(done) => {
-                let _ = done.send(self.probe());
-            }
-            #[cfg(test)]
-            Work::Store(work) => work(self),
         }
+        self.group(jobs);
+        next
+    }
+
+    /// Asks the store once for all who wait for it; gives what comes after them.
+    fn refreshes(&mut self, first: Waiting, works: &mut mpsc::Receiver<Work>) -> Option<Work> {
+        let mut waiting = vec![first];
+        let mut next = None;
+        while next.is_none() {
+            match works.try_recv() {
+                Ok(Work::Refresh(more)) => waiting.push(more),
+                Ok(other) => next = Some(other),
+                Err(_) => break,
+            }
+        }
+        self.shared.told.store(false, Ordering::Release);
+        self.refresh();
+        for done in waiting.into_iter().flatten() {
+            let _ = done.send(());
+        }
+        next
     }
 
     fn group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
         if let Err(error) = self.begin() {
+            self.store.give_up();
             return self.refuse(jobs, &error);
         }
         let mut state = State::clone(&self.shared.state());
-        let mut changes = Vec::new();
+        let mut changes = std::mem::take(&mut self.raised);
         jobs.retain_mut(|job| {
             // A panic is a bug of ours; it costs its own request, not all later ones.
             let Ok(made) = catch_unwind(AssertUnwindSafe(|| job.decide(&state))) else {
@@ -294,7 +314,13 @@ impl Writing {
 
     fn refresh(&mut self) {
         match self.store.news(self.known) {
-            Ok(news) => self.take(news),
+            Ok(news) => {
+                self.take(news);
+                if !self.raised.is_empty() {
+                    // Others must not give out again what this process knows.
+                    self.group(Vec::new());
+                }
+            }
             Err(error) => {
                 // Reads go on with what is known; a write tells whoever waits for it.
                 tracing::debug!(error = error.report(), "the registry's store cannot be read");
@@ -311,7 +337,7 @@ impl Writing {
                 self.show(state, mark);
             }
             News::Everything(Loaded { mut state, mark }) => {
-                state.keep_ids_of(&self.shared.state());
+                self.raised = state.keep_ids_of(&self.shared.state());
                 self.show(state, mark);
             }
         }

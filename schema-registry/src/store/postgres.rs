@@ -8,7 +8,7 @@
 mod connect;
 mod tables;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::runtime::Runtime;
@@ -17,7 +17,7 @@ use tokio_postgres::{Client, Row};
 
 use super::{Loaded, Mark, News, Store};
 use crate::state::Change;
-use connect::{Address, CONNECT_MS_MAX};
+use connect::Address;
 
 /// The advisory lock that a write holds: `tmsr` as a number, and the layout's own.
 const LOCK: i64 = 0x746d_7372_0000_0001;
@@ -30,6 +30,12 @@ const CHANGES_KEPT: i64 = 10_000;
 
 /// The longest that anything may take the database, the wait for the lock included.
 const STATEMENT_MS_MAX: u64 = 8_000;
+
+/// The longest that reading everything may take.
+const LOAD_MS_MAX: u64 = 120_000;
+
+/// For how long after a failed attempt to connect nobody asks for news.
+const REST: Duration = Duration::from_millis(500);
 
 /// How many notifications may wait; one is enough, for whoever hears of it reads all.
 const TOLD_MAX: usize = 16;
@@ -44,6 +50,8 @@ pub(super) struct PostgresStore {
     client: Option<Client>,
     registry_id: String,
     in_transaction: bool,
+    /// When connecting failed last, if nothing succeeded since.
+    failed_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -73,6 +81,7 @@ impl PostgresStore {
             client: None,
             registry_id: String::new(),
             in_transaction: false,
+            failed_at: None,
         };
         let doing = "open the registry's store";
         let (version, registry_id) = store.run(doing, prepare)?;
@@ -93,16 +102,24 @@ impl PostgresStore {
         doing: &'static str,
         work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T> {
+        self.run_within(Duration::from_millis(STATEMENT_MS_MAX), doing, work)
+    }
+
+    fn run_within<T>(
+        &mut self,
+        limit: Duration,
+        doing: &'static str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T> {
         let client = match self.client.take().filter(|client| !client.is_closed()) {
             Some(client) => client,
-            None => {
-                self.in_transaction = false;
-                self.runtime
-                    .block_on(self.address.connect(|| ()))
-                    .map_err(|error| failed(error, doing))?
+            // Another connection has neither the lock nor the transaction.
+            None if std::mem::take(&mut self.in_transaction) => {
+                return Err(Error::new(ErrorKind::Unavailable, doing)
+                    .because("the connection ended within a write"));
             }
+            None => self.connect(doing)?,
         };
-        let limit = Duration::from_millis(STATEMENT_MS_MAX + CONNECT_MS_MAX);
         let work = async { tokio::time::timeout(limit, work(&client)).await };
         match self.runtime.block_on(work) {
             Ok(Ok(value)) => {
@@ -120,13 +137,19 @@ impl PostgresStore {
         }
     }
 
+    fn connect(&mut self, doing: &'static str) -> Result<Client> {
+        let connected = self.runtime.block_on(self.address.connect(|| ()));
+        self.failed_at = connected.is_err().then(Instant::now);
+        connected.map_err(|error| error.unwrap_or_else(|error| failed(error, doing)))
+    }
+
     fn news_in(&mut self, known: Mark, doing: &'static str) -> Result<News> {
         let rows = self.run(doing, async |client| {
             let sql = "SELECT number, tag, changes FROM tidemesh_registry.change
                        WHERE number >= $1 ORDER BY number LIMIT $2";
             client.query(sql, &[&known.number, &(CHANGES_KEPT + 2)]).await
         })?;
-        match read_news(&rows, known)? {
+        match read_news(&rows, known) {
             Some(news) => Ok(news),
             None => self.load_all(doing).map(News::Everything),
         }
@@ -139,8 +162,11 @@ impl PostgresStore {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         };
         let end = if self.in_transaction { "RELEASE everything" } else { "COMMIT" };
-        let rows = self.run(doing, async |client| {
+        let limit = Duration::from_millis(LOAD_MS_MAX);
+        let rows = self.run_within(limit, doing, async |client| {
             client.batch_execute(begin).await?;
+            let sql = format!("SET LOCAL statement_timeout = {LOAD_MS_MAX}");
+            client.batch_execute(&sql).await?;
             let rows = tables::read(client).await?;
             client.batch_execute(end).await?;
             Ok(rows)
@@ -151,22 +177,21 @@ impl PostgresStore {
 
 /// What has been written since `known`; none if that cannot be told from these rows, which begin with
 /// the one that is known.
-fn read_news(rows: &[Row], known: Mark) -> Result<Option<News>> {
+fn read_news(rows: &[Row], known: Mark) -> Option<News> {
     let mark = |row: &Row| Mark { number: row.get(0), tag: row.get(1) };
-    let Some((first, others)) = rows.split_first() else { return Ok(None) };
+    let (first, others) = rows.split_first()?;
     if mark(first) != known || rows.len() > usize::try_from(CHANGES_KEPT).unwrap_or(usize::MAX) {
-        return Ok(None);
+        return None;
     }
-    let Some(last) = others.last() else { return Ok(Some(News::None)) };
+    let Some(last) = others.last() else { return Some(News::None) };
     let mut changes = Vec::new();
     for row in others {
         let text: String = row.get(2);
-        let read: Vec<Change> = serde_json::from_str(&text).map_err(|error| {
-            super::rows::corrupt("changes of another process cannot be read").caused_by(error)
-        })?;
+        // What another version of this program wrote may be read from the tables.
+        let Ok(read) = serde_json::from_str::<Vec<Change>>(&text) else { return None };
         changes.extend(read);
     }
-    Ok(Some(News::Changes(changes, mark(last))))
+    Some(News::Changes(changes, mark(last)))
 }
 
 impl Store for PostgresStore {
@@ -217,6 +242,10 @@ impl Store for PostgresStore {
     }
 
     fn news(&mut self, known: Mark) -> Result<News> {
+        if self.failed_at.is_some_and(|at| at.elapsed() < REST) {
+            return Err(Error::new(ErrorKind::Unavailable, "read the registry's store")
+                .because("the database was away just now"));
+        }
         self.news_in(known, "read the registry's store")
     }
 

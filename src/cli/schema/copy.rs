@@ -1,8 +1,11 @@
 //! `export` and `import`: everything that a registry holds, as records.
 //!
 //! A registry is read by the calls that every one with Confluent's API has. What it holds is written
-//! into subjects that are in import mode for that time. Writing the same again changes nothing, so an
+//! into subjects that are in import mode for that time. Writing the same again ends with the same, so an
 //! import that was interrupted is simply begun anew.
+//!
+//! Not carried, for no call tells of it: configurations and modes of names that have no versions, and
+//! ids that were given out once and are gone.
 
 use super::super::client::{Daemon, print_line};
 use super::http::{Registry, encoded};
@@ -96,7 +99,7 @@ fn from_file(file: &Path, prefix: Option<&str>) -> Result<Vec<Record>> {
 
 /// Everything a registry holds: versions by subject and number, then configurations and modes.
 async fn read(registry: &Registry, prefix: Option<&str>) -> Result<Vec<Record>> {
-    let subjects = registry.get(&subjects_path(prefix, true)).await?;
+    let subjects = registry.list(&subjects_path(prefix, true)).await?;
     let mut records = Vec::new();
     let mut scopes = BTreeSet::new();
     for subject in texts(&subjects) {
@@ -107,7 +110,7 @@ async fn read(registry: &Registry, prefix: Option<&str>) -> Result<Vec<Record>> 
         scopes.insert(subject.to_owned());
     }
     if prefix.is_none() {
-        scopes.insert(String::new());
+        scopes.extend([String::new(), ":.__GLOBAL:".to_owned()]);
     }
     for scope in scopes {
         read_scope(registry, &scope, &mut records).await?;
@@ -121,31 +124,45 @@ async fn read_versions(
     records: &mut Vec<Record>,
 ) -> Result<()> {
     let path = format!("/subjects/{}/versions", encoded(subject));
-    let numbers = |list: Option<Json>| -> BTreeSet<u32> {
-        let list = list.unwrap_or_default();
-        let numbers = list.as_array().into_iter().flatten().filter_map(Json::as_u64);
+    let numbers = |list: Vec<Json>| -> BTreeSet<u32> {
+        let numbers = list.iter().filter_map(Json::as_u64);
         numbers.filter_map(|number| u32::try_from(number).ok()).collect()
     };
-    let live = numbers(registry.find(&path).await?);
-    for version in numbers(registry.find(&format!("{path}?deleted=true")).await?) {
-        let mut found = registry.get(&format!("{path}/{version}?deleted=true")).await?;
-        let id = found["id"].as_u64().and_then(|id| u32::try_from(id).ok());
-        let id = id.ok_or_else(|| {
-            Error::new(ErrorKind::Malformed, "read a registry")
-                .because("a version has no id")
-                .with("subject", subject)
-                .with("version", version)
-        })?;
-        let member = |name: &&str| {
-            let value = found.get_mut(*name).map(Json::take)?;
-            let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
-            (!is_empty).then(|| ((*name).to_owned(), value))
-        };
-        let body = VERSION_MEMBERS.iter().filter_map(member).collect();
-        let (subject, deleted) = (subject.to_owned(), !live.contains(&version));
-        records.push(Record::Version { subject, version, id, deleted, body });
+    let live = numbers(registry.list(&path).await?);
+    for number in numbers(registry.list(&format!("{path}?deleted=true")).await?) {
+        let found = registry.get(&format!("{path}/{number}?deleted=true")).await?;
+        if found["subject"] != subject {
+            // Its name means another subject: an alias.
+            return read_aliased(registry, subject, records).await;
+        }
+        records.push(version(subject, !live.contains(&number), found)?);
     }
     Ok(())
+}
+
+/// The versions of a subject whose name is an alias, from the list of all schemas.
+async fn read_aliased(registry: &Registry, subject: &str, records: &mut Vec<Record>) -> Result<()> {
+    let path = format!("/schemas?deleted=true&subjectPrefix={}", encoded(subject));
+    for found in registry.list(&path).await?.into_iter().filter(|f| f["subject"] == subject) {
+        records.push(version(subject, found["deleted"] == true, found)?);
+    }
+    Ok(())
+}
+
+fn version(subject: &str, deleted: bool, mut found: Json) -> Result<Record> {
+    let number = |name: &str| found[name].as_u64().and_then(|number| u32::try_from(number).ok());
+    let (Some(version), Some(id)) = (number("version"), number("id")) else {
+        return Err(Error::new(ErrorKind::Malformed, "read a registry")
+            .because("a version has no number or no id")
+            .with("subject", subject));
+    };
+    let member = |name: &&str| {
+        let value = found.get_mut(*name).map(Json::take)?;
+        let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+        (!is_empty).then(|| ((*name).to_owned(), value))
+    };
+    let body = VERSION_MEMBERS.iter().filter_map(member).collect();
+    Ok(Record::Version { subject: subject.to_owned(), version, id, deleted, body })
 }
 
 /// What a scope has of its own. Peers that know no modes answer 404.
@@ -164,39 +181,72 @@ async fn read_scope(registry: &Registry, scope: &str, records: &mut Vec<Record>)
     Ok(())
 }
 
-/// Writes versions by their ids, so that what is referred to is there before who refers to it, then
-/// deletes those that are deleted, then sets what scopes have.
+/// Writes versions, then what scopes have: configurations first, for a mode may forbid them.
 async fn write(registry: &Registry, records: &[Record]) -> Result<()> {
-    let mut versions: Vec<&Record> =
-        records.iter().filter(|record| matches!(record, Record::Version { .. })).collect();
-    versions.sort_by_key(|record| match record {
-        Record::Version { id, version, .. } => (*id, *version),
-        _ => (0, 0),
-    });
-    let subjects: BTreeSet<&str> = versions
+    let subjects: BTreeSet<&str> = records
         .iter()
         .filter_map(|record| match record {
             Record::Version { subject, .. } => Some(subject.as_str()),
             _ => None,
         })
         .collect();
-    for subject in &subjects {
-        let path = format!("/mode/{}?force=true", encoded(subject));
-        registry.put(&path, &json!({"mode": "IMPORT"})).await?;
-    }
-    write_versions(registry, versions).await?;
-    for record in records {
-        delete_version(registry, record).await?;
-    }
-    for subject in &subjects {
-        // With its last version's deletion the mode has gone already.
+    let mut modes = Vec::new();
+    let mut written = Ok(());
+    for subject in subjects {
         let path = format!("/mode/{}", encoded(subject));
-        if registry.find(&path).await?.is_some() {
-            registry.delete(&path).await?;
+        let before = registry.find(&path).await?.filter(|mode| mode["mode"] != "IMPORT");
+        written =
+            registry.put(&format!("{path}?force=true"), &json!({"mode": "IMPORT"})).await.map(drop);
+        if written.is_err() {
+            break;
+        }
+        modes.push((path, before));
+    }
+    if written.is_ok() {
+        written = write_subjects(registry, records).await;
+    }
+    // Whatever happened, nobody's mode stays another.
+    for (path, before) in modes {
+        match before {
+            Some(mode) => drop(registry.put(&format!("{path}?force=true"), &mode).await?),
+            // With the deletion of its last version the mode has gone already.
+            None if registry.find(&path).await?.is_some() => drop(registry.delete(&path).await?),
+            None => {}
         }
     }
-    for record in records {
-        write_scope(registry, record).await?;
+    written?;
+    for wanted in [true, false] {
+        let of_turn = |record: &&Record| matches!(record, Record::Config { .. }) == wanted;
+        for record in records.iter().filter(of_turn) {
+            write_scope(registry, record).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes versions by their ids, so that what is referred to is there before who refers to it, then
+/// deletes those that are deleted, who refers to others first.
+async fn write_subjects(registry: &Registry, records: &[Record]) -> Result<()> {
+    let mut versions: Vec<&Record> =
+        records.iter().filter(|record| matches!(record, Record::Version { .. })).collect();
+    versions.sort_by_key(|record| match record {
+        Record::Version { id, version, .. } => (*id, *version),
+        _ => (0, 0),
+    });
+    write_versions(registry, versions.clone()).await?;
+    let mut left: Vec<&Record> = versions.into_iter().rev().collect();
+    while !left.is_empty() {
+        let (count, mut refused, mut last) = (left.len(), Vec::new(), None);
+        for record in left {
+            if let Err(error) = delete_version(registry, record).await {
+                last = Some(error);
+                refused.push(record);
+            }
+        }
+        match last {
+            Some(error) if refused.len() == count => return Err(error),
+            _ => left = refused,
+        }
     }
     Ok(())
 }
@@ -243,7 +293,11 @@ async fn write_scope(registry: &Registry, record: &Record) -> Result<()> {
     match record {
         Record::Version { .. } => {}
         Record::Config { scope, config } => {
-            registry.put(&format!("/config{}", place(scope)), config).await?;
+            let mut there = Vec::new();
+            read_scope(registry, scope, &mut there).await?;
+            if !there.contains(record) {
+                registry.put(&format!("/config{}", place(scope)), config).await?;
+            }
         }
         Record::Mode { scope, mode } => {
             let path = format!("/mode{}?force=true", place(scope));

@@ -56,10 +56,40 @@ impl Registry {
         format!("{}{path}", self.url)
     }
 
+    /// The same as it may be shown: without a user and a password.
+    fn shown(&self, path: &str) -> String {
+        match reqwest::Url::parse(&self.at(path)) {
+            Ok(mut url) => {
+                // Of an address that can have none, there is nothing to take away.
+                let _ = url.set_username("");
+                let _ = url.set_password(None);
+                url.into()
+            }
+            Err(_) => path.to_owned(),
+        }
+    }
+
+    /// A list whole, page by page. A peer that knows no pages gives all of it again and again.
+    pub(super) async fn list(&self, path: &str) -> Result<Vec<Json>> {
+        let mut found: Vec<Json> = Vec::new();
+        let joint = if path.contains('?') { '&' } else { '?' };
+        loop {
+            let page = format!("{path}{joint}offset={}", found.len());
+            let Json::Array(page) = self.find(&page).await?.unwrap_or_default() else {
+                return Ok(found);
+            };
+            let known = found.len();
+            if page.is_empty() || known > 0 && page.first() == found.first() {
+                return Ok(found);
+            }
+            found.extend(page);
+        }
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<(u16, Json)> {
         let away = |error: reqwest::Error| {
             Error::new(ErrorKind::Unavailable, "talk to a registry")
-                .with("url", &self.url)
+                .with("url", self.shown(""))
                 .caused_by(error.without_url())
         };
         let response = request.send().await.map_err(away)?;
@@ -83,7 +113,7 @@ impl Registry {
         let message = body["message"].as_str().map_or_else(|| body.to_string(), str::to_owned);
         Error::new(kind, "talk to a registry")
             .because(message)
-            .with("url", self.at(path))
+            .with("url", self.shown(path))
             .with("status", status)
     }
 }

@@ -24,12 +24,12 @@ pub(super) async fn list(
 ) -> Result<()> {
     let registry = Registry::new(&daemon.registry_url().await?)?;
     let Some(subject) = subject else {
-        let subjects = registry.get(&subjects_path(prefix, deleted)).await?;
+        let subjects = registry.list(&subjects_path(prefix, deleted)).await?;
         return texts(&subjects).try_for_each(print_line);
     };
     let path = format!("/subjects/{}/versions?deleted={deleted}", encoded(subject));
-    let versions = registry.get(&path).await?;
-    for version in versions.as_array().into_iter().flatten() {
+    registry.get(&path).await?;
+    for version in registry.list(&path).await? {
         let path = format!("/subjects/{}/versions/{version}?deleted=true", encoded(subject));
         let found = registry.get(&path).await?;
         let hidden = if found["deleted"] == true { "\tdeleted" } else { "" };
@@ -45,8 +45,8 @@ pub(super) fn subjects_path(prefix: Option<&str>, deleted: bool) -> String {
 }
 
 /// The texts of a list.
-pub(super) fn texts(list: &Json) -> impl Iterator<Item = &str> {
-    list.as_array().into_iter().flatten().filter_map(Json::as_str)
+pub(super) fn texts(list: &[Json]) -> impl Iterator<Item = &str> {
+    list.iter().filter_map(Json::as_str)
 }
 
 pub(super) fn read(file: &SchemaFile) -> Result<String> {

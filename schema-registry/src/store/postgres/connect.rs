@@ -52,7 +52,23 @@ impl Address {
     }
 
     /// Connects; `told` is called at each notification.
+    ///
+    /// # Errors
+    ///
+    /// The database's own, or `Timeout`: a server that takes the connection may never answer.
     pub(super) async fn connect(
+        &self,
+        told: impl FnMut() + Send + 'static,
+    ) -> Result<Client, std::result::Result<Error, tokio_postgres::Error>> {
+        let limit = Duration::from_millis(CONNECT_MS_MAX);
+        match tokio::time::timeout(limit, self.connect_unbounded(told)).await {
+            Ok(connected) => connected.map_err(Err),
+            Err(_) => Err(Ok(Error::new(ErrorKind::Timeout, "connect to the registry's store")
+                .because("the database does not answer"))),
+        }
+    }
+
+    async fn connect_unbounded(
         &self,
         told: impl FnMut() + Send + 'static,
     ) -> Result<Client, tokio_postgres::Error> {
