@@ -149,7 +149,7 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<String>,
     /// Whether it is left out.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default)]
     pub disabled: bool,
 }
 

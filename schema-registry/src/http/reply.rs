@@ -14,6 +14,7 @@ pub(super) const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 #[derive(Debug)]
 pub(super) struct Reply {
     status: StatusCode,
+    content_type: &'static str,
     body: Vec<u8>,
 }
 
@@ -25,17 +26,22 @@ impl Reply {
 
     /// 200 with bytes that are JSON already: a schema's own text.
     pub(super) fn raw(body: Vec<u8>) -> Self {
-        Self { status: StatusCode::OK, body }
+        Self { status: StatusCode::OK, content_type: CONTENT_TYPE, body }
+    }
+
+    /// 200 with a document that is no part of the contract.
+    pub(super) fn document(body: Vec<u8>) -> Self {
+        Self { status: StatusCode::OK, content_type: "application/json", body }
     }
 
     /// 204.
     pub(super) fn nothing() -> Self {
-        Self { status: StatusCode::NO_CONTENT, body: Vec::new() }
+        Self { status: StatusCode::NO_CONTENT, content_type: CONTENT_TYPE, body: Vec::new() }
     }
 
     /// A JSON value with a status.
     pub(super) fn with_status(status: StatusCode, value: &Value) -> Self {
-        Self { status, body: value.to_string().into_bytes() }
+        Self { status, content_type: CONTENT_TYPE, body: value.to_string().into_bytes() }
     }
 
     /// An error: the status, and in the body a code and a message and nothing else, because an
@@ -79,7 +85,7 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
+        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         (self.status, [content_type], self.body).into_response()
     }
 }

@@ -16,7 +16,7 @@ pub(super) async fn root() -> Reply {
 
 /// `GET /openapi.json`: this contract, for programs.
 pub(super) async fn openapi() -> Reply {
-    Reply::raw(include_bytes!("../openapi.json").to_vec())
+    Reply::document(include_bytes!("../openapi.json").to_vec())
 }
 
 /// `GET /contexts`: the default one, which Confluent writes as `.`, and those that were used
@@ -55,7 +55,7 @@ pub(super) async fn version() -> Reply {
 
 /// `GET /v1/metadata/deployment`: nothing to tell.
 pub(super) async fn deployment() -> Reply {
-    Reply::json(&json!({"attributes": {}}))
+    Reply::json(&json!({"attributes": []}))
 }
 
 /// `GET /health`: 503 while the store does not take writes; reads are answered even then. After a

@@ -13,7 +13,7 @@ async fn metadata_and_rules_are_kept_and_make_another_schema() {
     let server = Server::start().await;
     let rules = json!({"domainRules": [{
         "name": "r", "kind": "CONDITION", "mode": "WRITE", "type": "CEL", "expr": "size(x) > 0",
-        "tags": ["PII"], "params": {"a": "b"}, "onFailure": "ERROR",
+        "tags": ["PII"], "params": {"a": "b"}, "onFailure": "ERROR", "disabled": false,
     }]});
     let body = json!({
         "schema": "\"int\"",
@@ -91,7 +91,7 @@ async fn the_configuration_adds_and_overrides() {
         "compatibility": "FULL", "compatibilityGroup": "major", "normalize": true,
         "defaultMetadata": {"properties": {"owner": "nobody"}},
         "overrideMetadata": {"properties": {"team": "t"}},
-        "defaultRuleSet": {"domainRules": [{"name": "d"}]},
+        "defaultRuleSet": {"domainRules": [{"name": "d", "disabled": false}]},
     });
     assert_eq!(server.put("/config/s", config.clone()).await.ok(), config);
     let mut read = config.clone();
@@ -106,6 +106,6 @@ async fn the_configuration_adds_and_overrides() {
     let body = with("\"int\"", &json!({"properties": {"owner": "me", "team": "mine"}}));
     let made = server.post("/subjects/s/versions", body).await.ok();
     assert_eq!(made["metadata"], json!({"properties": {"owner": "me", "team": "t"}}));
-    assert_eq!(made["ruleSet"], json!({"domainRules": [{"name": "d"}]}));
+    assert_eq!(made["ruleSet"], json!({"domainRules": [{"name": "d", "disabled": false}]}));
     assert_eq!(server.delete("/config/s").await.ok(), read);
 }
