@@ -199,7 +199,8 @@ async fn a_database_that_was_set_back_gives_out_no_id_that_a_node_knows() {
 
     // Another write of the same number, as after a failover that lost one.
     let other = "BEGIN;
-        UPDATE tidemesh_registry.change SET tag = tag + 1 WHERE number = 3;
+        UPDATE tidemesh_registry.change SET tag = tag + 1
+            WHERE number = (SELECT max(number) FROM tidemesh_registry.change);
         DELETE FROM tidemesh_registry.schema WHERE id = 4;
         DELETE FROM tidemesh_registry.version WHERE schema_id = 4;
         COMMIT";
