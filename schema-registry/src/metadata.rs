@@ -16,6 +16,7 @@ pub(crate) const METADATA_BYTES_MAX: usize = 256 * 1024;
 
 /// What people and programs note on a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Metadata {
     /// Tags by the path of what they are put on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +100,7 @@ pub(crate) fn with_version(metadata: Option<Metadata>, number: u32) -> Metadata 
 
 /// Rules that clients run on records.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RuleSet {
     /// From version to version.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +118,7 @@ pub struct RuleSet {
 
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// Its name, once in a rule set.
     pub name: String,

@@ -52,10 +52,17 @@ pub(super) fn with_schema(value: &mut Value, schema: &Identity) {
     value["schema"] = json!(&*schema.text);
 }
 
-/// What a registration gave: the id alone, as every client reads it, unless the schema is registered
-/// otherwise than it was sent.
+/// What a registration gave: id, version and guid, and the schema too where it is registered otherwise
+/// than it was sent.
 pub(super) fn registered(registered: &Registered) -> Value {
-    if registered.as_sent { json!({"id": registered.id}) } else { registered_whole(registered) }
+    if !registered.as_sent {
+        return registered_whole(registered);
+    }
+    let mut value = json!({"id": registered.id, "version": registered.version});
+    if let Some(found) = &registered.found {
+        value["guid"] = json!(found.schema.guid().to_string());
+    }
+    value
 }
 
 /// The same with all that there is to tell.

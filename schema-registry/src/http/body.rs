@@ -179,9 +179,9 @@ impl Body {
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Reply> {
         match self.members.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => T::deserialize(value)
-                .map(Some)
-                .map_err(|error| malformed(&format!("{name} cannot be read: {error}"))),
+            Some(value) => {
+                T::deserialize(value).map(Some).map_err(|error| unread(name, &error.to_string()))
+            }
         }
     }
 
@@ -235,6 +235,17 @@ impl Body {
                 None => Err(malformed(&format!("{name} is not a whole number"))),
             },
         }
+    }
+}
+
+/// A member that is not of the contract is refused as such: it would be lost.
+fn unread(name: &str, problem: &str) -> Reply {
+    match problem.strip_prefix("unknown field `").and_then(|rest| rest.split_once('`')) {
+        Some((field, _)) => Reply::bad_body(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &format!("Unrecognized field: {name}.{field}"),
+        ),
+        None => malformed(&format!("{name} cannot be read: {problem}")),
     }
 }
 

@@ -45,8 +45,8 @@ async fn schemas_are_imported_with_their_ids_and_versions() {
     server.put("/mode", import.clone()).await.refused(422, 42205, message);
     server.put("/mode/b", import.clone()).await.ok();
     let body = json!({"schema": "\"string\"", "id": 40, "version": 3});
-    assert_eq!(server.post("/subjects/b/versions", body.clone()).await.ok(), json!({"id": 40}));
-    assert_eq!(server.post("/subjects/b/versions", body).await.ok(), json!({"id": 40}));
+    assert_eq!(server.post("/subjects/b/versions", body.clone()).await.ok()["id"], json!(40));
+    assert_eq!(server.post("/subjects/b/versions", body).await.ok()["id"], json!(40));
     let other = json!({"schema": "\"bytes\"", "id": 40, "version": 4});
     server.post("/subjects/b/versions", other).await.code(422, 42205);
     let none = json!({"schema": "\"bytes\""});

@@ -63,7 +63,7 @@ async fn only_avro_is_taken() {
         refused.refused(422, 42201, &message);
     }
     let body = json!({"schema": "\"int\"", "schemaType": "AVRO", "references": [], "version": 0});
-    assert_eq!(server.post("/subjects/s/versions", body).await.ok(), json!({"id": 1}));
+    assert_eq!(server.post("/subjects/s/versions", body).await.ok()["id"], json!(1));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn an_explicit_id_is_for_import_only_and_an_explicit_version_must_be_the_n
     assert_eq!(taken.ok()["metadata"], noted, "who names a version has it noted");
     let again = server.post("/subjects/s/versions", with("version", 1)).await.ok();
     assert_eq!(again["id"], json!(1));
-    assert_eq!(server.post("/subjects/s/versions", with("id", -1)).await.ok(), json!({"id": 1}));
+    assert_eq!(server.post("/subjects/s/versions", with("id", -1)).await.ok()["id"], json!(1));
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn normalizing_makes_schemas_equal_that_differ_in_the_order_of_properties(
     let path = "/subjects/normal/versions?normalize=true";
     for schema in [one, other] {
         let answer = server.post(path, json!({"schema": schema})).await.ok();
-        assert_eq!(answer, json!({"id": 2}));
+        assert_eq!(answer["id"], json!(2));
     }
     assert_eq!(server.get("/subjects/normal/versions").await.ok(), json!([1]));
     assert_eq!(server.get("/subjects/normal/versions/1/schema").await.ok().to_string(), other);

@@ -38,10 +38,10 @@ async fn four_content_types_and_none_are_taken_and_others_are_415() {
     ] {
         let request = server.client.post(&url).header("content-type", content_type);
         let response = request.body(body.clone()).send().await.unwrap();
-        assert_eq!(answer(response).await.ok(), json!({"id": 1}), "{content_type}");
+        assert_eq!(answer(response).await.ok()["id"], json!(1), "{content_type}");
     }
     let response = server.client.post(&url).body(body.clone().into_bytes()).send().await.unwrap();
-    assert_eq!(answer(response).await.ok(), json!({"id": 1}));
+    assert_eq!(answer(response).await.ok()["id"], json!(1));
     let request = server.client.post(&url).header("content-type", "text/plain");
     let response = request.body(body).send().await.unwrap();
     answer(response).await.refused(415, 415, "HTTP 415 Unsupported Media Type");
@@ -78,7 +78,7 @@ async fn an_unknown_member_is_refused_unless_the_client_says_otherwise() {
         .send()
         .await
         .unwrap();
-    assert_eq!(answer(response).await.ok(), json!({"id": 1}));
+    assert_eq!(answer(response).await.ok()["id"], json!(1));
 }
 
 #[tokio::test]
