@@ -13,6 +13,7 @@ use tidemesh_model::Error;
 
 use crate::config::Limits;
 use crate::level::CompatibilityLevel;
+use crate::metadata::{Metadata, RuleSet};
 use crate::refusal::Refusal;
 use crate::state::{Identity, Reference, State};
 use crate::subject::beside;
@@ -41,6 +42,16 @@ pub(crate) struct Resolved {
 }
 
 impl Candidate {
+    /// It with what is noted on it.
+    pub(crate) fn identity(&self, metadata: Option<Metadata>, rules: Option<RuleSet>) -> Identity {
+        Identity {
+            text: Arc::clone(&self.text),
+            references: Arc::clone(&self.references),
+            metadata: metadata.map(Arc::new),
+            rules: rules.map(Arc::new),
+        }
+    }
+
     /// Whether it is the stored schema with its references written out.
     pub(crate) fn equals_resolved(&self, stored: &Resolved) -> bool {
         *self.text == stored.schema.registry_text()

@@ -189,6 +189,12 @@ impl RuleMode {
 }
 
 impl RuleSet {
+    /// All of them.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        let groups = [&self.migration_rules, &self.domain_rules, &self.encoding_rules];
+        groups.into_iter().flatten().flatten()
+    }
+
     /// What is wrong with it, in Confluent's words.
     pub(crate) fn problem(&self) -> Option<String> {
         let mut names = HashSet::new();
@@ -214,10 +220,7 @@ impl RuleSet {
     }
 
     fn update_hash(&self, hash: &mut Md5) {
-        let groups = [&self.migration_rules, &self.domain_rules, &self.encoding_rules];
-        for rule in groups.into_iter().flatten().flatten() {
-            rule.update_hash(hash);
-        }
+        self.rules().for_each(|rule| rule.update_hash(hash));
         if let Some(at) = &self.enable_at {
             hash.update(at);
         }

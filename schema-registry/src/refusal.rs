@@ -218,6 +218,11 @@ impl Refusal {
         }
     }
 
+    /// Where a schema is needed and none was sent.
+    pub(crate) fn empty_schema() -> Self {
+        Self::InvalidSchema("Empty schema".to_owned())
+    }
+
     /// Whether something was not there, which another process may have made since.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(

@@ -440,13 +440,6 @@ impl State {
         setting
     }
 
-    /// The compatibility level that holds for a subject or a context.
-    pub(crate) fn level_in_scope(&self, subject: &str) -> CompatibilityLevel {
-        let scopes = scopes(subject).into_iter();
-        let mut found = scopes.filter_map(|scope| self.settings.get(&*scope)?.compatibility_level);
-        found.next().unwrap_or(CompatibilityLevel::Backward)
-    }
-
     /// The mode that a scope has of its own; the one that overrides all, if that is set.
     pub(crate) fn mode(&self, scope: &str) -> Option<Mode> {
         self.mode_override().or_else(|| self.modes.get(scope).copied())
@@ -583,8 +576,9 @@ mod tests {
         ]);
         assert_eq!((state.id_next("."), state.id_next(".c")), (6, 2));
         assert_eq!(state.id_of(".c", &identity("x", &[])), Some(1));
-        assert_eq!(state.level_in_scope(":.c:a"), CompatibilityLevel::Full);
-        assert_eq!(state.level_in_scope("a"), CompatibilityLevel::Backward);
+        let level = |subject| state.setting_in_scope(subject).compatibility_level;
+        assert_eq!(level(":.c:a"), Some(CompatibilityLevel::Full));
+        assert_eq!(level("a"), Some(CompatibilityLevel::Backward));
         assert_eq!(state.mode_in_scope(":.c:a"), Mode::Import);
         let guid = identity("x", &[]).guid();
         assert_eq!(state.places(&guid), [(".".into(), 5), (".c".into(), 1)]);

@@ -26,7 +26,7 @@ pub use embedded::{
 pub use event_writer::{Counts, EventWriter, POSITION_HEADER, SideNames};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
-pub use registry_client::{RegistryClient, Verdict};
+pub use registry_client::{RegistryClient, Verdict, escape};
 pub use remote::{
     FRAME_BYTES_MAX, Listener, RemoteCommitter, RemoteReader, RemoteTransport, serve_remote,
 };

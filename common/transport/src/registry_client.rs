@@ -205,7 +205,8 @@ impl RegistryClient {
 }
 
 /// Percent-encodes a subject for a path (RFC 3986, "unreserved").
-fn escape(subject: &str) -> String {
+#[must_use]
+pub fn escape(subject: &str) -> String {
     let mut escaped = String::with_capacity(subject.len());
     for byte in subject.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

@@ -81,17 +81,17 @@ fn weigh(state: &State, parser: &Parser, subject: &str, draft: &Draft) -> Result
     let candidate = match (&draft.candidate, latest) {
         (Some(candidate), _) => Arc::clone(candidate),
         (None, Some(latest)) => parser.candidate_of(state, subject, latest)?,
-        (None, None) => return Err(Refusal::InvalidSchema("Empty schema".to_owned())),
+        (None, None) => return Err(Refusal::empty_schema()),
     };
     let next = next_number(state, subject)?;
     let setting = state.setting_in_scope(subject);
     let identity = identity(&setting, draft, &candidate, latest, next, imports);
-    let sent = as_sent(draft, &candidate);
-    let as_sent = draft.version == 0 && draft.candidate.is_some() && !setting.adds_to_schemas();
-    let known = as_sent
-        .then(|| registered(state, parser, subject, draft, &candidate, &sent))
-        .flatten()
-        .or_else(|| registered(state, parser, subject, draft, &candidate, &identity));
+    let find = |identity| registered(state, parser, subject, draft, &candidate, identity);
+    let sent = candidate.identity(draft.metadata.clone(), draft.rules.clone());
+    // As it was sent first, unless the configuration would make another of it.
+    let counts = draft.version == 0 && draft.candidate.is_some() && !setting.adds_to_schemas();
+    let known = if counts && sent != identity { find(&sent) } else { None };
+    let known = known.or_else(|| find(&identity));
     Ok(Weighed { candidate, identity, next, known })
 }
 
@@ -122,15 +122,6 @@ pub(crate) fn notes(
     (metadata, merge_rules(own, setting.override_rule_set.clone()))
 }
 
-fn as_sent(draft: &Draft, candidate: &Candidate) -> Identity {
-    Identity {
-        text: Arc::clone(&candidate.text),
-        references: Arc::clone(&candidate.references),
-        metadata: draft.metadata.clone().map(Arc::new),
-        rules: draft.rules.clone().map(Arc::new),
-    }
-}
-
 /// The schema with its notes; one that is imported keeps its own.
 fn identity(
     setting: &Setting,
@@ -148,11 +139,7 @@ fn identity(
             metadata = Some(with_version(metadata, next));
         }
     }
-    Identity {
-        metadata: metadata.map(Arc::new),
-        rules: rules.map(Arc::new),
-        ..as_sent(draft, candidate)
-    }
+    candidate.identity(metadata, rules)
 }
 
 /// The version that holds this already, if the draft is content with it.

@@ -52,25 +52,15 @@ pub(super) fn with_schema(value: &mut Value, schema: &Identity) {
     value["schema"] = json!(&*schema.text);
 }
 
-/// What a registration gave: id, version and guid, and the schema too where it is registered otherwise
-/// than it was sent.
-pub(super) fn registered(registered: &Registered) -> Value {
-    if !registered.as_sent {
-        return registered_whole(registered);
-    }
+/// What a registration gave: id, version and guid, and the `whole` schema too where it may be another
+/// than the one that was sent.
+pub(super) fn registered(registered: &Registered, whole: bool) -> Value {
     let mut value = json!({"id": registered.id, "version": registered.version});
     if let Some(found) = &registered.found {
         value["guid"] = json!(found.schema.guid().to_string());
-    }
-    value
-}
-
-/// The same with all that there is to tell.
-pub(super) fn registered_whole(registered: &Registered) -> Value {
-    let mut value = json!({"id": registered.id, "version": registered.version});
-    if let Some(found) = &registered.found {
-        value["guid"] = json!(found.schema.guid().to_string());
-        with_schema(&mut value, &found.schema);
+        if whole {
+            with_schema(&mut value, &found.schema);
+        }
     }
     value
 }

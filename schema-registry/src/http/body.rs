@@ -7,7 +7,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::reply::Reply;
-use crate::metadata::{Metadata, RuleSet};
 use crate::registry::{Submission, TagRequest};
 use crate::setting;
 use crate::tags::TaggedEntity;
@@ -106,8 +105,8 @@ impl Body {
             text: self.text("schema")?,
             schema_type: self.text("schemaType")?,
             references: self.references()?,
-            metadata: self.metadata("metadata")?,
-            rules: self.rules("ruleSet")?,
+            metadata: self.read("metadata")?,
+            rules: self.read("ruleSet")?,
             id: self.number("id")?,
             version: self.number("version")?,
             tags_to_add: self.tags("schemaTagsToAdd")?,
@@ -122,12 +121,12 @@ impl Body {
         self.check_members(TAG_MEMBERS)?;
         Ok(TagRequest {
             new_version: self.number("newVersion")?,
-            metadata: self.metadata("metadata")?,
-            rules: self.rules("ruleSet")?,
+            metadata: self.read("metadata")?,
+            rules: self.read("ruleSet")?,
             tags_to_add: self.tags("tagsToAdd")?,
             tags_to_remove: self.tags("tagsToRemove")?,
-            rules_to_merge: self.rules("rulesToMerge")?,
-            rules_to_remove: self.texts("rulesToRemove")?,
+            rules_to_merge: self.read("rulesToMerge")?,
+            rules_to_remove: self.read("rulesToRemove")?.unwrap_or_default(),
         })
     }
 
@@ -168,14 +167,6 @@ impl Body {
         }
     }
 
-    fn metadata(&self, name: &str) -> Result<Option<Metadata>, Reply> {
-        self.read(name)
-    }
-
-    fn rules(&self, name: &str) -> Result<Option<RuleSet>, Reply> {
-        self.read(name)
-    }
-
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Reply> {
         match self.members.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -194,10 +185,6 @@ impl Body {
         };
         let wrong = || malformed(&format!("an entry of {name} needs schemaEntity and tags"));
         list.iter().map(|entry| tagged(entry).ok_or_else(wrong)).collect()
-    }
-
-    fn texts(&self, name: &str) -> Result<Vec<String>, Reply> {
-        Ok(self.read::<Vec<String>>(name)?.unwrap_or_default())
     }
 
     fn references(&self) -> Result<Vec<(String, String, i64)>, Reply> {

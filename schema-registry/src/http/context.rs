@@ -6,10 +6,15 @@ use axum::extract::{Path, Request, State};
 use axum::http::uri::{PathAndQuery, Uri};
 use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower::ServiceExt;
 
 use super::reply::Reply;
 use crate::subject::{context_name, scope_of};
+
+/// What is encoded of a context's name: all but RFC 3986's unreserved characters and the colon.
+const IN_PATH: AsciiSet =
+    NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// Answers as the route does that is meant.
 pub(super) async fn within(
@@ -39,7 +44,7 @@ pub(super) async fn within(
 /// The address with the context in its subject: in the path behind `subjects`, `config` and `mode`, or
 /// in the parameter that stands for one.
 fn rewritten(uri: &Uri, scope: &str) -> Option<Uri> {
-    let scope = encoded(scope);
+    let scope = utf8_percent_encode(scope, &IN_PATH).to_string();
     let mut parts = uri.path().trim_start_matches('/').splitn(3, '/');
     let (_, _, rest) = (parts.next()?, parts.next()?, parts.next()?);
     let rest = rest.trim_end_matches('/');
@@ -87,17 +92,8 @@ fn with_context(query: Option<&str>, name: &str, scope: &str) -> String {
 
 /// Whether a name has a context of its own, percent-encoded or not.
 fn is_qualified(text: &str) -> bool {
-    let text = text.replace("%3A", ":").replace("%3a", ":").replace("%2E", ".").replace("%2A", "*");
+    let text = percent_decode_str(text).decode_utf8_lossy();
     text.starts_with(":.") || text.starts_with(":*:")
-}
-
-/// Percent-encoded, but for what may stand in a path.
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    let encode = |byte: u8| {
-        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
-    };
-    text.bytes().map(encode).collect()
 }
 
 #[cfg(test)]
@@ -109,6 +105,7 @@ mod tests {
         for (path, scope, wanted) in [
             ("/contexts/.c/subjects/a/versions", ":.c:", "/subjects/:.c:a/versions"),
             ("/contexts/.c/subjects/:.d:a", ":.c:", "/subjects/:.d:a"),
+            ("/contexts/.c/subjects/%3a%2ed:a", ":.c:", "/subjects/%3a%2ed:a"),
             ("/contexts/.c/subjects", ":.c:", "/subjects?subjectPrefix=:.c:"),
             (
                 "/contexts/.c/subjects?subjectPrefix=a&x=1",

@@ -28,7 +28,7 @@ use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 
 use crate::refusal::Refusal;
-use crate::registry::Registry;
+use crate::registry::{Registry, Submission};
 use listener::Bounded;
 use pool::Pool;
 use reply::Reply;
@@ -38,6 +38,9 @@ const REQUEST_MS_MAX: u64 = 30_000;
 
 /// The longest that open requests may hold up a shutdown.
 const SHUTDOWN_MS_MAX: u64 = 8_000;
+
+/// The longest text that is judged where it is received, if it was parsed before.
+const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 /// What every handler has.
 #[derive(Debug, Clone)]
@@ -53,22 +56,37 @@ impl Service {
         work: impl FnOnce(&Registry) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Reply> {
         let registry = Arc::clone(&self.registry);
-        match self.pool.run(move || work(&registry)).await {
-            Some(result) => result.map_err(|refusal| self.refuse(&refusal)),
-            None => Err(Reply::internal()),
+        self.answer(self.pool.run(move || work(&registry)).await.unwrap_or(Err(Refusal::Internal)))
+    }
+
+    /// Judges what was sent: where it was received, if that takes no time, else on a thread for it.
+    async fn judge<T: Send + 'static>(
+        &self,
+        subject: &str,
+        submission: &Submission,
+        work: impl FnOnce(&Registry, &str, &Submission) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let is_short = |text: &String| text.len() <= INLINE_BYTES_MAX;
+        if submission.text.as_ref().is_some_and(is_short)
+            && self.registry.is_known(subject, submission)
+        {
+            return work(&self.registry, subject, submission);
         }
+        let registry = Arc::clone(&self.registry);
+        let (subject, submission) = (subject.to_owned(), submission.clone());
+        let done = self.pool.run(move || work(&registry, &subject, &submission)).await;
+        done.unwrap_or(Err(Refusal::Internal))
     }
 
     /// Answers from memory; what is not there is looked for in the store before that is said.
     async fn read<T>(&self, read: impl Fn(&Registry) -> Result<T, Refusal>) -> Result<T, Reply> {
-        let result = match read(&self.registry) {
+        self.answer(match read(&self.registry) {
             Err(refusal) if refusal.is_missing() => {
                 self.registry.refresh().await;
                 read(&self.registry)
             }
             result => result,
-        };
-        result.map_err(|refusal| self.refuse(&refusal))
+        })
     }
 
     /// The answer of an operation of the registry.
@@ -181,10 +199,10 @@ fn schema_routes() -> Router<Service> {
 fn settings_routes() -> Router<Service> {
     use settings::{config, mode};
     Router::new()
-        .route("/config", get(config::of_all).put(config::set_of_all).delete(config::remove_of_all))
-        .route("/config/{subject}", get(config::of).put(config::set).delete(config::remove))
-        .route("/mode", get(mode::of_all).put(mode::set_of_all).delete(mode::remove_of_all))
-        .route("/mode/{subject}", get(mode::of).put(mode::set).delete(mode::remove))
+        .route("/config", get(config::get).put(config::put).delete(config::delete))
+        .route("/config/{subject}", get(config::get).put(config::put).delete(config::delete))
+        .route("/mode", get(mode::get).put(mode::put).delete(mode::delete))
+        .route("/mode/{subject}", get(mode::get).put(mode::put).delete(mode::delete))
 }
 
 /// Bounds each request in time, and counts it.

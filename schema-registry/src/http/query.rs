@@ -2,6 +2,8 @@
 //! is ignored, `true` in any case is true and anything else false, and a number that is none
 //! makes the path one that does not exist (404).
 
+use std::collections::HashMap;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
@@ -67,6 +69,20 @@ impl Parameters {
     /// `deleted` alone.
     pub(super) fn filter_deleted(&self) -> Filter {
         if self.flag("deleted") { Filter::WithDeleted } else { Filter::Live }
+    }
+}
+
+/// The subject or context in the path; none on a route that is for all.
+#[derive(Debug)]
+pub(super) struct Scope(pub(super) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Scope {
+    type Rejection = Reply;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Reply> {
+        let Place(mut names) =
+            Place::<HashMap<String, String>>::from_request_parts(parts, state).await?;
+        Ok(Self(names.remove("subject")))
     }
 }
 

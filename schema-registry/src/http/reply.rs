@@ -72,11 +72,6 @@ impl Reply {
         Self::error(status, u32::from(status.as_u16()), message)
     }
 
-    /// A bug of ours.
-    pub(super) fn internal() -> Self {
-        Self::error(StatusCode::INTERNAL_SERVER_ERROR, 500, "Internal Server Error")
-    }
-
     /// A request that took too long.
     pub(super) fn timed_out(message: &'static str) -> Self {
         Self::refusal(&Refusal::Timeout(message), IncompatibleCode::default())

@@ -25,9 +25,8 @@ pub(super) async fn list(State(service): App, query: Parameters) -> Handled {
 }
 
 fn has_rule(schema: &Identity, wanted: &str) -> bool {
-    let Some(rules) = &schema.rules else { return false };
-    let groups = [&rules.migration_rules, &rules.domain_rules, &rules.encoding_rules];
-    groups.into_iter().flatten().flatten().any(|rule| rule.r#type.as_deref() == Some(wanted))
+    let rules = schema.rules.iter().flat_map(|rules| rules.rules());
+    rules.into_iter().any(|rule| rule.r#type.as_deref() == Some(wanted))
 }
 
 /// `GET /schemas/types`.
@@ -94,9 +93,7 @@ pub(super) async fn by_guid(
     query: Parameters,
 ) -> Handled {
     let guid = read_guid(&service, &guid)?;
-    let schema = service.read(|registry| registry.schema_by_guid(&guid)).await?;
-    let places = service.registry.ids_of_guid(&guid);
-    let context = places.first().map_or_else(String::new, |(context, _)| context.to_string());
+    let (context, schema) = service.read(|registry| registry.schema_by_guid(&guid)).await?;
     let mut answer = json!({});
     written(&service, &mut answer, &context, schema, &query).await?;
     Ok(Reply::json(&answer))
@@ -145,7 +142,7 @@ pub(super) async fn formatted(
     mut schema: Identity,
     query: &Parameters,
 ) -> Result<Identity, Reply> {
-    let scope = scope_of(if context.is_empty() { "." } else { context });
+    let scope = scope_of(context);
     match query.text("format").unwrap_or_default().to_ascii_lowercase().as_str() {
         "" | "default" => {}
         "resolved" => {

@@ -5,19 +5,16 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::answer::{registered, registered_whole, subject_version};
+use super::answer::{registered, subject_version};
 use super::body::Body;
 use super::query::{Parameters, Place};
 use super::reply::Reply;
 use super::schemas::{formatted, written};
 use super::{App, Service};
 use crate::refusal::Refusal;
-use crate::registry::{Drafted, SubjectVersion, Submission};
+use crate::registry::{Drafted, Registry, SubjectVersion, Submission};
 use crate::subject::Name;
 use crate::version::VersionSpec;
-
-/// The longest text that is judged where it is received, if it was parsed before.
-const INLINE_BYTES_MAX: usize = 16 * 1024;
 
 type Handled = Result<Reply, Reply>;
 
@@ -52,19 +49,10 @@ async fn look_up(
     submission: &Submission,
     deleted: bool,
 ) -> Result<SubjectVersion, Refusal> {
-    if is_light(service, subject, submission) {
-        return service.registry.lookup(subject, submission, deleted);
-    }
-    let (subject, submission) = (subject.to_owned(), submission.clone());
-    let work =
-        move |registry: &crate::Registry| Ok(registry.lookup(&subject, &submission, deleted));
-    service.compute(work).await.unwrap_or(Err(Refusal::Internal))
-}
-
-/// Whether judging it takes no time: then it needs no thread of its own.
-fn is_light(service: &Service, subject: &str, submission: &Submission) -> bool {
-    submission.text.as_ref().is_some_and(|text| text.len() <= INLINE_BYTES_MAX)
-        && service.registry.is_known(subject, submission)
+    let look_up = move |registry: &Registry, subject: &str, submission: &Submission| {
+        registry.lookup(subject, submission, deleted)
+    };
+    service.judge(subject, submission, look_up).await
 }
 
 /// `DELETE /subjects/{subject}`.
@@ -97,11 +85,11 @@ pub(super) async fn register(
     body: Body,
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
-    let drafted = match draft(&service, &subject, &submission).await {
+    let drafted = match service.judge(&subject, &submission, Registry::draft).await {
         // What another process has written or deleted meanwhile must be seen first.
         Ok(Drafted::Known(_)) | Err(Refusal::InvalidSchema(_)) if service.registry.is_shared() => {
             service.registry.refresh().await;
-            draft(&service, &subject, &submission).await
+            service.judge(&subject, &submission, Registry::draft).await
         }
         drafted => drafted,
     };
@@ -112,20 +100,7 @@ pub(super) async fn register(
             service.answer(service.registry.put(subject, draft).await)?
         }
     };
-    Ok(Reply::json(&registered(&made)))
-}
-
-async fn draft(
-    service: &Service,
-    subject: &str,
-    submission: &Submission,
-) -> Result<Drafted, Refusal> {
-    if is_light(service, subject, submission) {
-        return service.registry.draft(subject, submission);
-    }
-    let (subject, submission) = (subject.to_owned(), submission.clone());
-    let work = move |registry: &crate::Registry| Ok(registry.draft(&subject, &submission));
-    service.compute(work).await.unwrap_or(Err(Refusal::Internal))
+    Ok(Reply::json(&registered(&made, !made.as_sent)))
 }
 
 /// `POST /subjects/{subject}/versions/{version}/tags`: a new version with other tags.
@@ -136,10 +111,10 @@ pub(super) async fn tag(
 ) -> Handled {
     let request = body.tag_request()?;
     let spec = service.answer(version.parse::<VersionSpec>())?;
-    let work = move |registry: &crate::Registry| registry.draft_tags(&subject, spec, &request);
+    let work = move |registry: &Registry| registry.draft_tags(&subject, spec, &request);
     let (subject, draft) = service.compute(work).await?;
     let made = service.answer(service.registry.put(subject, draft).await)?;
-    Ok(Reply::json(&registered_whole(&made)))
+    Ok(Reply::json(&registered(&made, true)))
 }
 
 /// `GET /subjects/{subject}/metadata?key=…&value=…`: the newest version that has these properties.
@@ -152,8 +127,7 @@ pub(super) async fn version_with_metadata(
     let properties: BTreeMap<String, String> =
         pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let deleted = query.flag("deleted");
-    let read =
-        |registry: &crate::Registry| registry.version_with_metadata(&subject, &properties, deleted);
+    let read = |registry: &Registry| registry.version_with_metadata(&subject, &properties, deleted);
     let found = service.read(read).await?;
     answer_version(&service, found, &query).await
 }
@@ -259,18 +233,14 @@ async fn judge(
     if matches!(version, Some(spec) if service.registry.version(&subject, spec, false).is_err()) {
         service.registry.refresh().await;
     }
-    let messages = if is_light(&service, &subject, &submission) {
-        service.answer(service.registry.check(&subject, version, &submission))?
-    } else {
-        let work = move |registry: &crate::Registry| {
-            match registry.check(&subject, version, &submission) {
-                // Whoever asks for words gets them for an invalid schema too, as from Confluent.
-                Err(Refusal::InvalidSchema(message)) if verbose => Ok(vec![message]),
-                other => other,
-            }
-        };
-        service.compute(work).await?
+    let check = move |registry: &Registry, subject: &str, submission: &Submission| {
+        match registry.check(subject, version, submission) {
+            // Whoever asks for words gets them for an invalid schema too, as from Confluent.
+            Err(Refusal::InvalidSchema(message)) if verbose => Ok(vec![message]),
+            other => other,
+        }
     };
+    let messages = service.answer(service.judge(&subject, &submission, check).await)?;
     let mut answer = json!({"is_compatible": messages.is_empty()});
     if verbose {
         answer["messages"] = json!(messages);

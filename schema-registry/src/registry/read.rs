@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Registry;
 use crate::decide;
-use crate::level::CompatibilityLevel;
 use crate::refusal::Refusal;
 use crate::setting::{Mode, Setting};
 use crate::state::{Filter, Guid, Identity, State, Version};
@@ -211,16 +210,18 @@ impl Registry {
         found.ok_or(Refusal::SchemaNotFound(Some(id)))
     }
 
-    /// The schema with this guid, in whichever context.
+    /// The schema with this guid, with the first context that has it.
     ///
     /// # Errors
     ///
     /// 40403.
-    pub fn schema_by_guid(&self, guid: &Guid) -> Result<Identity, Refusal> {
+    pub fn schema_by_guid(&self, guid: &Guid) -> Result<(Arc<str>, Identity), Refusal> {
         let state = self.state();
-        let places = state.places(guid);
-        let found = places.iter().find_map(|(context, id)| state.schema(context, *id));
-        found.cloned().ok_or(Refusal::SchemaNotFound(None))
+        let found = state.places(guid).into_iter().find_map(|(context, id)| {
+            let schema = state.schema(&context, id)?.clone();
+            Some((context, schema))
+        });
+        found.ok_or(Refusal::SchemaNotFound(None))
     }
 
     /// Context and id of the schemas with this guid.
@@ -325,12 +326,6 @@ impl Registry {
             Some(setting) => Ok((**setting).clone()),
             None => Err(Refusal::LevelNotConfigured(scope.into_owned())),
         }
-    }
-
-    /// The compatibility level that holds for a subject.
-    #[must_use]
-    pub fn level(&self, subject: &str) -> CompatibilityLevel {
-        self.state().level_in_scope(&self.subject(subject))
     }
 
     /// The mode of a scope; with `default_to_global` the one that holds for it. Without a scope, the

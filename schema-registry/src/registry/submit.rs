@@ -250,25 +250,17 @@ impl Registry {
         candidate: &Candidate,
         filter: Filter,
     ) -> Option<Version> {
-        let sent = Identity {
-            text: Arc::clone(&candidate.text),
-            references: Arc::clone(&candidate.references),
-            metadata: submission.metadata.clone().map(Arc::new),
-            rules: submission.rules.clone().map(Arc::new),
-        };
+        let (metadata, rules) = (&submission.metadata, &submission.rules);
+        let sent = candidate.identity(metadata.clone(), rules.clone());
         let find = |identity: &Identity| {
             decide::find(state, &self.parser, subject, candidate, identity, filter)
         };
         find(&sent).or_else(|| {
             let latest = state.schema_of(subject, state.latest(subject)?)?;
             let setting = state.setting_in_scope(subject);
-            let (metadata, rules) = (submission.metadata.clone(), submission.rules.clone());
-            let (metadata, rules) = decide::notes(&setting, metadata, rules, Some(latest));
-            let next = Identity {
-                metadata: metadata.map(Arc::new),
-                rules: rules.map(Arc::new),
-                ..sent.clone()
-            };
+            let (metadata, rules) =
+                decide::notes(&setting, metadata.clone(), rules.clone(), Some(latest));
+            let next = candidate.identity(metadata, rules);
             (next != sent).then(|| find(&next))?
         })
     }
@@ -299,7 +291,7 @@ impl Registry {
             None => None,
         };
         let candidate = self.candidate(&state, &subject, submission)?;
-        let candidate = candidate.ok_or_else(empty_schema)?;
+        let candidate = candidate.ok_or_else(Refusal::empty_schema)?;
         let metadata = submission.metadata.as_ref();
         let parser = &self.parser;
         match (version, only) {
@@ -367,7 +359,7 @@ impl Registry {
         let (text, references) = match (&candidate, latest) {
             (Some(candidate), _) => (Arc::clone(&candidate.text), &candidate.references),
             (None, Some(latest)) => (Arc::clone(&latest.text), &latest.references),
-            (None, None) => return Err(empty_schema()),
+            (None, None) => return Err(Refusal::empty_schema()),
         };
         let references = Arc::clone(references);
         let text = tags::inherit(&text, &inherited)?;
@@ -399,10 +391,6 @@ fn check_notes(metadata: Option<&Metadata>, rules: Option<&RuleSet>) -> Result<(
         return Err(Refusal::SchemaTooLarge);
     }
     Ok(())
-}
-
-fn empty_schema() -> Refusal {
-    Refusal::InvalidSchema("Empty schema".to_owned())
 }
 
 /// References with numbers in place of -1.

@@ -74,7 +74,8 @@ async fn a_failed_write_shows_nowhere_and_uses_no_id() {
     assert!(matches!(deleted, Err(Refusal::Store { .. })));
 
     assert_eq!(registry.versions("a", Filter::WithDeleted, Page::default()).unwrap(), [1]);
-    assert_eq!((registry.id_max("."), registry.level("")), (1, CompatibilityLevel::Backward));
+    let level = registry.setting(None, false).unwrap().compatibility_level;
+    assert_eq!((registry.id_max("."), level), (1, Some(CompatibilityLevel::Backward)));
     assert_eq!(registry.register("a", &text("\"int\"")).await.unwrap().id, 1, "reads go on");
     registry.break_store(false).await;
     let made = registry.register("a", &text("\"long\"")).await.unwrap();
@@ -227,35 +228,15 @@ proptest! {
 #[tokio::test]
 async fn writes_that_wait_together_are_committed_together_and_each_on_its_own_state() {
     let folder = tempfile::tempdir().unwrap();
-    let registry = open(&folder);
-    let schemas: Vec<Submission> = SCHEMAS.map(text).into();
-    let names: Vec<String> = (0..SCHEMAS.len()).map(|place| format!("s{place}")).collect();
-    let made = names.iter().zip(&schemas).map(|(name, schema)| registry.register(name, schema));
-    let mut ids = Vec::new();
-    for made in futures_join(made.collect()).await {
-        ids.push(made.unwrap().id);
+    let registry = Arc::new(open(&folder));
+    let mut tasks = tokio::task::JoinSet::new();
+    for (place, schema) in SCHEMAS.into_iter().enumerate() {
+        let registry = Arc::clone(&registry);
+        tasks.spawn(async move {
+            registry.register(&format!("s{place}"), &text(schema)).await.unwrap().id
+        });
     }
+    let mut ids = tasks.join_all().await;
     ids.sort_unstable();
     assert_eq!(ids, [1, 2, 3, 4, 5]);
-}
-
-/// All of them at once.
-async fn futures_join<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|context| {
-        for (future, output) in &mut futures {
-            if output.is_none()
-                && let std::task::Poll::Ready(ready) = future.as_mut().poll(context)
-            {
-                *output = Some(ready);
-            }
-        }
-        if futures.iter().all(|(_, output)| output.is_some()) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    futures.into_iter().filter_map(|(_, output)| output).collect()
 }

@@ -158,10 +158,15 @@ impl Writer {
         if shared.told.swap(true, Ordering::AcqRel) {
             return true;
         }
-        !matches!(
-            self.queue.try_send(Work::Refresh(None)),
-            Err(mpsc::error::TrySendError::Closed(_))
-        )
+        match self.queue.try_send(Work::Refresh(None)) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                // Nobody has been told: the next time must try again.
+                shared.told.store(false, Ordering::Release);
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        }
     }
 
     /// Tries whether the store takes writes.

@@ -412,6 +412,10 @@ mod tests {
         Change::AddSchema { context: ".".into(), id, identity }
     }
 
+    fn level_of(state: &State, subject: &str) -> CompatibilityLevel {
+        state.setting_in_scope(subject).compatibility_level.unwrap()
+    }
+
     fn version(subject: &str, number: u32, id: u32) -> Change {
         let version = Version { number, id, deleted: false, created_ms: 9 };
         Change::PutVersion { subject: subject.into(), version }
@@ -451,8 +455,8 @@ mod tests {
         assert_eq!(state.schema(".c", 4), Some(&identity));
         let found = Version { number: 2, id: 4, deleted: false, created_ms: 9 };
         assert_eq!(state.version(":.c:s", 2), Some(&found));
-        assert_eq!(state.level_in_scope("x"), CompatibilityLevel::None);
-        assert_eq!(state.level_in_scope(":.c:s"), CompatibilityLevel::Full);
+        assert_eq!(level_of(&state, "x"), CompatibilityLevel::None);
+        assert_eq!(level_of(&state, ":.c:s"), CompatibilityLevel::Full);
         assert_eq!(state.mode_in_scope(":.c:x"), Mode::Import);
         assert_eq!((state.id_next("."), state.id_next(".c")), (1, 5));
     }
@@ -526,8 +530,8 @@ mod tests {
         assert_eq!(state.id_next("."), 8);
         assert_eq!(state.latest("s").map(|version| (version.number, version.id)), Some((2, 3)));
         assert_eq!(state.versions("s", crate::Filter::WithDeleted).count(), 2);
-        assert_eq!(state.level_in_scope("s"), CompatibilityLevel::None);
-        assert_eq!(state.level_in_scope("x"), CompatibilityLevel::Full);
+        assert_eq!(level_of(&state, "s"), CompatibilityLevel::None);
+        assert_eq!(level_of(&state, "x"), CompatibilityLevel::Full);
     }
 
     #[test]

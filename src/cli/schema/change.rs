@@ -1,12 +1,13 @@
 //! `register`, `delete`, `config`, `mode`.
 
 use super::super::client::{Daemon, print_json, print_line};
-use super::http::{Registry, encoded};
+use super::http::Registry;
 use super::look::read;
 use super::{SchemaFile, Scope};
 use serde_json::{Value as Json, json};
 use std::process::ExitCode;
 use tidemesh_model::{ErrorKind, Result};
+use tidemesh_transport::escape;
 
 pub(super) async fn register(file: &SchemaFile) -> Result<ExitCode> {
     let schema = read(file)?;
@@ -30,10 +31,10 @@ pub(super) async fn delete(
     daemon: &Daemon,
 ) -> Result<()> {
     let registry = Registry::new(&daemon.registry_url().await?)?;
-    let version = version.map(|version| format!("/versions/{}", encoded(version)));
+    let version = version.map(|version| format!("/versions/{}", escape(version)));
     let path = format!(
         "/subjects/{}{}?permanent={permanent}",
-        encoded(subject),
+        escape(subject),
         version.unwrap_or_default()
     );
     print_line(&registry.delete(&path).await?.to_string())
@@ -42,7 +43,7 @@ pub(super) async fn delete(
 /// Shows, sets or deletes what a scope has of its own.
 pub(super) async fn scope(what: &str, scope: &Scope) -> Result<()> {
     let registry = Registry::new(&scope.daemon.registry_url().await?)?;
-    let subject = scope.subject.as_deref().map(|subject| format!("/{}", encoded(subject)));
+    let subject = scope.subject.as_deref().map(|subject| format!("/{}", escape(subject)));
     let path = format!("/{what}{}", subject.unwrap_or_default());
     let answer = match &scope.set {
         Some(value) => {

@@ -8,7 +8,7 @@
 //! ids that were given out once and are gone.
 
 use super::super::client::{Daemon, print_line};
-use super::http::{Registry, encoded};
+use super::http::Registry;
 use super::look::{subjects_path, texts};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::escape;
 
 /// The most differences that are told one by one.
 const DIFFERENCES_TOLD_MAX: usize = 20;
@@ -123,7 +124,7 @@ async fn read_versions(
     subject: &str,
     records: &mut Vec<Record>,
 ) -> Result<()> {
-    let path = format!("/subjects/{}/versions", encoded(subject));
+    let path = format!("/subjects/{}/versions", escape(subject));
     let numbers = |list: Vec<Json>| -> BTreeSet<u32> {
         let numbers = list.iter().filter_map(Json::as_u64);
         numbers.filter_map(|number| u32::try_from(number).ok()).collect()
@@ -142,7 +143,7 @@ async fn read_versions(
 
 /// The versions of a subject whose name is an alias, from the list of all schemas.
 async fn read_aliased(registry: &Registry, subject: &str, records: &mut Vec<Record>) -> Result<()> {
-    let path = format!("/schemas?deleted=true&subjectPrefix={}", encoded(subject));
+    let path = format!("/schemas?deleted=true&subjectPrefix={}", escape(subject));
     for found in registry.list(&path).await?.into_iter().filter(|f| f["subject"] == subject) {
         records.push(version(subject, found["deleted"] == true, found)?);
     }
@@ -165,9 +166,14 @@ fn version(subject: &str, deleted: bool, mut found: Json) -> Result<Record> {
     Ok(Record::Version { subject: subject.to_owned(), version, id, deleted, body })
 }
 
+/// A scope as it stands in a path.
+fn place(scope: &str) -> String {
+    if scope.is_empty() { String::new() } else { format!("/{}", escape(scope)) }
+}
+
 /// What a scope has of its own. Peers that know no modes answer 404.
 async fn read_scope(registry: &Registry, scope: &str, records: &mut Vec<Record>) -> Result<()> {
-    let place = if scope.is_empty() { String::new() } else { format!("/{}", encoded(scope)) };
+    let place = place(scope);
     if let Some(Json::Object(mut config)) = registry.find(&format!("/config{place}")).await? {
         if let Some(level) = config.remove("compatibilityLevel") {
             config.insert("compatibility".to_owned(), level);
@@ -193,7 +199,7 @@ async fn write(registry: &Registry, records: &[Record]) -> Result<()> {
     let mut modes = Vec::new();
     let mut written = Ok(());
     for subject in subjects {
-        let path = format!("/mode/{}", encoded(subject));
+        let path = format!("/mode/{}", escape(subject));
         let before = registry.find(&path).await?.filter(|mode| mode["mode"] != "IMPORT");
         written =
             registry.put(&format!("{path}?force=true"), &json!({"mode": "IMPORT"})).await.map(drop);
@@ -233,12 +239,21 @@ async fn write_subjects(registry: &Registry, records: &[Record]) -> Result<()> {
         Record::Version { id, version, .. } => (*id, *version),
         _ => (0, 0),
     });
-    write_versions(registry, versions.clone()).await?;
-    let mut left: Vec<&Record> = versions.into_iter().rev().collect();
+    in_rounds(versions.clone(), async |record| write_version(registry, record).await).await?;
+    let backwards = versions.into_iter().rev().collect();
+    in_rounds(backwards, async |record| Ok(delete_version(registry, record).await.err())).await
+}
+
+/// Does something with each record, and again with those that answer an error, until none is left or
+/// a round brings nothing; an error that is not an answer ends it at once.
+async fn in_rounds<'a>(
+    mut left: Vec<&'a Record>,
+    mut act: impl AsyncFnMut(&'a Record) -> Result<Option<Error>>,
+) -> Result<()> {
     while !left.is_empty() {
         let (count, mut refused, mut last) = (left.len(), Vec::new(), None);
         for record in left {
-            if let Err(error) = delete_version(registry, record).await {
+            if let Some(error) = act(record).await? {
                 last = Some(error);
                 refused.push(record);
             }
@@ -251,35 +266,25 @@ async fn write_subjects(registry: &Registry, records: &[Record]) -> Result<()> {
     Ok(())
 }
 
-/// What refers to something that has a larger id is tried again when that is there.
-async fn write_versions(registry: &Registry, mut waiting: Vec<&Record>) -> Result<()> {
-    while !waiting.is_empty() {
-        let (count, mut left, mut last) = (waiting.len(), Vec::new(), None);
-        for record in waiting {
-            let Record::Version { subject, version, id, body, .. } = record else { continue };
-            let mut body = body.clone();
-            body.insert("id".to_owned(), json!(id));
-            body.insert("version".to_owned(), json!(version));
-            let path = format!("/subjects/{}/versions", encoded(subject));
-            if let Err(error) = registry.post(&path, &body).await {
-                if !body.contains_key("references") {
-                    return Err(error.with("subject", subject).with("version", version));
-                }
-                last = Some(error.with("subject", subject).with("version", version));
-                left.push(record);
-            }
-        }
-        match last {
-            Some(error) if left.len() == count => return Err(error),
-            _ => waiting = left,
+/// Writes a version. The error is answered if it refers to others, which may come yet.
+async fn write_version(registry: &Registry, record: &Record) -> Result<Option<Error>> {
+    let Record::Version { subject, version, id, body, .. } = record else { return Ok(None) };
+    let mut body = body.clone();
+    body.insert("id".to_owned(), json!(id));
+    body.insert("version".to_owned(), json!(version));
+    let path = format!("/subjects/{}/versions", escape(subject));
+    match registry.post(&path, &body).await {
+        Ok(_) => Ok(None),
+        Err(error) => {
+            let error = error.with("subject", subject).with("version", version);
+            if body.contains_key("references") { Ok(Some(error)) } else { Err(error) }
         }
     }
-    Ok(())
 }
 
 async fn delete_version(registry: &Registry, record: &Record) -> Result<()> {
     let Record::Version { subject, version, deleted: true, .. } = record else { return Ok(()) };
-    let path = format!("/subjects/{}/versions/{version}", encoded(subject));
+    let path = format!("/subjects/{}/versions/{version}", escape(subject));
     if registry.find(&path).await?.is_some() {
         registry.delete(&path).await?;
     }
@@ -287,9 +292,6 @@ async fn delete_version(registry: &Registry, record: &Record) -> Result<()> {
 }
 
 async fn write_scope(registry: &Registry, record: &Record) -> Result<()> {
-    let place = |scope: &str| {
-        if scope.is_empty() { String::new() } else { format!("/{}", encoded(scope)) }
-    };
     match record {
         Record::Version { .. } => {}
         Record::Config { scope, config } => {

@@ -117,12 +117,3 @@ impl Registry {
             .with("status", status)
     }
 }
-
-/// A name as it stands in a path.
-pub(super) fn encoded(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    let encode = |byte: u8| {
-        if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
-    };
-    name.bytes().map(encode).collect()
-}

@@ -2,16 +2,16 @@
 
 use super::super::client::{Daemon, print_line};
 use super::SchemaFile;
-use super::http::{Registry, encoded};
+use super::http::Registry;
 use serde_json::Value as Json;
 use std::process::ExitCode;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_transport::Verdict;
+use tidemesh_transport::{Verdict, escape};
 
 pub(super) async fn get(subject: Option<&str>, version: &str, daemon: &Daemon) -> Result<()> {
     let Some(subject) = subject else { return list(None, None, false, daemon).await };
     let registry = Registry::new(&daemon.registry_url().await?)?;
-    let path = format!("/subjects/{}/versions/{}", encoded(subject), encoded(version));
+    let path = format!("/subjects/{}/versions/{}", escape(subject), escape(version));
     let found = registry.get(&path).await?;
     print_line(found["schema"].as_str().unwrap_or_default())
 }
@@ -27,10 +27,10 @@ pub(super) async fn list(
         let subjects = registry.list(&subjects_path(prefix, deleted)).await?;
         return texts(&subjects).try_for_each(print_line);
     };
-    let path = format!("/subjects/{}/versions?deleted={deleted}", encoded(subject));
+    let path = format!("/subjects/{}/versions?deleted={deleted}", escape(subject));
     registry.get(&path).await?;
     for version in registry.list(&path).await? {
-        let path = format!("/subjects/{}/versions/{version}?deleted=true", encoded(subject));
+        let path = format!("/subjects/{}/versions/{version}?deleted=true", escape(subject));
         let found = registry.get(&path).await?;
         let hidden = if found["deleted"] == true { "\tdeleted" } else { "" };
         print_line(&format!("{version}\tid {}{hidden}", found["id"]))?;
@@ -40,7 +40,7 @@ pub(super) async fn list(
 
 /// Where subjects are listed.
 pub(super) fn subjects_path(prefix: Option<&str>, deleted: bool) -> String {
-    let prefix = prefix.map(|prefix| format!("&subjectPrefix={}", encoded(prefix)));
+    let prefix = prefix.map(|prefix| format!("&subjectPrefix={}", escape(prefix)));
     format!("/subjects?deleted={deleted}{}", prefix.unwrap_or_default())
 }
 
