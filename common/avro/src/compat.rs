@@ -4,8 +4,10 @@
 //! behind Confluent's registry: `testdata/registry` holds 645 pairs on which both agree.
 
 mod level;
+mod trail;
 
 pub use level::{CompatibilityLevel, Direction, Offence, Verdict, check_level};
+pub(crate) use trail::PairStep;
 
 use crate::schema::{Field, Kind, Node, NodeId, Schema};
 use std::collections::{BTreeSet, HashMap};
@@ -20,7 +22,7 @@ const PAIRS_MAX: usize = 20_000;
 /// The deepest nesting of pairs.
 const DEPTH_MAX: usize = 256;
 
-type Findings = Vec<Rc<Incompatibility>>;
+type Findings = Vec<Rc<Found>>;
 
 /// Why a reader cannot read what a writer wrote, in Avro Java's spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,6 +71,34 @@ pub struct Incompatibility {
     pub writer: &'static str,
 }
 
+/// A reason with what an explanation of it needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) what: Incompatibility,
+    /// The reader's type there.
+    pub(crate) reader: NodeId,
+    /// The writer's type there.
+    pub(crate) writer: NodeId,
+    pub(crate) matter: Matter,
+    /// The steps from both roots to the place.
+    pub(crate) trail: Vec<PairStep>,
+}
+
+/// What a reason is about, beside the two types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Matter {
+    /// Nothing else.
+    Types,
+    /// This field of the reader's record has no source.
+    Field(usize),
+    /// This field of the reader's record has several.
+    Several(usize),
+    /// This type of the writer has no branch in the reader's union.
+    Branch(NodeId),
+    /// A limit of ours.
+    Limit,
+}
+
 /// Why `reader` cannot read data written with `writer`; empty if it can.
 #[must_use]
 pub fn incompatibilities(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
@@ -76,7 +106,7 @@ pub fn incompatibilities(reader: &Schema, writer: &Schema) -> Vec<Incompatibilit
     let found = checker.pair(reader.root(), writer.root());
     // Freed first, so that the reasons are taken and not copied.
     drop(checker);
-    found.into_iter().map(Rc::unwrap_or_clone).collect()
+    found.into_iter().map(|found| Rc::unwrap_or_clone(found).what).collect()
 }
 
 pub(crate) struct Checker<'s> {
@@ -84,13 +114,16 @@ pub(crate) struct Checker<'s> {
     writer: &'s Schema,
     /// What is known of a pair; none while it is being checked, which breaks the recursion.
     verdicts: HashMap<(NodeId, NodeId), Option<Findings>>,
-    path: Vec<String>,
+    trail: Vec<PairStep>,
+    /// Where in the trail Java's path begins.
+    path_start: usize,
     depth: usize,
 }
 
 impl<'s> Checker<'s> {
     pub(crate) fn new(reader: &'s Schema, writer: &'s Schema) -> Self {
-        Self { reader, writer, verdicts: HashMap::new(), path: Vec::new(), depth: 0 }
+        let (verdicts, trail) = (HashMap::new(), Vec::new());
+        Self { reader, writer, verdicts, trail, path_start: 0, depth: 0 }
     }
 
     /// Whether a type of the reader can read all data of one of the writer.
@@ -99,13 +132,14 @@ impl<'s> Checker<'s> {
     }
 
     /// One pair, checked at most once.
-    fn pair(&mut self, reader: NodeId, writer: NodeId) -> Findings {
+    pub(crate) fn pair(&mut self, reader: NodeId, writer: NodeId) -> Findings {
         if let Some(verdict) = self.verdicts.get(&(reader, writer)) {
             return verdict.clone().unwrap_or_default();
         }
         if self.depth >= DEPTH_MAX || self.verdicts.len() >= PAIRS_MAX {
             let message = "the schemas are too large to compare".to_owned();
-            return self.wrong(IncompatibilityKind::TypeMismatch, reader, writer, message);
+            let kind = IncompatibilityKind::TypeMismatch;
+            return self.found(kind, (reader, writer), Matter::Limit, message);
         }
         self.verdicts.insert((reader, writer), None);
         self.depth += 1;
@@ -116,19 +150,36 @@ impl<'s> Checker<'s> {
         found
     }
 
-    fn within<T>(&mut self, step: &str, inner: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(step.to_owned());
+    fn within<T>(&mut self, step: PairStep, inner: impl FnOnce(&mut Self) -> T) -> T {
+        self.trail.push(step);
         let answer = inner(self);
-        self.path.pop();
+        self.trail.pop();
         answer
     }
 
-    /// Java begins a path anew where a union's branch is tried.
-    fn rooted<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
-        let path = std::mem::take(&mut self.path);
-        let answer = inner(self);
-        self.path = path;
-        answer
+    /// Tries a branch of the reader's union, where Java begins a path anew.
+    fn branch(&mut self, place: usize, reader: NodeId, writer: NodeId) -> Findings {
+        let start = std::mem::replace(&mut self.path_start, self.trail.len());
+        let found = self.within(PairStep::ReaderBranch(place), |this| this.pair(reader, writer));
+        self.path_start = start;
+        found
+    }
+
+    fn found(
+        &self,
+        kind: IncompatibilityKind,
+        (reader, writer): (NodeId, NodeId),
+        matter: Matter,
+        message: String,
+    ) -> Findings {
+        let what = Incompatibility {
+            kind,
+            path: trail::java_path(&self.trail[self.path_start..]),
+            message,
+            reader: self.reader.node(reader).type_name(),
+            writer: self.writer.node(writer).type_name(),
+        };
+        vec![Rc::new(Found { what, reader, writer, matter, trail: self.trail.clone() })]
     }
 
     fn wrong(
@@ -138,22 +189,17 @@ impl<'s> Checker<'s> {
         writer: NodeId,
         message: String,
     ) -> Findings {
-        let step = |step: &String| step.replace('~', "~0").replace('/', "~1");
-        vec![Rc::new(Incompatibility {
-            kind,
-            path: format!("/{}", self.path.iter().map(step).collect::<Vec<_>>().join("/")),
-            message,
-            reader: self.reader.node(reader).type_name(),
-            writer: self.writer.node(writer).type_name(),
-        })]
+        self.found(kind, (reader, writer), Matter::Types, message)
     }
 
     fn calculate(&mut self, reader: NodeId, writer: NodeId) -> Findings {
         let (reader_schema, writer_schema) = (self.reader, self.writer);
         let (read, written) = (reader_schema.node(reader), writer_schema.node(writer));
         match (&read.kind, &written.kind) {
-            (Kind::Array(r), Kind::Array(w)) => self.within("items", |this| this.pair(*r, *w)),
-            (Kind::Map(r), Kind::Map(w)) => self.within("values", |this| this.pair(*r, *w)),
+            (Kind::Array(r), Kind::Array(w)) => {
+                self.within(PairStep::Items, |this| this.pair(*r, *w))
+            }
+            (Kind::Map(r), Kind::Map(w)) => self.within(PairStep::Values, |this| this.pair(*r, *w)),
             (Kind::Fixed(r), Kind::Fixed(w)) => self.fixed(reader, writer, *r, *w),
             (Kind::Enum { symbols, default }, Kind::Enum { symbols: written, .. }) => {
                 self.enumeration(reader, writer, (symbols, default.as_deref()), written)
@@ -163,8 +209,8 @@ impl<'s> Checker<'s> {
             (_, Kind::Union(branches)) => {
                 let mut found = Vec::new();
                 for (index, branch) in branches.iter().enumerate() {
-                    found
-                        .extend(self.within(&index.to_string(), |this| this.pair(reader, *branch)));
+                    let step = PairStep::WriterBranch(index);
+                    found.extend(self.within(step, |this| this.pair(reader, *branch)));
                 }
                 found
             }
@@ -197,7 +243,7 @@ impl<'s> Checker<'s> {
             return Vec::new();
         }
         let message = format!("expected: {written}");
-        self.within("name", |this| {
+        self.within(PairStep::Name, |this| {
             this.wrong(IncompatibilityKind::NameMismatch, reader, writer, message)
         })
     }
@@ -206,7 +252,7 @@ impl<'s> Checker<'s> {
         let mut found = self.names(reader, writer);
         if r != w {
             let message = format!("expected: {w}, found: {r}");
-            found.extend(self.within("size", |this| {
+            found.extend(self.within(PairStep::Size, |this| {
                 this.wrong(IncompatibilityKind::FixedSizeMismatch, reader, writer, message)
             }));
         }
@@ -225,7 +271,7 @@ impl<'s> Checker<'s> {
             written.iter().filter(|symbol| !symbols.contains(symbol)).map(String::as_str).collect();
         if !missing.is_empty() && default.is_none() {
             let message = format!("[{}]", missing.into_iter().collect::<Vec<_>>().join(", "));
-            found.extend(self.within("symbols", |this| {
+            found.extend(self.within(PairStep::Symbols, |this| {
                 this.wrong(IncompatibilityKind::MissingEnumSymbols, reader, writer, message)
             }));
         }
@@ -240,68 +286,73 @@ impl<'s> Checker<'s> {
         written: &[Field],
     ) -> Findings {
         let mut found = self.names(reader, writer);
-        self.path.push("fields".to_owned());
-        for (index, (field, source)) in read.iter().zip(writer_fields(read, written)).enumerate() {
-            self.path.push(index.to_string());
+        for (place, (field, source)) in read.iter().zip(writer_fields(read, written)).enumerate() {
             found.extend(match source {
-                WriterField::One(place) => {
-                    let (r, w) = (field.node, written[place].node);
-                    self.within("type", |this| this.pair(r, w))
+                WriterField::One(taken) => {
+                    let (r, w) = (field.node, written[taken].node);
+                    let step = PairStep::FieldType { reader: place, writer: Some(taken) };
+                    self.within(step, |this| this.pair(r, w))
                 }
-                WriterField::None => self.missing(reader, writer, field),
-                WriterField::Several => self.several(reader, writer, field),
+                WriterField::None => self.missing(reader, writer, place, field),
+                WriterField::Several => self.several(reader, writer, place, field),
             });
-            self.path.pop();
         }
-        self.path.pop();
         found
     }
 
     /// A reader's field that the writer has not.
-    fn missing(&mut self, reader: NodeId, writer: NodeId, field: &Field) -> Findings {
+    fn missing(&mut self, reader: NodeId, writer: NodeId, place: usize, field: &Field) -> Findings {
         if field.default.is_some() {
             return Vec::new();
         }
         // Java's own oddity: an enum's default serves as the field's, as far as types go.
         if let Kind::Enum { default: Some(_), .. } = &self.reader.node(field.node).kind {
             let r = field.node;
-            return self.within("type", |this| this.pair(r, writer));
+            let step = PairStep::FieldType { reader: place, writer: None };
+            return self.within(step, |this| this.pair(r, writer));
         }
         let kind = IncompatibilityKind::ReaderFieldMissingDefaultValue;
-        self.wrong(kind, reader, writer, field.name.clone())
+        self.within(PairStep::Field(place), |this| {
+            this.found(kind, (reader, writer), Matter::Field(place), field.name.clone())
+        })
     }
 
     /// Java throws here instead of giving a reason, and Confluent's registry refuses the schema.
-    fn several(&self, reader: NodeId, writer: NodeId, field: &Field) -> Findings {
+    fn several(&mut self, reader: NodeId, writer: NodeId, place: usize, field: &Field) -> Findings {
         let message = format!(
             "Reader record field {} matches multiple fields in writer record schema",
             field.name
         );
-        self.wrong(IncompatibilityKind::TypeMismatch, reader, writer, message)
+        let kind = IncompatibilityKind::TypeMismatch;
+        self.within(PairStep::Field(place), |this| {
+            this.found(kind, (reader, writer), Matter::Several(place), message)
+        })
     }
 
     fn unions(&mut self, reader: NodeId, writer: NodeId, branches: &[NodeId]) -> Findings {
         let mut found = Vec::new();
         for (index, branch) in branches.iter().enumerate() {
-            self.path.push(index.to_string());
-            if !self.rooted(|this| this.pair(reader, *branch)).is_empty() {
-                found.extend(self.lacking(reader, writer, *branch));
-            }
-            self.path.pop();
+            found.extend(self.within(PairStep::WriterBranch(index), |this| {
+                let start = std::mem::replace(&mut this.path_start, this.trail.len());
+                let fits = this.pair(reader, *branch).is_empty();
+                this.path_start = start;
+                if fits { Vec::new() } else { this.lacking(reader, writer, *branch) }
+            }));
         }
         found
     }
 
     fn one_branch(&mut self, reader: NodeId, writer: NodeId, branches: &[NodeId]) -> Findings {
-        let fits =
-            branches.iter().any(|branch| self.rooted(|this| this.pair(*branch, writer)).is_empty());
+        let mut each = branches.iter().enumerate();
+        let fits = each.any(|(place, branch)| self.branch(place, *branch, writer).is_empty());
         if fits { Vec::new() } else { self.lacking(reader, writer, writer) }
     }
 
     fn lacking(&self, reader: NodeId, writer: NodeId, branch: NodeId) -> Findings {
         let message =
             format!("reader union lacking writer type: {}", self.writer.node(branch).type_name());
-        self.wrong(IncompatibilityKind::MissingUnionBranch, reader, writer, message)
+        let kind = IncompatibilityKind::MissingUnionBranch;
+        self.found(kind, (reader, writer), Matter::Branch(branch), message)
     }
 }
 
