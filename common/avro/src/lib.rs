@@ -5,6 +5,7 @@ pub mod compat;
 pub mod datum;
 pub mod envelope;
 pub mod event;
+pub mod explain;
 pub mod flat;
 pub mod frame;
 pub mod json;
@@ -16,5 +17,6 @@ pub mod side;
 pub mod table;
 pub mod types;
 mod varint;
+pub mod witness;
 
 pub use varint::{read_long, write_long};

@@ -59,7 +59,19 @@ impl CompatibilityLevel {
         matches!(self, Self::BackwardTransitive | Self::ForwardTransitive | Self::FullTransitive)
     }
 
-    fn directions(self) -> &'static [Direction] {
+    /// The versions that a new schema is judged against, newest first, of those before it, oldest
+    /// first.
+    pub fn versions<'h>(
+        self,
+        history: &'h [(u32, &'h Schema)],
+    ) -> impl Iterator<Item = (u32, &'h Schema)> {
+        let count = if self.transitive() { history.len() } else { 1 };
+        history.iter().rev().take(count).copied()
+    }
+
+    /// Who must be able to read whose data, in the order of Confluent's answers.
+    #[must_use]
+    pub fn directions(self) -> &'static [Direction] {
         match self {
             Self::None => &[],
             Self::Backward | Self::BackwardTransitive => &[Direction::Backward],
@@ -95,6 +107,17 @@ pub enum Direction {
     Forward,
 }
 
+impl Direction {
+    /// The reader and the writer, in this order.
+    #[must_use]
+    pub fn roles<'s>(self, new: &'s Schema, old: &'s Schema) -> (&'s Schema, &'s Schema) {
+        match self {
+            Self::Backward => (new, old),
+            Self::Forward => (old, new),
+        }
+    }
+}
+
 /// One earlier version that stands against the new schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offence {
@@ -120,16 +143,13 @@ pub struct Verdict {
 /// Judges `new` by `level` against the versions before it, oldest first.
 #[must_use]
 pub fn check_level(level: CompatibilityLevel, new: &Schema, history: &[(u32, &Schema)]) -> Verdict {
-    let count = if level.transitive() { history.len() } else { 1 };
     let mut offences = Vec::new();
-    for (version, old) in history.iter().rev().take(count) {
+    for (version, old) in level.versions(history) {
         for direction in level.directions() {
-            let incompatibilities = match direction {
-                Direction::Backward => incompatibilities(new, old),
-                Direction::Forward => incompatibilities(old, new),
-            };
+            let (reader, writer) = direction.roles(new, old);
+            let incompatibilities = incompatibilities(reader, writer);
             if !incompatibilities.is_empty() {
-                let (version, schema) = (*version, old.registry_text());
+                let schema = old.registry_text();
                 offences.push(Offence {
                     version,
                     schema,

@@ -8,6 +8,7 @@
 //!
 //! Absent here: logical types. A decimal is its bytes, a date its int.
 
+mod avro_json;
 pub(crate) mod read;
 mod write;
 
@@ -112,6 +113,17 @@ pub fn decode(schema: &Schema, bytes: &[u8]) -> Result<Datum> {
 /// one past [`DATA_DEPTH_MAX`]. `out` is as it was then.
 pub fn encode(schema: &Schema, datum: &Datum, out: &mut Vec<u8>) -> Result<()> {
     write::encode(schema, datum, out)
+}
+
+/// `bytes`, all of them, written with `schema`, in Avro's own JSON (specification 1.12, "JSON
+/// Encoding"): what Java's `JsonDecoder` and `avro-tools fromjson` take.
+///
+/// # Errors
+///
+/// `Malformed` for bytes that are not of the schema or left over; `TooLarge` past
+/// [`DATA_DEPTH_MAX`] or [`VALUES_PER_BYTE_MAX`].
+pub fn to_avro_json(schema: &Schema, bytes: &[u8]) -> Result<serde_json::Value> {
+    avro_json::of(schema, bytes)
 }
 
 #[cfg(test)]

@@ -74,15 +74,26 @@ impl<'s, 'i> Reader<'s, 'i> {
 
     /// Reads one value by `inner`, one level deeper.
     pub(crate) fn nested<T>(&mut self, inner: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.enter()?;
+        let value = inner(self)?;
+        self.leave();
+        Ok(value)
+    }
+
+    /// Begins a value, which is one level deeper.
+    pub(crate) fn enter(&mut self) -> Result<()> {
         if self.depth >= DATA_DEPTH_MAX {
             let error = self.error(ErrorKind::TooLarge, "it is nested too deep");
             return Err(error.with("data_depth_max", DATA_DEPTH_MAX));
         }
         self.charge(1)?;
         self.depth += 1;
-        let value = inner(self)?;
+        Ok(())
+    }
+
+    /// Ends the value that was begun last.
+    pub(crate) fn leave(&mut self) {
         self.depth -= 1;
-        Ok(value)
     }
 
     /// Reads what belongs to the field `name` by `inner`.
@@ -216,6 +227,16 @@ impl<'s, 'i> Reader<'s, 'i> {
                 return Err(self.wrong("a block is not as long as it says"));
             }
         }
+    }
+
+    /// The next block's count; none at the end. Who reads blocks with this does not check that a
+    /// block is as long as it says.
+    pub(crate) fn block(&mut self) -> Result<Option<u64>> {
+        let count = self.long()?;
+        if count < 0 {
+            self.block_end()?;
+        }
+        Ok((count != 0).then_some(count.unsigned_abs()))
     }
 
     /// How many bytes are left where the block ends.

@@ -14,8 +14,18 @@ const DEPTH_MAX: usize = 6 * SCHEMA_DEPTH_MAX;
 
 const OPERATION: &str = "resolve a writer's schema";
 
-pub(super) fn compile(writer: &Schema, reader: &Schema) -> Result<Program> {
+/// What becomes of a pair of types that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It makes the record around it unreadable, and, at the root, the pair of schemas an error.
+    Strict,
+    /// It fails when data reaches it, and not before.
+    Lenient,
+}
+
+pub(super) fn compile(writer: &Schema, reader: &Schema, mode: Mode) -> Result<(Program, Known)> {
     let mut compiler = Compiler {
+        mode,
         writer,
         reader,
         checker: Checker::new(reader, writer),
@@ -26,23 +36,27 @@ pub(super) fn compile(writer: &Schema, reader: &Schema) -> Result<Program> {
         work: 0,
     };
     let root = compiler.pair(writer.root(), reader.root())?;
-    if let Some(why) = compiler.unreadable(root) {
+    if let (Mode::Strict, Some(why)) = (mode, compiler.unreadable(root)) {
         return Err(Error::new(ErrorKind::Incompatible, OPERATION)
             .because(why)
             .help("give the reader a schema that is compatible with the writer's"));
     }
     let steps = compiler.steps.into_iter().flatten().collect();
-    Ok(Program { writer: writer.clone(), steps, root })
+    Ok((Program { writer: writer.clone(), steps, root }, compiler.known))
 }
 
+/// The step of each pair of a writer's and a reader's type.
+pub(super) type Known = HashMap<(NodeId, NodeId), StepId>;
+
 struct Compiler<'s> {
+    mode: Mode,
     writer: &'s Schema,
     reader: &'s Schema,
     checker: Checker<'s>,
     names: FieldNames,
     /// None while a step is being compiled; all are there in the end.
     steps: Vec<Option<Step>>,
-    known: HashMap<(NodeId, NodeId), StepId>,
+    known: Known,
     depth: usize,
     work: usize,
 }
@@ -106,7 +120,9 @@ impl Compiler<'_> {
             (Kind::Enum { symbols: w, .. }, Kind::Enum { symbols, default }) => {
                 symbols_step(w, symbols, default.as_ref())
             }
-            (Kind::Record(w), Kind::Record(r)) => self.record(w, r, reader)?,
+            (Kind::Record(w), Kind::Record(r)) => {
+                self.record(w, r, reader, written.same_node(writer, read, reader))?
+            }
             _ => self.leaf(same(w), writer, reader),
         })
     }
@@ -173,16 +189,27 @@ impl Compiler<'_> {
             .or_else(|| alike.first().copied())
     }
 
-    fn record(&mut self, written: &[Field], read: &[Field], reader: NodeId) -> Result<Step> {
+    /// A record that is read as itself takes its own fields: its aliases are of no concern, as in
+    /// Java's `Schema.applyAliases`.
+    fn record(
+        &mut self,
+        written: &[Field],
+        read: &[Field],
+        reader: NodeId,
+        same: bool,
+    ) -> Result<Step> {
         let names = self.names.of(self.reader, reader);
         let mut template: Vec<_> = names.iter().map(|name| (name.clone(), Datum::Null)).collect();
         let mut fields: Vec<FieldStep> = written.iter().map(FieldStep::new).collect();
         let mut weight = 0;
-        for (place, (field, source)) in read.iter().zip(writer_fields(read, written)).enumerate() {
+        let sources = writer_fields(read, written)
+            .enumerate()
+            .map(|(place, source)| if same { WriterField::One(place) } else { source });
+        for (place, (field, source)) in read.iter().zip(sources).enumerate() {
             match (source, &field.default) {
                 (WriterField::One(source), _) => {
                     let step = self.pair(written[source].node, field.node)?;
-                    if let Some(why) = self.unreadable(step) {
+                    if let (Mode::Strict, Some(why)) = (self.mode, self.unreadable(step)) {
                         return Ok(Step::Unreadable(format!("{why}, in field {}", field.name)));
                     }
                     fields[source].taken_by.push((place, step));

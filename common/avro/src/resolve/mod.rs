@@ -10,14 +10,17 @@
 //!
 //! Absent here: logical types. A decimal of another scale is read as its bytes, as Java does.
 
+mod breaks;
 mod compile;
 mod default;
 
+pub(crate) use breaks::{Break, LenientPlan};
 pub use default::DEFAULT_VALUES_MAX;
 
 use crate::datum::Datum;
 use crate::datum::read::{Reader, payload_weight};
 use crate::schema::{Field, Kind, NodeId, Schema};
+use compile::Mode;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tidemesh_model::{ErrorKind, Result};
@@ -133,7 +136,30 @@ impl Resolver {
     /// [`RESOLVER_WORK_MAX`], [`DEFAULT_VALUES_MAX`] or a depth; `Malformed` for a default that is
     /// not of its field's type.
     pub fn new(writer: &Schema, reader: &Schema) -> Result<Self> {
-        compile::compile(writer, reader).map(|program| Self { program: Arc::new(program) })
+        let (program, _) = compile::compile(writer, reader, Mode::Strict)?;
+        Ok(Self { program: Arc::new(program) })
+    }
+
+    /// As [`Resolver::new`], but what cannot be read fails only when data reaches it, as in Avro
+    /// Java's `ResolvingDecoder`: a pair of schemas is never refused as a whole. It answers whether
+    /// *this* datum can be read, and where not, down to the field.
+    ///
+    /// # Errors
+    ///
+    /// As [`Resolver::new`], without `Incompatible`.
+    pub fn lenient(writer: &Schema, reader: &Schema) -> Result<Self> {
+        let (program, _) = compile::compile(writer, reader, Mode::Lenient)?;
+        Ok(Self { program: Arc::new(program) })
+    }
+
+    /// A lenient resolver, and for each of its steps the writer's type that it reads.
+    pub(crate) fn lenient_with_types(writer: &Schema, reader: &Schema) -> Result<LenientPlan> {
+        let (program, known) = compile::compile(writer, reader, Mode::Lenient)?;
+        let mut types = vec![writer.root(); program.steps.len()];
+        for ((written, _), step) in known {
+            types[step] = written;
+        }
+        Ok(LenientPlan { resolver: Self { program: Arc::new(program) }, types })
     }
 
     /// Decodes `bytes`, all of them, and gives the datum in the reader's schema.

@@ -7,7 +7,10 @@
 //! tests.
 
 mod parse;
+mod short;
 mod text;
+
+pub use short::SHORT_TYPE_BYTES_MAX;
 
 use serde_json::{Map, Value as Json};
 use std::collections::HashMap;
@@ -185,6 +188,11 @@ impl Schema {
     #[must_use]
     pub fn node(&self, id: NodeId) -> &Node {
         &self.arena.nodes[id.0 as usize]
+    }
+
+    /// Whether two types are the same one of the same schema: not merely alike.
+    pub(crate) fn same_node(&self, id: NodeId, other: &Self, other_id: NodeId) -> bool {
+        id == other_id && Arc::ptr_eq(&self.arena, &other.arena)
     }
 
     /// The schema as Avro Java's `Schema.toString()` prints it: what the registry stores, answers
