@@ -7,7 +7,7 @@ mod level;
 mod trail;
 
 pub use level::{CompatibilityLevel, Direction, Offence, Verdict, check_level};
-pub(crate) use trail::PairStep;
+pub(crate) use trail::{PairStep, java_path};
 
 use crate::schema::{Field, Kind, Node, NodeId, Schema};
 use std::collections::{BTreeSet, HashMap};
@@ -82,6 +82,8 @@ pub(crate) struct Found {
     pub(crate) matter: Matter,
     /// The steps from both roots to the place.
     pub(crate) trail: Vec<PairStep>,
+    /// Where in the trail Java's path begins.
+    pub(crate) path_start: usize,
 }
 
 /// What a reason is about, beside the two types.
@@ -174,12 +176,13 @@ impl<'s> Checker<'s> {
     ) -> Findings {
         let what = Incompatibility {
             kind,
-            path: trail::java_path(&self.trail[self.path_start..]),
+            path: java_path(&self.trail[self.path_start..]),
             message,
             reader: self.reader.node(reader).type_name(),
             writer: self.writer.node(writer).type_name(),
         };
-        vec![Rc::new(Found { what, reader, writer, matter, trail: self.trail.clone() })]
+        let (trail, path_start) = (self.trail.clone(), self.path_start);
+        vec![Rc::new(Found { what, reader, writer, matter, trail, path_start })]
     }
 
     fn wrong(

@@ -2,7 +2,9 @@
 
 mod canonical;
 pub mod compat;
+pub mod consumption;
 pub mod datum;
+pub mod diff;
 pub mod envelope;
 pub mod event;
 pub mod explain;
@@ -10,6 +12,7 @@ pub mod flat;
 pub mod frame;
 pub mod json;
 pub mod name;
+pub mod project;
 pub mod resolve;
 pub mod row;
 pub mod schema;

@@ -30,7 +30,7 @@ pub(crate) enum PairStep {
 
 /// The path as Avro Java's `SchemaCompatibility` writes it. It names the reader's fields, but the
 /// writer's branches.
-pub(super) fn java_path(trail: &[PairStep]) -> String {
+pub(crate) fn java_path(trail: &[PairStep]) -> String {
     let steps: Vec<String> = trail.iter().filter_map(|step| java_step(*step)).collect();
     format!("/{}", steps.join("/"))
 }

@@ -16,8 +16,10 @@ mod place;
 mod suggest;
 
 use crate::compat::{
-    Checker, CompatibilityLevel, Direction, Found, IncompatibilityKind, Matter, names_match,
+    Checker, CompatibilityLevel, Direction, Found, IncompatibilityKind, Matter, java_path,
+    names_match,
 };
+use crate::project::Projection;
 use crate::schema::{Kind, NodeId, Schema};
 use place::Places;
 use std::collections::HashSet;
@@ -84,15 +86,40 @@ pub struct Explanation {
 /// them is the new schema, the one that suggestions are about.
 #[must_use]
 pub fn explain(reader: &Schema, writer: &Schema, direction: Direction) -> Vec<Finding> {
+    explain_from(reader, writer, direction, None)
+}
+
+/// As [`explain`], of a reader's schema that was projected: places are those of the whole one.
+pub(crate) fn explain_projected(
+    projection: &Projection<'_>,
+    writer: &Schema,
+    direction: Direction,
+) -> Vec<Finding> {
+    explain_from(&projection.schema, writer, direction, Some(projection))
+}
+
+fn explain_from(
+    reader: &Schema,
+    writer: &Schema,
+    direction: Direction,
+    origin: Option<&Projection<'_>>,
+) -> Vec<Finding> {
     let mut checker = Checker::new(reader, writer);
     let found = checker.pair(reader.root(), writer.root());
     if found.is_empty() {
         return Vec::new();
     }
-    let places = Places::new(reader, writer);
-    let (looked_into, left) = (HashSet::new(), EXPLAINED_MAX);
-    let mut explainer =
-        Explainer { reader, writer, direction, checker, places, looked_into, left, depth: 0 };
+    let mut explainer = Explainer {
+        reader,
+        writer,
+        direction,
+        origin,
+        checker,
+        places: Places::new(origin.map_or(reader, |origin| origin.whole), writer),
+        looked_into: HashSet::new(),
+        left: EXPLAINED_MAX,
+        depth: 0,
+    };
     explainer.findings(&found)
 }
 
@@ -122,6 +149,8 @@ struct Explainer<'s> {
     reader: &'s Schema,
     writer: &'s Schema,
     direction: Direction,
+    /// Where the reader's schema comes from, if it is a part of another.
+    origin: Option<&'s Projection<'s>>,
     checker: Checker<'s>,
     places: Places<'s>,
     /// Pairs whose reasons stand as causes already: types can be recursive.
@@ -144,7 +173,11 @@ impl Explainer<'_> {
     }
 
     fn finding(&mut self, found: &Found) -> Finding {
-        let place = self.places.of(&found.trail);
+        let trail = match self.origin {
+            Some(origin) => origin.whole_trail(&found.trail),
+            None => found.trail.clone(),
+        };
+        let place = self.places.of(&trail);
         let causes = match found.matter {
             Matter::Branch(branch) => self.causes(found.reader, branch),
             _ => Vec::new(),
@@ -158,7 +191,7 @@ impl Explainer<'_> {
         };
         Finding {
             rule: found.what.kind,
-            location: found.what.path.clone(),
+            location: java_path(&trail[found.path_start..]),
             suggestion: suggest::suggest(&context, found),
             reader_path: place.reader,
             writer_path: place.writer,

@@ -1,8 +1,7 @@
 //! From the checker's steps to places that people and JSON tools find.
 
 use crate::compat::PairStep;
-use crate::schema::{Kind, NodeId, Schema};
-use std::collections::HashMap;
+use crate::schema::{Definitions, Kind, NodeId, Schema};
 
 /// Where named types are defined in both schemas' texts.
 pub(super) struct Places<'s> {
@@ -83,47 +82,6 @@ fn shared_part(step: PairStep) -> Option<Part> {
     }
 }
 
-/// The pointers to the definitions of a schema's named types.
-struct Definitions<'s> {
-    schema: &'s Schema,
-    pointers: HashMap<NodeId, String>,
-}
-
-impl<'s> Definitions<'s> {
-    fn new(schema: &'s Schema) -> Self {
-        let mut definitions = Self { schema, pointers: HashMap::new() };
-        definitions.visit(schema.root(), String::new());
-        definitions
-    }
-
-    /// In the order of the text, so that the first mention is the definition.
-    fn visit(&mut self, id: NodeId, pointer: String) {
-        let schema = self.schema;
-        let node = schema.node(id);
-        if node.name.is_some() {
-            if self.pointers.contains_key(&id) {
-                return;
-            }
-            self.pointers.insert(id, pointer.clone());
-        }
-        match &node.kind {
-            Kind::Array(items) => self.visit(*items, format!("{pointer}/items")),
-            Kind::Map(values) => self.visit(*values, format!("{pointer}/values")),
-            Kind::Union(branches) => {
-                for (place, branch) in branches.iter().enumerate() {
-                    self.visit(*branch, format!("{pointer}/{place}"));
-                }
-            }
-            Kind::Record(fields) => {
-                for (place, field) in fields.iter().enumerate() {
-                    self.visit(field.node, format!("{pointer}/fields/{place}/type"));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
 /// The way through one schema. A step that the type does not have is left out: none is made.
 struct Walk<'d, 's> {
     definitions: &'d Definitions<'s>,
@@ -134,12 +92,12 @@ struct Walk<'d, 's> {
 
 impl<'d, 's> Walk<'d, 's> {
     fn new(definitions: &'d Definitions<'s>) -> Self {
-        let node = definitions.schema.root();
+        let node = definitions.schema().root();
         Self { definitions, node, pointer: String::new(), fields: Vec::new() }
     }
 
     fn step(&mut self, part: Part) {
-        let schema = self.definitions.schema;
+        let schema = self.definitions.schema();
         match (part, &schema.node(self.node).kind) {
             (Part::Items, Kind::Array(items)) => self.enter(*items, "items"),
             (Part::Values, Kind::Map(values)) => self.enter(*values, "values"),
@@ -164,9 +122,6 @@ impl<'d, 's> Walk<'d, 's> {
 
     fn enter(&mut self, node: NodeId, step: &str) {
         self.node = node;
-        match self.definitions.pointers.get(&node) {
-            Some(defined) => self.pointer.clone_from(defined),
-            None => self.pointer.push_str(&format!("/{step}")),
-        }
+        self.pointer = self.definitions.pointer(node, &self.pointer, step);
     }
 }

@@ -7,9 +7,11 @@
 //! tests.
 
 mod parse;
+mod pointer;
 mod short;
 mod text;
 
+pub(crate) use pointer::Definitions;
 pub use short::SHORT_TYPE_BYTES_MAX;
 
 use serde_json::{Map, Value as Json};
@@ -27,6 +29,18 @@ pub const SCHEMA_DEPTH_MAX: usize = 64;
 /// A node's place in its schema's arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(u32);
+
+impl NodeId {
+    /// The id of the node that a list of so many gets next; none if there are too many.
+    pub(crate) fn next(count: usize) -> Option<Self> {
+        u32::try_from(count).ok().map(Self)
+    }
+
+    /// Its place in the list.
+    pub(crate) fn place(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// A parsed schema. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -190,6 +204,11 @@ impl Schema {
         &self.arena.nodes[id.0 as usize]
     }
 
+    /// A schema of nodes that are made. Names are as the nodes say: two may have one.
+    pub(crate) fn of_nodes(nodes: Vec<Node>, root: NodeId) -> Self {
+        Self { arena: Arc::new(Arena { nodes, names: HashMap::new() }), root }
+    }
+
     /// Whether two types are the same one of the same schema: not merely alike.
     pub(crate) fn same_node(&self, id: NodeId, other: &Self, other_id: NodeId) -> bool {
         id == other_id && Arc::ptr_eq(&self.arena, &other.arena)
@@ -204,6 +223,18 @@ impl Schema {
 }
 
 impl Node {
+    /// All but what it is, which is null.
+    pub(crate) fn clone_head(&self) -> Self {
+        Self {
+            kind: Kind::Null,
+            name: self.name.clone(),
+            aliases: self.aliases.clone(),
+            doc: self.doc.clone(),
+            logical: self.logical,
+            properties: self.properties.clone(),
+        }
+    }
+
     /// The type's name as Avro Java's `Schema.Type` spells it.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
