@@ -13,6 +13,7 @@ kafka_version=4.3.1
 flink_version=2.2.1
 debezium_version=3.7.0.Final
 apicurio_version=2.6.13.Final
+avro_version=1.12.0
 cargo_deny_version=0.20.2
 
 say() { printf '%s\n' "$*" >&2; }
@@ -433,6 +434,21 @@ stop_flink() {
         kill -9 "$process" 2>/dev/null || true
         wait "$process" 2>/dev/null || true
     done
+}
+
+# Avro Java and what it needs, from Maven Central, fetched once into the cache. Its callers run a source
+# file, for which the compiler must be there.
+ensure_avro() {
+    avro_libs="$cache/avro-$avro_version"
+    command -v javac >/dev/null || ensure_packages default-jdk-headless
+    [ -e "$avro_libs/whole" ] && return
+    command -v mvn >/dev/null || ensure_packages maven
+    say "fetching Avro Java $avro_version"
+    rm -rf "$avro_libs"
+    mvn -B -q -f "$root/scripts/avro/pom.xml" dependency:copy-dependencies \
+        -Davro.version="$avro_version" -DincludeScope=runtime -DoutputDirectory="$avro_libs" >&2 ||
+        fail "Avro Java cannot be fetched"
+    touch "$avro_libs/whole"
 }
 
 # Debezium in Kafka Connect and the registry that its converter speaks to, from Maven Central, fetched

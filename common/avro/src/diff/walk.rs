@@ -153,8 +153,7 @@ impl<'s> Walk<'s> {
         let names = |node: &Node| node.aliases.iter().map(ToString::to_string).collect::<Vec<_>>();
         self.aliases(place, names(old), names(new));
         self.doc(place, old.doc.as_ref(), new.doc.as_ref());
-        let logical_too = old.logical == new.logical;
-        self.attributes(place, &old.properties, &new.properties, logical_too);
+        self.attributes(place, &old.properties, &new.properties, old.logical != new.logical);
     }
 
     fn aliases(&mut self, place: &Place, from: Vec<String>, to: Vec<String>) {
@@ -171,18 +170,19 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// `logical_too`: logical types that are not known, or do not fit, are attributes as others.
+    /// `told_as_logical`: the attributes of logical types are told already. Of logical types that are
+    /// not known, or do not fit, they are attributes as others.
     fn attributes(
         &mut self,
         place: &Place,
         old: &Map<String, Json>,
         new: &Map<String, Json>,
-        logical_too: bool,
+        told_as_logical: bool,
     ) {
         let more = new.keys().filter(|name| !old.contains_key(*name));
         for name in old.keys().chain(more) {
             let (from, to) = (old.get(name).cloned(), new.get(name).cloned());
-            if from != to && (logical_too || !LOGICAL_ATTRIBUTES.contains(&name.as_str())) {
+            if from != to && !(told_as_logical && LOGICAL_ATTRIBUTES.contains(&name.as_str())) {
                 self.add(place, Change::AttributeChanged { name: name.clone(), from, to });
             }
         }
@@ -258,7 +258,7 @@ impl<'s> Walk<'s> {
             let (from, to) = (json(old), json(new));
             self.add(&place, Change::AttributeChanged { name, from, to });
         }
-        self.attributes(&place, &old.properties, &new.properties, true);
+        self.attributes(&place, &old.properties, &new.properties, false);
         let types = self.within(&place, (old.node, "type"), (new.node, "type"));
         self.types(&types);
     }
@@ -306,15 +306,14 @@ impl<'s> Walk<'s> {
         inner
     }
 
-    /// For each new branch the old one that it was: of its kind and full name, of its kind and name
-    /// or alias, or, where one is left on each side, of a type that is promoted to it.
+    /// For each new branch the old one that it was: of its kind and full name, else of its kind and
+    /// name or alias, else of a type that is promoted to it.
     fn paired(&self, old: &[NodeId], new: &[NodeId]) -> Vec<Option<usize>> {
         let mut pairs: Vec<Option<usize>> = vec![None; new.len()];
-        let same_kind = |a: &Node, b: &Node| discriminant(&a.kind) == discriminant(&b.kind);
-        let rules: [&dyn Fn(&Node, &Node) -> bool; 3] = [
-            &|a, b| same_kind(a, b) && a.name == b.name,
-            &|a, b| same_kind(a, b) && names_match(b, a),
-            &|a, b| promoted(&a.kind, &b.kind),
+        let rules: [Pairing; 3] = [
+            |a, b| same_kind(a, b) && a.name == b.name,
+            |a, b| same_kind(a, b) && names_match(b, a),
+            |a, b| promoted(&a.kind, &b.kind),
         ];
         for rule in rules {
             for (index, id) in new.iter().enumerate() {
@@ -329,6 +328,13 @@ impl<'s> Walk<'s> {
         }
         pairs
     }
+}
+
+/// Whether an old branch was a new one.
+type Pairing = fn(&Node, &Node) -> bool;
+
+fn same_kind(a: &Node, b: &Node) -> bool {
+    discriminant(&a.kind) == discriminant(&b.kind)
 }
 
 /// A union's branches; a type that is none is its own.

@@ -144,11 +144,13 @@ impl Compiler<'_> {
         Step::Unreadable(format!("the reader's {read} cannot take the writer's {written}"))
     }
 
-    /// The writer's union: it is unreadable only if all of its branches are.
+    /// The writer's union: it is unreadable only if all of its branches are. Leniently each branch
+    /// keeps its own reason.
     fn choice(&mut self, branches: &[NodeId], reader: NodeId) -> Result<Step> {
         let steps: Vec<StepId> =
             branches.iter().map(|branch| self.pair(*branch, reader)).collect::<Result<_>>()?;
-        let all_unreadable = steps.iter().all(|step| self.unreadable(*step).is_some());
+        let all_unreadable =
+            self.mode == Mode::Strict && steps.iter().all(|step| self.unreadable(*step).is_some());
         Ok(match steps.first().and_then(|step| self.unreadable(*step)) {
             Some(why) if all_unreadable => Step::Unreadable(why.to_owned()),
             _ => Step::Choice(steps),

@@ -230,7 +230,8 @@ fn children(kind: &Kind) -> impl Iterator<Item = NodeId> {
     inner.into_iter().chain(branches.iter().copied()).chain(fields.iter().map(|field| field.node))
 }
 
-fn reachable(schema: &Schema) -> Vec<NodeId> {
+/// The types that the root reaches, each once.
+pub(super) fn reachable(schema: &Schema) -> Vec<NodeId> {
     let mut seen = std::collections::HashSet::from([schema.root()]);
     let (mut found, mut stack) = (Vec::new(), vec![schema.root()]);
     while let Some(id) = stack.pop() {

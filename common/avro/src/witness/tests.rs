@@ -114,6 +114,15 @@ fn a_record_whose_aliases_fit_its_own_fields_is_decoded() {
 }
 
 #[test]
+fn records_that_look_alike_from_without_do_not_hide_a_witness() {
+    let of = |name: &str, kind: &str| {
+        format!(r#"{{"type":"record","name":"{name}","fields":[{{"name":"a","type":"{kind}"}}]}}"#)
+    };
+    let writer = format!("[{},{}]", of("A", "int"), of("B", "string"));
+    assert_eq!(shown(&of("A", "int"), &writer), r#"{"B":{"a":""}}"#);
+}
+
+#[test]
 fn places_have_their_varints_length() {
     for (place, bytes) in [(0, 1), (63, 1), (64, 2), (8191, 2), (8192, 3)] {
         let mut out = Vec::new();
