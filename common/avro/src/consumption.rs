@@ -68,6 +68,18 @@ pub enum Effect {
     Hurt,
 }
 
+impl Effect {
+    /// Its name in API answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unaffected => "unaffected",
+            Self::Readable => "readable",
+            Self::Hurt => "hurt",
+        }
+    }
+}
+
 /// Whose data a consumer cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Written {

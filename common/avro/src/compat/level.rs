@@ -108,6 +108,15 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Its name in API answers: that of the level which asks for it alone.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Backward => "BACKWARD",
+            Self::Forward => "FORWARD",
+        }
+    }
+
     /// The reader and the writer, in this order.
     #[must_use]
     pub fn roles<'s>(self, new: &'s Schema, old: &'s Schema) -> (&'s Schema, &'s Schema) {

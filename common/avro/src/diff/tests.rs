@@ -72,6 +72,22 @@ fn unions_symbols_sizes_and_names() {
 }
 
 #[test]
+fn a_union_of_very_many_branches_is_compared_in_bounded_time() {
+    let many = |namespace: &str| {
+        let branches: Vec<String> = (0..20_000)
+            .map(|index| {
+                format!(
+                    r#"{{"type":"fixed","name":"F{index}","namespace":"{namespace}","size":1}}"#
+                )
+            })
+            .collect();
+        Schema::parse(&format!("[{}]", branches.join(","))).unwrap()
+    };
+    let (found, truncated) = walk::walk(&many("a"), &many("b"));
+    assert!(truncated && found[0].change.name() == "renamed", "{:?}", found[0]);
+}
+
+#[test]
 fn logical_types_and_attributes() {
     let decimal = |precision: usize, more: &str| {
         record(&format!(

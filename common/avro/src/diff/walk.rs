@@ -1,7 +1,6 @@
 //! Through two schemas side by side.
 
 use super::{Change, DIFFERENCES_MAX, Difference};
-use crate::compat::names_match;
 use crate::schema::{Definitions, Field, Kind, Node, NodeId, Schema};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -307,34 +306,47 @@ impl<'s> Walk<'s> {
     }
 
     /// For each new branch the old one that it was: of its kind and full name, else of its kind and
-    /// name or alias, else of a type that is promoted to it.
+    /// name or alias, else of a type that is promoted to it. Unions can have very many branches.
     fn paired(&self, old: &[NodeId], new: &[NodeId]) -> Vec<Option<usize>> {
+        let mut free: BTreeSet<usize> = (0..old.len()).collect();
         let mut pairs: Vec<Option<usize>> = vec![None; new.len()];
-        let rules: [Pairing; 3] = [
-            |a, b| same_kind(a, b) && a.name == b.name,
-            |a, b| same_kind(a, b) && names_match(b, a),
-            |a, b| promoted(&a.kind, &b.kind),
-        ];
-        for rule in rules {
-            for (index, id) in new.iter().enumerate() {
-                if pairs[index].is_some() {
-                    continue;
-                }
-                let (kept, node) = (pairs.clone(), self.new.node(*id));
-                pairs[index] = (0..old.len()).find(|place| {
-                    !kept.contains(&Some(*place)) && rule(self.old.node(old[*place]), node)
-                });
+        let old_nodes: Vec<&Node> = old.iter().map(|id| self.old.node(*id)).collect();
+        let full = |node: &Node| (node.type_name(), node.name.as_ref().map(ToString::to_string));
+        let short = |node: &Node| (node.type_name(), node.name.as_ref().map(|n| n.name.clone()));
+        let by_full = first_places(&old_nodes, full);
+        let by_short = first_places(&old_nodes, short);
+        let known = |node: &Node, round: usize| match round {
+            0 => by_full.get(&full(node)).copied(),
+            1 => by_short.get(&short(node)).copied(),
+            _ => node.aliases.iter().find_map(|alias| {
+                by_full.get(&(node.type_name(), Some(alias.to_string()))).copied()
+            }),
+        };
+        for round in 0..3 {
+            for (pair, id) in pairs.iter_mut().zip(new).filter(|(pair, _)| pair.is_none()) {
+                *pair = known(self.new.node(*id), round).filter(|place| free.remove(place));
             }
+        }
+        let mut unnamed: Vec<usize> =
+            free.into_iter().filter(|place| old_nodes[*place].name.is_none()).collect();
+        for (pair, id) in pairs.iter_mut().zip(new).filter(|(pair, _)| pair.is_none()) {
+            let fits = |place: &usize| promoted(&old_nodes[*place].kind, &self.new.node(*id).kind);
+            *pair = unnamed.iter().position(fits).map(|at| unnamed.remove(at));
         }
         pairs
     }
 }
 
-/// Whether an old branch was a new one.
-type Pairing = fn(&Node, &Node) -> bool;
-
-fn same_kind(a: &Node, b: &Node) -> bool {
-    discriminant(&a.kind) == discriminant(&b.kind)
+/// For each key the first place that has it.
+fn first_places<K: Eq + std::hash::Hash>(
+    nodes: &[&Node],
+    key: impl Fn(&Node) -> K,
+) -> HashMap<K, usize> {
+    let mut places = HashMap::new();
+    for (place, node) in nodes.iter().enumerate() {
+        places.entry(key(node)).or_insert(place);
+    }
+    places
 }
 
 /// A union's branches; a type that is none is its own.

@@ -192,7 +192,7 @@ impl Explainer<'_> {
         Finding {
             rule: found.what.kind,
             location: java_path(&trail[found.path_start..]),
-            suggestion: suggest::suggest(&context, found),
+            suggestion: suggest::suggest(&context, &mut self.checker, found),
             reader_path: place.reader,
             writer_path: place.writer,
             field: place.field,

@@ -20,13 +20,13 @@ pub(super) struct Context<'s> {
 }
 
 /// What would make the new schema compatible at that place.
-pub(super) fn suggest(context: &Context<'_>, found: &Found) -> String {
+pub(super) fn suggest(context: &Context<'_>, checker: &mut Checker<'_>, found: &Found) -> String {
     match (found.matter, found.what.kind) {
         (Matter::Limit, _) => {
             "make the schema smaller: it is too large or nested too deep to be compared".to_owned()
         }
         (Matter::Several(place), _) => context.several(found, place),
-        (Matter::Field(place), _) => context.missing_field(found, place),
+        (Matter::Field(place), _) => context.missing_field(checker, found, place),
         (Matter::Branch(branch), _) => context.branch(found, branch),
         (_, IncompatibilityKind::NameMismatch) => context.name(found),
         (_, IncompatibilityKind::FixedSizeMismatch) => context.size(found),
@@ -96,12 +96,12 @@ impl Context<'_> {
         }
     }
 
-    fn missing_field(&self, found: &Found, place: usize) -> String {
+    fn missing_field(&self, checker: &mut Checker<'_>, found: &Found, place: usize) -> String {
         let Some(field) = self.reader_fields(found.reader).get(place) else {
             return "give the field a default".to_owned();
         };
         let path = self.here();
-        let (name, renamed) = (&field.name, self.renamed(found, field));
+        let (name, renamed) = (&field.name, self.renamed(checker, found, field));
         match (self.backward(), renamed) {
             (true, None) => format!("give field {path} a default"),
             (true, Some(old)) => format!(
@@ -119,7 +119,7 @@ impl Context<'_> {
 
     /// The one field of the writer that no field of the reader takes and that could be this one
     /// under another name.
-    fn renamed(&self, found: &Found, field: &Field) -> Option<String> {
+    fn renamed(&self, checker: &mut Checker<'_>, found: &Found, field: &Field) -> Option<String> {
         let (read, written) =
             (self.reader_fields(found.reader), record_fields(self.writer, found.writer));
         let mut free = vec![true; written.len()];
@@ -128,7 +128,6 @@ impl Context<'_> {
                 free[taken] = false;
             }
         }
-        let mut checker = Checker::new(self.reader, self.writer);
         let mut fitting = written
             .iter()
             .zip(free)
