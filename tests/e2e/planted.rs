@@ -101,6 +101,10 @@ impl Transport for Faulty {
     async fn committed(&self, group: &str) -> Result<BTreeMap<(String, u32), u64>> {
         self.inner.committed(group).await
     }
+
+    async fn consumption(&self, topic: &str) -> Result<BTreeMap<(String, u32), u64>> {
+        self.inner.consumption(topic).await
+    }
 }
 
 /// A connector whose chunks are read before their low marks and are said to have every transaction.

@@ -220,6 +220,31 @@ pub async fn offsets_go_with_the_records<T: Transport>(transport: &T) {
     assert_eq!(transport.committed("g").await.unwrap()[&("t".to_owned(), 0)], 1);
 }
 
+/// Who has committed in a topic is known, group by group, with where it is.
+pub async fn a_topics_groups_are_known<T: Transport>(transport: &T) {
+    topic(transport, "t", 2).await;
+    topic(transport, "other", 1).await;
+    assert!(transport.consumption("t").await.unwrap().is_empty());
+    let at = |group: &str, topic: &str, partition, offset| GroupOffset {
+        group: group.into(),
+        topic: topic.into(),
+        partition,
+        offset,
+    };
+    let offsets =
+        vec![at("g", "t", 0, 1), at("g", "t", 1, 0), at("h", "t", 0, 0), at("i", "other", 0, 0)];
+    transport.append(Append { offsets, ..append("t", 0, &["a"]) }).await.unwrap();
+    let known = transport.consumption("t").await.unwrap();
+    let told: Vec<(&str, u32, u64)> =
+        known.iter().map(|((group, p), offset)| (group.as_str(), *p, *offset)).collect();
+    let ends_with = |name: &str, (group, p, offset): (&str, u32, u64), place| {
+        group.ends_with(name) && (p, offset) == place
+    };
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(ends_with("g", told[0], (0, 1)) && ends_with("g", told[1], (1, 0)), "{told:?}");
+    assert!(ends_with("h", told[2], (0, 0)), "{told:?}");
+}
+
 /// Members of a group share the partitions, and take over those of one that leaves.
 pub async fn members_share_partitions<T: Transport>(transport: &T) {
     topic(transport, "t", 4).await;
@@ -644,6 +669,7 @@ macro_rules! __conformance_tests {
             a_refused_append_leaves_nothing an_old_writer_is_fenced state_goes_with_the_records
             a_waiting_reader_is_woken a_reader_begins_where_it_says
             a_group_goes_on_where_it_committed offsets_go_with_the_records
+            a_topics_groups_are_known
             members_share_partitions a_removed_topic_is_gone topics_are_made_once
             what_is_not_there_is_told a_large_record_comes_alone writers_at_once_lose_nothing
             a_dropped_append_tears_nothing a_writer_that_was_not_opened_is_fenced

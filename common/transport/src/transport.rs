@@ -185,6 +185,17 @@ pub trait Transport: Send + Sync + 'static {
         &self,
         group: &str,
     ) -> impl Future<Output = Result<BTreeMap<(String, u32), u64>>> + Send;
+
+    /// What every group has committed in a topic, by group and partition; groups by the names that
+    /// other readers know them by.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` where there are more groups than can be asked: no part of them is told.
+    fn consumption(
+        &self,
+        topic: &str,
+    ) -> impl Future<Output = Result<BTreeMap<(String, u32), u64>>> + Send;
 }
 
 /// Reads records of its partitions, each in order.

@@ -343,4 +343,13 @@ impl Transport for EmbeddedTransport {
         let offsets = state.offsets.get(group).into_iter().flatten();
         Ok(offsets.map(|((topic, p), offset)| ((topic.to_string(), *p), *offset)).collect())
     }
+
+    async fn consumption(&self, topic: &str) -> Result<BTreeMap<(String, u32), u64>> {
+        let state = self.shared.read_state();
+        let all = state.offsets.iter().flat_map(|(group, offsets)| {
+            let own = offsets.iter().filter(|((name, _), _)| **name == *topic);
+            own.map(|((_, partition), offset)| ((group.to_string(), *partition), *offset))
+        });
+        Ok(all.collect())
+    }
 }

@@ -8,6 +8,7 @@
 mod checkpoints;
 mod config;
 mod error;
+mod groups;
 mod reader;
 mod topics;
 mod writer;
@@ -19,9 +20,6 @@ use crate::{
     Append, Appended, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch,
     check_topic_name,
 };
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -218,37 +216,13 @@ impl Transport for KafkaTransport {
 
     async fn committed(&self, group: &str) -> Result<BTreeMap<(String, u32), u64>> {
         let infos = self.shared.topics.list().await?;
-        let (config, prefix) = (self.shared.config.clone(), self.shared.config.prefix.clone());
         let group = self.shared.topics.full(group);
-        blocking(move || {
-            let doing = "read committed offsets";
-            let consumer = BaseConsumer::from_config_and_context(
-                &config.consumer(Some(&group)),
-                error::Quiet::default(),
-            )
-            .map_err(|error| error::failed(error, doing))?;
-            let explain = |error| consumer.context().told.explain(error, doing);
-            let mut asked = TopicPartitionList::new();
-            for info in &infos {
-                for partition in 0..info.config.partitions {
-                    let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-                    asked.add_partition(&format!("{prefix}{}", info.name), partition);
-                }
-            }
-            let found =
-                consumer.committed_offsets(asked, config.request_timeout).map_err(explain)?;
-            Ok(found
-                .elements()
-                .iter()
-                .filter_map(|element| {
-                    let Offset::Offset(offset) = element.offset() else { return None };
-                    let topic = element.topic().strip_prefix(prefix.as_str())?.to_owned();
-                    let partition = u32::try_from(element.partition()).ok()?;
-                    Some(((topic, partition), u64::try_from(offset).ok()?))
-                })
-                .collect())
-        })
-        .await?
+        let places = infos.into_iter().map(|info| (info.name, info.config.partitions));
+        groups::committed(&self.shared.config, group, places.collect()).await
+    }
+
+    async fn consumption(&self, topic: &str) -> Result<BTreeMap<(String, u32), u64>> {
+        groups::consumption(&self.shared.config, &self.shared.topics, topic).await
     }
 }
 

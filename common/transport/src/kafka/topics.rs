@@ -333,6 +333,19 @@ impl Topics {
         .await
     }
 
+    /// The consumer groups of the cluster, by their names in it.
+    pub(super) async fn groups(&self) -> Result<Vec<String>> {
+        let (inspector, timeout) = (Arc::clone(&self.inspector), self.config.request_timeout);
+        // Of another kind are Connect's workers, which read no topic by it.
+        let consumers = |kind: &str| kind.is_empty() || kind == "consumer";
+        let names = move || {
+            let found = inspector.fetch_group_list(None, timeout)?;
+            let groups = found.groups().iter().filter(|group| consumers(group.protocol_type()));
+            Ok(groups.map(|group| group.name().to_owned()).collect())
+        };
+        blocking(names).await?.map_err(|error| self.explain(error, "list consumer groups"))
+    }
+
     /// Where the topic of writers' state ends.
     pub(super) async fn checkpoints_end(&self) -> Result<u64> {
         let ends = self.ends(&self.full(CHECKPOINTS), 1).await?;

@@ -341,6 +341,12 @@ impl Transport for RemoteTransport {
         let answer = self.ask(&request, &[]).await?;
         expect!(answer, Response::Offsets(offsets) => by_partition(offsets))
     }
+
+    async fn consumption(&self, topic: &str) -> Result<BTreeMap<(String, u32), u64>> {
+        let request = Request::Consumption { topic: topic.to_owned() };
+        let answer = self.ask(&request, &[]).await?;
+        expect!(answer, Response::Offsets(offsets) => by_partition(offsets))
+    }
 }
 
 /// Reads topics of a [`RemoteTransport`]; dropping it leaves its group.

@@ -19,8 +19,9 @@ pub const FRAME_BYTES_MAX: usize = 288 * 1024 * 1024;
 pub(super) const HELLO_BYTES: usize = 8;
 
 const MAGIC: [u8; 4] = *b"TMDP";
-/// 2: a commit says which positions, and positions their generation.
-const VERSION: u32 = 2;
+/// 2: a commit says which positions, and positions their generation. 3: what groups have committed in
+/// a topic can be asked.
+const VERSION: u32 = 3;
 
 /// The longest wait of one poll: one that asks for more is answered then.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -43,6 +44,7 @@ pub(super) enum Request {
     Append(AppendHead),
     Subscribe { topics: Vec<String>, group: Option<String>, start: StartHead },
     Committed { group: String },
+    Consumption { topic: String },
     Poll { reader: u64, bytes_max: u64, wait_max_ms: u64 },
     Commit { reader: u64, progress: ProgressHead },
     Close { reader: u64 },
@@ -80,9 +82,16 @@ pub(super) enum Response {
     State(Vec<(String, Vec<u8>)>),
     Writers(Vec<String>),
     Appended(Vec<u64>),
-    Reader { reader: u64, progress: ProgressHead },
+    Reader {
+        reader: u64,
+        progress: ProgressHead,
+    },
+    /// By topic or group, and partition.
     Offsets(Vec<(String, u32, u64)>),
-    Fetched { batches: Vec<BatchHead>, progress: ProgressHead },
+    Fetched {
+        batches: Vec<BatchHead>,
+        progress: ProgressHead,
+    },
     Failed(Failure),
 }
 

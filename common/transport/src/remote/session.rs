@@ -105,6 +105,9 @@ impl<T: Transport> Session<T> {
             Request::Committed { group } => {
                 Response::Offsets(flat(transport.committed(&group).await?))
             }
+            Request::Consumption { topic } => {
+                Response::Offsets(flat(transport.consumption(&topic).await?))
+            }
             Request::Commit { reader, progress } => {
                 self.reader(reader)?.committer.commit(progress.into()).await?;
                 Response::Done
