@@ -7,7 +7,9 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 use serde_json::Value;
-use tidemesh_avro::compat::{Offence, Verdict, check_level};
+use tidemesh_avro::compat::{Direction, Offence, Verdict, check_level};
+use tidemesh_avro::consumption::{ConsumerVerdict, Written};
+use tidemesh_avro::explain::{Finding, explain};
 use tidemesh_avro::schema::{Kind, Schema};
 use tidemesh_model::Error;
 
@@ -15,7 +17,7 @@ use crate::config::Limits;
 use crate::level::CompatibilityLevel;
 use crate::metadata::{Metadata, RuleSet};
 use crate::refusal::Refusal;
-use crate::state::{Identity, Reference, State};
+use crate::state::{Identity, Reference, State, Version};
 use crate::subject::beside;
 use crate::text;
 
@@ -52,6 +54,11 @@ impl Candidate {
         }
     }
 
+    /// It, parsed.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     /// Whether it is the stored schema with its references written out.
     pub(crate) fn equals_resolved(&self, stored: &Resolved) -> bool {
         *self.text == stored.schema.registry_text()
@@ -67,6 +74,11 @@ impl Candidate {
 }
 
 impl Resolved {
+    /// It, parsed.
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     /// Its text with everything that it refers to written out.
     pub(crate) fn text(&self) -> String {
         self.schema.registry_text()
@@ -157,6 +169,17 @@ impl Parser {
         Ok(resolved)
     }
 
+    /// Parses the schema of a version of a subject.
+    pub(crate) fn resolve_version(
+        &self,
+        state: &State,
+        subject: &str,
+        version: &Version,
+    ) -> Result<Arc<Resolved>, Refusal> {
+        let missing = || Refusal::SchemaNotFound(Some(version.id));
+        self.resolve(state, subject, state.schema_of(subject, version).ok_or_else(missing)?)
+    }
+
     fn resolve_anew(
         &self,
         state: &State,
@@ -204,23 +227,73 @@ fn parse(
     Ok(Candidate { text: kept.into(), references, schema })
 }
 
-/// What stands against a candidate on the side of one earlier version.
-pub(crate) fn offences(
+/// What stands against a candidate on the side of one earlier version, in one direction.
+#[derive(Debug)]
+pub(crate) struct Objection {
+    pub(crate) offence: Offence,
+    /// The same reasons, explained; fewer, if there are very many.
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) old: Arc<Resolved>,
+}
+
+/// What one earlier version has against a candidate.
+pub(crate) fn objections(
     level: CompatibilityLevel,
     candidate: &Candidate,
     version: u32,
-    old: &Resolved,
-) -> Vec<Offence> {
-    let mut offences = check_level(level, &candidate.schema, &[(version, &old.schema)]).offences;
-    for offence in &mut offences {
+    old: &Arc<Resolved>,
+) -> Vec<Objection> {
+    let offences = check_level(level, &candidate.schema, &[(version, &old.schema)]).offences;
+    let explained = |mut offence: Offence| {
         shorten(&mut offence.schema);
-    }
-    offences
+        let (reader, writer) = offence.direction.roles(&candidate.schema, &old.schema);
+        let findings = explain(reader, writer, offence.direction);
+        Objection { offence, findings, old: Arc::clone(old) }
+    };
+    offences.into_iter().map(explained).collect()
 }
 
-/// The explanations of offences, in Confluent's form.
-pub(crate) fn messages(level: CompatibilityLevel, offences: Vec<Offence>) -> Vec<String> {
-    Verdict { level, offences }.messages()
+/// What they say, in Confluent's form; after each reason where it is, and what to change.
+pub(crate) fn messages(level: CompatibilityLevel, objections: &[Objection]) -> Vec<String> {
+    let offences = objections.iter().map(|objection| objection.offence.clone()).collect();
+    let verdict = Verdict { level, offences };
+    verdict.messages_with(|place, reason| {
+        let Offence { version, direction, .. } = verdict.offences[place];
+        let finding = objections[place].findings.get(reason);
+        finding.map_or_else(Vec::new, |finding| finding.lines(version, direction))
+    })
+}
+
+/// What those say that are hurt.
+pub(crate) fn consumer_messages(verdicts: &[ConsumerVerdict]) -> Vec<String> {
+    let mut messages = Vec::new();
+    for verdict in verdicts {
+        for harm in &verdict.harms {
+            let (direction, data) = match harm.written {
+                Written::Candidate => (Direction::Forward, "of the new schema".to_owned()),
+                Written::Version(number) => {
+                    (Direction::Backward, format!("of version {number}, which it has yet to read"))
+                }
+            };
+            for root in harm.finding.roots() {
+                messages.push(format!(
+                    "{{consumer: '{}', cannotRead: 'data {data}', rule: '{}', path: '{}', \
+                     field: '{}', readerType: '{}', writerType: '{}', suggestion: '{}'}}",
+                    verdict.consumer,
+                    root.rule.name(),
+                    root.new_path(direction),
+                    root.field.as_deref().unwrap_or_default(),
+                    root.reader,
+                    root.writer,
+                    root.suggestion
+                ));
+            }
+        }
+    }
+    if !messages.is_empty() {
+        messages.push("{compatibility: 'CONSUMERS'}".to_owned());
+    }
+    messages
 }
 
 fn shorten(text: &mut String) {

@@ -9,6 +9,7 @@
 
 mod avro;
 mod config;
+mod consumer;
 mod decide;
 mod http;
 mod level;
@@ -25,13 +26,16 @@ mod text;
 mod version;
 
 pub use config::{IncompatibleCode, Limits, PORT_DEFAULT, RegistryConfig, StoreConfig};
+pub use consumer::{
+    CONSUMER_FIELDS_MAX, CONSUMER_NAME_BYTES_MAX, CONSUMERS_MAX, Consumer, Group, GroupWatch,
+};
 pub use http::{router, serve};
 pub use level::CompatibilityLevel;
 pub use metadata::{Metadata, Rule, RuleKind, RuleMode, RuleSet};
 pub use refusal::Refusal;
 pub use registry::{
-    Page, Registered, Registry, SCHEMAS_PAGE_MAX, SUBJECTS_PAGE_MAX, SubjectVersion, Submission,
-    VERSIONS_PAGE_MAX,
+    Explained, Explanation, Page, Registered, RegisteredConsumer, Registry, SCHEMAS_PAGE_MAX,
+    SUBJECTS_PAGE_MAX, SubjectVersion, Submission, VERSIONS_PAGE_MAX,
 };
 pub use setting::{Mode, Setting};
 pub use state::{Filter, Guid, Identity, Reference};

@@ -57,6 +57,17 @@ pub enum Refusal {
     InvalidMode,
     /// 422: what was given is no configuration.
     InvalidSetting(String),
+    /// 422: what was given is no consumer.
+    InvalidConsumer(String),
+    /// 40411: the subject has no consumer of this name.
+    ConsumerNotFound {
+        /// The consumer.
+        consumer: String,
+        /// The subject.
+        subject: String,
+    },
+    /// 50001: the log does not tell who reads the subject's data.
+    GroupsUnknown(Error),
     /// 40401: there is no such context.
     ContextNotFound(String),
     /// 42211: only a context without subjects can be deleted.
@@ -103,20 +114,22 @@ impl Refusal {
             | Self::VersionNotSoftDeleted { .. }
             | Self::LevelNotConfigured(_)
             | Self::ModeNotConfigured(_)
-            | Self::ContextNotFound(_) => 404,
+            | Self::ContextNotFound(_)
+            | Self::ConsumerNotFound { .. } => 404,
             Self::Incompatible { .. } => 409,
             Self::InvalidSchema(_)
             | Self::InvalidVersion(_)
             | Self::InvalidLevel
             | Self::InvalidMode
             | Self::InvalidSetting(_)
+            | Self::InvalidConsumer(_)
             | Self::ContextNotEmpty(_)
             | Self::NotPermitted(_)
             | Self::ReferenceExists { .. }
             | Self::InvalidSubject(_)
             | Self::SchemaTooLarge
             | Self::InvalidRuleSet(_) => 422,
-            Self::Internal | Self::Timeout(_) | Self::Store { .. } => 500,
+            Self::Internal | Self::Timeout(_) | Self::Store { .. } | Self::GroupsUnknown(_) => 500,
         }
     }
 
@@ -138,7 +151,8 @@ impl Refusal {
             Self::InvalidVersion(_) => 42202,
             Self::InvalidLevel => 42203,
             Self::InvalidMode => 42204,
-            Self::InvalidSetting(_) => 422,
+            Self::InvalidSetting(_) | Self::InvalidConsumer(_) => 422,
+            Self::ConsumerNotFound { .. } => 40411,
             Self::ContextNotFound(_) => 40401,
             Self::ContextNotEmpty(_) => 42211,
             Self::NotPermitted(_) => 42205,
@@ -147,7 +161,7 @@ impl Refusal {
             Self::SchemaTooLarge => 42209,
             Self::InvalidRuleSet(_) => 42210,
             Self::Internal => 500,
-            Self::Store { .. } => 50001,
+            Self::Store { .. } | Self::GroupsUnknown(_) => 50001,
             Self::Timeout(_) => 50002,
         }
     }
@@ -188,7 +202,17 @@ impl Refusal {
             Self::InvalidSchema(text)
             | Self::NotPermitted(text)
             | Self::InvalidRuleSet(text)
-            | Self::InvalidSetting(text) => text.clone(),
+            | Self::InvalidSetting(text)
+            | Self::InvalidConsumer(text) => text.clone(),
+            Self::ConsumerNotFound { consumer, subject } => {
+                format!("Consumer '{consumer}' of subject '{subject}' not found.")
+            }
+            Self::GroupsUnknown(error) => {
+                let error = error.report();
+                format!(
+                    "Who reads this subject's data cannot be asked, so nothing is judged: {error}"
+                )
+            }
             Self::InvalidMode => {
                 "Invalid mode. Valid values are READWRITE, READONLY, IMPORT and FORWARD.".to_owned()
             }
@@ -227,7 +251,10 @@ impl Refusal {
     pub(crate) fn is_missing(&self) -> bool {
         matches!(
             self,
-            Self::SubjectNotFound(_) | Self::VersionNotFound(_) | Self::SchemaNotFound(_)
+            Self::SubjectNotFound(_)
+                | Self::VersionNotFound(_)
+                | Self::SchemaNotFound(_)
+                | Self::ConsumerNotFound { .. }
         )
     }
 
@@ -247,7 +274,8 @@ impl Refusal {
             | Self::SchemaNotFound(_)
             | Self::LevelNotConfigured(_)
             | Self::ModeNotConfigured(_)
-            | Self::ContextNotFound(_) => ErrorKind::NotFound,
+            | Self::ContextNotFound(_)
+            | Self::ConsumerNotFound { .. } => ErrorKind::NotFound,
             Self::SubjectSoftDeleted(_)
             | Self::SubjectNotSoftDeleted(_)
             | Self::VersionSoftDeleted { .. }
@@ -262,11 +290,12 @@ impl Refusal {
             | Self::InvalidMode
             | Self::InvalidSetting(_)
             | Self::InvalidSubject(_)
+            | Self::InvalidConsumer(_)
             | Self::InvalidRuleSet(_) => ErrorKind::Malformed,
             Self::SchemaTooLarge => ErrorKind::TooLarge,
             Self::Timeout(_) => ErrorKind::Timeout,
             Self::Internal => ErrorKind::Internal,
-            Self::Store { cause, .. } => cause.kind(),
+            Self::Store { cause, .. } | Self::GroupsUnknown(cause) => cause.kind(),
         }
     }
 }

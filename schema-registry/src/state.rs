@@ -15,6 +15,7 @@ use std::sync::Arc;
 use rpds::{HashTrieMapSync, RedBlackTreeMapSync, RedBlackTreeSetSync};
 use serde::{Deserialize, Serialize};
 
+use crate::consumer::Consumer;
 use crate::level::CompatibilityLevel;
 use crate::setting::{Mode, Setting};
 use crate::subject::{CONTEXT_DEFAULT, Name, Prefix, SCOPE_ALL, SCOPE_GLOBAL};
@@ -79,7 +80,14 @@ pub(crate) enum Change {
     SetMode { scope: Arc<str>, mode: Mode },
     /// The scope returns to the mode that holds around it.
     RemoveMode { scope: Arc<str> },
+    /// A consumer of a subject, or another state of one.
+    PutConsumer { subject: Arc<str>, name: Arc<str>, consumer: Arc<Consumer> },
+    /// A consumer is gone.
+    RemoveConsumer { subject: Arc<str>, name: Arc<str> },
 }
+
+/// The consumers of a subject, by name.
+pub(crate) type Consumers = Arc<BTreeMap<Arc<str>, Arc<Consumer>>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SchemaEntry {
@@ -117,6 +125,7 @@ pub(crate) struct State {
     subjects: RedBlackTreeMapSync<Arc<str>, Arc<BTreeMap<u32, Version>>>,
     settings: RedBlackTreeMapSync<Arc<str>, Arc<Setting>>,
     modes: RedBlackTreeMapSync<Arc<str>, Mode>,
+    consumers: RedBlackTreeMapSync<Arc<str>, Consumers>,
     /// The schemas that refer to a version, whether their own versions are live or not.
     referrers: HashTrieMapSync<(Arc<str>, u32), Referrers>,
     schema_count: usize,
@@ -131,6 +140,7 @@ impl Default for State {
             subjects: RedBlackTreeMapSync::new_sync(),
             settings: RedBlackTreeMapSync::new_sync(),
             modes: RedBlackTreeMapSync::new_sync(),
+            consumers: RedBlackTreeMapSync::new_sync(),
             referrers: HashTrieMapSync::new_sync(),
             schema_count: 0,
         }
@@ -163,6 +173,20 @@ impl State {
             Change::SetMode { scope, mode } => self.modes.insert_mut(scope, mode),
             Change::RemoveMode { scope } => {
                 self.modes.remove_mut(&scope);
+            }
+            Change::PutConsumer { subject, name, consumer } => {
+                let mut consumers = self.consumers_of(&subject);
+                Arc::make_mut(&mut consumers).insert(name, consumer);
+                self.consumers.insert_mut(subject, consumers);
+            }
+            Change::RemoveConsumer { subject, name } => {
+                let mut consumers = self.consumers_of(&subject);
+                Arc::make_mut(&mut consumers).remove(&name);
+                if consumers.is_empty() {
+                    self.consumers.remove_mut(&subject);
+                } else {
+                    self.consumers.insert_mut(subject, consumers);
+                }
             }
         }
     }
@@ -460,6 +484,16 @@ impl State {
     /// Every scope with a mode of its own.
     pub(crate) fn modes(&self) -> impl Iterator<Item = (&Arc<str>, Mode)> {
         self.modes.iter().map(|(scope, mode)| (scope, *mode))
+    }
+
+    /// The consumers of a subject.
+    pub(crate) fn consumers_of(&self, subject: &str) -> Consumers {
+        self.consumers.get(subject).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// Every subject that has consumers, in order.
+    pub(crate) fn consumers(&self) -> impl Iterator<Item = (&Arc<str>, &Consumers)> {
+        self.consumers.iter()
     }
 
     /// How many scopes have a configuration or a mode of their own.

@@ -10,6 +10,7 @@ mod source;
 mod topic;
 mod verify;
 
+use crate::config::RegistryRole;
 use crate::{config, daemon};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -106,7 +107,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Registry(args) => {
             let control = args.control;
-            daemon::registry(registry_config(args)?, control).await?;
+            daemon::registry(registry_role(args)?, control).await?;
         }
         Command::Topic(command) => topic::run(command).await?,
         Command::Schema(command) => return schema::run(command).await,
@@ -122,13 +123,13 @@ fn read(file: &std::path::Path) -> Result<config::RawConfig> {
     config::read(file, std::env::vars())
 }
 
-fn registry_config(args: RegistryArgs) -> Result<RegistryConfig> {
+fn registry_role(args: RegistryArgs) -> Result<RegistryRole> {
     match (args.config, args.store) {
         (Some(file), _) => read(&file)?.registry(),
         (None, Some(store)) => {
             let mut config = RegistryConfig::new(store.parse()?);
             config.listen = args.listen;
-            Ok(config)
+            Ok(RegistryRole { config, log: None })
         }
         (None, None) => Err(Error::new(ErrorKind::Config, "run the registry")
             .because("neither --config nor --store is given")),

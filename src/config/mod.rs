@@ -49,6 +49,15 @@ pub struct ConnectorConfig {
     pub sources: Vec<SourceSettings>,
 }
 
+/// The configuration of `tidemesh registry`.
+#[derive(Debug, Clone)]
+pub struct RegistryRole {
+    /// The registry.
+    pub config: RegistryConfig,
+    /// The log whose consumer groups count where the level is `CONSUMERS`, if there is one.
+    pub log: Option<LogConfig>,
+}
+
 /// Where a connector's records go.
 #[derive(Debug, Clone)]
 pub enum LogConfig {
@@ -159,12 +168,16 @@ impl RawConfig {
     /// # Errors
     ///
     /// As [`RawConfig::up`].
-    pub fn registry(self) -> Result<RegistryConfig> {
+    pub fn registry(self) -> Result<RegistryRole> {
+        let log = match (self.kafka, self.data.url) {
+            (Some(kafka), _) => Some(LogConfig::Kafka(Box::new(kafka.config()?), self.data.listen)),
+            (None, url) => url.map(LogConfig::Daemon),
+        };
         let store = match &self.registry.store {
             Some(store) => store.expose().parse()?,
             None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
         };
-        registry_config(&self.registry, store)
+        Ok(RegistryRole { config: registry_config(&self.registry, store)?, log })
     }
 }
 

@@ -4,6 +4,7 @@ mod control;
 mod metrics;
 mod roles;
 mod signals;
+mod watch;
 
 pub(crate) use control::{Endpoints, VerifyLine};
 pub(crate) use roles::{connector, registry, up};

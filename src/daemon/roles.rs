@@ -3,7 +3,8 @@
 use super::control::{Control, Endpoints};
 use super::metrics::Metrics;
 use super::signals::{stopped, watch_signals};
-use crate::config::{ConnectorConfig, LogConfig, UpConfig};
+use super::watch::LogWatch;
+use crate::config::{ConnectorConfig, LogConfig, RegistryRole, UpConfig};
 use crate::telemetry::install_metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ async fn up_on<T: Transport>(
         data: Some(format!("tcp://{}", local(&data)?)),
         registry: Some(registry_url.clone()),
     };
-    let opened = Arc::new(open_registry(&config.registry)?);
+    let watch = Arc::new(LogWatch(Arc::clone(&transport)));
+    let opened = Arc::new(open_registry(&config.registry)?.watching(watch));
     announce(&local(&control)?, &endpoints);
     let mut parts = JoinSet::new();
     parts.spawn(tidemesh_schema_registry::serve(registry, opened, stopped(shutdown.clone())));
@@ -119,18 +121,19 @@ async fn connector_on<T: Transport>(
 /// # Errors
 ///
 /// What keeps it from starting.
-pub(crate) async fn registry(config: RegistryConfig, control: Option<SocketAddr>) -> Result<()> {
+pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) -> Result<()> {
+    let RegistryRole { config, log } = role;
     let shutdown = watch_signals()?;
     let listener = bind(config.listen, "registry.listen").await?;
     let url = format!("http://{}", local(&listener)?);
     let Some(control) = control else {
-        let registry = Arc::new(open_registry(&config)?);
+        let registry = Arc::new(open_watching(&config, log)?);
         tracing::info!(registry = url, "listening");
         return tidemesh_schema_registry::serve(listener, registry, stopped(shutdown)).await;
     };
     let metrics = Metrics::new(install_metrics()?, None);
     let control = bind(control, "--control").await?;
-    let registry = Arc::new(open_registry(&config)?);
+    let registry = Arc::new(open_watching(&config, log)?);
     let endpoints = Endpoints { data: None, registry: Some(url) };
     announce(&local(&control)?, &endpoints);
     let mut parts = JoinSet::new();
@@ -138,6 +141,20 @@ pub(crate) async fn registry(config: RegistryConfig, control: Option<SocketAddr>
     let control_port = Control { endpoints, sources: Vec::new(), metrics };
     parts.spawn(control_port.serve(control, shutdown));
     wait(parts).await
+}
+
+/// A registry alone, which asks the log for consumer groups if it is told of one.
+fn open_watching(config: &RegistryConfig, log: Option<LogConfig>) -> Result<Registry> {
+    let registry = open_registry(config)?;
+    Ok(match log {
+        None => registry,
+        Some(LogConfig::Kafka(kafka, _)) => {
+            registry.watching(Arc::new(LogWatch(Arc::new(KafkaTransport::new(&kafka)?))))
+        }
+        Some(LogConfig::Daemon(url)) => {
+            registry.watching(Arc::new(LogWatch(Arc::new(RemoteTransport::new(&url)?))))
+        }
+    })
 }
 
 fn open_registry(config: &RegistryConfig) -> Result<Registry> {

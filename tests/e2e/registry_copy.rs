@@ -48,6 +48,8 @@ async fn fill(daemon: &Daemon) {
     send(daemon, Method::PUT, "/config/:.c:", json!({"compatibility": "FORWARD"})).await;
     register(daemon, "gone", json!({"schema": "\"bytes\""})).await;
     send(daemon, Method::DELETE, "/subjects/gone", json!({})).await;
+    let consumer = "/tidemesh/v1/consumers/billing/subjects/user";
+    send(daemon, Method::PUT, consumer, json!({"fields": ["f.f"], "version": 1})).await;
     send(daemon, Method::PUT, "/mode/user", json!({"mode": "READONLY"})).await;
 }
 
@@ -134,6 +136,17 @@ async fn a_schemas_life_in_the_terminal() {
     std::fs::write(file, "\"string\"").unwrap();
     assert_eq!(say(&["check", "s", file]).0, 1);
     assert_eq!(say(&["register", "s", file]).0, 1);
+    let (code, told) = say(&["diff", "s", file]);
+    assert_eq!(code, 1);
+    assert!(
+        told.starts_with("(root): type changed: int to string\nBACKWARD\tincompatible\n"),
+        "{told}"
+    );
+    let (code, told) = say(&["diff", "s", file, "--json"]);
+    let told: Json = serde_json::from_str(&told).unwrap();
+    assert_eq!((code, &told["differences"][0]["change"]), (1, &json!("type_changed")));
+    assert_eq!(told["levels"]["FULL"]["compatible"], json!(false));
+    assert_eq!(say(&["diff", "s", "--from", "1"]), (0, "no differences\n".into()));
     assert_eq!(say(&["config", "s", "--set", "NONE"]).0, 0);
     assert!(say(&["config", "s"]).1.contains("\"compatibilityLevel\": \"NONE\""));
     assert_eq!(say(&["register", "s", file]), (0, "2\n".into()));

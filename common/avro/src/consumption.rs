@@ -5,7 +5,8 @@
 //! hurt by a new schema if that reader's schema, reduced to those fields, cannot read data of the new
 //! one: a field removed that has no default there, renamed to a name that it has no alias for, or of a
 //! type that it cannot take. What it does not read cannot hurt it. The same question is asked of each
-//! schema that still stands between its committed offset and the log's end, if the caller wants it.
+//! schema that still stands between its committed offset and the log's end, if the caller wants it: a
+//! consumer that has declared no schema will read those with the new one.
 //!
 //! A consumer of which nothing is known reads everything ([`Reads::All`]): who knows of a consumer
 //! group makes it one. Who moves a consumer to the new schema asks with that schema as
@@ -156,15 +157,17 @@ fn judge_one(proposal: &Proposal<'_>, consumer: &Consumer<'_>) -> Result<Consume
     if let Reads::Fields(paths) = consumer.reads {
         verdict.unknown = project_exactly(reader, paths)?.1;
     }
-    let mut ask = |written, writer: &Schema, direction| -> Result<()> {
+    let mut ask = |written, reader: &Schema, writer: &Schema, direction| -> Result<()> {
         let findings = unreadable(reader, consumer.reads, writer, direction)?;
         verdict.harms.extend(findings.into_iter().map(|finding| Harm { written, finding }));
         Ok(())
     };
-    ask(Written::Candidate, proposal.candidate, Direction::Forward)?;
+    ask(Written::Candidate, reader, proposal.candidate, Direction::Forward)?;
     let pending = if proposal.pending { consumer.pending } else { &[] };
+    // Who reads with the newest schema that it knows will read what is pending with the new one.
+    let next = consumer.reader.unwrap_or(proposal.candidate);
     for (version, writer) in pending {
-        ask(Written::Version(*version), writer, Direction::Backward)?;
+        ask(Written::Version(*version), next, writer, Direction::Backward)?;
     }
     verdict.effect = if !verdict.harms.is_empty() {
         Effect::Hurt

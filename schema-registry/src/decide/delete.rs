@@ -120,6 +120,11 @@ pub(super) fn remove_versions(
     let mut gone = HashSet::new();
     let mut ids = BTreeSet::new();
     for (subject, versions) in removed {
+        if state.versions(subject, Filter::WithDeleted).count() == versions.len() {
+            let names = state.consumers_of(subject).keys().cloned().collect::<Vec<_>>();
+            let gone = |name| Change::RemoveConsumer { subject: Arc::clone(subject), name };
+            changes.extend(names.into_iter().map(gone));
+        }
         let context = state.context_name(Name::of(subject).context);
         for Version { number, id, .. } in versions {
             let (subject, number) = (Arc::clone(subject), *number);

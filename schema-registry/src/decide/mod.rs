@@ -4,6 +4,8 @@
 //! 2026-08); where one of them surprises, its comment says so. Nothing is read or written here.
 
 mod compatible;
+mod consumer;
+mod consumption;
 mod delete;
 mod register;
 mod scope;
@@ -16,7 +18,8 @@ use crate::state::{Change, Filter, State, Version};
 use crate::subject::Name;
 use crate::version::VersionSpec;
 
-pub(crate) use compatible::{against, incompatibilities};
+pub(crate) use compatible::{Judged, Question, judge};
+pub(crate) use consumer::{not_found, put_consumer, remove_consumer};
 pub(crate) use delete::{delete_context, delete_subject, delete_version};
 pub(crate) use register::{Draft, find, known, notes, register};
 pub(crate) use scope::{remove_mode, remove_setting, set_mode, set_setting};

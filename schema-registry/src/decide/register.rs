@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Decision, NUMBER_MAX, check_writable, incompatibilities, not_permitted};
+use super::{Decision, NUMBER_MAX, Question, check_writable, judge, not_permitted};
 use crate::avro::{Candidate, Parser};
+use crate::consumer::Observed;
 use crate::metadata::{
     Metadata, RuleSet, VERSION_PROPERTY, merge_metadata, merge_rules, with_version,
 };
@@ -25,6 +26,8 @@ pub(crate) struct Draft {
     pub(crate) id: Option<u32>,
     /// Milliseconds since 1970-01-01 00:00:00 UTC.
     pub(crate) now_ms: i64,
+    /// Who reads the subject's data, beside those that have registered.
+    pub(crate) observed: Observed,
 }
 
 /// Registers a schema, or finds that it is.
@@ -46,7 +49,8 @@ pub(crate) fn register(
     check_room(state, parser, subject)?;
     if !imports {
         let metadata = identity.metadata.as_deref();
-        let details = incompatibilities(state, parser, subject, &candidate, metadata)?;
+        let question = Question { metadata, ..Question::of(&candidate, &draft.observed) };
+        let details = judge(state, parser, subject, &question)?.messages();
         if !details.is_empty() {
             return Err(Refusal::Incompatible { subject: subject.to_owned(), details });
         }

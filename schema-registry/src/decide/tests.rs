@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::config::Limits;
+use crate::consumer::Observed;
 use crate::metadata::Metadata;
 use crate::setting::Mode;
 use crate::state::{Identity, Reference};
@@ -26,7 +27,9 @@ impl Machine {
     fn draft(&self, text: &str) -> Draft {
         let candidate = self.parser.parse(&self.state, "a", text, [].into(), false).unwrap();
         let (metadata, rules) = (None, None);
-        Draft { candidate: Some(candidate), metadata, rules, version: 0, id: None, now_ms: 0 }
+        let candidate = Some(candidate);
+        let observed = Observed::default();
+        Draft { candidate, metadata, rules, version: 0, id: None, now_ms: 0, observed }
     }
 
     fn decide(&self, subject: &str, draft: &Draft) -> Decision<Version> {

@@ -7,9 +7,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::reply::Reply;
-use crate::registry::{Submission, TagRequest};
+use crate::config::IncompatibleCode;
+use crate::consumer::Consumer;
+use crate::level;
+use crate::refusal::Refusal;
+use crate::registry::{ExplainRequest, Submission, TagRequest};
 use crate::setting;
 use crate::tags::TaggedEntity;
+use crate::version::VersionSpec;
 
 /// What a body may call itself (Confluent's `Versions.java`); without a name it is the last.
 const CONTENT_TYPES: [&str; 4] = [
@@ -36,6 +41,21 @@ const SCHEMA_MEMBERS: &[&str] = &[
     "schemaTagsToRemove",
     "propagateSchemaTags",
 ];
+
+/// Members of a request to explain a verdict.
+const EXPLAIN_MEMBERS: &[&str] = &[
+    "subject",
+    "version",
+    "compatibility",
+    "schemaType",
+    "references",
+    "schema",
+    "metadata",
+    "ruleSet",
+];
+
+/// Members of a consumer.
+const CONSUMER_MEMBERS: &[&str] = &["fields", "version", "group"];
 
 /// Members of a request to tag a version.
 const TAG_MEMBERS: &[&str] = &[
@@ -113,6 +133,46 @@ impl Body {
             tags_to_remove: self.tags("schemaTagsToRemove")?,
             propagate_tags: self.members.get("propagateSchemaTags") == Some(&Value::Bool(true)),
             normalize,
+        })
+    }
+
+    /// The body as a verdict to be explained, with the subject.
+    pub(super) fn explain_request(
+        self,
+        normalize: bool,
+    ) -> Result<(String, ExplainRequest), Reply> {
+        self.check_members(EXPLAIN_MEMBERS)?;
+        let subject = self.text("subject")?.filter(|subject| !subject.is_empty());
+        let subject = subject.ok_or_else(|| unread("subject", "it is needed"))?;
+        let level = self.text("compatibility")?;
+        let level = level.map(|name| level::from_name(&name).ok_or(Refusal::InvalidLevel));
+        let version = match self.members.get("version") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(other) => Some(other.to_string()),
+        };
+        let version = version.map(|text| text.parse::<VersionSpec>()).transpose();
+        let refused = |refusal: Refusal| Reply::refusal(&refusal, IncompatibleCode::default());
+        let submission = Submission {
+            text: self.text("schema")?,
+            schema_type: self.text("schemaType")?,
+            references: self.references()?,
+            metadata: self.read("metadata")?,
+            rules: self.read("ruleSet")?,
+            normalize,
+            ..Submission::default()
+        };
+        let level = level.transpose().map_err(refused)?;
+        Ok((subject, ExplainRequest { submission, level, version: version.map_err(refused)? }))
+    }
+
+    /// The body as what a consumer reads.
+    pub(super) fn consumer(self) -> Result<Consumer, Reply> {
+        self.check_members(CONSUMER_MEMBERS)?;
+        Ok(Consumer {
+            fields: self.read("fields")?,
+            version: self.read("version")?,
+            group: self.text("group")?,
         })
     }
 

@@ -5,7 +5,9 @@
 
 mod answer;
 mod body;
+mod consumers;
 mod context;
+mod explain;
 mod listener;
 mod pool;
 mod query;
@@ -145,6 +147,7 @@ pub fn router(registry: Arc<Registry>) -> Router {
         .merge(subject_routes())
         .merge(schema_routes())
         .merge(settings_routes())
+        .merge(mesh_routes())
         .fallback(|| async { Reply::status(StatusCode::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { Reply::status(StatusCode::METHOD_NOT_ALLOWED) })
         .layer(axum::extract::DefaultBodyLimit::max(body_bytes_max))
@@ -203,6 +206,15 @@ fn settings_routes() -> Router<Service> {
         .route("/config/{subject}", get(config::get).put(config::put).delete(config::delete))
         .route("/mode", get(mode::get).put(mode::put).delete(mode::delete))
         .route("/mode/{subject}", get(mode::get).put(mode::put).delete(mode::delete))
+}
+
+/// What Confluent's registry does not have.
+fn mesh_routes() -> Router<Service> {
+    let consumer = "/tidemesh/v1/consumers/{consumer}/subjects/{subject}";
+    Router::new()
+        .route("/tidemesh/v1/compatibility/explain", post(explain::explain))
+        .route("/tidemesh/v1/consumers", get(consumers::list))
+        .route(consumer, get(consumers::get).put(consumers::put).delete(consumers::delete))
 }
 
 /// Bounds each request in time, and counts it.

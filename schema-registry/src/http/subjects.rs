@@ -233,8 +233,9 @@ async fn judge(
     if matches!(version, Some(spec) if service.registry.version(&subject, spec, false).is_err()) {
         service.registry.refresh().await;
     }
+    let observed = service.answer(service.registry.observe_for(&subject, false).await)?;
     let check = move |registry: &Registry, subject: &str, submission: &Submission| {
-        match registry.check(subject, version, submission) {
+        match registry.check(subject, version, submission, &observed) {
             // Whoever asks for words gets them for an invalid schema too, as from Confluent.
             Err(Refusal::InvalidSchema(message)) if verbose => Ok(vec![message]),
             other => other,

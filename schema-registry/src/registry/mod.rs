@@ -4,6 +4,8 @@
 //! only then shows in memory; writes go one after another on a thread of their own, readers never
 //! wait for them. No HTTP here: [`crate::http`] calls the operations.
 
+mod consumers;
+mod judge;
 mod read;
 mod submit;
 mod writer;
@@ -17,12 +19,16 @@ use tidemesh_model::Result;
 
 use crate::avro::Parser;
 use crate::config::{IncompatibleCode, Limits, RegistryConfig, StoreConfig};
+use crate::consumer::GroupWatch;
 use crate::decide;
 use crate::refusal::Refusal;
 use crate::setting::{Mode, Setting};
 use crate::state::State;
 use crate::store::{self, Loaded, Store};
 use crate::subject::{beside, check_scope, normalized};
+pub use consumers::RegisteredConsumer;
+pub(crate) use judge::ExplainRequest;
+pub use judge::{Explained, Explanation};
 pub use read::{Page, SCHEMAS_PAGE_MAX, SUBJECTS_PAGE_MAX, SubjectVersion, VERSIONS_PAGE_MAX};
 pub(crate) use submit::{Drafted, TagRequest};
 pub use submit::{Registered, Submission};
@@ -44,6 +50,8 @@ pub struct Registry {
     registry_id: String,
     /// Whether other processes may write.
     is_shared: bool,
+    /// Who knows the log's consumer groups.
+    watch: Option<Arc<dyn GroupWatch>>,
 }
 
 /// What the writing thread and the readers share.
@@ -93,7 +101,7 @@ impl Registry {
         let is_shared = follow(&config.store, &writer, &shared)?;
         let parser = Arc::new(Parser::new(config.limits.clone()));
         let incompatible_code = config.incompatible_code;
-        Ok(Self { shared, writer, parser, incompatible_code, registry_id, is_shared })
+        Ok(Self { shared, writer, parser, incompatible_code, registry_id, is_shared, watch: None })
     }
 
     /// The bounds it works in.

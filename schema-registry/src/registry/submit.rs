@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::Registry;
 use super::read::{SubjectVersion, subject_version};
 use crate::avro::{self, Candidate};
+use crate::consumer::Observed;
 use crate::decide::{self, Draft};
+use crate::level::CompatibilityLevel;
 use crate::metadata::{METADATA_BYTES_MAX, Metadata, RuleSet, merge_rules, with_version};
 use crate::refusal::Refusal;
 use crate::state::{Filter, Identity, Reference, State, Version};
@@ -112,6 +114,7 @@ impl Registry {
             version: version_wanted(submission)?,
             id: submission.id.and_then(|id| u32::try_from(id).ok()),
             now_ms: now_ms(),
+            observed: Observed::default(),
         };
         match decide::known(&state, &self.parser, &subject, &draft)? {
             Some(version) => {
@@ -123,7 +126,12 @@ impl Registry {
     }
 
     /// The second half, by the writing thread.
-    pub(crate) async fn put(&self, subject: String, draft: Draft) -> Result<Registered, Refusal> {
+    pub(crate) async fn put(
+        &self,
+        subject: String,
+        mut draft: Draft,
+    ) -> Result<Registered, Refusal> {
+        draft.observed = self.observe(&subject, false).await?;
         let parser = Arc::clone(&self.parser);
         let (name, draft) = (subject.clone(), Arc::new(draft));
         let drafted = Arc::clone(&draft);
@@ -181,6 +189,7 @@ impl Registry {
             version: new_version,
             id: None,
             now_ms: now_ms(),
+            observed: Observed::default(),
         };
         Ok((subject, draft))
     }
@@ -265,59 +274,23 @@ impl Registry {
         })
     }
 
-    /// What is wrong with a schema under the subject's configuration: nothing, if it could be
-    /// registered. With `version`, against that one only; a subject without versions takes every
-    /// schema.
-    ///
-    /// # Errors
-    ///
-    /// 40402 without such a version, 42201.
-    pub fn check(
-        &self,
-        subject: &str,
-        version: Option<VersionSpec>,
-        submission: &Submission,
-    ) -> Result<Vec<String>, Refusal> {
-        let subject = self.subject(subject);
-        let state = self.state();
-        let only = match version {
-            Some(spec @ VersionSpec::Number(number)) => Some(
-                state
-                    .version(&subject, number)
-                    .filter(|version| !version.deleted)
-                    .ok_or(Refusal::VersionNotFound(spec.number()))?,
-            ),
-            Some(VersionSpec::Latest) => state.latest(&subject),
-            None => None,
-        };
-        let candidate = self.candidate(&state, &subject, submission)?;
-        let candidate = candidate.ok_or_else(Refusal::empty_schema)?;
-        let metadata = submission.metadata.as_ref();
-        let parser = &self.parser;
-        match (version, only) {
-            (None, _) => decide::incompatibilities(&state, parser, &subject, &candidate, metadata),
-            (Some(_), None) => Ok(Vec::new()),
-            (Some(_), Some(only)) => {
-                decide::against(&state, parser, &subject, &candidate, metadata, &[only])
-            }
-        }
-    }
-
     /// Whether a text was parsed before, so that judging it takes no time and no deep stack.
     pub(crate) fn is_known(&self, subject: &str, submission: &Submission) -> bool {
-        let normalize = || self.normalizes(&self.state(), &self.subject(subject), submission);
-        submission.references.is_empty()
-            && submission
-                .text
-                .as_deref()
-                .is_some_and(|text| self.parser.is_known(text, normalize()))
+        let Some(text) = submission.text.as_deref().filter(|_| submission.references.is_empty())
+        else {
+            return false;
+        };
+        let setting = self.state().setting_in_scope(&self.subject(subject));
+        let normalize = submission.normalize || setting.normalize == Some(true);
+        setting.compatibility_level != Some(CompatibilityLevel::Consumers)
+            && self.parser.is_known(text, normalize)
     }
 
     fn normalizes(&self, state: &State, subject: &str, submission: &Submission) -> bool {
         submission.normalize || state.setting_in_scope(subject).normalize == Some(true)
     }
 
-    fn candidate(
+    pub(super) fn candidate(
         &self,
         state: &State,
         subject: &str,

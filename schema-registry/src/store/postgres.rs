@@ -41,7 +41,8 @@ const REST: Duration = Duration::from_millis(500);
 const TOLD_MAX: usize = 16;
 
 /// The layout, step by step, as in SQLite's store.
-const LAYOUT: &[&str] = &[include_str!("postgres/layout_1.sql")];
+const LAYOUT: &[&str] =
+    &[include_str!("postgres/layout_1.sql"), include_str!("postgres/layout_2.sql")];
 
 /// One process's way to the database. It connects when it is needed and has no connection.
 pub(super) struct PostgresStore {

@@ -40,6 +40,14 @@ impl SchemaRow {
     }
 }
 
+/// A consumer as it stands in a table.
+pub(super) fn consumer_row(subject: &str, name: &str, text: &str) -> Result<Change> {
+    let wrong =
+        |_| corrupt("a consumer cannot be read").with("subject", subject).with("consumer", name);
+    let consumer = Arc::new(serde_json::from_str(text).map_err(wrong)?);
+    Ok(Change::PutConsumer { subject: Arc::from(subject), name: Arc::from(name), consumer })
+}
+
 pub(super) fn write_json(value: Option<&Arc<impl Serialize>>) -> Option<String> {
     value.and_then(|value| serde_json::to_string(&**value).ok())
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, params};
 use tidemesh_model::{Error, ErrorKind, Result};
 
-use super::rows::{SchemaRow, corrupt, now_ms, read_json, references_text, write_json};
+use super::rows::{
+    SchemaRow, consumer_row, corrupt, now_ms, read_json, references_text, write_json,
+};
 use super::{Loaded, Mark, News, Store};
 use crate::setting::Mode;
 use crate::state::{Change, State, Version};
@@ -82,6 +84,14 @@ const LAYOUT: &[&str] = &[
     DROP TABLE version;
     DROP TABLE schema;
     DROP TABLE level;
+",
+    "
+    CREATE TABLE consumers (
+        subject TEXT NOT NULL,
+        name TEXT NOT NULL,
+        consumer TEXT NOT NULL,
+        PRIMARY KEY (subject, name)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 
@@ -239,6 +249,20 @@ impl SqliteStore {
         }
         Ok(())
     }
+
+    fn load_consumers(&self, state: &mut State) -> Result<()> {
+        let failed = |cause| store_failed(cause, "read the registry's consumers");
+        let mut statement = self
+            .connection
+            .prepare("SELECT subject, name, consumer FROM consumers ORDER BY subject, name")
+            .map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let text = |place| row.get::<_, String>(place).map_err(failed);
+            state.apply(consumer_row(&text(0)?, &text(1)?, &text(2)?)?);
+        }
+        Ok(())
+    }
 }
 
 fn schema_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<SchemaRow> {
@@ -265,6 +289,7 @@ impl Store for SqliteStore {
         self.load_schemas(&mut state)?;
         self.load_versions(&mut state).map_err(failed)?;
         self.load_scopes(&mut state)?;
+        self.load_consumers(&mut state)?;
         Ok(Loaded { state, mark: Mark::default() })
     }
 
@@ -363,6 +388,15 @@ fn write_change(
             params![&**scope, mode.name()],
         ),
         Change::RemoveMode { scope } => run("DELETE FROM modes WHERE scope = ?", params![&**scope]),
+        Change::PutConsumer { subject, name, consumer } => run(
+            "INSERT INTO consumers (subject, name, consumer) VALUES (?, ?, ?)
+             ON CONFLICT (subject, name) DO UPDATE SET consumer = excluded.consumer",
+            params![&**subject, &**name, write_json(Some(consumer))],
+        ),
+        Change::RemoveConsumer { subject, name } => run(
+            "DELETE FROM consumers WHERE subject = ? AND name = ?",
+            params![&**subject, &**name],
+        ),
     }
 }
 
@@ -403,6 +437,7 @@ fn store_failed(cause: rusqlite::Error, operation: &'static str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::consumer::Consumer;
     use crate::level::CompatibilityLevel;
     use crate::setting::Setting;
     use crate::state::{Identity, Reference};
@@ -436,6 +471,11 @@ mod tests {
             let setting = Setting { compatibility_level: Some(level), ..Setting::default() };
             Change::SetSetting { scope: scope.into(), setting: Arc::new(setting) }
         };
+        let consumer = Arc::new(Consumer {
+            fields: Some(["a".to_owned()].into()),
+            version: Some(2),
+            group: None,
+        });
         let mut store = SqliteStore::open(&file).unwrap();
         let id = store.registry_id().to_owned();
         store
@@ -445,6 +485,17 @@ mod tests {
                 set("", CompatibilityLevel::None),
                 set(":.c:s", CompatibilityLevel::Full),
                 Change::SetMode { scope: ":.c:".into(), mode: Mode::Import },
+                Change::PutConsumer {
+                    subject: ":.c:s".into(),
+                    name: "billing".into(),
+                    consumer: consumer.clone(),
+                },
+                Change::PutConsumer {
+                    subject: ":.c:s".into(),
+                    name: "gone".into(),
+                    consumer: Arc::default(),
+                },
+                Change::RemoveConsumer { subject: ":.c:s".into(), name: "gone".into() },
             ])
             .unwrap();
         drop(store);
@@ -459,6 +510,8 @@ mod tests {
         assert_eq!(level_of(&state, ":.c:s"), CompatibilityLevel::Full);
         assert_eq!(state.mode_in_scope(":.c:x"), Mode::Import);
         assert_eq!((state.id_next("."), state.id_next(".c")), (1, 5));
+        let consumers = state.consumers_of(":.c:s");
+        assert_eq!(consumers.iter().collect::<Vec<_>>(), [(&"billing".into(), &consumer)]);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 mod compatibility;
 mod concurrency;
+mod consumers;
 mod contexts;
 mod deletion;
+mod explain;
 mod metadata;
 mod modes;
 mod reading;

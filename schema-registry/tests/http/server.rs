@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use tidemesh_schema_registry::{Registry, RegistryConfig, StoreConfig, serve};
+use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, StoreConfig, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -73,12 +73,27 @@ impl Server {
         let mut config =
             RegistryConfig::new(StoreConfig::Sqlite(folder.path().join("registry.db")));
         change(&mut config);
-        Self::open(config, folder).await
+        Self::open(config, folder, None).await
     }
 
-    async fn open(config: RegistryConfig, folder: tempfile::TempDir) -> Self {
+    /// A new registry that asks this one for consumer groups.
+    pub(crate) async fn start_watching(watch: Arc<dyn GroupWatch>) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = RegistryConfig::new(StoreConfig::Sqlite(folder.path().join("registry.db")));
+        Self::open(config, folder, Some(watch)).await
+    }
+
+    async fn open(
+        config: RegistryConfig,
+        folder: tempfile::TempDir,
+        watch: Option<Arc<dyn GroupWatch>>,
+    ) -> Self {
         let StoreConfig::Sqlite(file) = config.store.clone() else { panic!("a file") };
-        let registry = Arc::new(Registry::open(&config).expect("the store opens"));
+        let registry = Registry::open(&config).expect("the store opens");
+        let registry = Arc::new(match watch {
+            Some(watch) => registry.watching(watch),
+            None => registry,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -97,7 +112,7 @@ impl Server {
         let folder = self.folder.take().expect("the folder is held");
         let file = self.file.clone();
         self.stop().await;
-        Self::open(RegistryConfig::new(StoreConfig::Sqlite(file)), folder).await
+        Self::open(RegistryConfig::new(StoreConfig::Sqlite(file)), folder, None).await
     }
 
     /// Stops it and waits until its store is closed.

@@ -43,6 +43,8 @@ enum Record {
     Config { scope: String, config: Map<String, Json> },
     /// The mode of a scope.
     Mode { scope: String, mode: String },
+    /// What a consumer reads of a subject.
+    Consumer { subject: String, consumer: String, reads: Map<String, Json> },
 }
 
 pub(super) async fn export(prefix: Option<&str>, daemon: &Daemon) -> Result<()> {
@@ -88,7 +90,7 @@ fn from_file(file: &Path, prefix: Option<&str>) -> Result<Vec<Record>> {
         let record: Record = serde_json::from_str(line)
             .map_err(|error| wrong().with("line", place + 1).caused_by(error))?;
         let scope = match &record {
-            Record::Version { subject, .. } => subject,
+            Record::Version { subject, .. } | Record::Consumer { subject, .. } => subject,
             Record::Config { scope, .. } | Record::Mode { scope, .. } => scope,
         };
         if prefix.is_none_or(|prefix| scope.starts_with(prefix)) {
@@ -98,7 +100,8 @@ fn from_file(file: &Path, prefix: Option<&str>) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Everything a registry holds: versions by subject and number, then configurations and modes.
+/// Everything a registry holds: versions by subject and number, then configurations and modes, then
+/// consumers.
 async fn read(registry: &Registry, prefix: Option<&str>) -> Result<Vec<Record>> {
     let subjects = registry.list(&subjects_path(prefix, true)).await?;
     let mut records = Vec::new();
@@ -116,7 +119,28 @@ async fn read(registry: &Registry, prefix: Option<&str>) -> Result<Vec<Record>> 
     for scope in scopes {
         read_scope(registry, &scope, &mut records).await?;
     }
+    read_consumers(registry, prefix, &mut records).await?;
     Ok(records)
+}
+
+/// Who reads which fields; only a registry of ours knows.
+async fn read_consumers(
+    registry: &Registry,
+    prefix: Option<&str>,
+    records: &mut Vec<Record>,
+) -> Result<()> {
+    for found in registry.list("/tidemesh/v1/consumers").await? {
+        let Json::Object(mut reads) = found else { continue };
+        let mut name = |member: &str| match reads.remove(member) {
+            Some(Json::String(name)) => Some(name),
+            _ => None,
+        };
+        let (Some(subject), Some(consumer)) = (name("subject"), name("consumer")) else { continue };
+        if prefix.is_none_or(|prefix| subject.starts_with(prefix)) {
+            records.push(Record::Consumer { subject, consumer, reads });
+        }
+    }
+    Ok(())
 }
 
 async fn read_versions(
@@ -187,7 +211,8 @@ async fn read_scope(registry: &Registry, scope: &str, records: &mut Vec<Record>)
     Ok(())
 }
 
-/// Writes versions, then what scopes have: configurations first, for a mode may forbid them.
+/// Writes versions, then consumers, then what scopes have: configurations first, for a mode may forbid
+/// them.
 async fn write(registry: &Registry, records: &[Record]) -> Result<()> {
     let subjects: BTreeSet<&str> = records
         .iter()
@@ -221,6 +246,9 @@ async fn write(registry: &Registry, records: &[Record]) -> Result<()> {
         }
     }
     written?;
+    for record in records {
+        write_consumer(registry, record).await?;
+    }
     for wanted in [true, false] {
         let of_turn = |record: &&Record| matches!(record, Record::Config { .. }) == wanted;
         for record in records.iter().filter(of_turn) {
@@ -291,9 +319,15 @@ async fn delete_version(registry: &Registry, record: &Record) -> Result<()> {
     Ok(())
 }
 
+async fn write_consumer(registry: &Registry, record: &Record) -> Result<()> {
+    let Record::Consumer { subject, consumer, reads } = record else { return Ok(()) };
+    let path = format!("/tidemesh/v1/consumers/{}/subjects/{}", escape(consumer), escape(subject));
+    registry.put(&path, reads).await.map(drop)
+}
+
 async fn write_scope(registry: &Registry, record: &Record) -> Result<()> {
     match record {
-        Record::Version { .. } => {}
+        Record::Version { .. } | Record::Consumer { .. } => {}
         Record::Config { scope, config } => {
             let mut there = Vec::new();
             read_scope(registry, scope, &mut there).await?;
@@ -334,6 +368,9 @@ fn compare(wanted: &[Record], found: &[Record]) -> Vec<String> {
             let scope = match record {
                 Record::Config { scope, .. } => format!("the configuration of {scope:?}"),
                 Record::Mode { scope, .. } => format!("the mode of {scope:?}"),
+                Record::Consumer { subject, consumer, .. } => {
+                    format!("consumer {consumer:?} of {subject:?}")
+                }
                 Record::Version { .. } => continue,
             };
             differences.push(format!("{scope} is another"));

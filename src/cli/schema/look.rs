@@ -4,6 +4,7 @@ use super::super::client::{Daemon, print_line};
 use super::SchemaFile;
 use super::http::Registry;
 use serde_json::Value as Json;
+use std::path::Path;
 use std::process::ExitCode;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::{Verdict, escape};
@@ -50,10 +51,13 @@ pub(super) fn texts(list: &[Json]) -> impl Iterator<Item = &str> {
 }
 
 pub(super) fn read(file: &SchemaFile) -> Result<String> {
-    std::fs::read_to_string(&file.file).map_err(|error| {
-        Error::new(ErrorKind::Config, "read a schema")
-            .with("file", file.file.display())
-            .caused_by(error)
+    read_file(&file.file)
+}
+
+/// The text of a file that holds a schema.
+pub(super) fn read_file(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|error| {
+        Error::new(ErrorKind::Config, "read a schema").with("file", file.display()).caused_by(error)
     })
 }
 

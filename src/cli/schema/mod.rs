@@ -2,6 +2,7 @@
 
 mod change;
 mod copy;
+mod diff;
 mod http;
 mod look;
 
@@ -43,6 +44,11 @@ pub(super) enum SchemaCommand {
         after_help = "Example:\n  tidemesh schema check shop.public.orders-value orders.avsc"
     )]
     Check(SchemaFile),
+    /// Tell what changed from one schema of a subject to another, or to a file, and whether that is
+    /// compatible by each level: exit code 0 if nothing changed, 1 if something did.
+    #[command(after_help = "Examples:\n  tidemesh schema diff payments-value payments.avsc\n  \
+                            tidemesh schema diff payments-value --from 1 --to 3")]
+    Diff(diff::DiffArgs),
     /// Register a schema and print its id: exit code 1 if it is incompatible.
     #[command(after_help = "Example:\n  tidemesh schema register payments-value payments.avsc")]
     Register(SchemaFile),
@@ -132,6 +138,7 @@ pub(super) async fn run(command: SchemaCommand) -> Result<ExitCode> {
             look::list(subject.as_deref(), prefix.as_deref(), deleted, &daemon).await?;
         }
         SchemaCommand::Check(file) => return look::check(&file).await,
+        SchemaCommand::Diff(args) => return diff::run(&args).await,
         SchemaCommand::Register(file) => return change::register(&file).await,
         SchemaCommand::Delete { subject, at, permanent, daemon } => {
             change::delete(&subject, at.as_deref(), permanent, &daemon).await?;

@@ -25,11 +25,13 @@ pub enum CompatibilityLevel {
     Full,
     /// Backward and forward, with every earlier one.
     FullTransitive,
+    /// No consumer is hurt ([`crate::consumption`]). Not Confluent's; no version counts by itself.
+    Consumers,
 }
 
 impl CompatibilityLevel {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::None,
         Self::Backward,
         Self::BackwardTransitive,
@@ -37,6 +39,7 @@ impl CompatibilityLevel {
         Self::ForwardTransitive,
         Self::Full,
         Self::FullTransitive,
+        Self::Consumers,
     ];
 
     /// Confluent's spelling.
@@ -50,6 +53,7 @@ impl CompatibilityLevel {
             Self::ForwardTransitive => "FORWARD_TRANSITIVE",
             Self::Full => "FULL",
             Self::FullTransitive => "FULL_TRANSITIVE",
+            Self::Consumers => "CONSUMERS",
         }
     }
 
@@ -73,7 +77,7 @@ impl CompatibilityLevel {
     #[must_use]
     pub fn directions(self) -> &'static [Direction] {
         match self {
-            Self::None => &[],
+            Self::None | Self::Consumers => &[],
             Self::Backward | Self::BackwardTransitive => &[Direction::Backward],
             Self::Forward | Self::ForwardTransitive => &[Direction::Forward],
             // Confluent lists what the old reader misses first.
@@ -181,11 +185,21 @@ impl Verdict {
     /// Confluent's messages: each reason, then the version and schema that it stands against.
     #[must_use]
     pub fn messages(&self) -> Vec<String> {
+        self.messages_with(|_, _| Vec::new())
+    }
+
+    /// The same, with what `beside` says after each reason: of an offence and its reason, by their
+    /// places.
+    pub fn messages_with(
+        &self,
+        mut beside: impl FnMut(usize, usize) -> Vec<String>,
+    ) -> Vec<String> {
         let mut messages = Vec::new();
         for (index, offence) in self.offences.iter().enumerate() {
-            messages.extend(
-                offence.incompatibilities.iter().map(|found| describe(found, offence.direction)),
-            );
+            for (place, found) in offence.incompatibilities.iter().enumerate() {
+                messages.push(describe(found, offence.direction));
+                messages.extend(beside(index, place));
+            }
             let last_of_version =
                 self.offences.get(index + 1).is_none_or(|next| next.version != offence.version);
             if last_of_version {

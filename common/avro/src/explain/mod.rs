@@ -69,6 +69,35 @@ impl Finding {
         }
         self.causes.iter().flat_map(Finding::roots).collect()
     }
+
+    /// The place in the new schema.
+    #[must_use]
+    pub fn new_path(&self, direction: Direction) -> &str {
+        match direction {
+            Direction::Backward => &self.reader_path,
+            Direction::Forward => &self.writer_path,
+        }
+    }
+
+    /// Lines for people, one for each of the innermost reasons, in the manner of Confluent's messages:
+    /// the version that broke, the rule, the place in the new schema, both types, what to change.
+    #[must_use]
+    pub fn lines(&self, version: u32, direction: Direction) -> Vec<String> {
+        let line = |root: &Finding| {
+            format!(
+                "{{rule: '{}', path: '{}', field: '{}', readerType: '{}', writerType: '{}', \
+                 direction: '{}', oldSchemaVersion: {version}, suggestion: '{}'}}",
+                root.rule.name(),
+                root.new_path(direction),
+                root.field.as_deref().unwrap_or_default(),
+                root.reader,
+                root.writer,
+                direction.name(),
+                root.suggestion
+            )
+        };
+        self.roots().into_iter().map(line).collect()
+    }
 }
 
 /// What stands between a new schema and one earlier version, in one direction.

@@ -140,6 +140,19 @@ fn a_level_names_the_version_that_breaks() {
 }
 
 #[test]
+fn a_line_names_version_rule_place_types_and_remedy() {
+    let (new, old) =
+        (record(r#"{"name":"a","type":"int"}"#), record(r#"{"name":"a","type":"string"}"#));
+    let finding = only(&new, &old, Direction::Backward);
+    let lines = finding.lines(3, Direction::Backward);
+    assert_eq!(lines.len(), 1);
+    let expected = "{rule: 'TYPE_MISMATCH', path: '/fields/0/type', field: 'a', \
+                    readerType: 'int', writerType: 'string', direction: 'BACKWARD', \
+                    oldSchemaVersion: 3, suggestion: '";
+    assert!(lines[0].starts_with(expected), "{}", lines[0]);
+}
+
+#[test]
 fn every_vector_is_explained_by_the_checkers_own_reasons() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/registry/compat-vectors.json");
     let vectors: serde_json::Value =

@@ -6,7 +6,9 @@ use tidemesh_model::Result;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row};
 
-use super::super::rows::{SchemaRow, corrupt, read_json, references_text, write_json};
+use super::super::rows::{
+    SchemaRow, consumer_row, corrupt, read_json, references_text, write_json,
+};
 use super::super::{Loaded, Mark};
 use crate::setting::Mode;
 use crate::state::{Change, State, Version};
@@ -18,6 +20,7 @@ pub(super) struct Rows {
     versions: Vec<Row>,
     settings: Vec<Row>,
     modes: Vec<Row>,
+    consumers: Vec<Row>,
     last: Row,
 }
 
@@ -33,6 +36,7 @@ pub(super) async fn read(client: &Client) -> Result<Rows, Error> {
         .await?,
         settings: all("SELECT scope, setting FROM tidemesh_registry.setting").await?,
         modes: all("SELECT scope, mode FROM tidemesh_registry.mode").await?,
+        consumers: all("SELECT subject, name, consumer FROM tidemesh_registry.consumer").await?,
         last: client
             .query_one(
                 "SELECT number, tag FROM tidemesh_registry.change ORDER BY number DESC LIMIT 1",
@@ -77,6 +81,9 @@ impl Rows {
             let unknown = || corrupt("a mode is unknown").with("mode", name);
             let mode = Mode::from_name(name).ok_or_else(unknown)?;
             state.apply(Change::SetMode { scope: Arc::from(row.get::<_, &str>(0)), mode });
+        }
+        for row in &self.consumers {
+            state.apply(consumer_row(row.get(0), row.get(1), row.get(2))?);
         }
         let mark = Mark { number: self.last.get(0), tag: self.last.get(1) };
         Ok(Loaded { state, mark })
@@ -154,6 +161,15 @@ pub(super) async fn write(client: &Client, change: &Change) -> Result<(), Error>
         }
         Change::RemoveMode { scope } => {
             run("DELETE FROM tidemesh_registry.mode WHERE scope = $1", &[&&**scope]).await
+        }
+        Change::PutConsumer { subject, name, consumer } => {
+            let sql = "INSERT INTO tidemesh_registry.consumer VALUES ($1, $2, $3)
+                       ON CONFLICT (subject, name) DO UPDATE SET consumer = excluded.consumer";
+            run(sql, &[&&**subject, &&**name, &write_json(Some(consumer))]).await
+        }
+        Change::RemoveConsumer { subject, name } => {
+            let sql = "DELETE FROM tidemesh_registry.consumer WHERE subject = $1 AND name = $2";
+            run(sql, &[&&**subject, &&**name]).await
         }
     }
 }

@@ -1,0 +1,260 @@
+//! Who reads a topic and how far, for the registry's level `CONSUMERS`.
+//!
+//! The groups that have committed offsets are asked of the log; the records between those and its end
+//! are looked at for the ids of their schemas. Where that is too much, or a record does not tell, it is
+//! said so, and the registry counts every version.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_avro::frame;
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_schema_registry::{Group, GroupWatch};
+use tidemesh_transport::{FetchLimit, Reader, Start, Subscription, Transport};
+use tokio::time::Instant;
+
+/// The most records that are looked at for one verdict.
+const RECORDS_MAX: usize = 100_000;
+
+/// The most bytes of records that are looked at for one verdict.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The longest that is looked.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+
+/// The bounds of one fetch.
+const FETCH: FetchLimit =
+    FetchLimit { bytes_max: 4 * 1024 * 1024, wait_max: Duration::from_millis(200) };
+
+/// Watches the groups of a log.
+pub(super) struct LogWatch<T>(pub(super) Arc<T>);
+
+impl<T> std::fmt::Debug for LogWatch<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogWatch")
+    }
+}
+
+impl<T: Transport> GroupWatch for LogWatch<T> {
+    fn groups<'a>(
+        &'a self,
+        subject: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<Group>, Error>> + Send + 'a>> {
+        Box::pin(groups(&*self.0, subject))
+    }
+}
+
+/// Which part of a record a subject is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Key,
+    Value,
+}
+
+/// The topic of a subject, by Confluent's `TopicNameStrategy`.
+fn topic_of(subject: &str) -> Option<(&str, Part)> {
+    let key = subject.strip_suffix("-key").map(|topic| (topic, Part::Key));
+    key.or_else(|| subject.strip_suffix("-value").map(|topic| (topic, Part::Value)))
+}
+
+async fn groups<T: Transport>(transport: &T, subject: &str) -> Result<Vec<Group>> {
+    let Some((topic, part)) = topic_of(subject) else { return Ok(Vec::new()) };
+    let topic = topic.strip_prefix(transport.topic_prefix()).unwrap_or(topic);
+    let info = match transport.topic(topic).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        info => info?,
+    };
+    let mut backlog = Backlog { ends: Vec::new(), groups: BTreeMap::new() };
+    backlog.ends.extend(info.partitions.iter().map(|partition| partition.end));
+    for ((name, partition), offset) in transport.consumption(topic).await? {
+        let begins = || info.partitions.iter().map(|partition| partition.begin).collect();
+        let group = backlog
+            .groups
+            .entry(name)
+            .or_insert_with(|| Behind { at: begins(), ids: Some(BTreeSet::new()) });
+        if let Some(at) = group.at.get_mut(partition as usize) {
+            *at = offset.max(*at);
+        }
+    }
+    if backlog.is_behind() && !backlog.look(transport, topic, part).await? {
+        backlog.give_up();
+    }
+    let group = |(name, behind): (String, Behind)| Group { name, pending: behind.ids };
+    Ok(backlog.groups.into_iter().map(group).collect())
+}
+
+/// What groups have yet to read.
+struct Backlog {
+    /// Where each partition ends.
+    ends: Vec<u64>,
+    groups: BTreeMap<String, Behind>,
+}
+
+/// How far a group is, and what it has yet to read.
+struct Behind {
+    /// Where it goes on in each partition: where it has committed, else at the first record.
+    at: Vec<u64>,
+    /// The ids of the schemas from there on; none if they are not known.
+    ids: Option<BTreeSet<u32>>,
+}
+
+impl Backlog {
+    /// From where each partition has to be read, for the group that is furthest behind.
+    fn starts(&self) -> Vec<u64> {
+        let first = |(partition, end): (usize, &u64)| {
+            self.groups.values().map(|group| group.at[partition]).min().unwrap_or(*end).min(*end)
+        };
+        self.ends.iter().enumerate().map(first).collect()
+    }
+
+    fn is_behind(&self) -> bool {
+        self.starts() != self.ends
+    }
+
+    /// Looks at the records; false if that did not come to the end.
+    async fn look<T: Transport>(&mut self, transport: &T, topic: &str, part: Part) -> Result<bool> {
+        let places = (0..).zip(self.starts()).map(|(p, start)| ((topic.to_owned(), p), start));
+        let start = Start::Offsets(places.collect());
+        let subscription = Subscription { topics: vec![topic.to_owned()], group: None, start };
+        let mut reader = transport.subscribe(subscription).await?;
+        let deadline = Instant::now() + LOOK_MAX;
+        let (mut records, mut bytes) = (0, 0);
+        while !self.is_read(topic, &reader.positions()) {
+            if records >= RECORDS_MAX || bytes >= BYTES_MAX || Instant::now() >= deadline {
+                return Ok(false);
+            }
+            for batch in reader.poll(FETCH).await? {
+                for record in batch.iter() {
+                    let (offset, record) = record?;
+                    let data = if part == Part::Key { record.key } else { record.value };
+                    self.take(batch.partition as usize, offset, data);
+                    records += 1;
+                    bytes += record.raw.len();
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_read(&self, topic: &str, positions: &BTreeMap<(String, u32), u64>) -> bool {
+        let starts = self.starts();
+        (0..).zip(self.ends.iter().zip(starts)).all(|(partition, (end, start))| {
+            let at = positions.get(&(topic.to_owned(), partition)).copied();
+            at.unwrap_or(start).max(start) >= *end
+        })
+    }
+
+    /// Notes a record's schema for each group that has yet to read it. A tombstone has none.
+    fn take(&mut self, partition: usize, offset: u64, data: Option<&[u8]>) {
+        let Some(data) = data else { return };
+        let id = frame::split(data).ok().map(|(id, _)| id);
+        for group in self.groups.values_mut().filter(|group| group.at[partition] <= offset) {
+            match (id, &mut group.ids) {
+                (Some(id), Some(ids)) => {
+                    ids.insert(id);
+                }
+                // Another serializer's: it may be any of the versions.
+                (None, ids) => *ids = None,
+                (_, None) => {}
+            }
+        }
+    }
+
+    /// Who is behind may have anything to read.
+    fn give_up(&mut self) {
+        let ends = &self.ends;
+        for group in self
+            .groups
+            .values_mut()
+            .filter(|group| group.at.iter().zip(ends).any(|(at, end)| at < end))
+        {
+            group.ids = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemesh_transport::{
+        Append, EmbeddedConfig, EmbeddedTransport, GroupOffset, PartitionBatch, Records,
+        TopicConfig,
+    };
+
+    async fn log() -> (EmbeddedTransport, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path().to_owned())).unwrap();
+        let config = TopicConfig { partitions: 2, ..TopicConfig::default() };
+        log.create_topic("t", &config).await.unwrap();
+        (log, folder)
+    }
+
+    /// Appends values of these schemas to a partition, and commits offsets of groups there.
+    async fn append(
+        log: &EmbeddedTransport,
+        partition: u32,
+        values: &[Option<&[u8]>],
+        groups: &[(&str, u64)],
+    ) {
+        let mut records = Records::default();
+        for value in values {
+            records.push(0, Some(b"k"), &[], *value).unwrap();
+        }
+        let batches = vec![PartitionBatch { topic: "t".into(), partition, records }];
+        let offset = |(group, offset): &(&str, u64)| GroupOffset {
+            group: (*group).into(),
+            topic: "t".into(),
+            partition,
+            offset: *offset,
+        };
+        let offsets = groups.iter().map(offset).collect();
+        log.append(Append { batches, offsets, ..Append::default() }).await.unwrap();
+    }
+
+    async fn seen(log: &EmbeddedTransport) -> Vec<(String, Option<Vec<u32>>)> {
+        let groups = groups(log, "t-value").await.unwrap();
+        let ids = |group: Group| (group.name, group.pending.map(|ids| ids.into_iter().collect()));
+        groups.into_iter().map(ids).collect()
+    }
+
+    #[test]
+    fn a_subject_is_a_topics_key_or_value() {
+        assert_eq!(topic_of("a-b-key"), Some(("a-b", Part::Key)));
+        assert_eq!(topic_of("a-value"), Some(("a", Part::Value)));
+        assert_eq!(topic_of("com.shop.Order"), None);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_group_has_yet_to_read_what_lies_behind_its_offsets() {
+        let (log, _folder) = log().await;
+        let (one, two) = (frame::head(1), frame::head(2));
+        append(&log, 0, &[Some(&one), Some(&two), None], &[("half", 1), ("whole", 3)]).await;
+        append(&log, 1, &[Some(&two)], &[("whole", 1), ("half", 1)]).await;
+        let expected = [("half".to_owned(), Some(vec![2])), ("whole".to_owned(), Some(vec![]))];
+        assert_eq!(seen(&log).await, expected);
+        // It has committed in one partition only: the other is read from its beginning.
+        append(&log, 1, &[Some(&frame::head(3))], &[("whole", 2)]).await;
+        append(&log, 1, &[Some(&frame::head(4))], &[("late", 3)]).await;
+        let seen = seen(&log).await;
+        assert_eq!(seen[0], ("half".to_owned(), Some(vec![2, 3, 4])));
+        assert_eq!(seen[1], ("late".to_owned(), Some(vec![1, 2])));
+        assert_eq!(seen[2], ("whole".to_owned(), Some(vec![4])));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_record_that_does_not_tell_its_schema_may_be_of_any() {
+        let (log, _folder) = log().await;
+        append(&log, 0, &[Some(b"text"), Some(&frame::head(1))], &[("all", 0), ("later", 1)]).await;
+        let expected = [("all".to_owned(), None), ("later".to_owned(), Some(vec![1]))];
+        assert_eq!(seen(&log).await, expected);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_topic_that_is_not_there_has_no_groups() {
+        let (log, _folder) = log().await;
+        assert!(groups(&log, "other-value").await.unwrap().is_empty());
+        assert!(groups(&log, "t").await.unwrap().is_empty());
+    }
+}
