@@ -6,16 +6,21 @@
 mod kafka;
 mod overrides;
 mod raw;
+mod registry;
 
 pub use kafka::{Compression, Delivery, KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
-pub use raw::{ControlSettings, DataSettings, RawConfig, RegistrySettings};
+pub use raw::{ControlSettings, DataSettings, RawConfig};
+pub use registry::{
+    AuditSettings, ClientSettings, GrantSettings, LimitSettings, RegistrySettings,
+    RegistryTlsSettings, TokenSettings, UsersSettings,
+};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tidemesh_model::{Error, ErrorKind, Result, Secret, SourceSettings, TableName, TablePattern};
-use tidemesh_schema_registry::{IncompatibleCode, RegistryConfig, StoreConfig};
-use tidemesh_transport::check_topics;
+use tidemesh_schema_registry::RegistryConfig;
 use tidemesh_transport::kafka::KafkaConfig;
+use tidemesh_transport::{RegistryAccess, check_topics};
 
 /// The configuration of `tidemesh up`.
 #[derive(Debug, Clone)]
@@ -26,6 +31,10 @@ pub struct UpConfig {
     pub kafka: Option<KafkaConfig>,
     /// The registry.
     pub registry: RegistryConfig,
+    /// Its address where that is not the one it listens on: the name that its certificate has.
+    pub registry_url: Option<String>,
+    /// How the sources come to it.
+    pub registry_access: RegistryAccess,
     /// Where control and metrics listen.
     pub control: SocketAddr,
     /// Where the data port listens.
@@ -45,6 +54,8 @@ pub struct ConnectorConfig {
     pub log: LogConfig,
     /// The registry, as `http://127.0.0.1:8081`.
     pub registry_url: String,
+    /// How they come to it.
+    pub registry_access: RegistryAccess,
     /// The sources.
     pub sources: Vec<SourceSettings>,
 }
@@ -106,15 +117,14 @@ impl RawConfig {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn up(self) -> Result<UpConfig> {
-        refuse(self.registry.url.is_some(), "registry.url", "up runs its own registry")?;
+        let is_named = self.registry.url.is_some() && self.registry.tls.is_none();
+        refuse(is_named, "registry.url", "up runs its own registry")?;
         refuse(self.data.url.is_some(), "data.url", "up holds the log itself")?;
-        let store = match &self.registry.store {
-            Some(store) => store.expose().parse()?,
-            None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
-        };
         Ok(UpConfig {
             kafka: self.kafka.map(KafkaSettings::config).transpose()?,
-            registry: registry_config(&self.registry, store)?,
+            registry: self.registry.config(&self.data_dir)?,
+            registry_url: self.registry.url,
+            registry_access: self.registry.client.access()?,
             control: self.control.listen,
             data: self.data.listen,
             data_socket: self.data.socket,
@@ -146,6 +156,7 @@ impl RawConfig {
         Ok(ConnectorConfig {
             control: self.control.listen,
             log,
+            registry_access: self.registry.client.access()?,
             registry_url: self
                 .registry
                 .url
@@ -160,19 +171,8 @@ impl RawConfig {
     ///
     /// As [`RawConfig::up`].
     pub fn registry(self) -> Result<RegistryConfig> {
-        let store = match &self.registry.store {
-            Some(store) => store.expose().parse()?,
-            None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
-        };
-        registry_config(&self.registry, store)
+        self.registry.config(&self.data_dir)
     }
-}
-
-fn registry_config(settings: &RegistrySettings, store: StoreConfig) -> Result<RegistryConfig> {
-    let mut config = RegistryConfig::new(store);
-    config.listen = settings.listen;
-    config.incompatible_code = IncompatibleCode::try_from(settings.incompatible_code)?;
-    Ok(config)
 }
 
 fn refuse(is_set: bool, key: &'static str, why: &'static str) -> Result<()> {
@@ -243,6 +243,8 @@ fn first_line(file: &Path, wrong: &str, source: &str) -> Result<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use tidemesh_schema_registry::StoreConfig;
 
     const SMALL: &str = r#"
 data_dir = "data"

@@ -21,9 +21,10 @@ pub(super) async fn list(State(service): App, sight: Sight, query: Parameters) -
     let (filter, page) = (query.filter_deleted(), query.page()?);
     let (latest_only, aliases) = (query.flag("latestOnly"), query.flag("aliases"));
     let rule_type = query.text("ruleType").filter(|text| !text.is_empty());
-    let wanted = |schema: &Identity| rule_type.is_none_or(|wanted| has_rule(schema, wanted));
-    let seen = |name: &str| sight.sees(name);
-    let found = service.registry.schemas(prefix, filter, latest_only, aliases, seen, wanted, page);
+    let wanted = |subject: &str, schema: &Identity| {
+        sight.sees(subject) && rule_type.is_none_or(|wanted| has_rule(schema, wanted))
+    };
+    let found = service.registry.schemas(prefix, filter, latest_only, aliases, wanted, page);
     Ok(Reply::json(&found.iter().map(subject_version).collect()))
 }
 

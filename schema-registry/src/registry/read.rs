@@ -168,7 +168,7 @@ impl Registry {
 
     /// Versions of the subjects that a prefix means, by subject, then number; with `latest_only` the
     /// newest of each that the filter takes; with `aliases` those of subjects too that an alias of
-    /// this prefix means. `seen` and `wanted` choose among them before they are counted.
+    /// this prefix means. `wanted` chooses among them, by subject and schema, before they are counted.
     #[must_use]
     pub fn schemas(
         &self,
@@ -176,8 +176,7 @@ impl Registry {
         filter: Filter,
         latest_only: bool,
         aliases: bool,
-        seen: impl Fn(&str) -> bool,
-        wanted: impl Fn(&Identity) -> bool,
+        wanted: impl Fn(&str, &Identity) -> bool,
         page: Page,
     ) -> Vec<SubjectVersion> {
         let (state, prefix) = (self.state(), Prefix::of(prefix));
@@ -188,14 +187,14 @@ impl Registry {
         names.extend(aliases.iter().filter(|(_, by)| meant(by)).map(|(name, _)| name.clone()));
         names.sort();
         names.dedup();
-        names.retain(|name| seen(name));
         let versions = names.iter().flat_map(|name| {
             let count = state.versions(name, filter).count();
             let skipped = if latest_only { count.saturating_sub(1) } else { 0 };
             state.versions(name, filter).skip(skipped).map(move |version| (name, *version))
         });
-        let versions =
-            versions.filter(|(name, version)| state.schema_of(name, version).is_some_and(&wanted));
+        let versions = versions.filter(|(name, version)| {
+            state.schema_of(name, version).is_some_and(|schema| wanted(name, schema))
+        });
         let found = page.of(versions, SCHEMAS_PAGE_MAX).into_iter();
         found
             .filter_map(|(name, version)| {
