@@ -117,6 +117,7 @@ impl RawConfig {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn up(self) -> Result<UpConfig> {
+        check_url(self.registry.url.as_deref())?;
         let is_named = self.registry.url.is_some() && self.registry.tls.is_none();
         refuse(is_named, "registry.url", "up runs its own registry")?;
         refuse(self.data.url.is_some(), "data.url", "up holds the log itself")?;
@@ -153,6 +154,7 @@ impl RawConfig {
                 self.data.url.unwrap_or_else(|| format!("tcp://{}", self.data.listen)),
             ),
         };
+        check_url(self.registry.url.as_deref())?;
         Ok(ConnectorConfig {
             control: self.control.listen,
             log,
@@ -173,6 +175,17 @@ impl RawConfig {
     pub fn registry(self) -> Result<RegistryConfig> {
         self.registry.config(&self.data_dir)
     }
+}
+
+/// Addresses are told in logs and answers: no password may be in one.
+fn check_url(url: Option<&str>) -> Result<()> {
+    let parsed = url.and_then(|url| reqwest::Url::parse(url).ok());
+    if parsed.is_none_or(|url| url.username().is_empty() && url.password().is_none()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "use the configuration")
+        .because("registry.url: there is a user in it")
+        .help("set registry.client.username and .password_file"))
 }
 
 fn refuse(is_set: bool, key: &'static str, why: &'static str) -> Result<()> {
@@ -351,6 +364,13 @@ tables = ["public.orders"]
         let second = SMALL.replace("data_dir = \"data\"", "");
         let error = read_text(&format!("{SMALL}{second}"), &[]).unwrap().up().unwrap_err();
         assert!(error.to_string().contains("two sources have one name"), "{error}");
+    }
+
+    #[test]
+    fn an_address_with_a_password_is_refused_without_being_repeated() {
+        let text = format!("registry.url = \"http://u:hush@r:8081\"\n{SMALL}");
+        let told = read_text(&text, &[]).unwrap().connector().unwrap_err().report();
+        assert!(told.contains("registry.client.username") && !told.contains("hush"), "{told}");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! thing that is wrong is told.
 
 use crate::support::daemon::{Daemon, configuration, refused_up, run, verified};
-use crate::support::eventually;
 use crate::support::postgres::Database;
+use crate::support::readers::variable;
 use crate::support::tls::Authority;
 use crate::support::writer::TABLE;
+use crate::support::{eventually, kafka};
 use serde_json::Value as Json;
 use std::io::Write;
 use std::path::Path;
@@ -145,4 +146,25 @@ async fn others_reach_a_registry_only_if_it_is_kept_or_somebody_says_so() {
         daemon.command(&["schema", "list"]).status.success().then_some(())
     })
     .await;
+}
+
+/// Confluent's client for Python, over TLS and with a password: all that it does without them.
+#[tokio::test(flavor = "multi_thread")]
+async fn confluent_kafka_works_over_tls_with_a_password() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("registry-ca");
+    let ca = authority.file(folder.path());
+    let kept = kept(folder.path(), &authority)
+        .replace("role = \"admin\", prefix = \"shop.\"", "role = \"admin\", context = \"*\"");
+    let process = "control.listen = \"127.0.0.1:0\"\ndata.listen = \"127.0.0.1:0\"\n";
+    let config = format!("{process}[registry]\nlisten = \"127.0.0.1:0\"\n{kept}");
+    let daemon = Daemon::up(folder.path(), &config).await;
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/confluent.py");
+    let output = Command::new(variable("TIDEMESH_TEST_PYTHON"))
+        .args([program, &daemon.registry, &kafka::shared()])
+        .env("TIDEMESH_CLIENT_CA_FILE", &ca)
+        .env("TIDEMESH_CLIENT_USER", "shop:hush-shop")
+        .output()
+        .unwrap();
+    assert!(output.status.success() && said(&output).contains("ok "), "{}", said(&output));
 }

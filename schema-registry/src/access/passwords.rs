@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use quick_cache::sync::Cache;
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -41,7 +43,8 @@ pub(crate) struct Passwords {
     users: Arc<Watched<Users>>,
     verified: Cache<Digest, ()>,
     key: hmac::Key,
-    /// Of nobody: checked for a name that is not there, so that time tells nothing.
+    /// Of a password that nobody knows: checked for a name that is not there, so that time tells
+    /// nothing.
     nobodys: String,
     hashing: Arc<Semaphore>,
     wrong: Buckets<IpAddr>,
@@ -49,14 +52,16 @@ pub(crate) struct Passwords {
 
 impl Passwords {
     pub(crate) fn new(users: Arc<Watched<Users>>) -> Result<Self> {
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).map_err(|_| {
-            Error::new(ErrorKind::Internal, "guard the registry").because("no randomness")
-        })?;
+        let random = SystemRandom::new();
+        let none =
+            |_| Error::new(ErrorKind::Internal, "guard the registry").because("no randomness");
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &random).map_err(none)?;
+        let secret: [u8; 32] = ring::rand::generate(&random).map_err(none)?.expose();
         Ok(Self {
             users,
             verified: Cache::new(VERIFIED_MAX),
             key,
-            nobodys: hash_password("nobody's")?,
+            nobodys: hash_password(&BASE64_STANDARD.encode(secret))?,
             hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE_MAX)),
             wrong: Buckets::new(WRONG),
         })

@@ -56,7 +56,8 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         let bucket = self.bucket(client, now);
         let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = now.saturating_duration_since(bucket.since).as_secs_f64();
-        let rate = f64::from(self.rate.per_second);
+        // Of none at all nothing could be said when to come again.
+        let rate = f64::from(self.rate.per_second.max(1));
         bucket.tokens = (bucket.tokens + passed * rate).min(f64::from(self.rate.burst));
         bucket.since = now;
         if bucket.tokens >= 1.0 {

@@ -24,7 +24,10 @@ pub(super) async fn list(State(service): App, sight: Sight, query: Parameters) -
     let wanted = |subject: &str, schema: &Identity| {
         sight.sees(subject) && rule_type.is_none_or(|wanted| has_rule(schema, wanted))
     };
-    let found = service.registry.schemas(prefix, filter, latest_only, aliases, wanted, page);
+    let mut found = service.registry.schemas(prefix, filter, latest_only, aliases, wanted, page);
+    for version in &mut found {
+        version.aliases.retain(|alias| sight.sees(alias));
+    }
     Ok(Reply::json(&found.iter().map(subject_version).collect()))
 }
 

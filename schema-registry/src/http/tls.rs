@@ -17,13 +17,11 @@ use crate::access::Certificates;
 /// The longest that a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// How many handshakes are made at the same time; further connections wait to be accepted.
-const HANDSHAKES_MAX: usize = 256;
-
 /// A connection after its handshake, with who is at its other end.
 type Accepted = (TlsStream<Connection>, SocketAddr);
 
-/// A listener whose connections have had their handshake.
+/// A listener whose connections have had their handshake. As many are made at the same time as there
+/// are places for connections.
 #[derive(Debug)]
 pub(super) struct Secured {
     listener: Bounded,
@@ -63,9 +61,8 @@ impl Listener for Secured {
 
     async fn accept(&mut self) -> Accepted {
         loop {
-            let has_room = self.handshakes.len() < HANDSHAKES_MAX;
             tokio::select! {
-                (connection, address) = Listener::accept(&mut self.listener), if has_room => {
+                (connection, address) = Listener::accept(&mut self.listener) => {
                     self.greet(connection, address);
                 }
                 Some(done) = self.handshakes.join_next() => {

@@ -38,6 +38,9 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken from a client.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// How much of a path is noted whose route is not known yet.
+const PATH_NOTED_MAX: usize = 256;
+
 /// The path that load balancers ask, who have no password.
 const HEALTH: &str = "/health";
 
@@ -94,7 +97,8 @@ pub(super) async fn identify(
                 response.status().as_u16(),
                 started.elapsed(),
             );
-            let note = Note::new(&request_id, name, client, method, request.uri().path());
+            let path: String = request.uri().path().chars().take(PATH_NOTED_MAX).collect();
+            let note = Note::new(&request_id, name, client, method, &path);
             note.denied(&guard, denial).await;
             response
         }

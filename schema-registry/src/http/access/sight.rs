@@ -91,7 +91,7 @@ impl Sight {
         if self.0.is_none() {
             return Ok(());
         }
-        if submission.id.is_some() {
+        if submission.id.is_some_and(|id| id >= 0) {
             self.check(Role::Admin, &registry.meant(subject))?;
         }
         self.check_references(registry, subject, submission)
