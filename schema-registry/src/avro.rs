@@ -10,7 +10,7 @@ use serde_json::Value;
 use tidemesh_avro::compat::{Direction, Offence, Verdict, check_level};
 use tidemesh_avro::consumption::{ConsumerVerdict, Written};
 use tidemesh_avro::explain::{Finding, explain};
-use tidemesh_avro::schema::{Kind, Schema};
+use tidemesh_avro::schema::{Kind, SCHEMA_BYTES_MAX, SCHEMA_DEPTH_MAX, Schema};
 use tidemesh_model::Error;
 
 use crate::config::Limits;
@@ -141,14 +141,26 @@ impl Parser {
     ) -> Result<Arc<Candidate>, Refusal> {
         if !references.is_empty() {
             let texts = reference_texts(state, &self.limits, subject, &references)?;
-            return parse(text, references, &texts, normalize).map(Arc::new);
+            let candidate = parse(text, references, &texts, normalize)?;
+            self.check_depth(&candidate.schema)?;
+            return Ok(Arc::new(candidate));
         }
         if let Some(known) = self.known(text, normalize) {
             return Ok(known);
         }
         let candidate = Arc::new(parse(text, references, &[], normalize)?);
+        self.check_depth(&candidate.schema)?;
         self.sent[usize::from(normalize)].insert(Box::from(text), Arc::clone(&candidate));
         Ok(candidate)
+    }
+
+    /// Refuses what is nested deeper than is set; what is deeper than the most is not even parsed.
+    fn check_depth(&self, schema: &Schema) -> Result<(), Refusal> {
+        let most = self.limits.schema_depth_max;
+        if most >= SCHEMA_DEPTH_MAX || is_within(schema, most) {
+            return Ok(());
+        }
+        Err(invalid_because(&format!("nested deeper than {most}")))
     }
 
     /// Parses a schema that is stored for a subject.
@@ -203,6 +215,30 @@ impl Parser {
         let (text, references) = (Arc::clone(&stored.text), Arc::clone(&stored.references));
         Ok(Arc::new(Candidate { text, references, schema }))
     }
+}
+
+/// Whether records, arrays and maps are nested no deeper than so many levels.
+fn is_within(schema: &Schema, most: usize) -> bool {
+    let mut seen = HashSet::new();
+    let mut stack = vec![(schema.root(), 0)];
+    while let Some((id, depth)) = stack.pop() {
+        let node = schema.node(id);
+        if depth > most {
+            return false;
+        }
+        if node.name.is_some() && !seen.insert(id) {
+            continue;
+        }
+        match &node.kind {
+            Kind::Array(inner) | Kind::Map(inner) => stack.push((*inner, depth + 1)),
+            Kind::Union(branches) => stack.extend(branches.iter().map(|id| (*id, depth))),
+            Kind::Record(fields) => {
+                stack.extend(fields.iter().map(|field| (field.node, depth + 1)));
+            }
+            _ => {}
+        }
+    }
+    true
 }
 
 fn parse(
@@ -332,6 +368,12 @@ fn as_strs(texts: &[Arc<str>]) -> Vec<&str> {
     texts.iter().map(AsRef::as_ref).collect()
 }
 
+/// Where a schema refers to more than it may, by itself or through others.
+pub(crate) fn too_many_references(limits: &Limits) -> Refusal {
+    let most = limits.references_max;
+    invalid_because(&format!("its references reach more than {most} schemas"))
+}
+
 /// The texts of all schemas that references reach, each after those that it uses itself. Of two
 /// references with the same name the first counts; soft-deleted versions can be referred to.
 fn reference_texts(
@@ -349,6 +391,7 @@ fn reference_texts(
     let parent: Arc<str> = Arc::from(parent);
     let mut names = HashSet::new();
     let mut texts = Vec::new();
+    let mut bytes = 0;
     let mut steps: Vec<Step<'_>> =
         references.iter().rev().map(|reference| follow(&parent, reference)).collect();
     while let Some(step) = steps.pop() {
@@ -356,13 +399,15 @@ fn reference_texts(
             Step::Take(text) => texts.push(Arc::clone(text)),
             Step::Follow(parent, reference) if names.insert(&reference.name) => {
                 if names.len() > limits.references_max {
-                    return Err(invalid_because(&format!(
-                        "its references reach more than {} schemas",
-                        limits.references_max
-                    )));
+                    return Err(too_many_references(limits));
                 }
                 let subject: Arc<str> = Arc::from(&*beside(&parent, &reference.subject));
                 let stored = referred(state, &subject, reference)?;
+                bytes += stored.text.len();
+                if bytes > SCHEMA_BYTES_MAX {
+                    let most = format!("its references reach more than {SCHEMA_BYTES_MAX} bytes");
+                    return Err(invalid_because(&most));
+                }
                 steps.push(Step::Take(&stored.text));
                 steps.extend(stored.references.iter().rev().map(|inner| follow(&subject, inner)));
             }

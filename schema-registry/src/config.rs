@@ -6,7 +6,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use tidemesh_avro::schema::SCHEMA_DEPTH_MAX;
 use tidemesh_model::{Error, ErrorKind, Secret};
+
+use crate::access::SecurityConfig;
 
 /// The port of Confluent's registry, and ours.
 pub const PORT_DEFAULT: u16 = 8081;
@@ -23,6 +26,8 @@ pub struct RegistryConfig {
     pub incompatible_code: IncompatibleCode,
     /// The bounds on what the registry takes in.
     pub limits: Limits,
+    /// What keeps its port; see [`crate::Security`].
+    pub security: SecurityConfig,
 }
 
 impl RegistryConfig {
@@ -34,6 +39,7 @@ impl RegistryConfig {
             store,
             incompatible_code: IncompatibleCode::default(),
             limits: Limits::default(),
+            security: SecurityConfig::default(),
         }
     }
 }
@@ -111,6 +117,8 @@ pub struct Limits {
     /// The longest schema text in bytes, as sent; 1 MiB, about what Confluent's registry can put
     /// into its topic by default. A longer one is refused with 42209.
     pub schema_bytes_max: usize,
+    /// How deep types may be nested; 64, which is the most. A deeper one is refused with 42201.
+    pub schema_depth_max: usize,
     /// The longest subject name in bytes; 1,024. A longer one is refused with 42208.
     pub subject_bytes_max: usize,
     /// How many subjects there may be, soft-deleted ones included; 100,000. One more is refused
@@ -130,6 +138,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             schema_bytes_max: 1024 * 1024,
+            schema_depth_max: SCHEMA_DEPTH_MAX,
             subject_bytes_max: 1024,
             subjects_max: 100_000,
             subject_versions_max: 10_000,

@@ -5,8 +5,9 @@
 //! id. [`Registry`] is the machine, over one SQLite file and served from memory; [`router`] puts
 //! HTTP around it, and [`serve`] a listener. Schemas are Avro's, judged by `tidemesh-avro`.
 //!
-//! Absent so far: access control and TLS.
+//! [`Security`] keeps the listener: TLS, log-in, roles, the audit log.
 
+mod access;
 mod avro;
 mod config;
 mod consumer;
@@ -25,11 +26,15 @@ mod tags;
 mod text;
 mod version;
 
+pub use access::{
+    AuditConfig, GRANT_CONTEXT_DEFAULT, Grant, Grantee, KeySource, Rate, Role, Security,
+    SecurityConfig, TlsConfig, TokenConfig, hash_password, token_algorithms,
+};
 pub use config::{IncompatibleCode, Limits, PORT_DEFAULT, RegistryConfig, StoreConfig};
 pub use consumer::{
     CONSUMER_FIELDS_MAX, CONSUMER_NAME_BYTES_MAX, CONSUMERS_MAX, Consumer, Group, GroupWatch,
 };
-pub use http::{router, serve};
+pub use http::{router, serve, serve_secured};
 pub use level::CompatibilityLevel;
 pub use metadata::{Metadata, Rule, RuleKind, RuleMode, RuleSet};
 pub use refusal::Refusal;

@@ -432,11 +432,23 @@ impl State {
 
     /// The ids of the schemas with a wanted version that refer to this version, ascending.
     pub(crate) fn referrers(&self, subject: &str, number: u32, filter: Filter) -> Vec<u32> {
+        self.referrers_seen(subject, number, filter, |_| true)
+    }
+
+    /// The same of those that a `seen` subject has.
+    pub(crate) fn referrers_seen(
+        &self,
+        subject: &str,
+        number: u32,
+        filter: Filter,
+        seen: impl Fn(&str) -> bool,
+    ) -> Vec<u32> {
         let Some(referrers) = self.referrers.get(&(Arc::from(subject), number)) else {
             return Vec::new();
         };
         let wanted = |(context, id): &&(Arc<str>, u32)| {
-            self.uses(context, *id).any(|(_, version)| filter.takes(version.deleted))
+            let mut uses = self.uses(context, *id);
+            uses.any(|(user, version)| filter.takes(version.deleted) && seen(user))
         };
         let mut ids: Vec<u32> = referrers.iter().filter(wanted).map(|(_, id)| *id).collect();
         ids.sort_unstable();

@@ -1,10 +1,15 @@
 //! How the command line finds a daemon: one address, from which the others follow.
 
+use super::registry::RegistryAuth;
 use crate::daemon::Endpoints;
 use clap::Args;
 use std::io::Write;
+use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_transport::{RegistryClient, RemoteTransport};
+use tidemesh_transport::{RegistryAccess, RegistryClient, RemoteTransport};
+
+/// The longest that an answer may take: a verification takes as long as its tables do.
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which daemon to talk to.
 #[derive(Debug, Clone, Args)]
@@ -12,6 +17,8 @@ pub(super) struct Daemon {
     /// The daemon's control address.
     #[arg(long, value_name = "URL", env = "TIDEMESH_URL", default_value = "http://127.0.0.1:8090")]
     pub(super) url: String,
+    #[command(flatten)]
+    auth: RegistryAuth,
 }
 
 impl Daemon {
@@ -67,7 +74,9 @@ impl Daemon {
         request: impl FnOnce(reqwest::Client, &str) -> reqwest::RequestBuilder,
     ) -> Result<(reqwest::Response, String)> {
         let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        let sent = request(reqwest::Client::new(), &url).send().await;
+        // It may be a registry's own address, whose certificate the system need not know.
+        let http = self.auth.trust().client(CONTROL_TIMEOUT)?;
+        let sent = request(http, &url).send().await;
         let response = sent.map_err(|error| away(&url).caused_by(error))?;
         let status = response.status();
         if status.is_success() {
@@ -120,7 +129,17 @@ impl Daemon {
     }
 
     pub(super) async fn registry(&self) -> Result<RegistryClient> {
-        RegistryClient::new(&self.registry_url().await?)
+        RegistryClient::with_access(&self.registry_url().await?, self.registry_access()?)
+    }
+
+    /// As whom the registry is talked to.
+    pub(super) fn registry_access(&self) -> Result<RegistryAccess> {
+        self.auth.access()
+    }
+
+    /// The same for another registry, which is not told who we are here.
+    pub(super) fn peer_access(&self) -> RegistryAccess {
+        self.auth.trust()
     }
 }
 
@@ -158,11 +177,12 @@ mod tests {
 
     #[test]
     fn what_listens_everywhere_is_reached_where_the_daemon_is() {
-        let daemon = Daemon { url: "http://db1.example:8090".into() };
+        let at = |url: &str| Daemon { url: url.into(), auth: RegistryAuth::default() };
+        let daemon = at("http://db1.example:8090");
         assert_eq!(daemon.reachable("tcp://0.0.0.0:8092"), "tcp://db1.example:8092");
         assert_eq!(daemon.reachable("http://[::]:8081"), "http://db1.example:8081");
         assert_eq!(daemon.reachable("tcp://10.0.0.1:8092"), "tcp://10.0.0.1:8092");
-        let daemon = Daemon { url: "http://[::1]:8090".into() };
+        let daemon = at("http://[::1]:8090");
         assert_eq!(daemon.reachable("tcp://0.0.0.0:8092"), "tcp://[::1]:8092");
     }
 }

@@ -4,20 +4,18 @@
 mod checkpoint;
 mod client;
 mod progress;
+mod registry;
 mod schema;
 mod snapshot;
 mod source;
 mod topic;
 mod verify;
 
-use crate::config::RegistryRole;
 use crate::{config, daemon};
 use clap::{Args, Parser, Subcommand};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_schema_registry::RegistryConfig;
+use tidemesh_model::Result;
 
 /// Change data capture from databases to Avro topics under a schema registry.
 #[derive(Debug, Parser)]
@@ -39,7 +37,7 @@ enum Command {
     #[command(
         after_help = "Example:\n  tidemesh registry --listen 127.0.0.1:8081 --store sqlite:registry.sqlite"
     )]
-    Registry(RegistryArgs),
+    Registry(registry::RegistryArgs),
     /// Look at topics and read them.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -77,23 +75,6 @@ enum ConnectorCommand {
     Postgres(ConfigFile),
 }
 
-#[derive(Debug, Args)]
-struct RegistryArgs {
-    /// The TOML file. Without one, --listen and --store say all.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "store"])]
-    config: Option<PathBuf>,
-    /// Where it listens.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
-    listen: SocketAddr,
-    /// Where its health and metrics are served; nowhere unless it is given.
-    #[arg(long, value_name = "ADDRESS")]
-    control: Option<SocketAddr>,
-    /// Its store, as sqlite:FILE or postgresql://USER@HOST/DATABASE. A password belongs into --config or
-    /// the environment.
-    #[arg(long, value_name = "STORE", required_unless_present = "config")]
-    store: Option<String>,
-}
-
 /// Runs a command to its end.
 ///
 /// # Errors
@@ -105,10 +86,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Connector(ConnectorCommand::Postgres(file)) => {
             daemon::connector(read(&file.config)?.connector()?).await?;
         }
-        Command::Registry(args) => {
-            let control = args.control;
-            daemon::registry(registry_role(args)?, control).await?;
-        }
+        Command::Registry(args) => registry::run(args).await?,
         Command::Topic(command) => topic::run(command).await?,
         Command::Schema(command) => return schema::run(command).await,
         Command::Source(command) => source::run(command).await?,
@@ -121,17 +99,4 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
 
 fn read(file: &std::path::Path) -> Result<config::RawConfig> {
     config::read(file, std::env::vars())
-}
-
-fn registry_role(args: RegistryArgs) -> Result<RegistryRole> {
-    match (args.config, args.store) {
-        (Some(file), _) => read(&file)?.registry(),
-        (None, Some(store)) => {
-            let mut config = RegistryConfig::new(store.parse()?);
-            config.listen = args.listen;
-            Ok(RegistryRole { config, log: None })
-        }
-        (None, None) => Err(Error::new(ErrorKind::Config, "run the registry")
-            .because("neither --config nor --store is given")),
-    }
 }

@@ -6,16 +6,21 @@
 mod kafka;
 mod overrides;
 mod raw;
+mod registry;
 
 pub use kafka::{Compression, Delivery, KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
-pub use raw::{ControlSettings, DataSettings, RawConfig, RegistrySettings};
+pub use raw::{ControlSettings, DataSettings, RawConfig};
+pub use registry::{
+    AuditSettings, ClientSettings, GrantSettings, LimitSettings, RegistrySettings,
+    RegistryTlsSettings, TokenSettings, UsersSettings,
+};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tidemesh_model::{Error, ErrorKind, Result, Secret, SourceSettings, TableName, TablePattern};
-use tidemesh_schema_registry::{IncompatibleCode, RegistryConfig, StoreConfig};
-use tidemesh_transport::check_topics;
+use tidemesh_schema_registry::RegistryConfig;
 use tidemesh_transport::kafka::KafkaConfig;
+use tidemesh_transport::{RegistryAccess, check_topics};
 
 /// The configuration of `tidemesh up`.
 #[derive(Debug, Clone)]
@@ -26,6 +31,10 @@ pub struct UpConfig {
     pub kafka: Option<KafkaConfig>,
     /// The registry.
     pub registry: RegistryConfig,
+    /// Its address where that is not the one it listens on: the name that its certificate has.
+    pub registry_url: Option<String>,
+    /// How the sources come to it.
+    pub registry_access: RegistryAccess,
     /// Where control and metrics listen.
     pub control: SocketAddr,
     /// Where the data port listens.
@@ -45,6 +54,8 @@ pub struct ConnectorConfig {
     pub log: LogConfig,
     /// The registry, as `http://127.0.0.1:8081`.
     pub registry_url: String,
+    /// How they come to it.
+    pub registry_access: RegistryAccess,
     /// The sources.
     pub sources: Vec<SourceSettings>,
 }
@@ -115,15 +126,15 @@ impl RawConfig {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn up(self) -> Result<UpConfig> {
-        refuse(self.registry.url.is_some(), "registry.url", "up runs its own registry")?;
+        check_url(self.registry.url.as_deref())?;
+        let is_named = self.registry.url.is_some() && self.registry.tls.is_none();
+        refuse(is_named, "registry.url", "up runs its own registry")?;
         refuse(self.data.url.is_some(), "data.url", "up holds the log itself")?;
-        let store = match &self.registry.store {
-            Some(store) => store.expose().parse()?,
-            None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
-        };
         Ok(UpConfig {
             kafka: self.kafka.map(KafkaSettings::config).transpose()?,
-            registry: registry_config(&self.registry, store)?,
+            registry: self.registry.config(&self.data_dir)?,
+            registry_url: self.registry.url,
+            registry_access: self.registry.client.access()?,
             control: self.control.listen,
             data: self.data.listen,
             data_socket: self.data.socket,
@@ -152,9 +163,11 @@ impl RawConfig {
                 self.data.url.unwrap_or_else(|| format!("tcp://{}", self.data.listen)),
             ),
         };
+        check_url(self.registry.url.as_deref())?;
         Ok(ConnectorConfig {
             control: self.control.listen,
             log,
+            registry_access: self.registry.client.access()?,
             registry_url: self
                 .registry
                 .url
@@ -173,19 +186,19 @@ impl RawConfig {
             (Some(kafka), _) => Some(LogConfig::Kafka(Box::new(kafka.config()?), self.data.listen)),
             (None, url) => url.map(LogConfig::Daemon),
         };
-        let store = match &self.registry.store {
-            Some(store) => store.expose().parse()?,
-            None => StoreConfig::Sqlite(self.data_dir.join("registry.sqlite")),
-        };
-        Ok(RegistryRole { config: registry_config(&self.registry, store)?, log })
+        Ok(RegistryRole { config: self.registry.config(&self.data_dir)?, log })
     }
 }
 
-fn registry_config(settings: &RegistrySettings, store: StoreConfig) -> Result<RegistryConfig> {
-    let mut config = RegistryConfig::new(store);
-    config.listen = settings.listen;
-    config.incompatible_code = IncompatibleCode::try_from(settings.incompatible_code)?;
-    Ok(config)
+/// Addresses are told in logs and answers: no password may be in one.
+fn check_url(url: Option<&str>) -> Result<()> {
+    let parsed = url.and_then(|url| reqwest::Url::parse(url).ok());
+    if parsed.is_none_or(|url| url.username().is_empty() && url.password().is_none()) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "use the configuration")
+        .because("registry.url: there is a user in it")
+        .help("set registry.client.username and .password_file"))
 }
 
 fn refuse(is_set: bool, key: &'static str, why: &'static str) -> Result<()> {
@@ -256,6 +269,8 @@ fn first_line(file: &Path, wrong: &str, source: &str) -> Result<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use tidemesh_schema_registry::StoreConfig;
 
     const SMALL: &str = r#"
 data_dir = "data"
@@ -362,6 +377,13 @@ tables = ["public.orders"]
         let second = SMALL.replace("data_dir = \"data\"", "");
         let error = read_text(&format!("{SMALL}{second}"), &[]).unwrap().up().unwrap_err();
         assert!(error.to_string().contains("two sources have one name"), "{error}");
+    }
+
+    #[test]
+    fn an_address_with_a_password_is_refused_without_being_repeated() {
+        let text = format!("registry.url = \"http://u:hush@r:8081\"\n{SMALL}");
+        let told = read_text(&text, &[]).unwrap().connector().unwrap_err().report();
+        assert!(told.contains("registry.client.username") && !told.contains("hush"), "{told}");
     }
 
     #[test]

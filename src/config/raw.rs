@@ -1,10 +1,11 @@
 //! The configuration as written.
 
 use super::kafka::KafkaSettings;
+use super::registry::RegistrySettings;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use tidemesh_model::{Secret, SourceSettings};
+use tidemesh_model::SourceSettings;
 
 /// A TOML file of any role. Keys that a role does not use are checked all the same.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,22 +28,6 @@ pub struct RawConfig {
     /// The sources.
     #[serde(default)]
     pub source: Vec<SourceSettings>,
-}
-
-/// The `[registry]` table.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RegistrySettings {
-    /// Where it listens. Default `127.0.0.1:8081`.
-    pub listen: SocketAddr,
-    /// Its store, as `sqlite:FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`. Default
-    /// `registry.sqlite` in the data folder.
-    pub store: Option<Secret>,
-    /// The `error_code` of an incompatible registration: 409 as Confluent 7, 40901 as Confluent 8.
-    /// Default 40901.
-    pub incompatible_code: u32,
-    /// For a connector: the registry's address, as `http://127.0.0.1:8081`. Default: `listen`.
-    pub url: Option<String>,
 }
 
 /// The `[control]` table.
@@ -74,12 +59,6 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-impl Default for RegistrySettings {
-    fn default() -> Self {
-        Self { listen: loopback(8081), store: None, incompatible_code: 40901, url: None }
-    }
-}
-
 impl Default for ControlSettings {
     fn default() -> Self {
         Self { listen: loopback(8090) }
@@ -96,11 +75,7 @@ impl RawConfig {
     /// Makes relative paths relative to `folder`.
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
-        if let Some(store) = &mut self.registry.store
-            && let Some(file) = store.expose().strip_prefix("sqlite:")
-        {
-            *store = Secret::new(format!("sqlite:{}", folder.join(file).display()));
-        }
+        self.registry.resolve_paths(folder);
         if let Some(kafka) = &mut self.kafka {
             kafka.resolve_paths(folder);
         }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
-use tidemesh_schema_registry::{Registry, RegistryConfig, StoreConfig};
+use tidemesh_schema_registry::{Registry, RegistryConfig, Security, StoreConfig};
 use tidemesh_source::{Runner, SourceHandle, observe};
 use tidemesh_transport::kafka::KafkaTransport;
 use tidemesh_transport::{
@@ -52,7 +52,11 @@ async fn up_on<T: Transport>(
     let registry = bind(config.registry.listen, "registry.listen").await?;
     let control = bind(config.control, "control.listen").await?;
     let data = bind(config.data, "data.listen").await?;
-    let registry_url = format!("http://{}", local(&registry)?);
+    let registry_url = match config.registry_url {
+        Some(named) => named,
+        None => registry_address(&config.registry, &registry)?,
+    };
+    let security = Security::open(&config.registry.security)?;
     let endpoints = Endpoints {
         data: Some(format!("tcp://{}", local(&data)?)),
         registry: Some(registry_url.clone()),
@@ -61,13 +65,14 @@ async fn up_on<T: Transport>(
     let opened = Arc::new(open_registry(&config.registry)?.watching(watch));
     announce(&local(&control)?, &endpoints);
     let mut parts = JoinSet::new();
-    parts.spawn(tidemesh_schema_registry::serve(registry, opened, stopped(shutdown.clone())));
+    let stopping = stopped(shutdown.clone());
+    parts.spawn(tidemesh_schema_registry::serve_secured(registry, opened, security, stopping));
     parts.spawn(serve_remote(Arc::clone(&transport), data.into(), shutdown.clone()));
     if let Some(path) = &config.data_socket {
         let listener = bind_unix(path)?;
         parts.spawn(serve_remote(Arc::clone(&transport), listener.into(), shutdown.clone()));
     }
-    let client = RegistryClient::new(&registry_url)?;
+    let client = RegistryClient::with_access(&registry_url, config.registry_access)?;
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));
     let control_port = Control { endpoints, sources, metrics };
@@ -106,7 +111,7 @@ async fn connector_on<T: Transport>(
     mut parts: JoinSet<Result<()>>,
 ) -> Result<()> {
     let metrics = install_metrics()?;
-    let client = RegistryClient::new(&config.registry_url)?;
+    let client = RegistryClient::with_access(&config.registry_url, config.registry_access)?;
     let control = bind(config.control, "control.listen").await?;
     let endpoints = Endpoints { data: Some(data_url), registry: Some(config.registry_url.clone()) };
     announce(&local(&control)?, &endpoints);
@@ -125,11 +130,14 @@ pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) ->
     let RegistryRole { config, log } = role;
     let shutdown = watch_signals()?;
     let listener = bind(config.listen, "registry.listen").await?;
-    let url = format!("http://{}", local(&listener)?);
+    let url = registry_address(&config, &listener)?;
+    let security = Security::open(&config.security)?;
     let Some(control) = control else {
         let registry = Arc::new(open_watching(&config, log)?);
         tracing::info!(registry = url, "listening");
-        return tidemesh_schema_registry::serve(listener, registry, stopped(shutdown)).await;
+        let stopping = stopped(shutdown);
+        return tidemesh_schema_registry::serve_secured(listener, registry, security, stopping)
+            .await;
     };
     let metrics = Metrics::new(install_metrics()?, None);
     let control = bind(control, "--control").await?;
@@ -137,7 +145,8 @@ pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) ->
     let endpoints = Endpoints { data: None, registry: Some(url) };
     announce(&local(&control)?, &endpoints);
     let mut parts = JoinSet::new();
-    parts.spawn(tidemesh_schema_registry::serve(listener, registry, stopped(shutdown.clone())));
+    let stopping = stopped(shutdown.clone());
+    parts.spawn(tidemesh_schema_registry::serve_secured(listener, registry, security, stopping));
     let control_port = Control { endpoints, sources: Vec::new(), metrics };
     parts.spawn(control_port.serve(control, shutdown));
     wait(parts).await
@@ -155,6 +164,11 @@ fn open_watching(config: &RegistryConfig, log: Option<LogConfig>) -> Result<Regi
             registry.watching(Arc::new(LogWatch(Arc::new(RemoteTransport::new(&url)?))))
         }
     })
+}
+
+fn registry_address(config: &RegistryConfig, listener: &TcpListener) -> Result<String> {
+    let scheme = if config.security.tls.is_some() { "https" } else { "http" };
+    Ok(format!("{scheme}://{}", local(listener)?))
 }
 
 fn open_registry(config: &RegistryConfig) -> Result<Registry> {

@@ -7,6 +7,7 @@ failed. Each has subjects of its own, so that one that fails disturbs no other.
 """
 
 import json
+import os
 import sys
 import traceback
 import uuid
@@ -37,6 +38,15 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
 
 TIMEOUT_S = 30
+# For a registry that is kept: its authority's certificate, and a user with a password.
+LOGIN = {
+    key: os.environ[variable]
+    for key, variable in [
+        ("ssl.ca.location", "TIDEMESH_CLIENT_CA_FILE"),
+        ("basic.auth.user.info", "TIDEMESH_CLIENT_USER"),
+    ]
+    if variable in os.environ
+}
 RUN = uuid.uuid4().hex[:8]
 CHECKS = []
 
@@ -97,7 +107,7 @@ class Place:
 
     def client(self):
         """A client that has nothing in its caches."""
-        return SchemaRegistryClient({"url": self.url})
+        return SchemaRegistryClient({"url": self.url} | LOGIN)
 
     def topic(self, name="orders"):
         topic = f"{self.prefix}.{name}"

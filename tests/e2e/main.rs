@@ -28,6 +28,7 @@ mod remove;
 mod replaced;
 mod rewritten;
 mod secured;
+mod secured_registry;
 mod shaping;
 mod sides;
 mod snapshot;

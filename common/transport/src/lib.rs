@@ -13,6 +13,7 @@ mod event_writer;
 pub mod kafka;
 mod partition;
 mod record;
+mod registry_access;
 mod registry_client;
 mod remote;
 mod table_topic;
@@ -26,6 +27,7 @@ pub use embedded::{
 pub use event_writer::{Counts, EventWriter, POSITION_HEADER, SideNames};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
+pub use registry_access::{RegistryAccess, RegistryLogin};
 pub use registry_client::{RegistryClient, Verdict, escape};
 pub use remote::{
     FRAME_BYTES_MAX, Listener, RemoteCommitter, RemoteReader, RemoteTransport, serve_remote,

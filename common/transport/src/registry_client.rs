@@ -2,6 +2,7 @@
 //!
 //! `schema_registry_converter` has no call for a subject's level, so the four calls stand here.
 
+use crate::registry_access::RegistryAccess;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 #[derive(Debug, Clone)]
 pub struct RegistryClient {
     http: reqwest::Client,
+    access: Arc<RegistryAccess>,
     url: Arc<str>,
     by_id: Arc<Mutex<HashMap<u32, Arc<str>>>>,
 }
@@ -58,14 +60,18 @@ impl RegistryClient {
     ///
     /// `Config` if no client can be made.
     pub fn new(url: &str) -> Result<Self> {
-        // The HTTP client has none of its own; one that the program has chosen before stays.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .build()
-            .map_err(|e| Error::new(ErrorKind::Config, "make a registry client").caused_by(e))?;
+        Self::with_access(url, RegistryAccess::default())
+    }
+
+    /// The same of a registry that asks who comes, or whose certificate the system does not know.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the file that cannot be used.
+    pub fn with_access(url: &str, access: RegistryAccess) -> Result<Self> {
+        let http = access.client(REQUEST_TIMEOUT)?;
         let url = url.trim_end_matches('/').into();
-        Ok(Self { http, url, by_id: Arc::default() })
+        Ok(Self { http, access: Arc::new(access), url, by_id: Arc::default() })
     }
 
     /// Registers `schema` under `subject` and answers its id; the same schema has the same id.
@@ -177,6 +183,7 @@ impl RegistryClient {
                 .help("start it, or correct the registry's url")
         };
         let request = request.header("content-type", CONTENT_TYPE).header("accept", CONTENT_TYPE);
+        let request = self.access.authorized(request).await?;
         let response = request.send().await.map_err(unavailable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unavailable)?;
@@ -200,7 +207,14 @@ impl RegistryClient {
             408 | 429 | 500..=599 => ErrorKind::Unavailable,
             _ => ErrorKind::Config,
         };
-        Err(failed(kind).because(failure.message).with("error_code", failure.error_code))
+        let error = failed(kind).because(failure.message).with("error_code", failure.error_code);
+        Err(match kind {
+            ErrorKind::Authentication => {
+                error.help("set registry.client: a user with a password, or a token that holds")
+            }
+            ErrorKind::Privilege => error.help("have the registry grant the role"),
+            _ => error,
+        })
     }
 }
 

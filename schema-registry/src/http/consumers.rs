@@ -4,6 +4,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::App;
+use super::access::Sight;
 use super::body::Body;
 use super::query::{Parameters, Place};
 use super::reply::Reply;
@@ -12,9 +13,10 @@ use crate::registry::RegisteredConsumer;
 type Handled = Result<Reply, Reply>;
 
 /// `GET /tidemesh/v1/consumers?subject=…`: those of one subject, or all.
-pub(super) async fn list(State(service): App, query: Parameters) -> Handled {
+pub(super) async fn list(State(service): App, sight: Sight, query: Parameters) -> Handled {
     service.registry.refresh().await;
-    let found = service.registry.consumers(query.text("subject"), query.page()?);
+    let (subject, page) = (query.text("subject"), query.page()?);
+    let found = service.registry.consumers(subject, |name| sight.sees(name), page);
     Ok(Reply::json(&found.iter().map(answer).collect()))
 }
 

@@ -1,6 +1,8 @@
 //! `/contexts/{context}/…`: the same routes within a context, whose subjects need not be written with
 //! it (Confluent's `ContextFilter.java`).
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::uri::{PathAndQuery, Uri};
@@ -9,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tower::ServiceExt;
 
+use super::access::Asked;
 use super::reply::Reply;
 use crate::subject::{context_name, scope_of};
 
@@ -32,8 +35,10 @@ pub(super) async fn within(
         Some(uri) => {
             let (mut parts, body) = request.into_parts();
             parts.uri = uri;
-            // The parts of the path that this route has found are not the other's.
+            // The parts of the path that this route has found are not the other's; who asks is.
+            let asked = parts.extensions.remove::<Arc<Asked>>();
             parts.extensions = Extensions::new();
+            asked.map(|asked| parts.extensions.insert(asked));
             let request = Request::from_parts(parts, body);
             routes.oneshot(request).await.unwrap_or_else(|never| match never {})
         }

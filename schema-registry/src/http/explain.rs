@@ -7,18 +7,23 @@ use tidemesh_avro::consumption::{ConsumerVerdict, Harm, Written};
 use tidemesh_avro::explain::Finding;
 
 use super::App;
+use super::access::Sight;
 use super::body::Body;
 use super::query::Parameters;
 use super::reply::Reply;
+use crate::access::Role;
 use crate::registry::{Explained, Explanation, Registry};
 
 /// Explains what a registration, or a check with other settings, would say.
 pub(super) async fn explain(
     State(service): App,
+    sight: Sight,
     query: Parameters,
     body: Body,
 ) -> Result<Reply, Reply> {
     let (subject, request) = body.explain_request(query.flag("normalize"))?;
+    sight.check(Role::Read, &service.registry.meant(&subject))?;
+    sight.check_references(&service.registry, &subject, &request.submission)?;
     // What others have registered meanwhile counts.
     service.registry.refresh().await;
     let observed = service.answer(service.registry.observe_for(&subject, true).await)?;

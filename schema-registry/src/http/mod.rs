@@ -3,6 +3,7 @@
 //! Handlers read the request, call the registry and write the answer; rules are absent here.
 //! Parsing and comparing schemas runs on threads of its own; writing is the registry's.
 
+mod access;
 mod answer;
 mod body;
 mod consumers;
@@ -16,7 +17,9 @@ mod schemas;
 mod server;
 mod settings;
 mod subjects;
+mod tls;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,11 +32,14 @@ use axum::routing::{any, delete, get, post};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 
+use crate::access::{Guard, Security};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, Submission};
+use access::Peer;
 use listener::Bounded;
 use pool::Pool;
 use reply::Reply;
+use tls::Secured;
 
 /// The longest a request may take, its body included, before it is answered with 50002.
 const REQUEST_MS_MAX: u64 = 30_000;
@@ -49,6 +55,8 @@ const INLINE_BYTES_MAX: usize = 16 * 1024;
 struct Service {
     registry: Arc<Registry>,
     pool: Pool,
+    /// Whether callers have to say who they are.
+    guarded: bool,
 }
 
 impl Service {
@@ -113,13 +121,26 @@ pub async fn serve(
     registry: Arc<Registry>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
+    serve_secured(listener, registry, Security::default(), shutdown).await
+}
+
+/// The same, kept by certificates, a log-in and what else `security` has.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub async fn serve_secured(
+    listener: TcpListener,
+    registry: Arc<Registry>,
+    security: Security,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<()> {
     let (ending, mut ended) = tokio::sync::watch::channel(false);
     let graceful = async move {
         shutdown.await;
         ending.send_replace(true);
     };
-    let server =
-        axum::serve(Bounded::new(listener), router(registry)).with_graceful_shutdown(graceful);
+    let server = server(Bounded::new(listener), registry, security, graceful);
     let deadline = async move {
         // An error means that the server is gone, and with it this deadline.
         let _ = ended.wait_for(|ending| *ending).await;
@@ -136,13 +157,53 @@ pub async fn serve(
     }
 }
 
+type Server = Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>;
+
+/// The server of a listener; whom it talks to is known only where that matters.
+fn server(
+    listener: Bounded,
+    registry: Arc<Registry>,
+    security: Security,
+    graceful: impl Future<Output = ()> + Send + 'static,
+) -> Server {
+    let Security { certificates, guard } = security;
+    let Some(guard) = guard else {
+        let routes = router(registry);
+        return match certificates {
+            None => {
+                let served = axum::serve(listener, routes).with_graceful_shutdown(graceful);
+                Box::pin(served.into_future())
+            }
+            Some(certificates) => {
+                let listener = Secured::new(listener, certificates);
+                let served = axum::serve(listener, routes).with_graceful_shutdown(graceful);
+                Box::pin(served.into_future())
+            }
+        };
+    };
+    let routes = routes(registry, Some(guard)).into_make_service_with_connect_info::<Peer>();
+    match certificates {
+        None => {
+            Box::pin(axum::serve(listener, routes).with_graceful_shutdown(graceful).into_future())
+        }
+        Some(certificates) => {
+            let listener = Secured::new(listener, certificates);
+            Box::pin(axum::serve(listener, routes).with_graceful_shutdown(graceful).into_future())
+        }
+    }
+}
+
 /// The routes, to be served alone or inside another program's router. Starts the threads that work on
 /// schemas, which end with the last clone of the router.
 pub fn router(registry: Arc<Registry>) -> Router {
+    routes(registry, None)
+}
+
+fn routes(registry: Arc<Registry>, guard: Option<Arc<Guard>>) -> Router {
     // Text in JSON can be twice as long as the text itself, and references come on top.
     let body_bytes_max = registry.limits().schema_bytes_max.saturating_mul(2) + 64 * 1024;
-    let service = Service { registry, pool: Pool::start() };
-    let routes = Router::new()
+    let service = Service { registry, pool: Pool::start(), guarded: guard.is_some() };
+    let mut routes = Router::new()
         .merge(server_routes())
         .merge(subject_routes())
         .merge(schema_routes())
@@ -151,10 +212,18 @@ pub fn router(registry: Arc<Registry>) -> Router {
         .fallback(|| async { Reply::status(StatusCode::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { Reply::status(StatusCode::METHOD_NOT_ALLOWED) })
         .layer(axum::extract::DefaultBodyLimit::max(body_bytes_max))
-        .layer(middleware::from_fn(watch))
-        .with_state(service);
+        .layer(middleware::from_fn(watch));
+    if let Some(guard) = &guard {
+        let state = (service.clone(), Arc::clone(guard));
+        routes = routes.layer(middleware::from_fn_with_state(state, access::authorize));
+    }
+    let routes = routes.with_state(service);
     let within_context = any(context::within).with_state(routes.clone());
-    routes.route("/contexts/{context}/{*rest}", within_context)
+    let routes = routes.route("/contexts/{context}/{*rest}", within_context);
+    match guard {
+        None => routes,
+        Some(guard) => routes.layer(middleware::from_fn_with_state(guard, access::identify)),
+    }
 }
 
 fn server_routes() -> Router<Service> {

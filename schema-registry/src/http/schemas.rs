@@ -3,24 +3,31 @@
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::access::Sight;
 use super::answer::{schema_tags, subject_version, with_schema};
 use super::query::{Parameters, Place};
 use super::reply::Reply;
 use super::{App, Service};
 use crate::refusal::Refusal;
+use crate::registry::Registry;
 use crate::state::{Guid, Identity};
 use crate::subject::scope_of;
 
 type Handled = Result<Reply, Reply>;
 
 /// `GET /schemas`.
-pub(super) async fn list(State(service): App, query: Parameters) -> Handled {
+pub(super) async fn list(State(service): App, sight: Sight, query: Parameters) -> Handled {
     let prefix = query.text("subjectPrefix");
     let (filter, page) = (query.filter_deleted(), query.page()?);
     let (latest_only, aliases) = (query.flag("latestOnly"), query.flag("aliases"));
     let rule_type = query.text("ruleType").filter(|text| !text.is_empty());
-    let wanted = |schema: &Identity| rule_type.is_none_or(|wanted| has_rule(schema, wanted));
-    let found = service.registry.schemas(prefix, filter, latest_only, aliases, wanted, page);
+    let wanted = |subject: &str, schema: &Identity| {
+        sight.sees(subject) && rule_type.is_none_or(|wanted| has_rule(schema, wanted))
+    };
+    let mut found = service.registry.schemas(prefix, filter, latest_only, aliases, wanted, page);
+    for version in &mut found {
+        version.aliases.retain(|alias| sight.sees(alias));
+    }
     Ok(Reply::json(&found.iter().map(subject_version).collect()))
 }
 
@@ -37,11 +44,13 @@ pub(super) async fn types() -> Reply {
 /// `GET /schemas/ids/{id}`. `subject` chooses the context.
 pub(super) async fn by_id(
     State(service): App,
+    sight: Sight,
     Place(id): Place<u32>,
     query: Parameters,
 ) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
     let (context, schema) = service.read(|registry| registry.schema(id, subject)).await?;
+    sight.check_schema(&service.registry, &context, id)?;
     let mut answer = json!({});
     written(&service, &mut answer, &context, schema, &query).await?;
     if query.flag("fetchMaxId") {
@@ -51,9 +60,15 @@ pub(super) async fn by_id(
 }
 
 /// `GET /schemas/ids/{id}/schema`: the text itself.
-pub(super) async fn text(State(service): App, Place(id): Place<u32>, query: Parameters) -> Handled {
+pub(super) async fn text(
+    State(service): App,
+    sight: Sight,
+    Place(id): Place<u32>,
+    query: Parameters,
+) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
     let (context, schema) = service.read(|registry| registry.schema(id, subject)).await?;
+    sight.check_schema(&service.registry, &context, id)?;
     let schema = formatted(&service, &context, schema, &query).await?;
     Ok(Reply::raw(schema.text.as_bytes().to_vec()))
 }
@@ -61,24 +76,30 @@ pub(super) async fn text(State(service): App, Place(id): Place<u32>, query: Para
 /// `GET /schemas/ids/{id}/subjects`.
 pub(super) async fn subjects(
     State(service): App,
+    sight: Sight,
     Place(id): Place<u32>,
     query: Parameters,
 ) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
     let (filter, page) = (query.filter_deleted(), query.page()?);
-    let names = service.read(|registry| registry.subjects_of(id, subject, filter, page)).await?;
+    let seen = |name: &str| sight.sees(name);
+    let read = |registry: &Registry| registry.subjects_of(id, subject, filter, seen, page);
+    let names = service.read(read).await?;
     Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
 }
 
 /// `GET /schemas/ids/{id}/versions`.
 pub(super) async fn versions(
     State(service): App,
+    sight: Sight,
     Place(id): Place<u32>,
     query: Parameters,
 ) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
     let (filter, page) = (query.filter_deleted(), query.page()?);
-    let uses = service.read(|registry| registry.versions_of(id, subject, filter, page)).await?;
+    let seen = |name: &str| sight.sees(name);
+    let read = |registry: &Registry| registry.versions_of(id, subject, filter, seen, page);
+    let uses = service.read(read).await?;
     let list: Vec<Value> = uses
         .iter()
         .map(|(subject, version)| json!({"subject": &**subject, "version": version}))
@@ -89,22 +110,28 @@ pub(super) async fn versions(
 /// `GET /schemas/guids/{guid}`.
 pub(super) async fn by_guid(
     State(service): App,
+    sight: Sight,
     Place(guid): Place<String>,
     query: Parameters,
 ) -> Handled {
     let guid = read_guid(&service, &guid)?;
-    let (context, schema) = service.read(|registry| registry.schema_by_guid(&guid)).await?;
+    let seen = |name: &str| sight.sees(name);
+    let (context, schema) = service.read(|registry| registry.schema_by_guid(&guid, seen)).await?;
     let mut answer = json!({});
     written(&service, &mut answer, &context, schema, &query).await?;
     Ok(Reply::json(&answer))
 }
 
 /// `GET /schemas/guids/{guid}/ids`.
-pub(super) async fn ids_of_guid(State(service): App, Place(guid): Place<String>) -> Handled {
+pub(super) async fn ids_of_guid(
+    State(service): App,
+    sight: Sight,
+    Place(guid): Place<String>,
+) -> Handled {
     let guid = read_guid(&service, &guid)?;
     let places = service
         .read(|registry| {
-            let places = registry.ids_of_guid(&guid);
+            let places = registry.ids_of_guid(&guid, |name| sight.sees(name));
             if places.is_empty() { Err(Refusal::SchemaNotFound(None)) } else { Ok(places) }
         })
         .await?;

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use serde_json::json;
 
 use super::App;
+use super::access::Sight;
 use super::query::{Parameters, Place};
 use super::reply::Reply;
 use crate::subject::context_name;
@@ -21,9 +22,13 @@ pub(super) async fn openapi() -> Reply {
 
 /// `GET /contexts`: the default one, which Confluent writes as `.`, and those that were used
 /// (`AbstractSchemaRegistry.listContexts`; Apicurio answers `:.:`).
-pub(super) async fn contexts(State(service): App, query: Parameters) -> Result<Reply, Reply> {
+pub(super) async fn contexts(
+    State(service): App,
+    sight: Sight,
+    query: Parameters,
+) -> Result<Reply, Reply> {
     let prefix = query.text("contextPrefix").unwrap_or_default();
-    let names = service.registry.contexts(prefix, query.page()?);
+    let names = service.registry.contexts(prefix, |name| sight.sees_context(name), query.page()?);
     Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
 }
 

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::access::Sight;
 use super::answer::{registered, subject_version};
 use super::body::Body;
 use super::query::{Parameters, Place};
 use super::reply::Reply;
 use super::schemas::{formatted, written};
 use super::{App, Service};
+use crate::access::Role;
 use crate::refusal::Refusal;
 use crate::registry::{Drafted, Registry, SubjectVersion, Submission};
 use crate::subject::Name;
@@ -19,20 +21,23 @@ use crate::version::VersionSpec;
 type Handled = Result<Reply, Reply>;
 
 /// `GET /subjects`.
-pub(super) async fn list(State(service): App, query: Parameters) -> Handled {
+pub(super) async fn list(State(service): App, sight: Sight, query: Parameters) -> Handled {
     let prefix = query.text("subjectPrefix");
-    let names = service.registry.subjects(prefix, query.filter(), query.page()?);
+    let seen = |name: &str| sight.sees(name);
+    let names = service.registry.subjects(prefix, query.filter(), seen, query.page()?);
     Ok(Reply::json(&names.iter().map(AsRef::<str>::as_ref).collect()))
 }
 
 /// `POST /subjects/{subject}`: is this schema registered here?
 pub(super) async fn lookup(
     State(service): App,
+    sight: Sight,
     Place(subject): Place<String>,
     query: Parameters,
     body: Body,
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
+    sight.check_references(&service.registry, &subject, &submission)?;
     let deleted = query.flag("deleted");
     let mut found = look_up(&service, &subject, &submission, deleted).await;
     if matches!(&found, Err(refusal) if refusal.is_missing()) {
@@ -40,6 +45,7 @@ pub(super) async fn lookup(
         found = look_up(&service, &subject, &submission, deleted).await;
     }
     let found = service.answer(found)?;
+    sight.check(Role::Read, &found.subject)?;
     answer_version(&service, found, &query).await
 }
 
@@ -80,11 +86,13 @@ pub(super) async fn versions(
 /// `POST /subjects/{subject}/versions`.
 pub(super) async fn register(
     State(service): App,
+    sight: Sight,
     Place(subject): Place<String>,
     query: Parameters,
     body: Body,
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
+    sight.check_registration(&service.registry, &subject, &submission)?;
     let drafted = match service.judge(&subject, &submission, Registry::draft).await {
         // What another process has written or deleted meanwhile must be seen first.
         Ok(Drafted::Known(_)) | Err(Refusal::InvalidSchema(_)) if service.registry.is_shared() => {
@@ -106,6 +114,7 @@ pub(super) async fn register(
 /// `POST /subjects/{subject}/versions/{version}/tags`: a new version with other tags.
 pub(super) async fn tag(
     State(service): App,
+    sight: Sight,
     Place((subject, version)): Place<(String, String)>,
     body: Body,
 ) -> Handled {
@@ -113,6 +122,7 @@ pub(super) async fn tag(
     let spec = service.answer(version.parse::<VersionSpec>())?;
     let work = move |registry: &Registry| registry.draft_tags(&subject, spec, &request);
     let (subject, draft) = service.compute(work).await?;
+    sight.check(Role::Write, &subject)?;
     let made = service.answer(service.registry.put(subject, draft).await)?;
     Ok(Reply::json(&registered(&made, true)))
 }
@@ -120,6 +130,7 @@ pub(super) async fn tag(
 /// `GET /subjects/{subject}/metadata?key=…&value=…`: the newest version that has these properties.
 pub(super) async fn version_with_metadata(
     State(service): App,
+    sight: Sight,
     Place(subject): Place<String>,
     query: Parameters,
 ) -> Handled {
@@ -129,16 +140,18 @@ pub(super) async fn version_with_metadata(
     let deleted = query.flag("deleted");
     let read = |registry: &Registry| registry.version_with_metadata(&subject, &properties, deleted);
     let found = service.read(read).await?;
+    sight.check(Role::Read, &found.subject)?;
     answer_version(&service, found, &query).await
 }
 
 /// `GET /subjects/{subject}/versions/{version}`.
 pub(super) async fn version(
     State(service): App,
+    sight: Sight,
     Place((subject, version)): Place<(String, String)>,
     query: Parameters,
 ) -> Handled {
-    let found = get(&service, &subject, &version, query.flag("deleted")).await?;
+    let found = get(&service, &sight, &subject, &version, query.flag("deleted")).await?;
     answer_version(&service, found, &query).await
 }
 
@@ -158,34 +171,43 @@ async fn answer_version(service: &Service, found: SubjectVersion, query: &Parame
 /// `GET /subjects/{subject}/versions/{version}/schema`: the text itself.
 pub(super) async fn version_schema(
     State(service): App,
+    sight: Sight,
     Place((subject, version)): Place<(String, String)>,
     query: Parameters,
 ) -> Handled {
-    let found = get(&service, &subject, &version, query.flag("deleted")).await?;
+    let found = get(&service, &sight, &subject, &version, query.flag("deleted")).await?;
     let context = Name::of(&found.subject).context;
     let schema = formatted(&service, context, found.schema.clone(), &query).await?;
     Ok(Reply::raw(schema.text.as_bytes().to_vec()))
 }
 
+/// The version; it may be another context's, whose subject has to be seen too.
 async fn get(
     service: &Service,
+    sight: &Sight,
     subject: &str,
     version: &str,
     deleted: bool,
 ) -> Result<SubjectVersion, Reply> {
     let spec = service.answer(version.parse::<VersionSpec>())?;
-    service.read(|registry| registry.version(subject, spec, deleted)).await
+    let found = service.read(|registry| registry.version(subject, spec, deleted)).await?;
+    sight.check(Role::Read, &found.subject)?;
+    Ok(found)
 }
 
 /// `GET /subjects/{subject}/versions/{version}/referencedby`.
 pub(super) async fn referenced_by(
     State(service): App,
+    sight: Sight,
     Place((subject, version)): Place<(String, String)>,
     query: Parameters,
 ) -> Handled {
     let (filter, page) = (query.filter_deleted(), query.page()?);
     let spec = service.answer(version.parse::<VersionSpec>())?;
-    let ids = service.read(|registry| registry.referenced_by(&subject, spec, filter, page)).await?;
+    let seen = |name: &str| sight.sees(name);
+    let read = |registry: &Registry| registry.referenced_by(&subject, spec, filter, seen, page);
+    let (of, ids) = service.read(read).await?;
+    sight.check(Role::Read, &of)?;
     Ok(Reply::json(&json!(ids)))
 }
 
@@ -203,32 +225,36 @@ pub(super) async fn delete_version(
 /// `POST /compatibility/subjects/{subject}/versions`: as a registration would judge.
 pub(super) async fn check(
     state: App,
+    sight: Sight,
     Place(subject): Place<String>,
     query: Parameters,
     body: Body,
 ) -> Handled {
-    judge(state, subject, None, query, body).await
+    judge(state, sight, subject, None, query, body).await
 }
 
 /// `POST /compatibility/subjects/{subject}/versions/{version}`: against this version alone.
 pub(super) async fn check_version(
     state: App,
+    sight: Sight,
     Place((subject, version)): Place<(String, String)>,
     query: Parameters,
     body: Body,
 ) -> Handled {
     let spec = version.parse().map_err(|refusal| state.refuse(&refusal))?;
-    judge(state, subject, Some(spec), query, body).await
+    judge(state, sight, subject, Some(spec), query, body).await
 }
 
 async fn judge(
     State(service): App,
+    sight: Sight,
     subject: String,
     version: Option<VersionSpec>,
     query: Parameters,
     body: Body,
 ) -> Handled {
     let submission = body.submission(query.flag("normalize"))?;
+    sight.check_references(&service.registry, &subject, &submission)?;
     let verbose = query.flag("verbose");
     if matches!(version, Some(spec) if service.registry.version(&subject, spec, false).is_err()) {
         service.registry.refresh().await;

@@ -85,12 +85,18 @@ impl Registry {
         Ok(RegisteredConsumer { subject: subject.into(), name, consumer })
     }
 
-    /// The consumers of one subject, or of all, by subject and name.
-    #[must_use]
-    pub fn consumers(&self, subject: Option<&str>, page: super::Page) -> Vec<RegisteredConsumer> {
+    /// The consumers of one subject, or of all that are `seen`, by subject and name.
+    pub(crate) fn consumers(
+        &self,
+        subject: Option<&str>,
+        seen: impl Fn(&str) -> bool,
+        page: super::Page,
+    ) -> Vec<RegisteredConsumer> {
         let state = self.state();
         let subject = subject.map(|subject| self.subject(subject));
-        let wanted = |name: &Arc<str>| subject.as_deref().is_none_or(|subject| subject == &**name);
+        let wanted = |name: &Arc<str>| {
+            subject.as_deref().is_none_or(|subject| subject == &**name) && seen(name)
+        };
         let all = state.consumers().filter(|(subject, _)| wanted(subject));
         let all = all.flat_map(|(subject, consumers)| {
             consumers.iter().map(|(name, consumer)| RegisteredConsumer {

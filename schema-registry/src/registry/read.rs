@@ -58,19 +58,28 @@ pub struct SubjectVersion {
 }
 
 impl Registry {
-    /// The names of the subjects that a prefix means, in order; without one, of all contexts.
+    /// The names of the subjects that a prefix means and that may be `seen`, in order; without one, of
+    /// all contexts.
     #[must_use]
-    pub fn subjects(&self, prefix: Option<&str>, filter: Filter, page: Page) -> Vec<Arc<str>> {
+    pub fn subjects(
+        &self,
+        prefix: Option<&str>,
+        filter: Filter,
+        seen: impl Fn(&str) -> bool,
+        page: Page,
+    ) -> Vec<Arc<str>> {
         let (state, prefix) = (self.state(), Prefix::of(prefix));
-        page.of(state.subjects(&prefix, filter).cloned(), SUBJECTS_PAGE_MAX)
+        let names = state.subjects(&prefix, filter).filter(|name| seen(name));
+        page.of(names.cloned(), SUBJECTS_PAGE_MAX)
     }
 
-    /// The names of the contexts that begin with a prefix, the default one first.
+    /// The names of the contexts that begin with a prefix and may be `seen`, the default one first.
     #[must_use]
-    pub fn contexts(&self, prefix: &str, page: Page) -> Vec<Arc<str>> {
+    pub fn contexts(&self, prefix: &str, seen: impl Fn(&str) -> bool, page: Page) -> Vec<Arc<str>> {
         let state = self.state();
         let names = std::iter::once(Arc::from(CONTEXT_DEFAULT)).chain(state.contexts().cloned());
-        page.of(names.filter(|name| name.starts_with(prefix)), SUBJECTS_PAGE_MAX)
+        let names = names.filter(|name| name.starts_with(prefix) && seen(name));
+        page.of(names, SUBJECTS_PAGE_MAX)
     }
 
     /// The numbers of a subject's versions, in order.
@@ -136,7 +145,8 @@ impl Registry {
         subject_version(&state, Arc::from(subject), version)
     }
 
-    /// The ids of the schemas that refer to a version, in order.
+    /// The ids of the schemas that refer to a version and that a `seen` subject has, in order; with the
+    /// subject that the version is of.
     ///
     /// # Errors
     ///
@@ -146,18 +156,19 @@ impl Registry {
         subject: &str,
         spec: VersionSpec,
         filter: Filter,
+        seen: impl Fn(&str) -> bool,
         page: Page,
-    ) -> Result<Vec<u32>, Refusal> {
+    ) -> Result<(Arc<str>, Vec<u32>), Refusal> {
         let subject = self.subject(subject);
         let state = self.state();
         let (subject, version) = decide::get_version(&state, &subject, spec, true)?;
-        let ids = state.referrers(&subject, version.number, filter);
-        Ok(page.of(ids.into_iter(), VERSIONS_PAGE_MAX))
+        let ids = state.referrers_seen(&subject, version.number, filter, seen);
+        Ok((subject, page.of(ids.into_iter(), VERSIONS_PAGE_MAX)))
     }
 
     /// Versions of the subjects that a prefix means, by subject, then number; with `latest_only` the
     /// newest of each that the filter takes; with `aliases` those of subjects too that an alias of
-    /// this prefix means. `wanted` chooses among them before they are counted.
+    /// this prefix means. `wanted` chooses among them, by subject and schema, before they are counted.
     #[must_use]
     pub fn schemas(
         &self,
@@ -165,7 +176,7 @@ impl Registry {
         filter: Filter,
         latest_only: bool,
         aliases: bool,
-        wanted: impl Fn(&Identity) -> bool,
+        wanted: impl Fn(&str, &Identity) -> bool,
         page: Page,
     ) -> Vec<SubjectVersion> {
         let (state, prefix) = (self.state(), Prefix::of(prefix));
@@ -181,8 +192,9 @@ impl Registry {
             let skipped = if latest_only { count.saturating_sub(1) } else { 0 };
             state.versions(name, filter).skip(skipped).map(move |version| (name, *version))
         });
-        let versions =
-            versions.filter(|(name, version)| state.schema_of(name, version).is_some_and(&wanted));
+        let versions = versions.filter(|(name, version)| {
+            state.schema_of(name, version).is_some_and(|schema| wanted(name, schema))
+        });
         let found = page.of(versions, SCHEMAS_PAGE_MAX).into_iter();
         found
             .filter_map(|(name, version)| {
@@ -210,24 +222,32 @@ impl Registry {
         found.ok_or(Refusal::SchemaNotFound(Some(id)))
     }
 
-    /// The schema with this guid, with the first context that has it.
+    /// The schema with this guid, with the first context where a `seen` subject has it.
     ///
     /// # Errors
     ///
     /// 40403.
-    pub fn schema_by_guid(&self, guid: &Guid) -> Result<(Arc<str>, Identity), Refusal> {
+    pub fn schema_by_guid(
+        &self,
+        guid: &Guid,
+        seen: impl Fn(&str) -> bool,
+    ) -> Result<(Arc<str>, Identity), Refusal> {
         let state = self.state();
-        let found = state.places(guid).into_iter().find_map(|(context, id)| {
+        let places = self.ids_of_guid(guid, seen);
+        let found = places.into_iter().find_map(|(context, id)| {
             let schema = state.schema(&context, id)?.clone();
             Some((context, schema))
         });
         found.ok_or(Refusal::SchemaNotFound(None))
     }
 
-    /// Context and id of the schemas with this guid.
+    /// Context and id of the schemas with this guid that a `seen` subject has.
     #[must_use]
-    pub fn ids_of_guid(&self, guid: &Guid) -> Vec<(Arc<str>, u32)> {
-        self.state().places(guid)
+    pub fn ids_of_guid(&self, guid: &Guid, seen: impl Fn(&str) -> bool) -> Vec<(Arc<str>, u32)> {
+        let state = self.state();
+        let mut places = state.places(guid);
+        places.retain(|(context, id)| state.uses(context, *id).any(|(subject, _)| seen(subject)));
+        places
     }
 
     /// The largest id given out so far in a context, 0 if none was.
@@ -236,7 +256,8 @@ impl Registry {
         self.state().id_next(context).saturating_sub(1)
     }
 
-    /// The versions that hold the schema with this id, by subject, then number; the context as for
+    /// The versions that hold the schema with this id, of `seen` subjects, by subject, then number; the
+    /// context as for
     /// [`Self::schema`].
     ///
     /// # Errors
@@ -247,6 +268,7 @@ impl Registry {
         id: u32,
         subject: &str,
         filter: Filter,
+        seen: impl Fn(&str) -> bool,
         page: Page,
     ) -> Result<Vec<(Arc<str>, u32)>, Refusal> {
         let state = self.state();
@@ -254,12 +276,12 @@ impl Registry {
         let context = context.ok_or(Refusal::SchemaNotFound(None))?;
         let uses = state
             .uses(&context, id)
-            .filter(|(_, version)| filter.takes(version.deleted))
+            .filter(|(subject, version)| filter.takes(version.deleted) && seen(subject))
             .map(|(subject, version)| (Arc::clone(subject), version.number));
         Ok(page.of(uses, VERSIONS_PAGE_MAX))
     }
 
-    /// The subjects that hold the schema with this id, in order; the context as for
+    /// The `seen` subjects that hold the schema with this id, in order; the context as for
     /// [`Self::schema`].
     ///
     /// # Errors
@@ -270,6 +292,7 @@ impl Registry {
         id: u32,
         subject: &str,
         filter: Filter,
+        seen: impl Fn(&str) -> bool,
         page: Page,
     ) -> Result<Vec<Arc<str>>, Refusal> {
         let state = self.state();
@@ -277,7 +300,7 @@ impl Registry {
         let context = context.ok_or(Refusal::SchemaNotFound(None))?;
         let mut names: Vec<_> = state
             .uses(&context, id)
-            .filter(|(_, version)| filter.takes(version.deleted))
+            .filter(|(subject, version)| filter.takes(version.deleted) && seen(subject))
             .map(|(subject, _)| Arc::clone(subject))
             .collect();
         names.dedup();

@@ -307,6 +307,9 @@ impl Registry {
         if text.len() > self.limits().schema_bytes_max {
             return Err(Refusal::SchemaTooLarge);
         }
+        if submission.references.len() > self.limits().references_max {
+            return Err(avro::too_many_references(self.limits()));
+        }
         let references = resolve_versions(state, subject, &submission.references)?;
         let normalize = self.normalizes(state, subject, submission);
         self.parser.parse(state, subject, text, references, normalize).map(Some)

@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use argon2::PasswordHasher;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
-use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, StoreConfig, serve};
+use tidemesh_schema_registry::{
+    Grant, GroupWatch, Registry, RegistryConfig, Security, StoreConfig, serve_secured,
+};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -94,6 +99,7 @@ impl Server {
             Some(watch) => registry.watching(watch),
             None => registry,
         });
+        let security = Security::open(&config.security).expect("its settings hold");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -101,7 +107,7 @@ impl Server {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            serve(listener, registry, shutdown).await.expect("it serves");
+            serve_secured(listener, registry, security, shutdown).await.expect("it serves");
         });
         let url = format!("http://{address}");
         Self { url, client: client(), file, folder: Some(folder), stop: Some(stop), task }
@@ -123,11 +129,18 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.url));
-        if let Some(body) = body {
-            request = request.header("content-type", CONTENT_TYPE).body(body.to_string());
-        }
-        answer(request.send().await.expect("an answer")).await
+        self.visitor("").send(method, path, body).await
+    }
+
+    /// Somebody who says this of themselves in `Authorization`; nothing, if it is empty.
+    pub(crate) fn visitor(&self, authorization: &str) -> Visitor {
+        let (client, url) = (self.client.clone(), self.url.clone());
+        Visitor { client, url, authorization: authorization.to_owned() }
+    }
+
+    /// A user with a password.
+    pub(crate) fn user(&self, name: &str, password: &str) -> Visitor {
+        self.visitor(&format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}"))))
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -157,6 +170,87 @@ impl Server {
             assert_eq!(answer.status, 200, "{place}: {}", answer.body);
             answer.body["id"].as_u64().expect("an id")
         }
+    }
+}
+
+/// Who asks.
+pub(crate) struct Visitor {
+    pub(crate) client: Client,
+    pub(crate) url: String,
+    authorization: String,
+}
+
+impl Visitor {
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        match self.authorization.as_str() {
+            "" => request,
+            authorization => request.header("authorization", authorization),
+        }
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.header("content-type", CONTENT_TYPE).body(body.to_string());
+        }
+        answer(request.send().await.expect("an answer")).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    /// Registers a schema and gives its id.
+    pub(crate) async fn register(&self, subject: &str, schema: &str) -> u64 {
+        let path = format!("/subjects/{subject}/versions");
+        self.post(&path, json!({"schema": schema})).await.ok()["id"].as_u64().expect("an id")
+    }
+}
+
+/// Users with the passwords of their names, at a cost that tests can bear: a line for each, with the
+/// groups behind the name.
+pub(crate) fn users_file(folder: &std::path::Path, users: &[(&str, &str)]) -> PathBuf {
+    let params = argon2::Params::new(64, 1, 1, None).expect("parameters");
+    let cheap = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let line = |(name, groups): &(&str, &str)| {
+        let hash = cheap.hash_password(name.as_bytes()).expect("a hash");
+        format!("{name}:{hash}:{groups}\n")
+    };
+    let file = folder.join("users");
+    std::fs::write(&file, users.iter().map(line).collect::<String>()).expect("a file");
+    file
+}
+
+/// `user:ann write . pay-`: to whom, the role, the context, the prefix.
+pub(crate) fn grants(lines: &[&str]) -> Vec<Grant> {
+    let grant = |line: &&str| {
+        let mut parts = line.split(' ');
+        let mut next = || parts.next().unwrap_or_default();
+        let (to, role) = (next().parse().expect("whom"), next().parse().expect("a role"));
+        Grant::new(to, role, next(), next()).expect("a grant")
+    };
+    lines.iter().map(grant).collect()
+}
+
+/// Waits until something holds.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !holds().await {
+        assert!(std::time::Instant::now() < deadline, "never came: {what}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn delete(
     permanent: bool,
     daemon: &Daemon,
 ) -> Result<()> {
-    let registry = Registry::new(&daemon.registry_url().await?)?;
+    let registry = Registry::of(daemon).await?;
     let version = version.map(|version| format!("/versions/{}", escape(version)));
     let path = format!(
         "/subjects/{}{}?permanent={permanent}",
@@ -42,7 +42,7 @@ pub(super) async fn delete(
 
 /// Shows, sets or deletes what a scope has of its own.
 pub(super) async fn scope(what: &str, scope: &Scope) -> Result<()> {
-    let registry = Registry::new(&scope.daemon.registry_url().await?)?;
+    let registry = Registry::of(&scope.daemon).await?;
     let subject = scope.subject.as_deref().map(|subject| format!("/{}", escape(subject)));
     let path = format!("/{what}{}", subject.unwrap_or_default());
     let answer = match &scope.set {

@@ -48,7 +48,7 @@ enum Record {
 }
 
 pub(super) async fn export(prefix: Option<&str>, daemon: &Daemon) -> Result<()> {
-    let registry = Registry::new(&daemon.registry_url().await?)?;
+    let registry = Registry::of(daemon).await?;
     for record in read(&registry, prefix).await? {
         print_line(&text(&record)?)?;
     }
@@ -66,10 +66,10 @@ pub(super) async fn import(
     prefix: Option<&str>,
     daemon: &Daemon,
 ) -> Result<ExitCode> {
-    let registry = Registry::new(&daemon.registry_url().await?)?;
+    let registry = Registry::of(daemon).await?;
     let records = match (file, peer) {
         (Some(file), _) => from_file(file, prefix)?,
-        (None, Some(peer)) => read(&Registry::new(peer)?, prefix).await?,
+        (None, Some(peer)) => read(&Registry::new(peer, daemon.peer_access())?, prefix).await?,
         (None, None) => Vec::new(),
     };
     write(&registry, &records).await?;

@@ -34,7 +34,7 @@ pub(in crate::cli) struct DiffArgs {
 }
 
 pub(super) async fn run(args: &DiffArgs) -> Result<ExitCode> {
-    let registry = Registry::new(&args.daemon.registry_url().await?)?;
+    let registry = Registry::of(&args.daemon).await?;
     let version = async |version: Option<&str>| {
         registered(&registry, &args.subject, version.unwrap_or("latest")).await
     };

@@ -4,6 +4,9 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::RegistryAccess;
+
+use super::super::client::Daemon;
 
 /// The longest that one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -11,15 +14,20 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// One registry.
 pub(super) struct Registry {
     http: reqwest::Client,
+    access: RegistryAccess,
     url: String,
 }
 
 impl Registry {
+    /// The registry of a daemon.
+    pub(super) async fn of(daemon: &Daemon) -> Result<Self> {
+        Self::new(&daemon.registry_url().await?, daemon.registry_access()?)
+    }
+
     /// The registry at this address. Nothing is sent yet.
-    pub(super) fn new(url: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build();
-        let wrong = |error| Error::new(ErrorKind::Config, "talk to a registry").caused_by(error);
-        Ok(Self { http: http.map_err(wrong)?, url: url.trim_end_matches('/').to_owned() })
+    pub(super) fn new(url: &str, access: RegistryAccess) -> Result<Self> {
+        let http = access.client(REQUEST_TIMEOUT)?;
+        Ok(Self { http, access, url: url.trim_end_matches('/').to_owned() })
     }
 
     /// What it answers; none where there is nothing.
@@ -92,6 +100,7 @@ impl Registry {
                 .with("url", self.shown(""))
                 .caused_by(error.without_url())
         };
+        let request = self.access.authorized(request).await?;
         let response = request.send().await.map_err(away)?;
         let status = response.status().as_u16();
         let body = response.bytes().await.map_err(away)?;
@@ -105,15 +114,23 @@ impl Registry {
 
     fn refused(&self, path: &str, status: u16, body: &Json) -> Error {
         let kind = match status {
+            401 => ErrorKind::Authentication,
+            403 => ErrorKind::Privilege,
             404 => ErrorKind::NotFound,
             409 => ErrorKind::Incompatible,
-            500.. => ErrorKind::Unavailable,
+            429 | 500.. => ErrorKind::Unavailable,
             _ => ErrorKind::Config,
         };
         let message = body["message"].as_str().map_or_else(|| body.to_string(), str::to_owned);
-        Error::new(kind, "talk to a registry")
+        let error = Error::new(kind, "talk to a registry")
             .because(message)
             .with("url", self.shown(path))
-            .with("status", status)
+            .with("status", status);
+        match kind {
+            ErrorKind::Authentication => error.help(
+                "give --registry-username and TIDEMESH_REGISTRY_PASSWORD, or --registry-token-file",
+            ),
+            _ => error,
+        }
     }
 }

@@ -11,7 +11,7 @@ use tidemesh_transport::{Verdict, escape};
 
 pub(super) async fn get(subject: Option<&str>, version: &str, daemon: &Daemon) -> Result<()> {
     let Some(subject) = subject else { return list(None, None, false, daemon).await };
-    let registry = Registry::new(&daemon.registry_url().await?)?;
+    let registry = Registry::of(daemon).await?;
     let path = format!("/subjects/{}/versions/{}", escape(subject), escape(version));
     let found = registry.get(&path).await?;
     print_line(found["schema"].as_str().unwrap_or_default())
@@ -23,7 +23,7 @@ pub(super) async fn list(
     deleted: bool,
     daemon: &Daemon,
 ) -> Result<()> {
-    let registry = Registry::new(&daemon.registry_url().await?)?;
+    let registry = Registry::of(daemon).await?;
     let Some(subject) = subject else {
         let subjects = registry.list(&subjects_path(prefix, deleted)).await?;
         return texts(&subjects).try_for_each(print_line);

@@ -4,6 +4,7 @@ use axum::extract::State;
 use serde_json::Value;
 
 use super::super::App;
+use super::super::access::Sight;
 use super::super::answer;
 use super::super::body::Body;
 use super::super::query::{Parameters, Scope};
@@ -24,8 +25,14 @@ pub(in super::super) async fn get(
 }
 
 /// Changes what the request names; answers it.
-pub(in super::super) async fn put(State(service): App, Scope(scope): Scope, body: Body) -> Handled {
+pub(in super::super) async fn put(
+    State(service): App,
+    sight: Sight,
+    Scope(scope): Scope,
+    body: Body,
+) -> Handled {
     let (members, echo) = body.setting()?;
+    sight.check_alias(scope.as_deref().unwrap_or_default(), &members)?;
     let is_level = |value: &Value| value.as_str().and_then(level::from_name).is_some();
     let bad_level = match members.get("compatibility") {
         Some(value) => !value.is_null() && !is_level(value),

@@ -1,0 +1,202 @@
+//! The audit log: a JSON line for every change, and for every attempt that was refused.
+//!
+//! Lines go to a file, which is opened for each of them, so that it may be moved away at any time; or
+//! to the log, as target `audit`. A line tells who, from where, what and how it ended, and nothing of
+//! what a schema, a password or a token says.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tidemesh_model::{Error, ErrorKind, Result};
+use tokio::sync::oneshot;
+
+/// How many lines may wait for the disk; who makes one more waits for a place.
+const LINES_WAITING_MAX: usize = 1_024;
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AuditConfig {
+    /// A file, appended to; none: the log.
+    pub file: Option<PathBuf>,
+    /// Whether a change that cannot be noted is refused before it is made. It is then noted twice,
+    /// with `outcome` `begun` and with how it ended, and each is on the disk before it goes on.
+    pub required: bool,
+}
+
+/// One line.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Entry {
+    /// Milliseconds since 1970-01-01 00:00:00 UTC.
+    pub(crate) time_ms: u64,
+    pub(crate) request_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) principal: Option<String>,
+    pub(crate) client: String,
+    pub(crate) method: &'static str,
+    /// The route, with what stands for names in braces.
+    pub(crate) route: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) context: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) setting: Option<String>,
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) permanent: bool,
+    /// `begun`, `done`, `failed` or `refused`.
+    pub(crate) outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error_code: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// Serde asks for a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+type Line = (String, oneshot::Sender<std::io::Result<()>>);
+
+/// Where lines go to.
+#[derive(Debug)]
+pub(crate) struct Audit {
+    required: bool,
+    file: Option<Sink>,
+}
+
+#[derive(Debug)]
+struct Sink {
+    path: PathBuf,
+    lines: mpsc::SyncSender<Line>,
+    places: tokio::sync::Semaphore,
+}
+
+impl Audit {
+    /// Starts the thread that writes, if there is a file.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if the file cannot be appended to.
+    pub(crate) fn open(config: &AuditConfig) -> Result<Self> {
+        let required = config.required;
+        let Some(path) = &config.file else { return Ok(Self { required, file: None }) };
+        let wrong = |error| {
+            Error::new(ErrorKind::Config, "use the configuration")
+                .because("registry.audit.file: it cannot be appended to")
+                .with("file", path.display())
+                .caused_by(error)
+        };
+        append(path, b"", false).map_err(wrong)?;
+        let (lines, queue) = mpsc::sync_channel::<Line>(LINES_WAITING_MAX);
+        let file = path.clone();
+        std::thread::Builder::new()
+            .name("registry-audit".to_owned())
+            .spawn(move || write(&file, &queue, required))
+            .map_err(wrong)?;
+        let places = tokio::sync::Semaphore::new(LINES_WAITING_MAX);
+        Ok(Self { required, file: Some(Sink { path: path.clone(), lines, places }) })
+    }
+
+    /// Whether a change may be made only once it is noted.
+    pub(crate) fn is_required(&self) -> bool {
+        self.required
+    }
+
+    /// Notes something; says whether that was done. A failure is told in the log.
+    pub(crate) async fn note(&self, entry: &Entry) -> bool {
+        let Ok(mut line) = serde_json::to_string(entry) else { return false };
+        let Some(sink) = &self.file else {
+            tracing::info!(target: "audit", "{line}");
+            return true;
+        };
+        line.push('\n');
+        match sink.append(line).await {
+            Ok(()) => true,
+            Err(error) => {
+                let file = sink.path.display();
+                tracing::error!(%file, %error, "the audit log cannot be written");
+                false
+            }
+        }
+    }
+}
+
+impl Sink {
+    async fn append(&self, line: String) -> std::io::Result<()> {
+        let gone = || std::io::Error::other("the thread that writes is gone");
+        // As many as the channel holds: so sending never waits.
+        let _place = self.places.acquire().await.map_err(|_| gone())?;
+        let (done, result) = oneshot::channel();
+        self.lines.try_send((line, done)).map_err(|_| gone())?;
+        result.await.map_err(|_| gone())?
+    }
+}
+
+fn write(file: &Path, queue: &mpsc::Receiver<Line>, durable: bool) {
+    while let Ok((line, done)) = queue.recv() {
+        // Who asked may be gone; the line is written all the same.
+        let _ = done.send(append(file, line.as_bytes(), durable));
+    }
+}
+
+fn append(file: &Path, bytes: &[u8], durable: bool) -> std::io::Result<()> {
+    // Names of subjects are nobody else's business.
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
+    file.write_all(bytes)?;
+    if durable { file.sync_data() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(outcome: &'static str) -> Entry {
+        Entry { outcome, subject: Some("a".into()), ..Entry::default() }
+    }
+
+    #[tokio::test]
+    async fn lines_are_appended_and_a_file_that_is_moved_away_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let audit = Audit::open(&AuditConfig { file: Some(file.clone()), required: true }).unwrap();
+        assert!(audit.note(&entry("begun")).await && audit.note(&entry("done")).await);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!((&lines[0]["outcome"], &lines[1]["subject"]), (&"begun".into(), &"a".into()));
+        std::fs::rename(&file, folder.path().join("old")).unwrap();
+        assert!(audit.note(&entry("done")).await);
+        assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.jsonl");
+        let audit =
+            Audit::open(&AuditConfig { file: Some(file.clone()), required: false }).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert!(!audit.note(&entry("done")).await);
+        Audit::open(&AuditConfig { file: Some(file), required: false }).unwrap_err();
+    }
+}

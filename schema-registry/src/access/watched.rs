@@ -1,0 +1,160 @@
+//! Files that are read again when they change: certificates, users, keys.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use tidemesh_model::{Error, ErrorKind, Result};
+
+/// How often files are looked at for changes.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The largest file that is read: a list of users, a chain of certificates, a set of keys.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+type Load<T> = Box<dyn Fn() -> Result<T> + Send + Sync>;
+
+/// What was read from files last, without an error.
+pub(crate) struct Watched<T> {
+    what: &'static str,
+    files: Vec<PathBuf>,
+    load: Load<T>,
+    seen: Mutex<Vec<Stamp>>,
+    value: RwLock<Arc<T>>,
+}
+
+impl<T> std::fmt::Debug for Watched<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watched").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    bytes: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Stamp {
+    fn of(file: &Path) -> Option<Self> {
+        let found: Metadata = std::fs::metadata(file).ok()?;
+        Some(Self { inode: found.ino(), bytes: found.len(), modified: found.modified().ok() })
+    }
+}
+
+fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
+    files.iter().filter_map(|file| Stamp::of(file)).collect()
+}
+
+impl<T: Send + Sync + 'static> Watched<T> {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    ///
+    /// As `load`.
+    pub(crate) fn open(
+        what: &'static str,
+        files: Vec<PathBuf>,
+        load: impl Fn() -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Arc<Self>> {
+        // Before reading: what changes meanwhile is then seen as a change.
+        let seen = Mutex::new(stamps(&files));
+        let value = RwLock::new(Arc::new(load()?));
+        Ok(Arc::new(Self { what, files, load: Box::new(load), seen, value }))
+    }
+
+    /// What holds now.
+    pub(crate) fn get(&self) -> Arc<T> {
+        Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the files from time to time, until nobody has this any more. To be called within a
+    /// runtime.
+    pub(crate) fn follow(self: &Arc<Self>) {
+        let watched = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(CHECK_INTERVAL).await;
+                let Some(watched) = watched.upgrade() else { return };
+                // A failure to run it leaves what holds as it is; the next round tries again.
+                let _ = tokio::task::spawn_blocking(move || watched.check()).await;
+            }
+        });
+    }
+
+    /// Reads the files again if they have changed. What cannot be used is told, once for each change,
+    /// and what held before goes on.
+    pub(crate) fn check(&self) {
+        let found = stamps(&self.files);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *seen == found {
+            return;
+        }
+        *seen = found;
+        match (self.load)() {
+            Ok(value) => {
+                *self.value.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+                tracing::info!(what = self.what, "files were read again");
+            }
+            Err(error) => {
+                let (what, error) = (self.what, error.report());
+                tracing::error!(what, error, "changed files cannot be used; the old ones hold");
+            }
+        }
+    }
+}
+
+/// A file's bytes.
+///
+/// # Errors
+///
+/// `Config` if it cannot be read or is larger than any such file is.
+pub(crate) fn read_file(file: &Path, key: &'static str) -> Result<Vec<u8>> {
+    let wrong = |because: String| {
+        Error::new(ErrorKind::Config, "use the configuration")
+            .because(format!("{key}: {because}"))
+            .with("file", file.display())
+    };
+    let unread = |error| wrong("the file cannot be read".to_owned()).caused_by(error);
+    if std::fs::metadata(file).map_err(unread)?.len() > FILE_BYTES_MAX {
+        return Err(wrong(format!("the file is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    std::fs::read(file).map_err(unread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("number");
+        std::fs::write(&file, "1").unwrap();
+        let path = file.clone();
+        let load = move || {
+            let text = String::from_utf8(read_file(&path, "number")?).unwrap();
+            text.parse::<u32>().map_err(|e| Error::new(ErrorKind::Config, "read").caused_by(e))
+        };
+        let watched = Watched::open("a number", vec![file.clone()], load).unwrap();
+        assert_eq!(*watched.get(), 1);
+        for (text, holds) in [("22", 22), ("none", 22), ("333", 333)] {
+            std::fs::write(&file, text).unwrap();
+            watched.check();
+            assert_eq!(*watched.get(), holds, "{text}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        watched.check();
+        assert_eq!(*watched.get(), 333);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_named_with_its_key() {
+        let error = read_file(Path::new("/nowhere"), "registry.users.file").unwrap_err();
+        assert!(error.to_string().contains("registry.users.file"), "{error}");
+    }
+}

@@ -1,0 +1,116 @@
+//! What is noted of a request in the audit log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::super::reply::Reply;
+use super::need::Need;
+use crate::access::{Denial, Entry, Guard, now_ms};
+
+/// Names of settings whose value is noted: words, not documents.
+const SETTINGS: [&str; 4] = ["compatibility", "mode", "compatibilityLevel", "alias"];
+
+/// What is known of one request.
+#[derive(Debug)]
+pub(super) struct Note(Entry);
+
+impl Note {
+    pub(super) fn new(
+        request_id: &str,
+        name: Option<Arc<str>>,
+        client: SocketAddr,
+        method: &'static str,
+        route: &str,
+    ) -> Self {
+        Self(Entry {
+            time_ms: now_ms(),
+            request_id: request_id.to_owned(),
+            principal: name.map(|name| name.to_string()),
+            client: client.to_string(),
+            method,
+            route: route.to_owned(),
+            ..Entry::default()
+        })
+    }
+
+    /// What the route tells.
+    pub(super) fn about(&mut self, need: &Need, version: Option<&str>, permanent: bool) {
+        let (subject, context) = need.names();
+        self.0.subject = subject.map(str::to_owned);
+        self.0.context = context.map(str::to_owned);
+        self.0.version = version.map(Value::from);
+        self.0.permanent = permanent && need.changes();
+    }
+
+    /// Who was not let in. Of a row of refusals for being too many, the first is noted.
+    pub(super) async fn denied(mut self, guard: &Guard, denial: Denial) {
+        let (status, code, reason) = match denial {
+            Denial::TooMany { first: false, .. } => return,
+            Denial::TooMany { .. } => (429, 42901, "too many requests"),
+            Denial::Unknown(reason) => (401, 40101, reason),
+        };
+        self.0.outcome = "refused";
+        (self.0.status, self.0.error_code) = (Some(status), Some(code));
+        self.0.reason = Some(reason.to_owned());
+        guard.note(&self.0).await;
+    }
+
+    /// What was not allowed.
+    pub(super) async fn refused(mut self, guard: &Guard, what: &str) {
+        self.0.outcome = "refused";
+        (self.0.status, self.0.error_code) = (Some(403), Some(40301));
+        self.0.reason = Some(format!("not allowed: {what}"));
+        guard.note(&self.0).await;
+    }
+
+    fn ended(&mut self, status: StatusCode, body: &Value) {
+        self.0.time_ms = now_ms();
+        self.0.outcome = match status.as_u16() {
+            401 | 403 => "refused",
+            400.. => "failed",
+            _ => "done",
+        };
+        self.0.status = Some(status.as_u16());
+        self.0.error_code = body["error_code"].as_u64();
+        if !status.is_success() {
+            return;
+        }
+        self.0.id = body["id"].as_u64();
+        let version = if body.is_object() { &body["version"] } else { body };
+        if version.is_number() || version.is_array() {
+            self.0.version = Some(version.clone());
+        }
+        let words = SETTINGS.iter().filter_map(|name| Some((name, body[*name].as_str()?)));
+        let words: Vec<String> = words.map(|(name, word)| format!("{name}={word}")).collect();
+        self.0.setting = (!words.is_empty()).then(|| words.join(" "));
+    }
+}
+
+/// Makes a change and notes it; where that is required, only if it can be noted before.
+pub(super) async fn change(
+    guard: Arc<Guard>,
+    mut note: Note,
+    request: Request,
+    next: Next,
+) -> Response {
+    if guard.audits_first() {
+        note.0.outcome = "begun";
+        if !guard.note(&note.0).await {
+            let message = "The audit log cannot be written; nothing was changed";
+            return Reply::error(StatusCode::INTERNAL_SERVER_ERROR, 50001, message).into_response();
+        }
+    }
+    let (parts, body) = next.run(request).await.into_parts();
+    // Answers of ours are whole in memory.
+    let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    note.ended(parts.status, &serde_json::from_slice(&bytes).unwrap_or_default());
+    guard.note(&note.0).await;
+    Response::from_parts(parts, Body::from(bytes))
+}
