@@ -140,6 +140,7 @@ async fn of_a_large_row_it_has_the_first_columns_that_64_kib_hold_each_cut_and_m
     let config = with(&config, &format!("dead_letter_topic = \"{LETTERS}\""));
     let daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
+    verified(&daemon);
     // All of it is 300 KiB; a thousand characters of each column are 200 KiB.
     let texts = vec!["repeat('é', 1500)"; columns.len()].join(", ");
     database.execute(&format!("INSERT INTO orders SELECT 1, {texts}, 'NaN'")).await;
