@@ -220,3 +220,64 @@ async fn a_truncate_right_behind_the_change_leaves_the_old_topic_as_it_is() {
     assert!(second.iter().all(|record| record["key"]["id"] == 7), "{second:?}");
     assert_eq!(fold(&records(&daemon, TOPIC)).len(), 200);
 }
+
+/// The topics of the table.
+fn topics(daemon: &Daemon) -> Vec<String> {
+    let listed = String::from_utf8(daemon.command(&["topic", "list"]).stdout).unwrap();
+    let names = listed.split_whitespace().filter(|word| word.starts_with(TOPIC));
+    names.map(str::to_owned).collect()
+}
+
+/// The table's rows by a key of this column.
+async fn rows_by(database: &Database, column: &str) -> BTreeMap<String, Json> {
+    let rows = rows(database, "orders").await.into_values();
+    let key = |row: &Json| format!("{{\"{column}\":{}}}", row[column]);
+    rows.map(|row| (key(&row), row)).collect()
+}
+
+/// How many records have this operation.
+fn told(records: &[Json], operation: &str) -> usize {
+    records.iter().filter(|record| record["value"]["op"] == operation).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_changes_behind_a_snapshot_that_runs_leave_each_event_in_the_topic_it_belongs_to() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
+    let slow = "snapshot.chunk_rows = 10\nsnapshot.rows_per_second_max = 20";
+    let mut daemon = Daemon::up(folder.path(), &with(&config, slow)).await;
+    eventually("some of the table is read", async || {
+        (told(&records(&daemon, TOPIC), "r") > 0).then_some(())
+    })
+    .await;
+    daemon.kill();
+    // So long that chunks of the table as it is in the end are here before the log comes to a change.
+    database
+        .execute("INSERT INTO orders SELECT g, g, 'first' FROM generate_series(1001, 81000) g")
+        .await;
+    database.execute("ALTER TABLE orders ALTER n TYPE text").await;
+    database.execute("UPDATE orders SET note = 'second' WHERE id BETWEEN 1 AND 150").await;
+    database.execute("ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (n)").await;
+    database.execute("UPDATE orders SET note = 'third' WHERE id BETWEEN 101 AND 200").await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, THIRD, &rows_by(&database, "n").await).await;
+    verified(&daemon);
+    assert_eq!(daemon.source()["topics"]["public.orders"], THIRD);
+    assert_eq!(topics(&daemon), [TOPIC, SECOND, THIRD]);
+    let [first, second, third] = [TOPIC, SECOND, THIRD].map(|topic| records(&daemon, topic));
+    assert_eq!((told(&first, "c"), told(&first, "u")), (80_000, 0));
+    assert!(numbers(&first).iter().all(|n| n.is_i64()), "none of a later schema");
+    assert_eq!((second.len(), told(&second, "u")), (150, 150));
+    let is_of_second = |record: &Json| {
+        record["key"]["id"].is_i64()
+            && record["value"]["after"]["n"].is_string()
+            && record["value"]["after"]["note"] == "second"
+    };
+    assert!(second.iter().all(is_of_second), "none of another schema");
+    assert_eq!(told(&third, "u"), 100);
+    assert!(third.iter().all(|record| record["key"]["n"].is_string()), "none of another key");
+}

@@ -8,7 +8,7 @@ use crate::discover::discover;
 use crate::encode::{Encode, Noted};
 use crate::outbox::MissingTopics;
 use crate::run::told_to_stop;
-use crate::snapshot::{Answer, Chunk, Command, Engine, MarkBoard, SnapshotCommand};
+use crate::snapshot::{Answer, Chunk, Closed, Command, Engine, MarkBoard, SnapshotCommand};
 use crate::status::{SourceState, SourceStatus};
 use crate::truncate::{Truncated, live_keys, too_many_keys};
 use crate::{BatchLimit, Checkpoint, Connector, Runner, Source};
@@ -376,10 +376,23 @@ impl<C: Connector, T: Transport> Session<C, T> {
             self.events.prepare(self.transport.as_ref(), schema).await?;
         }
         self.snapshots.take_told();
-        for chunk in self.snapshots.windows.chunks() {
+        self.prepare_chunks(batch).await?;
+        self.prepare_outbox(batch).await
+    }
+
+    /// Makes ready for the schemas of the chunks that the batch closes, and of no other: a chunk may know
+    /// a schema before the log has come to those that lie between, whose topics it would take.
+    async fn prepare_chunks<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
+        let windows = &self.snapshots.windows;
+        if windows.chunks().all(|chunk| !self.events.is_closed(chunk.schema())) {
+            return Ok(());
+        }
+        let mut closed = Closed::new(windows);
+        batch.visit(&mut closed)?;
+        for chunk in closed.into_chunks() {
             self.events.prepare(self.transport.as_ref(), chunk.schema()).await?;
         }
-        self.prepare_outbox(batch).await
+        Ok(())
     }
 
     /// Makes ready for the topics that rows of an outbox name.
