@@ -341,7 +341,8 @@ impl PostgresSource {
         if is_moved {
             first.state.push(self.storages.item()?);
         }
-        if self.ids.had_other(&schema.name, id) {
+        // Where rows are passed over, the topics tell of what came after this table already.
+        if self.ids.had_other(&schema.name, id) && !self.is_passed_over() {
             tracing::warn!(table = %schema.name, "is another table than before: it is read anew");
             self.ids.set(&schema.name, id);
             first.state.push(self.ids.item()?);
@@ -353,6 +354,16 @@ impl PostgresSource {
         }
         self.first = Some(first);
         Ok(())
+    }
+
+    /// Whether the row that comes next is in the topics already.
+    fn is_passed_over(&self) -> bool {
+        let next = |transaction: Transaction| Transaction {
+            ordinal: transaction.ordinal + 1,
+            ..transaction
+        };
+        let next = self.place.transaction.map(next);
+        next.is_some_and(|next| next.position(self.epoch) <= self.resume_after)
     }
 
     fn describe(&mut self, id: u32, relation: Option<Arc<Relation>>) {
