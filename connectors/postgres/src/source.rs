@@ -323,11 +323,13 @@ impl PostgresSource {
             self.describe(id, None);
             return Ok(());
         }
-        let before = self.versions.get(&id).and_then(|versions| versions.last()).cloned();
         let relation = self.version(shape).await?;
+        let storage = self.catalog.storages(&[id]).await?.get(&id).copied();
+        // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
+        let before = self.versions.get(&id).and_then(|versions| versions.last());
         let has_other_columns =
             before.is_some_and(|before| before.shape.columns != relation.shape.columns);
-        let storage = self.catalog.storages(&[id]).await?.get(&id).copied();
+        self.remember(&relation);
         let schema = Arc::clone(&relation.schema);
         self.describe(id, Some(relation));
         let mut first = self.empty();
@@ -372,11 +374,11 @@ impl PostgresSource {
     }
 
     /// The stored version for this place of the log, or a new one from the catalog.
-    async fn version(&mut self, shape: RelationShape) -> Result<Arc<Relation>> {
+    async fn version(&self, shape: RelationShape) -> Result<Arc<Relation>> {
         let commit_lsn = self.place.transaction.map_or(0, |transaction| transaction.commit_lsn);
         let key = self.key_of_today(&shape, commit_lsn).await?;
         let has_key = |relation: &Arc<Relation>| key.as_ref().is_none_or(|k| relation.has_key(k));
-        let versions = self.versions.entry(shape.id).or_default();
+        let versions = self.versions.get(&shape.id).map_or(&[][..], Vec::as_slice);
         if let Some(known) = relation::known(versions, &shape, commit_lsn).filter(has_key) {
             relation::check_composites(&self.catalog, &known).await?;
             return Ok(known);
@@ -389,11 +391,19 @@ impl PostgresSource {
             }
         };
         relation::check_composites(&self.catalog, &resolved).await?;
-        let resolved = Arc::new(resolved);
-        self.known.add(Arc::clone(&resolved));
+        Ok(Arc::new(resolved))
+    }
+
+    /// Adds a version, unless it is a stored one.
+    fn remember(&mut self, relation: &Arc<Relation>) {
+        let shape = &relation.shape;
+        let versions = self.versions.entry(shape.id).or_default();
+        if versions.iter().any(|known| Arc::ptr_eq(known, relation)) {
+            return;
+        }
+        self.known.add(Arc::clone(relation));
         tracing::info!(table = %shape.name, columns = shape.columns.len(), "schema");
-        relation::remember(versions, Arc::clone(&resolved));
-        Ok(resolved)
+        relation::remember(versions, Arc::clone(relation));
     }
 
     /// The primary key by which rows must be keyed, if the log does not show it: with REPLICA
