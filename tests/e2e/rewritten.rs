@@ -2,7 +2,8 @@
 
 use crate::streaming::rows;
 use crate::support::daemon::{Daemon, configuration, log_alone, verified};
-use crate::support::postgres::Database;
+use crate::support::eventually;
+use crate::support::postgres::{Database, Server};
 use crate::support::topic::equals;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -141,4 +142,45 @@ async fn it_is_seen_though_the_call_that_looks_is_dropped_at_any_moment() {
         }
     }
     assert_eq!(rewritten, 1, "before the rows that follow it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_seen_though_nobody_sees_the_commit_yet() {
+    let server = Server::start("");
+    let database = Database::on_port(server.port).await;
+    database.execute(TABLE).await;
+    database.execute("INSERT INTO orders SELECT g, g FROM generate_series(1, 50) g").await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    daemon.streaming().await;
+    database.execute("UPDATE orders SET n = 0 WHERE id = 1").await;
+    verified(&daemon);
+    database.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+    database.execute("SELECT pg_reload_conf()").await;
+    eventually("the server waits for a standby", async || {
+        (database.text("SHOW synchronous_standby_names").await == "nobody").then_some(())
+    })
+    .await;
+    let client = database.connect_again().await.unwrap();
+    let held = tokio::spawn(async move {
+        let sql = "ALTER TABLE orders ADD COLUMN chance text DEFAULT md5(random()::text);
+                   INSERT INTO orders (id, n) VALUES (1000, 1)";
+        client.batch_execute(sql).await.unwrap();
+    });
+    eventually("the commit waits", async || {
+        let waiting = "SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        (database.text(waiting).await != "0").then_some(())
+    })
+    .await;
+    eventually("the log has told of it", async || {
+        let looking = "SELECT count(*)::text FROM pg_stat_activity
+                       WHERE query = 'SELECT pg_current_snapshot()::text'";
+        (database.text(looking).await != "0").then_some(())
+    })
+    .await;
+    database.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
+    database.execute("SELECT pg_reload_conf()").await;
+    held.await.unwrap();
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
 }

@@ -12,12 +12,17 @@ use crate::relation::{self, Relation, RelationShape};
 use crate::watch::Watch;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tidemesh_model::{Error, Position, Result, SourceBlock, TableSchema};
 use tidemesh_source::{BatchLimit, Source};
+use tokio::time::Instant;
 
 /// Batches' ends that are remembered until they are confirmed; the oldest goes first, which only
 /// delays what the database may forget.
 const ENDS_MAX: usize = 1024;
+
+/// How often it is looked whether a table's change is visible.
+const UNSEEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A PostgreSQL log that is being read.
 pub struct PostgresSource {
@@ -114,7 +119,7 @@ enum Step {
 
 impl PostgresSource {
     async fn batch(&mut self, limit: BatchLimit) -> Result<PostgresBatch> {
-        let deadline = tokio::time::Instant::now() + limit.wait_max;
+        let deadline = Instant::now() + limit.wait_max;
         loop {
             // What a table's description has to store comes before the rows that follow it.
             if let Some(first) = self.first.take() {
@@ -133,6 +138,9 @@ impl PostgresSource {
                     return Ok(self.cut(scan));
                 }
                 if let Some(shape) = scan.changed {
+                    if !self.is_visible(&shape, deadline).await? {
+                        return Ok(self.heartbeat());
+                    }
                     self.learn(shape).await?;
                     continue;
                 }
@@ -314,6 +322,23 @@ impl PostgresSource {
             self.ends.pop_front();
         }
         self.ends.push_back((end, self.place.flush));
+    }
+
+    /// Waits until the catalog has what altered a table: the log tells a commit before readers see it.
+    /// False if it has not by the deadline.
+    async fn is_visible(&self, shape: &RelationShape, deadline: Instant) -> Result<bool> {
+        let before = self.versions.get(&shape.id).and_then(|versions| versions.last());
+        let is_altered = before.is_some_and(|before| before.shape.columns != shape.columns);
+        let Some(transaction) = self.place.transaction.filter(|_| is_altered) else {
+            return Ok(true);
+        };
+        while !self.catalog.sees(transaction.xid).await? {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(UNSEEN_PAUSE).await;
+        }
+        Ok(true)
     }
 
     /// Takes in a table that is new or changed; its schema is stored with the next batch.
