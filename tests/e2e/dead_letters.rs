@@ -123,3 +123,35 @@ async fn what_becomes_of_such_a_row_is_told_though_its_old_image_is_too() {
     database.execute("DELETE FROM orders WHERE id = 60").await;
     verified(&daemon);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_row_it_has_the_first_columns_that_64_kib_hold_each_cut_and_marked() {
+    const KIB_64: usize = 64 * 1024;
+    let columns: Vec<String> = (0..100).map(|index| format!("c{index:02}")).collect();
+    let database = Database::new().await;
+    database
+        .execute(&format!(
+            "CREATE TABLE orders (id bigint PRIMARY KEY, {} text, price numeric(10, 2))",
+            columns.join(" text, ")
+        ))
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "numeric_special = \"dead_letter\"");
+    let config = with(&config, &format!("dead_letter_topic = \"{LETTERS}\""));
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    // All of it is 300 KiB; a thousand characters of each column are 200 KiB.
+    let texts = vec!["repeat('é', 1500)"; columns.len()].join(", ");
+    database.execute(&format!("INSERT INTO orders SELECT 1, {texts}, 'NaN'")).await;
+    let letter = letters(&daemon, 1).await.remove(0)["value"].clone();
+    assert!(letter["reason"].as_str().unwrap().contains("column=price"), "{}", letter["reason"]);
+    let row = letter["row"].as_str().unwrap();
+    let cut = format!("{}…", "é".repeat(1000));
+    assert!(row.len() <= KIB_64 && row.len() + cut.len() + 10 > KIB_64, "{} bytes", row.len());
+    let row: serde_json::Map<String, Json> = serde_json::from_str(row).unwrap();
+    assert_eq!(row["id"], 1);
+    let shown: Vec<&String> = row.keys().skip(1).collect();
+    assert!(!shown.is_empty() && shown.iter().zip(&columns).all(|(one, other)| *one == other));
+    assert!(row.values().skip(1).all(|value| *value == cut), "each is cut and marked");
+}

@@ -2,7 +2,7 @@
 //! goes on in the next one.
 
 use crate::streaming::rows;
-use crate::support::daemon::{Daemon, configuration, log_alone, verified, with};
+use crate::support::daemon::{Daemon, configuration, log_alone, registry, verified, with};
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
 use crate::support::postgres::Database;
@@ -16,6 +16,9 @@ const SECOND: &str = "shop.public.orders.g2";
 const THIRD: &str = "shop.public.orders.g3";
 
 const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, n int, note text)";
+/// Rows of one transaction that takes several appends to tell.
+const MANY: usize = 20_000;
+
 const FILL: &str = "INSERT INTO orders SELECT g, g, 'x' || g FROM generate_series(1, 200) g";
 
 /// The rows of the second topic, once there are so many.
@@ -219,4 +222,141 @@ async fn a_truncate_right_behind_the_change_leaves_the_old_topic_as_it_is() {
     let second = records(&daemon, SECOND);
     assert!(second.iter().all(|record| record["key"]["id"] == 7), "{second:?}");
     assert_eq!(fold(&records(&daemon, TOPIC)).len(), 200);
+}
+
+/// The topics of the table.
+fn topics(daemon: &Daemon) -> Vec<String> {
+    let listed = String::from_utf8(daemon.command(&["topic", "list"]).stdout).unwrap();
+    let names = listed.split_whitespace().filter(|word| word.starts_with(TOPIC));
+    names.map(str::to_owned).collect()
+}
+
+/// The table's rows by a key of this column.
+async fn rows_by(database: &Database, column: &str) -> BTreeMap<String, Json> {
+    let rows = rows(database, "orders").await.into_values();
+    let key = |row: &Json| format!("{{\"{column}\":{}}}", row[column]);
+    rows.map(|row| (key(&row), row)).collect()
+}
+
+/// How many records have this operation.
+fn told(records: &[Json], operation: &str) -> usize {
+    records.iter().filter(|record| record["value"]["op"] == operation).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_changes_behind_a_snapshot_that_runs_leave_each_event_in_the_topic_it_belongs_to() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
+    let slow = "snapshot.chunk_rows = 10\nsnapshot.rows_per_second_max = 20";
+    let mut daemon = Daemon::up(folder.path(), &with(&config, slow)).await;
+    eventually("some of the table is read", async || {
+        (told(&records(&daemon, TOPIC), "r") > 0).then_some(())
+    })
+    .await;
+    daemon.kill();
+    // So long that chunks of the table as it is in the end are here before the log comes to a change.
+    database
+        .execute("INSERT INTO orders SELECT g, g, 'first' FROM generate_series(1001, 81000) g")
+        .await;
+    database.execute("ALTER TABLE orders ALTER n TYPE text").await;
+    database.execute("UPDATE orders SET note = 'second' WHERE id BETWEEN 1 AND 150").await;
+    database.execute("ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (n)").await;
+    database.execute("UPDATE orders SET note = 'third' WHERE id BETWEEN 101 AND 200").await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, THIRD, &rows_by(&database, "n").await).await;
+    verified(&daemon);
+    assert_eq!(daemon.source()["topics"]["public.orders"], THIRD);
+    assert_eq!(topics(&daemon), [TOPIC, SECOND, THIRD]);
+    let [first, second, third] = [TOPIC, SECOND, THIRD].map(|topic| records(&daemon, topic));
+    assert_eq!((told(&first, "c"), told(&first, "u")), (80_000, 0));
+    assert!(numbers(&first).iter().all(|n| n.is_i64()), "none of a later schema");
+    assert_eq!((second.len(), told(&second, "u")), (150, 150));
+    let is_of_second = |record: &Json| {
+        record["key"]["id"].is_i64()
+            && record["value"]["after"]["n"].is_string()
+            && record["value"]["after"]["note"] == "second"
+    };
+    assert!(second.iter().all(is_of_second), "none of another schema");
+    assert_eq!(told(&third, "u"), 100);
+    assert!(third.iter().all(|record| record["key"]["n"].is_string()), "none of another key");
+}
+
+/// Kills the daemon once it has told of a transaction, which is under way, something in the second
+/// topic; answers how many records are there, of the many that come.
+async fn killed_within(folder: &std::path::Path, config: &str, mut daemon: Daemon) -> usize {
+    eventually("something is told behind the change", async || {
+        (daemon.source()["topics"]["public.orders"] == SECOND
+            && daemon.source()["records"].as_u64() > Some(1000))
+        .then_some(())
+    })
+    .await;
+    daemon.kill();
+    // Nobody reads the log meanwhile.
+    let reader = registry(folder, config).await;
+    let count = records(&reader, SECOND).len();
+    assert!(0 < count && count < MANY, "it was killed within: {count}");
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_within_the_transaction_of_the_change_it_opens_one_topic() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    database
+        .execute(&format!(
+            "BEGIN; UPDATE orders SET note = 'before' WHERE id <= 50;
+             ALTER TABLE orders ALTER n TYPE bigint;
+             INSERT INTO orders SELECT g, 5000000000 + g, repeat('x', 1000)
+                 FROM generate_series(1001, {}) g; COMMIT",
+            1000 + MANY
+        ))
+        .await;
+    killed_within(folder.path(), &config, daemon).await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, SECOND, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    assert_eq!(topics(&daemon), [TOPIC, SECOND]);
+    assert_eq!(told(&records(&daemon, TOPIC), "u"), 50);
+    assert_eq!(told(&records(&daemon, SECOND), "c"), MANY, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_within_the_transaction_that_makes_the_table_anew_it_opens_one_topic() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    // So the log has rows of the new table from the first one on.
+    database.execute(&format!("CREATE PUBLICATION {} FOR ALL TABLES", database.name)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    database
+        .execute(&format!(
+            "BEGIN; UPDATE orders SET note = 'before' WHERE id <= 50;
+             DROP TABLE orders; CREATE TABLE orders (id text PRIMARY KEY, n int, note text);
+             INSERT INTO orders SELECT 'k' || g, g, repeat('x', 1000)
+                 FROM generate_series(1, {MANY}) g; COMMIT"
+        ))
+        .await;
+    killed_within(folder.path(), &config, daemon).await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, SECOND, &rows_by(&database, "id").await).await;
+    verified(&daemon);
+    assert_eq!(topics(&daemon), [TOPIC, SECOND]);
+    assert_eq!(told(&records(&daemon, TOPIC), "u"), 50);
+    assert_eq!(told(&records(&daemon, SECOND), "c"), MANY, "each once");
 }

@@ -2,8 +2,16 @@
 
 use crate::streaming::rows;
 use crate::support::daemon::{Daemon, configuration, log_alone, verified};
-use crate::support::postgres::Database;
+use crate::support::eventually;
+use crate::support::postgres::{Database, Server};
 use crate::support::topic::equals;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tidemesh_model::{ChangeBatch, SourceSettings};
+use tidemesh_postgres::PostgresConnector;
+use tidemesh_source::{BatchLimit, Connector, Source};
 
 const TOPIC: &str = "shop.public.orders";
 
@@ -83,4 +91,96 @@ async fn equals_by_key(daemon: &Daemon, database: &Database) -> usize {
         (Some(&last) == told.get("{\"id\":1}")).then_some(records.len())
     })
     .await
+}
+
+/// What a future comes to, unless it is still waiting when it was polled so many times; then it is
+/// dropped.
+async fn polled<F: Future>(future: F, times: u32) -> Option<F::Output> {
+    let (mut future, mut left) = (pin!(future), times);
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => {
+            left -= 1;
+            if left == 0 { Poll::Ready(None) } else { Poll::Pending }
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_seen_though_the_call_that_looks_is_dropped_at_any_moment() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let settings: SourceSettings = toml::from_str(&format!(
+        "name = \"shop\"\n[postgres]\nhost = \"127.0.0.1\"\nport = {}\ndatabase = \"{}\"\n\
+         user = \"postgres\"\ntables = [\"public.orders\"]\nslot = \"{}\"\npublication = \"{}\"",
+        database.port, database.name, database.name, database.name
+    ))
+    .unwrap();
+    let connector = PostgresConnector::new(&settings).unwrap();
+    let mut source = connector.open(None, 1).await.unwrap();
+    let limit = BatchLimit { bytes_max: 1024 * 1024, wait_max: Duration::from_secs(10) };
+    database.execute("INSERT INTO orders VALUES (1, 1)").await;
+    while source.next_batch(limit).await.unwrap().schemas().is_empty() {}
+    database
+        .execute(
+            "ALTER TABLE orders ADD COLUMN chance text DEFAULT md5(random()::text);
+             INSERT INTO orders (id, n) VALUES (2, 2)",
+        )
+        .await;
+    let (mut times, mut rewritten) = (1, 0);
+    loop {
+        let Some(batch) = polled(source.next_batch(limit), times).await else {
+            times += 1;
+            continue;
+        };
+        times = 1;
+        let batch = batch.unwrap();
+        rewritten += batch.rewritten().len();
+        if !batch.schemas().is_empty() {
+            break;
+        }
+    }
+    assert_eq!(rewritten, 1, "before the rows that follow it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_seen_though_nobody_sees_the_commit_yet() {
+    let server = Server::start("");
+    let database = Database::on_port(server.port).await;
+    database.execute(TABLE).await;
+    database.execute("INSERT INTO orders SELECT g, g FROM generate_series(1, 50) g").await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    daemon.streaming().await;
+    database.execute("UPDATE orders SET n = 0 WHERE id = 1").await;
+    verified(&daemon);
+    database.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+    database.execute("SELECT pg_reload_conf()").await;
+    eventually("the server waits for a standby", async || {
+        (database.text("SHOW synchronous_standby_names").await == "nobody").then_some(())
+    })
+    .await;
+    let client = database.connect_again().await.unwrap();
+    let held = tokio::spawn(async move {
+        let sql = "ALTER TABLE orders ADD COLUMN chance text DEFAULT md5(random()::text);
+                   INSERT INTO orders (id, n) VALUES (1000, 1)";
+        client.batch_execute(sql).await.unwrap();
+    });
+    eventually("the commit waits", async || {
+        let waiting = "SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        (database.text(waiting).await != "0").then_some(())
+    })
+    .await;
+    eventually("the log has told of it", async || {
+        let looking = "SELECT count(*)::text FROM pg_stat_activity
+                       WHERE query = 'SELECT pg_current_snapshot()::text'";
+        (database.text(looking).await != "0").then_some(())
+    })
+    .await;
+    database.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
+    database.execute("SELECT pg_reload_conf()").await;
+    held.await.unwrap();
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
 }

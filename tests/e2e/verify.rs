@@ -8,6 +8,7 @@ use crate::support::topic::records;
 use crate::support::writer::{TABLE, TOPIC, Writer, agrees, seed};
 use crate::values::cases;
 use serde_json::{Value as Json, json};
+use std::process::Output;
 
 /// What it says of the source, and how it exits.
 fn verify(daemon: &Daemon, arguments: &[&str]) -> (Option<i32>, Json) {
@@ -230,4 +231,101 @@ async fn a_commit_that_nobody_sees_yet_is_no_difference() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     let said: Json = serde_json::from_str(&said).unwrap();
     assert_eq!(said["tables"][0]["rechecked"], 4, "{said}");
+}
+
+/// Where the table goes on when its readers cannot follow.
+const SECOND: &str = "shop.public.orders.g2";
+
+/// Waits until a session waits for a lock of this kind.
+async fn waits_for(database: &Database, lock: &str) {
+    let waiting = format!(
+        "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database()
+         AND wait_event_type = 'Lock' AND wait_event = '{lock}'"
+    );
+    eventually("somebody waits for a lock", async || {
+        (database.text(&waiting).await != "0").then_some(())
+    })
+    .await;
+}
+
+/// Begins to verify, and waits until the table is found locked; the topic is known by then.
+async fn verifying(daemon: &Daemon, database: &Database) -> tokio::task::JoinHandle<Output> {
+    let url = daemon.url.clone();
+    let verifying = tokio::task::spawn_blocking(move || {
+        run(&["verify", "--source", "shop", "--json", "--url", &url])
+    });
+    waits_for(database, "relation").await;
+    verifying
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_topic_is_opened_meanwhile_it_begins_anew_with_that_one() {
+    let database = Database::new().await;
+    // Reading its text can be held up, which the log and snapshots do not read.
+    database
+        .execute(
+            "CREATE TYPE mood AS ENUM ('sad', 'happy');
+             CREATE FUNCTION held(mood) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM pg_advisory_xact_lock_shared(7); RETURN enum_out($1)::text; END $$;
+             CREATE CAST (mood AS text) WITH FUNCTION held(mood);
+             CREATE TABLE orders (id bigint PRIMARY KEY, n int, mood mood);
+             INSERT INTO orders SELECT g, g, 'sad' FROM generate_series(1, 200) g",
+        )
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    let altering = database.connect_again().await.unwrap();
+    altering
+        .batch_execute(
+            "BEGIN; ALTER TABLE orders ALTER n TYPE bigint; UPDATE orders SET n = -n WHERE id < 50",
+        )
+        .await
+        .unwrap();
+    database.execute("SELECT pg_advisory_lock(7)").await;
+    let verifying = verifying(&daemon, &database).await;
+    altering.batch_execute("COMMIT").await.unwrap();
+    waits_for(&database, "advisory").await;
+    eventually("the next topic is opened", async || {
+        (daemon.source()["topics"]["public.orders"] == SECOND).then_some(())
+    })
+    .await;
+    assert!(daemon.command(&["snapshot", "status", "shop", "--wait"]).status.success());
+    assert!(!verifying.is_finished(), "it has not judged yet");
+    database.execute("SELECT pg_advisory_unlock(7)").await;
+    let output = verifying.await.unwrap();
+    let said: Json = serde_json::from_slice(&output.stdout).unwrap();
+    let table = &said["tables"][0];
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert_eq!((&table["topic"], &table["rows"]), (&json!(SECOND), &json!(200)), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_topic_that_is_opened_meanwhile_has_not_all_yet_it_says_so() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let slow = "snapshot.chunk_rows = 1\nsnapshot.rows_per_second_max = 1";
+    let config = with(&configuration(&database, &["public.orders"], ""), slow);
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    // Of no rows: those that come are told by the log, which is not slow.
+    verified(&daemon);
+    database.execute("INSERT INTO orders SELECT g, g, 'x' FROM generate_series(1, 60) g").await;
+    let altering = database.connect_again().await.unwrap();
+    altering
+        .batch_execute(
+            "BEGIN; ALTER TABLE orders ALTER n TYPE text; UPDATE orders SET n = 'a' WHERE id < 5",
+        )
+        .await
+        .unwrap();
+    let verifying = verifying(&daemon, &database).await;
+    altering.batch_execute("COMMIT").await.unwrap();
+    let output = verifying.await.unwrap();
+    let said: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let table = &said["tables"][0];
+    assert_eq!((&table["outcome"], &table["topic"]), (&json!("unknown"), &json!(SECOND)), "{said}");
+    assert!(table["reason"].as_str().unwrap().contains("snapshot is running"), "{said}");
 }

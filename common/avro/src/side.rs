@@ -53,11 +53,13 @@ const SHOWN_MAX: usize = 1000;
 /// The most elements of an array that are shown.
 const ELEMENTS_SHOWN_MAX: usize = 100;
 
-/// About the most bytes of a row that are shown; columns that follow are left out.
+/// The most bytes of a row that are shown, as JSON; the column that passes it and those that follow are
+/// left out.
 const ROW_SHOWN_BYTES_MAX: usize = 64 * 1024;
 
 /// What can be read of a row, as a JSON object by its columns' names, for people: values that follow
-/// one that cannot be read are left out, long ones are cut, and so is what is beyond 64 KiB.
+/// one that cannot be read are left out, of long ones the beginning stands with `…` behind it, and columns
+/// beyond 64 KiB are left out.
 #[must_use]
 pub fn row_shown(schema: &TableSchema, row: &impl RowImage) -> String {
     let mut values = Values::default();
@@ -65,10 +67,12 @@ pub fn row_shown(schema: &TableSchema, row: &impl RowImage) -> String {
     let _ = row.visit(&mut values);
     let cells = schema.fields.iter().zip(values.into_cells());
     let mut shown = Map::new();
-    let mut bytes = 0;
+    // Both braces, less the comma that the last column has not.
+    let mut bytes = 1;
     for (field, value) in cells {
         let value = value_shown(&value);
-        bytes += field.name.len() + value.to_string().len();
+        let name = Json::from(field.name.as_str());
+        bytes += name.to_string().len() + 1 + value.to_string().len() + 1;
         if bytes > ROW_SHOWN_BYTES_MAX {
             break;
         }
@@ -277,6 +281,7 @@ mod tests {
     use crate::frame;
     use crate::json::to_json;
     use crate::schema::Schema;
+    use tidemesh_model::{DataType, Field, KeyOrigin, RowKey, SourceKind};
 
     const IDS: SchemaIds = SchemaIds { key: 1, value: 2 };
 
@@ -297,6 +302,53 @@ mod tests {
             to_json(&Schema::parse(schema).unwrap(), bytes).unwrap()
         };
         (json(&key, &record.key), json(&value, &record.value))
+    }
+
+    /// A row of texts, by its columns' names, as it is shown.
+    fn shown(cells: Vec<(String, String)>) -> (String, Map<String, Json>) {
+        let field = |(name, _): &(String, String)| Field {
+            name: name.clone(),
+            data_type: DataType::Text,
+            source_type: "text".into(),
+            nullable: true,
+            default: None,
+            aliases: Vec::new(),
+            kind: SourceKind::Plain,
+            key_default: None,
+        };
+        let key = RowKey { origin: KeyOrigin::PrimaryKey, columns: vec![0] };
+        let name = TableName::new("public", "t");
+        let schema = TableSchema::new(name, cells.iter().map(field).collect(), key).unwrap();
+        let row: Vec<Value> = cells.into_iter().map(|(_, text)| Value::Text(text)).collect();
+        let text = row_shown(&schema, &row);
+        let read = serde_json::from_str(&text).unwrap();
+        (text, read)
+    }
+
+    #[test]
+    fn a_dead_letters_value_of_more_than_1000_characters_is_cut_and_marked() {
+        let [whole, long] = ["é".repeat(1000), "é".repeat(1001)];
+        let (_, read) = shown(vec![("a".into(), whole.clone()), ("b".into(), long)]);
+        assert_eq!(read["a"], whole);
+        assert_eq!(read["b"], format!("{whole}…"));
+    }
+
+    #[test]
+    fn a_dead_letters_row_has_the_first_columns_that_64_kib_hold() {
+        const KIB_64: usize = 64 * 1024;
+        let column = |index| format!("c{index:04}");
+        // Of one character, of three bytes, of what JSON escapes.
+        for text in ["x".to_owned(), "€".repeat(900), "\u{1}\"".repeat(300)] {
+            let (row, read) = shown((0..1600).map(|c| (column(c), text.clone())).collect());
+            let a_column = row.len() / read.len();
+            assert!(row.len() <= KIB_64, "{} bytes of {a_column}", row.len());
+            let is_whole = read.len() == 1600;
+            assert!(is_whole || row.len() + a_column > KIB_64, "{} of {a_column}", row.len());
+            assert!((0..read.len()).all(|index| read[&column(index)] == text), "{read:?}");
+        }
+        let wide = "n".repeat(60);
+        let (row, read) = shown((0..1600).map(|c| (format!("{wide}{c}"), "1".into())).collect());
+        assert!(row.len() <= KIB_64 && read.len() > 900, "{} bytes, {}", row.len(), read.len());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use crate::client::{database_error, tls};
 use crate::relation::{ColumnShape, RelationShape};
 use crate::selection::Selection;
+use crate::snapshot::{VIEW, View};
 use crate::types::{AttributeInfo, Reader, TypeInfo, Types};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -200,6 +201,16 @@ impl Catalog {
     pub(crate) async fn storages(&self, oids: &[u32]) -> Result<HashMap<u32, u32>> {
         let rows = self.client.query(STORAGES, &[&oids]).await.map_err(asking)?;
         Ok(rows.iter().map(|row| (row.get("oid"), row.get("relfilenode"))).collect())
+    }
+
+    /// Whether a transaction of the log, which has committed, is visible.
+    pub(crate) async fn sees(&self, transaction: u32) -> Result<bool> {
+        let row = self.client.query_one(VIEW, &[]).await.map_err(asking)?;
+        let view = View::read(row.get(0)).ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, "ask the catalog")
+                .because("the server's snapshot is not understood")
+        })?;
+        Ok(view.sees(transaction.into()))
     }
 
     /// The constant that old rows have in a column that was added to them.

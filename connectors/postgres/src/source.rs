@@ -12,12 +12,17 @@ use crate::relation::{self, Relation, RelationShape};
 use crate::watch::Watch;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tidemesh_model::{Error, Position, Result, SourceBlock, TableSchema};
 use tidemesh_source::{BatchLimit, Source};
+use tokio::time::Instant;
 
 /// Batches' ends that are remembered until they are confirmed; the oldest goes first, which only
 /// delays what the database may forget.
 const ENDS_MAX: usize = 1024;
+
+/// How often it is looked whether a table's change is visible.
+const UNSEEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A PostgreSQL log that is being read.
 pub struct PostgresSource {
@@ -114,7 +119,7 @@ enum Step {
 
 impl PostgresSource {
     async fn batch(&mut self, limit: BatchLimit) -> Result<PostgresBatch> {
-        let deadline = tokio::time::Instant::now() + limit.wait_max;
+        let deadline = Instant::now() + limit.wait_max;
         loop {
             // What a table's description has to store comes before the rows that follow it.
             if let Some(first) = self.first.take() {
@@ -133,6 +138,9 @@ impl PostgresSource {
                     return Ok(self.cut(scan));
                 }
                 if let Some(shape) = scan.changed {
+                    if !self.is_visible(&shape, deadline).await? {
+                        return Ok(self.heartbeat());
+                    }
                     self.learn(shape).await?;
                     continue;
                 }
@@ -316,6 +324,23 @@ impl PostgresSource {
         self.ends.push_back((end, self.place.flush));
     }
 
+    /// Waits until the catalog has what altered a table: the log tells a commit before readers see it.
+    /// False if it has not by the deadline.
+    async fn is_visible(&self, shape: &RelationShape, deadline: Instant) -> Result<bool> {
+        let before = self.versions.get(&shape.id).and_then(|versions| versions.last());
+        let is_altered = before.is_some_and(|before| before.shape.columns != shape.columns);
+        let Some(transaction) = self.place.transaction.filter(|_| is_altered) else {
+            return Ok(true);
+        };
+        while !self.catalog.sees(transaction.xid).await? {
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(UNSEEN_PAUSE).await;
+        }
+        Ok(true)
+    }
+
     /// Takes in a table that is new or changed; its schema is stored with the next batch.
     async fn learn(&mut self, shape: RelationShape) -> Result<()> {
         let id = shape.id;
@@ -323,11 +348,13 @@ impl PostgresSource {
             self.describe(id, None);
             return Ok(());
         }
-        let before = self.versions.get(&id).and_then(|versions| versions.last()).cloned();
         let relation = self.version(shape).await?;
+        let storage = self.catalog.storages(&[id]).await?.get(&id).copied();
+        // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
+        let before = self.versions.get(&id).and_then(|versions| versions.last());
         let has_other_columns =
             before.is_some_and(|before| before.shape.columns != relation.shape.columns);
-        let storage = self.catalog.storages(&[id]).await?.get(&id).copied();
+        self.remember(&relation);
         let schema = Arc::clone(&relation.schema);
         self.describe(id, Some(relation));
         let mut first = self.empty();
@@ -341,7 +368,8 @@ impl PostgresSource {
         if is_moved {
             first.state.push(self.storages.item()?);
         }
-        if self.ids.had_other(&schema.name, id) {
+        // Where rows are passed over, the topics tell of what came after this table already.
+        if self.ids.had_other(&schema.name, id) && !self.is_passed_over() {
             tracing::warn!(table = %schema.name, "is another table than before: it is read anew");
             self.ids.set(&schema.name, id);
             first.state.push(self.ids.item()?);
@@ -355,17 +383,27 @@ impl PostgresSource {
         Ok(())
     }
 
+    /// Whether the row that comes next is in the topics already.
+    fn is_passed_over(&self) -> bool {
+        let next = |transaction: Transaction| Transaction {
+            ordinal: transaction.ordinal + 1,
+            ..transaction
+        };
+        let next = self.place.transaction.map(next);
+        next.is_some_and(|next| next.position(self.epoch) <= self.resume_after)
+    }
+
     fn describe(&mut self, id: u32, relation: Option<Arc<Relation>>) {
         Arc::make_mut(&mut self.relations).insert(id, relation);
         self.described = Some(id);
     }
 
     /// The stored version for this place of the log, or a new one from the catalog.
-    async fn version(&mut self, shape: RelationShape) -> Result<Arc<Relation>> {
+    async fn version(&self, shape: RelationShape) -> Result<Arc<Relation>> {
         let commit_lsn = self.place.transaction.map_or(0, |transaction| transaction.commit_lsn);
         let key = self.key_of_today(&shape, commit_lsn).await?;
         let has_key = |relation: &Arc<Relation>| key.as_ref().is_none_or(|k| relation.has_key(k));
-        let versions = self.versions.entry(shape.id).or_default();
+        let versions = self.versions.get(&shape.id).map_or(&[][..], Vec::as_slice);
         if let Some(known) = relation::known(versions, &shape, commit_lsn).filter(has_key) {
             relation::check_composites(&self.catalog, &known).await?;
             return Ok(known);
@@ -378,11 +416,19 @@ impl PostgresSource {
             }
         };
         relation::check_composites(&self.catalog, &resolved).await?;
-        let resolved = Arc::new(resolved);
-        self.known.add(Arc::clone(&resolved));
+        Ok(Arc::new(resolved))
+    }
+
+    /// Adds a version, unless it is a stored one.
+    fn remember(&mut self, relation: &Arc<Relation>) {
+        let shape = &relation.shape;
+        let versions = self.versions.entry(shape.id).or_default();
+        if versions.iter().any(|known| Arc::ptr_eq(known, relation)) {
+            return;
+        }
+        self.known.add(Arc::clone(relation));
         tracing::info!(table = %shape.name, columns = shape.columns.len(), "schema");
-        relation::remember(versions, Arc::clone(&resolved));
-        Ok(resolved)
+        relation::remember(versions, Arc::clone(relation));
     }
 
     /// The primary key by which rows must be keyed, if the log does not show it: with REPLICA

@@ -6,9 +6,9 @@ use crate::checkpoint::{first_epoch, position_item, read_checkpoint};
 use crate::clock::now_us;
 use crate::discover::discover;
 use crate::encode::{Encode, Noted};
-use crate::outbox::OutboxTopics;
+use crate::outbox::MissingTopics;
 use crate::run::told_to_stop;
-use crate::snapshot::{Answer, Chunk, Command, Engine, MarkBoard, SnapshotCommand};
+use crate::snapshot::{Answer, Chunk, Closed, Command, Engine, MarkBoard, SnapshotCommand};
 use crate::status::{SourceState, SourceStatus};
 use crate::truncate::{Truncated, live_keys, too_many_keys};
 use crate::{BatchLimit, Checkpoint, Connector, Runner, Source};
@@ -20,8 +20,8 @@ use tidemesh_model::{
     StateItem, TableName, TableSchema, TruncateMode,
 };
 use tidemesh_transport::{
-    Append, Appended, Counts, EventWriter, Generations, SideNames, TopicConfig, Transport,
-    WriterEpoch,
+    Append, Appended, Counts, EventWriter, Generations, OutboxTopics, SideNames, TopicConfig,
+    Transport, WriterEpoch,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -111,6 +111,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let mut snapshots =
             Engine::new(&runner.connector, settings, items.get_or_insert_default())?;
         let generations = Generations::take(items.get_or_insert_default())?;
+        let outbox_topics = OutboxTopics::take(items.get_or_insert_default())?;
         runner.status.generations(&generations);
         let mut end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
         if let (Some(checkpoint), Some(items)) = (&mut checkpoint, items) {
@@ -142,7 +143,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let block_fields = block.fields.len();
         let events = EventWriter::new(block, settings.format(), topics, runner.registry.clone())
             .with_generations(generations, settings.on_incompatible)
-            .with_outbox(settings.outbox.clone())?;
+            .with_outbox(settings.outbox.clone(), outbox_topics)?;
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
             source,
@@ -289,7 +290,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             self.flush().await?;
             self.reconcile(&truncated).await?;
         }
-        self.gather(batch, reached);
+        self.gather(batch, reached)?;
         self.note_opened(&opened)?;
         if self.in_flight.is_some() && self.events.bytes() >= GATHERED_BYTES_MAX {
             self.settle().await?;
@@ -301,7 +302,11 @@ impl<C: Connector, T: Transport> Session<C, T> {
     }
 
     /// Notes what goes with a batch whose records are in the event writer.
-    fn gather<B: ChangeBatch>(&mut self, batch: &B, reached: Vec<(String, Position)>) {
+    fn gather<B: ChangeBatch>(
+        &mut self,
+        batch: &B,
+        reached: Vec<(String, Position)>,
+    ) -> Result<()> {
         let end = End { position: batch.end(), at_us: batch.end_at_us() };
         self.end = Some(end);
         let has_records = self.events.bytes() > 0;
@@ -314,6 +319,10 @@ impl<C: Connector, T: Transport> Session<C, T> {
         for item in batch.state() {
             gathered.store(item.clone());
         }
+        for item in self.events.take_outbox_items()? {
+            gathered.store(item);
+        }
+        Ok(())
     }
 
     /// Stores which topics tables go to from here on, with the batch that was gathered last.
@@ -367,16 +376,29 @@ impl<C: Connector, T: Transport> Session<C, T> {
             self.events.prepare(self.transport.as_ref(), schema).await?;
         }
         self.snapshots.take_told();
-        for chunk in self.snapshots.windows.chunks() {
+        self.prepare_chunks(batch).await?;
+        self.prepare_outbox(batch).await
+    }
+
+    /// Makes ready for the schemas of the chunks that the batch closes, and of no other: a chunk may know
+    /// a schema before the log has come to those that lie between, whose topics it would take.
+    async fn prepare_chunks<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
+        let windows = &self.snapshots.windows;
+        if windows.chunks().all(|chunk| !self.events.is_closed(chunk.schema())) {
+            return Ok(());
+        }
+        let mut closed = Closed::new(windows);
+        batch.visit(&mut closed)?;
+        for chunk in closed.into_chunks() {
             self.events.prepare(self.transport.as_ref(), chunk.schema()).await?;
         }
-        self.prepare_outbox(batch).await
+        Ok(())
     }
 
     /// Makes ready for the topics that rows of an outbox name.
     async fn prepare_outbox<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
         let is_outbox = |schema: &Arc<TableSchema>| self.events.is_outbox(&schema.name);
-        let mut missing = OutboxTopics::new(&self.events);
+        let mut missing = MissingTopics::new(&self.events);
         if batch.schemas().iter().any(is_outbox) {
             batch.visit(&mut missing)?;
         }

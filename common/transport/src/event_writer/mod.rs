@@ -6,6 +6,7 @@ mod outbox;
 mod outputs;
 mod side;
 
+pub use outbox::OutboxTopics;
 pub use outputs::Counts;
 pub use side::SideNames;
 

@@ -5,8 +5,9 @@
 use super::{EventWriter, POSITION_HEADER, Sink};
 use crate::partition::partition_of;
 use crate::{TopicConfig, Transport, check_topic_name};
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_avro::envelope::{SchemaIds, begin_frame, write_bytes};
 use tidemesh_avro::event::EventEncoder;
@@ -15,7 +16,7 @@ use tidemesh_avro::name::topic_part;
 use tidemesh_avro::row::{RowPlan, uuid_text};
 use tidemesh_model::{
     Change, CleanupPolicy, DataType, Error, ErrorKind, Origin, OutboxFormat, OutboxSettings,
-    Result, RowImage, TableName, TableSchema, Value, Values,
+    Result, RowImage, StateItem, TableName, TableSchema, Value, Values,
 };
 
 /// The most topics that one outbox's rows go to: a column of values without end would make as many.
@@ -24,8 +25,61 @@ const TOPICS_MAX: usize = 1000;
 /// What stands in a topic's name for the value of the column that routes, as in Debezium's.
 const ROUTED_BY: &str = "${routedByValue}";
 
+/// The prefix of the items under which an outbox's topics are stored.
+const PREFIX: &str = "outbox/";
+
+/// The version of their stored form.
+const VERSION: u32 = 1;
+
 /// The header that carries an event's id, which consumers tell repeated ones by.
 const ID_HEADER: &str = "id";
+
+/// The topics that an outbox's rows went to, over restarts: there is a limit of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutboxTopics(BTreeSet<String>);
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    topic: String,
+}
+
+impl OutboxTopics {
+    /// Takes what was stored out of a checkpoint's items.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` and `NewerVersion`, with the item.
+    pub fn take(items: &mut BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let mut topics = Self::default();
+        for (key, value) in items.extract_if(.., |key, _| key.starts_with(PREFIX)) {
+            let wrong = |kind| Error::new(kind, "read an outbox's topic").with("item", &key);
+            let stored: Stored = serde_json::from_slice(&value)
+                .map_err(|error| wrong(ErrorKind::Corrupt).caused_by(error))?;
+            if stored.version > VERSION {
+                return Err(wrong(ErrorKind::NewerVersion)
+                    .with("version", stored.version)
+                    .with("version_known", VERSION)
+                    .help("run the version of tidemesh that wrote it, or a newer one"));
+            }
+            topics.0.insert(stored.topic);
+        }
+        Ok(topics)
+    }
+
+    fn item(topic: &str) -> Result<StateItem> {
+        let stored = Stored { version: VERSION, topic: topic.to_owned() };
+        let value = serde_json::to_vec(&stored).map_err(|error| {
+            Error::new(ErrorKind::Internal, "store an outbox's topic").caused_by(error)
+        })?;
+        Ok(StateItem { key: format!("{PREFIX}{topic}"), value: Some(value) })
+    }
+
+    /// Whether a topic is one more than there may be.
+    fn is_beyond(&self, topic: &str) -> bool {
+        self.0.len() >= TOPICS_MAX && !self.0.contains(topic)
+    }
+}
 
 /// An outbox, and the topics that its rows went to.
 #[derive(Debug)]
@@ -33,6 +87,11 @@ pub(super) struct Outbox {
     settings: OutboxSettings,
     source: String,
     table: TableName,
+    /// All that there are.
+    known: OutboxTopics,
+    /// Those that are not stored yet.
+    made: Vec<String>,
+    /// Those that are ready.
     /// By their names, and whether payloads are bytes.
     topics: BTreeMap<(String, bool), OutboxTopic>,
     key: Vec<u8>,
@@ -96,11 +155,19 @@ impl OutboxColumns {
 }
 
 impl Outbox {
-    pub(super) fn new(settings: OutboxSettings, source: &str) -> Result<Self> {
+    pub(super) fn new(settings: OutboxSettings, known: OutboxTopics, source: &str) -> Result<Self> {
         let table = settings.table_name()?;
         let (key, value) = (Vec::new(), Vec::new());
-        let source = source.to_owned();
-        Ok(Self { settings, source, table, topics: BTreeMap::new(), key, value })
+        let (source, made, topics) = (source.to_owned(), Vec::new(), BTreeMap::new());
+        Ok(Self { settings, source, table, known, made, topics, key, value })
+    }
+
+    /// A topic is ready for payloads that are bytes, or are not.
+    fn is_ready(&mut self, topic: &str, is_bytes: bool, ready: OutboxTopic) {
+        if self.known.0.insert(topic.to_owned()) {
+            self.made.push(topic.to_owned());
+        }
+        self.topics.insert((topic.to_owned(), is_bytes), ready);
     }
 
     /// The topic of a row.
@@ -109,7 +176,6 @@ impl Outbox {
             self.wrong("a row names no topic").with("column", &self.settings.route_by)
         })?;
         let topic = self.settings.topic.replace(ROUTED_BY, &topic_part(&route));
-        let is_new = !self.topics.contains_key(&(topic.clone(), columns.is_bytes));
         let wrong = |message| Err(self.wrong(message).with("topic", &topic));
         if check_topic_name(&topic).is_err() {
             return wrong("a row names a topic that no topic can be called");
@@ -117,7 +183,7 @@ impl Outbox {
         if self.is_reserved(&topic) {
             return wrong("a row names a topic that is not an outbox's");
         }
-        if is_new && self.topics.len() >= TOPICS_MAX {
+        if self.known.is_beyond(&topic) {
             return wrong("its rows name too many topics, more than 1000");
         }
         Ok(topic)
@@ -139,15 +205,29 @@ impl Outbox {
 }
 
 impl EventWriter {
-    /// The same with an outbox.
+    /// The same with an outbox, whose rows went to these topics so far.
     ///
     /// # Errors
     ///
     /// `Config` if its table is not `schema.table`.
-    pub fn with_outbox(self, settings: Option<OutboxSettings>) -> Result<Self> {
+    pub fn with_outbox(
+        self,
+        settings: Option<OutboxSettings>,
+        known: OutboxTopics,
+    ) -> Result<Self> {
         let outbox =
-            settings.map(|settings| Outbox::new(settings, &self.block.name)).transpose()?;
+            settings.map(|settings| Outbox::new(settings, known, &self.block.name)).transpose()?;
         Ok(Self { outbox, ..self })
+    }
+
+    /// What is to be stored of topics that rows of the outbox go to since this was asked last.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if it cannot be written as JSON, which does not happen.
+    pub fn take_outbox_items(&mut self) -> Result<Vec<StateItem>> {
+        let made = self.outbox.as_mut().map(|outbox| std::mem::take(&mut outbox.made));
+        made.unwrap_or_default().iter().map(|topic| OutboxTopics::item(topic)).collect()
     }
 
     /// Whether a table is the outbox: its rows may need topics that are not there yet.
@@ -171,20 +251,21 @@ impl EventWriter {
         Ok(Some((columns, encoder)))
     }
 
-    /// The topic that a row of the outbox goes to, if it is not ready yet.
+    /// The topic that a row of the outbox goes to, if it is not ready yet for its payload, and whether
+    /// that is bytes.
     #[must_use]
     pub fn outbox_topic_missing<R: RowImage>(
         &self,
         schema: &Arc<TableSchema>,
         row: &R,
-    ) -> Option<String> {
+    ) -> Option<(String, bool)> {
         let outbox = self.outbox.as_ref()?;
         let route = &self.routes[self.route_of(schema).ok()?];
         // What is wrong with a row is told where it is encoded.
         let columns = route.outbox.as_ref()?;
         let topic = outbox.topic(columns, &Values::of(row).ok()?).ok()?;
-        let is_ready = outbox.topics.contains_key(&(topic.clone(), columns.is_bytes));
-        (!is_ready && !self.is_side_topic(&topic)).then_some(topic)
+        let topic = (topic, columns.is_bytes);
+        (!outbox.topics.contains_key(&topic) && !self.is_side_topic(&topic.0)).then_some(topic)
     }
 
     /// Makes ready a topic of the outbox's rows: it is made, its schemas are registered.
@@ -200,7 +281,7 @@ impl EventWriter {
     ) -> Result<()> {
         let route = &self.routes[self.route_of(schema)?];
         let (Some(outbox), Some(columns)) = (&self.outbox, &route.outbox) else { return Ok(()) };
-        if outbox.topics.len() >= TOPICS_MAX {
+        if outbox.known.is_beyond(topic) {
             // What is told of the row that names it.
             return Ok(());
         }
@@ -222,8 +303,7 @@ impl EventWriter {
         let partitions = info.config.partitions;
         let first_output = self.outputs.of(topic, partitions);
         if let Some(outbox) = &mut self.outbox {
-            let ready = OutboxTopic { ids, first_output, partitions };
-            outbox.topics.insert((topic.to_owned(), is_bytes), ready);
+            outbox.is_ready(topic, is_bytes, OutboxTopic { ids, first_output, partitions });
         }
         Ok(())
     }
@@ -340,6 +420,59 @@ fn text_of(value: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const COLUMNS: OutboxColumns = OutboxColumns {
+        id: 0,
+        key: 0,
+        route_by: 0,
+        payload: 0,
+        is_bytes: false,
+        headers: Vec::new(),
+    };
+
+    /// Where a row goes that names this topic.
+    fn routed(outbox: &Outbox, route: &str) -> Result<String> {
+        outbox.topic(&COLUMNS, &[Value::Text(route.to_owned())])
+    }
+
+    fn outbox(known: OutboxTopics) -> Outbox {
+        let settings = serde_json::json!({"table": "public.outbox", "topic": ROUTED_BY});
+        Outbox::new(serde_json::from_value(settings).unwrap(), known, "shop").unwrap()
+    }
+
+    #[test]
+    fn a_thousand_topics_are_counted_by_their_names_and_over_restarts() {
+        let ready =
+            OutboxTopic { ids: SchemaIds { key: 1, value: 2 }, first_output: 0, partitions: 1 };
+        let mut first = outbox(OutboxTopics::default());
+        for topic in 0..999 {
+            // One whose payload has become bytes is not another.
+            for is_bytes in [false, true] {
+                first.is_ready(&format!("t{topic}"), is_bytes, ready);
+            }
+        }
+        assert_eq!(routed(&first, "t999").unwrap(), "t999", "the thousandth");
+        first.is_ready("t999", false, ready);
+        let stored = first.made.iter().map(|topic| OutboxTopics::item(topic).unwrap());
+        let mut items: BTreeMap<String, Vec<u8>> =
+            stored.map(|item| (item.key, item.value.unwrap())).collect();
+        items.insert("x".into(), vec![1]);
+        let again = outbox(OutboxTopics::take(&mut items).unwrap());
+        assert_eq!(items.len(), 1, "what is another's stays");
+        for outbox in [&first, &again] {
+            let error = routed(outbox, "t1000").unwrap_err();
+            assert!(error.to_string().contains("too many topics, more than 1000"), "{error}");
+            assert_eq!((routed(outbox, "t0").unwrap(), outbox.known.0.len()), ("t0".into(), 1000));
+        }
+    }
+
+    #[test]
+    fn a_newer_form_of_a_stored_topic_is_refused() {
+        let value = br#"{"version":2,"topic":"t"}"#.to_vec();
+        let error =
+            OutboxTopics::take(&mut BTreeMap::from([("outbox/t".into(), value)])).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NewerVersion);
+    }
 
     #[test]
     fn what_names_something_has_a_text() {

@@ -10,6 +10,8 @@ mod texts;
 mod view;
 
 pub use chunk::PostgresChunk;
+pub(crate) use sql::VIEW;
+pub(crate) use view::View;
 
 #[cfg(feature = "fuzz")]
 pub(crate) use copy::fuzz_rows;
@@ -29,7 +31,6 @@ pub(crate) use text::text;
 use tidemesh_model::{Error, ErrorKind, KeyOrigin, Result, TableName};
 use tidemesh_source::{ChunkRequest, Key, Part, TablePlan, TableReader};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use view::View;
 
 /// The bytes of a row that are assumed before any was read.
 const ROW_BYTES_FIRST: usize = 2048;

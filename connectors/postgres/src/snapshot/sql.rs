@@ -25,7 +25,7 @@ pub(super) const IN_KEY_ORDER: &str =
 
 pub(super) const MARK: &str = "SELECT pg_logical_emit_message(true, $1, $2)::text";
 
-pub(super) const VIEW: &str = "SELECT pg_current_snapshot()::text";
+pub(crate) const VIEW: &str = "SELECT pg_current_snapshot()::text";
 
 /// Takes an id: every transaction that was in progress has a lower one.
 pub(super) const NEW_TRANSACTION: &str = "SELECT pg_current_xact_id()::text";

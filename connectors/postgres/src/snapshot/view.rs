@@ -3,7 +3,7 @@
 
 /// A view, by 64-bit transaction ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct View {
+pub(crate) struct View {
     /// All below have ended.
     xmin: u64,
     /// None from here on had begun to end.
@@ -14,7 +14,7 @@ pub(super) struct View {
 
 impl View {
     /// Reads `xmin:xmax:xip,xip,…`.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let mut number = || parts.next()?.parse().ok();
         let (xmin, xmax) = (number()?, number()?);
@@ -29,7 +29,7 @@ impl View {
 
     /// Whether a committed transaction of the log is in the view. The log has 32-bit ids: the one
     /// meant is the nearest to the view's end.
-    pub(super) fn sees(&self, transaction: u64) -> bool {
+    pub(crate) fn sees(&self, transaction: u64) -> bool {
         let full = nearest(transaction, self.xmax);
         full < self.xmin || (full < self.xmax && !self.in_progress.contains(&full))
     }

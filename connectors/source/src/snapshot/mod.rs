@@ -22,7 +22,7 @@ pub(crate) use engine::{Engine, Event, emitted};
 pub(crate) use mark::Mark;
 pub use mark::MarkBoard;
 pub use progress::{Range, SnapshotReport, TableSnapshot, TableState};
-pub(crate) use window::{Again, Touched, Verdict, Windows};
+pub(crate) use window::{Again, Closed, Touched, Verdict, Windows};
 
 use serde::{Deserialize, Serialize};
 use std::future::Future;

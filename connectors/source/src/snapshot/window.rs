@@ -4,7 +4,7 @@ use super::transactions::Transactions;
 use super::{Chunk, Mark};
 use std::collections::HashSet;
 use std::sync::Arc;
-use tidemesh_model::{TableName, TableSchema};
+use tidemesh_model::{Change, ChangeVisitor, Origin, Result, RowImage, TableName, TableSchema};
 
 /// The most bytes of keys that a window holds; past it its chunk is read again.
 const TOUCHED_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -116,6 +116,13 @@ impl<K: Chunk> Windows<K> {
     /// The chunks that wait for their high marks.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = &K> {
         self.open.iter().filter_map(|window| window.chunk.as_ref())
+    }
+
+    /// The chunk that waits for this mark.
+    fn chunk_at(&self, mark: Mark<'_>) -> Option<&K> {
+        let Mark::High(run, number) = mark else { return None };
+        let window = self.open.iter().find(|window| window.number == number)?;
+        window.chunk.as_ref().filter(|_| run == self.run)
     }
 
     /// The log told a change of `key` (and `old_key`, empty if there is none), both framed.
@@ -231,6 +238,42 @@ impl<K> Window<K> {
             return;
         }
         self.touched.insert(key.into());
+    }
+}
+
+/// Looks ahead over a batch for the chunks whose high marks it holds.
+pub(crate) struct Closed<'w, K> {
+    windows: &'w Windows<K>,
+    chunks: Vec<&'w K>,
+}
+
+impl<'w, K: Chunk> Closed<'w, K> {
+    pub(crate) fn new(windows: &'w Windows<K>) -> Self {
+        Self { windows, chunks: Vec::new() }
+    }
+
+    pub(crate) fn into_chunks(self) -> Vec<&'w K> {
+        self.chunks
+    }
+}
+
+impl<K: Chunk> ChangeVisitor for Closed<'_, K> {
+    fn change<R: RowImage>(
+        &mut self,
+        _: &Arc<TableSchema>,
+        _: &Origin<'_>,
+        _: Change<R>,
+    ) -> Result<()> {
+        Ok(())
+    }
+
+    fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
+        Ok(())
+    }
+
+    fn mark(&mut self, _: &Origin<'_>, mark: &str) -> Result<()> {
+        self.chunks.extend(Mark::read(mark).and_then(|mark| self.windows.chunk_at(mark)));
+        Ok(())
     }
 }
 

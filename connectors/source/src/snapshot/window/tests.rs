@@ -5,7 +5,7 @@ use super::super::{Key, RowVisitor};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use tidemesh_model::{DataType, Field, KeyOrigin, Result, RowKey, SourceKind, Value};
+use tidemesh_model::{DataType, Field, KeyOrigin, Position, Result, RowKey, SourceKind, Value};
 
 /// Rows of a table as some view had them.
 #[derive(Debug)]
@@ -287,4 +287,27 @@ fn marks_of_another_run_are_ignored() {
     let number = open(&mut windows, &one);
     assert!(windows.mark(Mark::High("other", number)).is_none());
     assert!(windows.mark(Mark::High("run", number)).is_some());
+}
+
+#[test]
+fn a_batch_closes_the_chunks_whose_high_marks_it_holds() {
+    let mut windows = Windows::new("run".into());
+    windows.follow(true);
+    let schema = schema(&["id"]);
+    let chunk =
+        || View { schema: Arc::clone(&schema), rows: BTreeMap::new(), visible: HashSet::new() };
+    let [first, second, third] = [(); 3].map(|()| windows.begin(&schema.name));
+    windows.deliver(first.0, chunk());
+    windows.deliver(second.0, chunk());
+    let origin =
+        Origin { position: Position::before(1, 2), transaction: 3, committed_at_us: 4, block: &[] };
+    let closed = |marks: &[&str]| {
+        let mut closed = Closed::new(&windows);
+        marks.iter().for_each(|mark| closed.mark(&origin, mark).unwrap());
+        closed.into_chunks().len()
+    };
+    assert_eq!(closed(&[&first.1[1]]), 1);
+    assert_eq!(closed(&[&first.1[1], &second.1[0], &second.1[1]]), 2);
+    let others = [&first.1[0], &third.1[1], "high another 1", "sync x", "of a later version"];
+    assert_eq!(closed(&others), 0, "low marks, chunks that are not here, other marks");
 }
