@@ -22,8 +22,14 @@ pub const CONSUMER_NAME_BYTES_MAX: usize = 255;
 /// The most fields that one consumer names.
 pub const CONSUMER_FIELDS_MAX: usize = 1_000;
 
+/// The longest that the names of a consumer's fields are together, in bytes.
+pub const CONSUMER_BYTES_MAX: usize = 64 * 1024;
+
 /// The most consumers of one subject.
 pub const CONSUMERS_MAX: usize = 1_000;
+
+/// The most consumers of one registry.
+pub const REGISTRY_CONSUMERS_MAX: usize = 100_000;
 
 /// What a consumer of a subject has registered.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -46,11 +52,7 @@ impl Consumer {
     ///
     /// 422, naming the field that is none.
     pub(crate) fn reads(&self) -> Result<Reads, Refusal> {
-        let Some(fields) = &self.fields else { return Ok(Reads::All) };
-        let path = |text: &String| {
-            text.parse::<FieldPath>().map_err(|error| Refusal::InvalidConsumer(said(&error)))
-        };
-        fields.iter().map(path).collect::<Result<_, _>>().map(Reads::Fields)
+        self.fields.as_ref().map_or(Ok(Reads::All), reads)
     }
 
     /// Refuses what is out of bounds.
@@ -66,8 +68,23 @@ impl Consumer {
         if self.fields.as_ref().is_some_and(|fields| fields.len() > CONSUMER_FIELDS_MAX) {
             return wrong(format!("a consumer names at most {CONSUMER_FIELDS_MAX} fields"));
         }
+        if self.fields.iter().flatten().map(String::len).sum::<usize>() > CONSUMER_BYTES_MAX {
+            return wrong(format!("a consumer's fields have at most {CONSUMER_BYTES_MAX} bytes"));
+        }
         self.reads().map(|_| ())
     }
+}
+
+/// These fields, as the judge wants them.
+///
+/// # Errors
+///
+/// 422, naming the field that is none.
+pub(crate) fn reads(fields: &BTreeSet<String>) -> Result<Reads, Refusal> {
+    let path = |text: &String| {
+        text.parse::<FieldPath>().map_err(|error| Refusal::InvalidConsumer(said(&error)))
+    };
+    fields.iter().map(path).collect::<Result<_, _>>().map(Reads::Fields)
 }
 
 /// An error in one sentence, with where it is.
@@ -99,13 +116,17 @@ pub(crate) enum Observed {
     /// Nobody has asked: the level was another when the schema came.
     NotAsked,
     /// These groups read the topic.
-    Groups(Arc<[Group]>),
+    Groups {
+        groups: Arc<[Group]>,
+        /// The subject's newest version then: data of later ones may have come since.
+        known: u32,
+    },
 }
 
 impl Observed {
     pub(crate) fn groups(&self) -> &[Group] {
         match self {
-            Self::Groups(groups) => groups,
+            Self::Groups { groups, .. } => groups,
             Self::NoLog | Self::NotAsked => &[],
         }
     }
@@ -114,12 +135,20 @@ impl Observed {
     pub(crate) fn pending(&self, group: &str) -> Option<&BTreeSet<u32>> {
         self.groups().iter().find(|known| known.name == group)?.pending.as_ref()
     }
+
+    /// The versions behind this one may be pending for everybody.
+    pub(crate) fn known(&self) -> u32 {
+        match self {
+            Self::Groups { known, .. } => *known,
+            Self::NoLog | Self::NotAsked => 0,
+        }
+    }
 }
 
 /// Knows the consumer groups of topics.
 pub trait GroupWatch: Send + Sync + std::fmt::Debug {
-    /// The groups that have committed offsets in the topic of this subject (`TOPIC-key` or
-    /// `TOPIC-value`), without its context; none for a subject of another kind, or without a topic.
+    /// The groups that have committed offsets in the topic of this subject of the default context
+    /// (`TOPIC-key` or `TOPIC-value`); none for a subject of another kind, or without a topic.
     ///
     /// # Errors
     ///

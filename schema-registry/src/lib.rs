@@ -32,7 +32,8 @@ pub use access::{
 };
 pub use config::{IncompatibleCode, Limits, PORT_DEFAULT, RegistryConfig, StoreConfig};
 pub use consumer::{
-    CONSUMER_FIELDS_MAX, CONSUMER_NAME_BYTES_MAX, CONSUMERS_MAX, Consumer, Group, GroupWatch,
+    CONSUMER_BYTES_MAX, CONSUMER_FIELDS_MAX, CONSUMER_NAME_BYTES_MAX, CONSUMERS_MAX, Consumer,
+    Group, GroupWatch, REGISTRY_CONSUMERS_MAX,
 };
 pub use http::{router, serve, serve_secured};
 pub use level::CompatibilityLevel;

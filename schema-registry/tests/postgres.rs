@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tidemesh_model::{ErrorKind, Secret};
 use tidemesh_schema_registry::{
-    Filter, Page, Refusal, Registry, RegistryConfig, StoreConfig, Submission, VersionSpec,
+    Consumer, Filter, Page, Refusal, Registry, RegistryConfig, StoreConfig, Submission, VersionSpec,
 };
 use tokio_postgres::{Client, NoTls};
 
@@ -227,4 +227,61 @@ async fn a_store_of_a_newer_program_or_without_a_server_is_refused() {
     let error = Registry::open(&config).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(!error.report().contains("hush"));
+}
+
+async fn set_level(node: &Registry, level: &str) {
+    let members = serde_json::json!({"compatibility": level});
+    node.set_setting(None, members.as_object().unwrap().clone()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_one_node_has_just_registered_counts_at_the_other() {
+    let database = Database::new().await;
+    let (one, other) = (database.node(), database.node());
+    set_level(&one, "CONSUMERS").await;
+    let record =
+        |fields: &str| text(&format!(r#"{{"type":"record","name":"R","fields":[{fields}]}}"#));
+    let whole = record(r#"{"name":"a","type":"int"},{"name":"b","type":"int"}"#);
+    one.register("s", &whole).await.unwrap();
+    for (field, without) in
+        [("b", r#"{"name":"a","type":"int"}"#), ("a", r#"{"name":"b","type":"int"}"#)]
+    {
+        let reads = Consumer { fields: Some([field.to_owned()].into()), ..Consumer::default() };
+        one.put_consumer("s", field, reads).await.unwrap();
+        // Nobody has told the other; it asks in the transaction that decides.
+        let refused = other.register("s", &record(without)).await.unwrap_err();
+        assert!(matches!(&refused, Refusal::Incompatible { .. }), "{refused:?}");
+    }
+    drop((one, other));
+    let third = database.node();
+    assert!(third.consumer("s", "b").unwrap().consumer.fields.is_some());
+    drop(third);
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_with_all_the_versions_that_it_may_have_can_be_deleted() {
+    const VERSIONS: usize = 10_000;
+    const AT_ONCE: usize = 128;
+    let database = Database::new().await;
+    let (node, other) = (Arc::new(database.node()), database.node());
+    set_level(&node, "NONE").await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for first in 0..AT_ONCE {
+        let node = Arc::clone(&node);
+        tasks.spawn(async move {
+            for number in (first..VERSIONS).step_by(AT_ONCE) {
+                node.register("s", &record(number)).await.unwrap();
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(node.delete_subject("s", false).await.unwrap().len(), VERSIONS);
+    assert_eq!(node.delete_subject("s", true).await.unwrap().len(), VERSIONS);
+    other.refresh().await;
+    assert!(other.versions("s", Filter::WithDeleted, Page::default()).is_err());
+    drop((node, other));
+    database.drop().await;
 }

@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
-use tidemesh_schema_registry::{Registry, RegistryConfig, Security, StoreConfig};
+use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, Security, StoreConfig};
 use tidemesh_source::{Runner, SourceHandle, observe};
-use tidemesh_transport::kafka::KafkaTransport;
+use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 use tidemesh_transport::{
     EmbeddedConfig, EmbeddedTransport, RegistryClient, RemoteTransport, Transport, serve_remote,
 };
@@ -30,7 +30,7 @@ pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
     let shutdown = watch_signals()?;
     if let Some(kafka) = config.kafka.take() {
         let transport = Arc::new(KafkaTransport::new(&kafka)?);
-        return Box::pin(up_on(config, transport, shutdown)).await;
+        return Box::pin(up_on(config, transport, watch_cluster(&kafka)?, shutdown)).await;
     }
     let folder = config.data_dir.join("log");
     let opening =
@@ -40,12 +40,14 @@ pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "open the log").caused_by(error))??,
     );
-    Box::pin(up_on(config, transport, shutdown)).await
+    let watch = Arc::new(LogWatch(Arc::clone(&transport)));
+    Box::pin(up_on(config, transport, watch, shutdown)).await
 }
 
 async fn up_on<T: Transport>(
     config: UpConfig,
     transport: Arc<T>,
+    watch: Arc<dyn GroupWatch>,
     shutdown: watch::Receiver<bool>,
 ) -> Result<()> {
     let metrics = install_metrics()?;
@@ -61,7 +63,6 @@ async fn up_on<T: Transport>(
         data: Some(format!("tcp://{}", local(&data)?)),
         registry: Some(registry_url.clone()),
     };
-    let watch = Arc::new(LogWatch(Arc::clone(&transport)));
     let opened = Arc::new(open_registry(&config.registry)?.watching(watch));
     announce(&local(&control)?, &endpoints);
     let mut parts = JoinSet::new();
@@ -152,14 +153,18 @@ pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) ->
     wait(parts).await
 }
 
+/// Watches a cluster's groups: all of them, by their names there.
+fn watch_cluster(kafka: &KafkaConfig) -> Result<Arc<dyn GroupWatch>> {
+    let whole = KafkaConfig { prefix: String::new(), ..kafka.clone() };
+    Ok(Arc::new(LogWatch(Arc::new(KafkaTransport::new(&whole)?))))
+}
+
 /// A registry alone, which asks the log for consumer groups if it is told of one.
 fn open_watching(config: &RegistryConfig, log: Option<LogConfig>) -> Result<Registry> {
     let registry = open_registry(config)?;
     Ok(match log {
         None => registry,
-        Some(LogConfig::Kafka(kafka, _)) => {
-            registry.watching(Arc::new(LogWatch(Arc::new(KafkaTransport::new(&kafka)?))))
-        }
+        Some(LogConfig::Kafka(kafka, _)) => registry.watching(watch_cluster(&kafka)?),
         Some(LogConfig::Daemon(url)) => {
             registry.watching(Arc::new(LogWatch(Arc::new(RemoteTransport::new(&url)?))))
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tidemesh_avro::frame;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_schema_registry::{Group, GroupWatch};
-use tidemesh_transport::{FetchLimit, Reader, Start, Subscription, Transport};
+use tidemesh_transport::{FetchLimit, PartitionInfo, Reader, Start, Subscription, Transport};
 use tokio::time::Instant;
 
 /// The most records that are looked at for one verdict.
@@ -21,6 +21,9 @@ const RECORDS_MAX: usize = 100_000;
 /// The most bytes of records that are looked at for one verdict.
 const BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// The most schemas that are told apart in one partition or another; more are none of ours.
+const IDS_MAX: usize = 10_000;
+
 /// The longest that is looked.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 
@@ -28,7 +31,8 @@ const LOOK_MAX: Duration = Duration::from_secs(10);
 const FETCH: FetchLimit =
     FetchLimit { bytes_max: 4 * 1024 * 1024, wait_max: Duration::from_millis(200) };
 
-/// Watches the groups of a log.
+/// Watches the groups of a log, whose topics have the names by which subjects know them: without a
+/// prefix.
 pub(super) struct LogWatch<T>(pub(super) Arc<T>);
 
 impl<T> std::fmt::Debug for LogWatch<T> {
@@ -61,50 +65,55 @@ fn topic_of(subject: &str) -> Option<(&str, Part)> {
 
 async fn groups<T: Transport>(transport: &T, subject: &str) -> Result<Vec<Group>> {
     let Some((topic, part)) = topic_of(subject) else { return Ok(Vec::new()) };
-    let topic = topic.strip_prefix(transport.topic_prefix()).unwrap_or(topic);
-    let info = match transport.topic(topic).await {
+    let committed = match transport.consumption(topic).await {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        info => info?,
+        committed => committed?,
     };
-    let mut backlog = Backlog { ends: Vec::new(), groups: BTreeMap::new() };
-    backlog.ends.extend(info.partitions.iter().map(|partition| partition.end));
-    for ((name, partition), offset) in transport.consumption(topic).await? {
-        let begins = || info.partitions.iter().map(|partition| partition.begin).collect();
-        let group = backlog
-            .groups
-            .entry(name)
-            .or_insert_with(|| Behind { at: begins(), ids: Some(BTreeSet::new()) });
-        if let Some(at) = group.at.get_mut(partition as usize) {
-            *at = offset.max(*at);
-        }
+    if committed.is_empty() {
+        return Ok(Vec::new());
     }
-    if backlog.is_behind() && !backlog.look(transport, topic, part).await? {
-        backlog.give_up();
-    }
-    let group = |(name, behind): (String, Behind)| Group { name, pending: behind.ids };
-    Ok(backlog.groups.into_iter().map(group).collect())
+    // Asked after the groups: what came meanwhile is looked at too.
+    let info = transport.topic(topic).await?;
+    let backlog = Backlog::of(&info.partitions, committed);
+    let seen = match backlog.is_behind() {
+        true => backlog.look(transport, topic, part).await?,
+        false => Some(Seen::default()),
+    };
+    Ok(backlog.groups(seen.as_ref()))
 }
 
-/// What groups have yet to read.
+/// Where groups go on in each partition, and where it ends.
 struct Backlog {
-    /// Where each partition ends.
     ends: Vec<u64>,
-    groups: BTreeMap<String, Behind>,
+    /// By group: where it has committed, else the first record.
+    at: BTreeMap<String, Vec<u64>>,
 }
 
-/// How far a group is, and what it has yet to read.
-struct Behind {
-    /// Where it goes on in each partition: where it has committed, else at the first record.
-    at: Vec<u64>,
-    /// The ids of the schemas from there on; none if they are not known.
-    ids: Option<BTreeSet<u32>>,
+/// What was seen of the records: where each schema, and what has no frame, stood last.
+#[derive(Debug, Default)]
+struct Seen {
+    ids: BTreeMap<(usize, u32), u64>,
+    unframed: BTreeMap<usize, u64>,
 }
 
 impl Backlog {
+    fn of(partitions: &[PartitionInfo], committed: BTreeMap<(String, u32), u64>) -> Self {
+        let ends = partitions.iter().map(|partition| partition.end).collect();
+        let mut at: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for ((group, partition), offset) in committed {
+            let begins = || partitions.iter().map(|partition| partition.begin).collect();
+            let at = at.entry(group).or_insert_with(begins);
+            if let Some(at) = at.get_mut(partition as usize) {
+                *at = offset.max(*at);
+            }
+        }
+        Self { ends, at }
+    }
+
     /// From where each partition has to be read, for the group that is furthest behind.
     fn starts(&self) -> Vec<u64> {
         let first = |(partition, end): (usize, &u64)| {
-            self.groups.values().map(|group| group.at[partition]).min().unwrap_or(*end).min(*end)
+            self.at.values().map(|at| at[partition]).min().unwrap_or(*end).min(*end)
         };
         self.ends.iter().enumerate().map(first).collect()
     }
@@ -113,65 +122,85 @@ impl Backlog {
         self.starts() != self.ends
     }
 
-    /// Looks at the records; false if that did not come to the end.
-    async fn look<T: Transport>(&mut self, transport: &T, topic: &str, part: Part) -> Result<bool> {
-        let places = (0..).zip(self.starts()).map(|(p, start)| ((topic.to_owned(), p), start));
+    /// Looks at the records; none if that did not come to the end.
+    async fn look<T: Transport>(
+        &self,
+        transport: &T,
+        topic: &str,
+        part: Part,
+    ) -> Result<Option<Seen>> {
+        let starts = self.starts();
+        let places = (0..).zip(&starts).map(|(p, start)| ((topic.to_owned(), p), *start));
         let start = Start::Offsets(places.collect());
         let subscription = Subscription { topics: vec![topic.to_owned()], group: None, start };
         let mut reader = transport.subscribe(subscription).await?;
         let deadline = Instant::now() + LOOK_MAX;
+        let mut seen = Seen::default();
         let (mut records, mut bytes) = (0, 0);
-        while !self.is_read(topic, &reader.positions()) {
-            if records >= RECORDS_MAX || bytes >= BYTES_MAX || Instant::now() >= deadline {
-                return Ok(false);
+        while !self.is_read(topic, &starts, &reader.positions()) {
+            let is_much = records >= RECORDS_MAX || bytes >= BYTES_MAX || seen.ids.len() >= IDS_MAX;
+            if is_much || Instant::now() >= deadline {
+                return Ok(None);
             }
             for batch in reader.poll(FETCH).await? {
                 for record in batch.iter() {
                     let (offset, record) = record?;
                     let data = if part == Part::Key { record.key } else { record.value };
-                    self.take(batch.partition as usize, offset, data);
+                    seen.take(batch.partition as usize, offset, data);
                     records += 1;
                     bytes += record.raw.len();
                 }
             }
         }
-        Ok(true)
+        Ok(Some(seen))
     }
 
-    fn is_read(&self, topic: &str, positions: &BTreeMap<(String, u32), u64>) -> bool {
-        let starts = self.starts();
+    fn is_read(
+        &self,
+        topic: &str,
+        starts: &[u64],
+        positions: &BTreeMap<(String, u32), u64>,
+    ) -> bool {
         (0..).zip(self.ends.iter().zip(starts)).all(|(partition, (end, start))| {
             let at = positions.get(&(topic.to_owned(), partition)).copied();
-            at.unwrap_or(start).max(start) >= *end
+            at.unwrap_or(*start).max(*start) >= *end
         })
     }
 
-    /// Notes a record's schema for each group that has yet to read it. A tombstone has none.
+    /// What each group has yet to read. Where not all was seen, who is behind may have anything.
+    fn groups(self, seen: Option<&Seen>) -> Vec<Group> {
+        let Self { ends, at } = self;
+        let pending = |at: &[u64]| match seen {
+            Some(seen) => seen.behind(at),
+            None => at.iter().zip(&ends).all(|(at, end)| at >= end).then(BTreeSet::new),
+        };
+        at.into_iter().map(|(name, at)| Group { pending: pending(&at), name }).collect()
+    }
+}
+
+impl Seen {
+    /// Notes a record's schema. A tombstone has none.
     fn take(&mut self, partition: usize, offset: u64, data: Option<&[u8]>) {
-        let Some(data) = data else { return };
-        let id = frame::split(data).ok().map(|(id, _)| id);
-        for group in self.groups.values_mut().filter(|group| group.at[partition] <= offset) {
-            match (id, &mut group.ids) {
-                (Some(id), Some(ids)) => {
-                    ids.insert(id);
-                }
-                // Another serializer's: it may be any of the versions.
-                (None, ids) => *ids = None,
-                (_, None) => {}
-            }
+        match data.map(frame::split) {
+            None => {}
+            Some(Ok((id, _))) => drop(self.ids.insert((partition, id), offset)),
+            // Another serializer's.
+            Some(Err(_)) => drop(self.unframed.insert(partition, offset)),
         }
     }
 
-    /// Who is behind may have anything to read.
-    fn give_up(&mut self) {
-        let ends = &self.ends;
-        for group in self
-            .groups
-            .values_mut()
-            .filter(|group| group.at.iter().zip(ends).any(|(at, end)| at < end))
-        {
-            group.ids = None;
+    /// The ids of what lies behind these offsets; none if some of it does not tell its own.
+    fn behind(&self, at: &[u64]) -> Option<BTreeSet<u32>> {
+        let is_behind = |partition: usize, offset: u64| {
+            // A partition that came meanwhile is behind all of them.
+            at.get(partition).is_none_or(|at| *at <= offset)
+        };
+        if self.unframed.iter().any(|(partition, offset)| is_behind(*partition, *offset)) {
+            return None;
         }
+        let ids =
+            self.ids.iter().filter(|((partition, _), offset)| is_behind(*partition, **offset));
+        Some(ids.map(|((_, id), _)| *id).collect())
     }
 }
 

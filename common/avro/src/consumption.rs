@@ -18,7 +18,7 @@
 use crate::compat::Direction;
 use crate::diff::diff;
 use crate::explain::{Finding, explain, explain_projected};
-use crate::project::{FieldPath, project_exactly};
+use crate::project::{FieldPath, Projection, project_exactly};
 use crate::schema::Schema;
 use std::collections::BTreeSet;
 use tidemesh_model::Result;
@@ -81,6 +81,9 @@ impl Effect {
     }
 }
 
+/// How many pending versions that hurt a consumer are told; one is enough to refuse.
+const HARMFUL_VERSIONS_MAX: usize = 8;
+
 /// Whose data a consumer cannot read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Written {
@@ -135,43 +138,73 @@ pub fn unreadable(
     writer: &Schema,
     direction: Direction,
 ) -> Result<Vec<Finding>> {
-    match reads {
-        Reads::All => Ok(explain(reader, writer, direction)),
-        Reads::Fields(paths) => {
-            let (projection, _) = project_exactly(reader, paths)?;
-            Ok(explain_projected(&projection, writer, direction))
+    Ok(View::of(reader, reads)?.0.unreadable(writer, direction))
+}
+
+/// A schema as a consumer reads with it.
+enum View<'s> {
+    Whole(&'s Schema),
+    Part(Projection<'s>),
+}
+
+impl<'s> View<'s> {
+    /// With the fields that the schema does not have.
+    fn of(reader: &'s Schema, reads: &Reads) -> Result<(Self, Vec<FieldPath>)> {
+        Ok(match reads {
+            Reads::All => (Self::Whole(reader), Vec::new()),
+            Reads::Fields(paths) => {
+                let (projection, unknown) = project_exactly(reader, paths)?;
+                (Self::Part(projection), unknown)
+            }
+        })
+    }
+
+    fn unreadable(&self, writer: &Schema, direction: Direction) -> Vec<Finding> {
+        match self {
+            Self::Whole(reader) => explain(reader, writer, direction),
+            Self::Part(projection) => explain_projected(projection, writer, direction),
         }
     }
 }
 
-fn judge_one(proposal: &Proposal<'_>, consumer: &Consumer<'_>) -> Result<ConsumerVerdict> {
+/// What `proposal` does to one consumer.
+///
+/// # Errors
+///
+/// As [`judge`].
+pub fn judge_one(proposal: &Proposal<'_>, consumer: &Consumer<'_>) -> Result<ConsumerVerdict> {
     let mut verdict = ConsumerVerdict {
         consumer: consumer.name.to_owned(),
         effect: Effect::Unaffected,
         harms: Vec::new(),
         unknown: Vec::new(),
     };
-    let Some(reader) = consumer.reader.or(proposal.latest) else {
-        return Ok(verdict);
+    let harms = |written, findings: Vec<Finding>| {
+        findings.into_iter().map(move |finding| Harm { written, finding })
     };
-    if let Reads::Fields(paths) = consumer.reads {
-        verdict.unknown = project_exactly(reader, paths)?.1;
+    let reader = consumer.reader.or(proposal.latest);
+    if let Some(reader) = reader {
+        let (view, unknown) = View::of(reader, consumer.reads)?;
+        verdict.unknown = unknown;
+        let findings = view.unreadable(proposal.candidate, Direction::Forward);
+        verdict.harms.extend(harms(Written::Candidate, findings));
     }
-    let mut ask = |written, reader: &Schema, writer: &Schema, direction| -> Result<()> {
-        let findings = unreadable(reader, consumer.reads, writer, direction)?;
-        verdict.harms.extend(findings.into_iter().map(|finding| Harm { written, finding }));
-        Ok(())
-    };
-    ask(Written::Candidate, reader, proposal.candidate, Direction::Forward)?;
-    let pending = if proposal.pending { consumer.pending } else { &[] };
-    // Who reads with the newest schema that it knows will read what is pending with the new one.
-    let next = consumer.reader.unwrap_or(proposal.candidate);
-    for (version, writer) in pending {
-        ask(Written::Version(*version), next, writer, Direction::Backward)?;
+    if proposal.pending && !consumer.pending.is_empty() {
+        // Who reads with the newest schema that it knows will read what is pending with the new one.
+        let (view, _) = View::of(consumer.reader.unwrap_or(proposal.candidate), consumer.reads)?;
+        let mut harmful = 0;
+        for (version, writer) in consumer.pending {
+            let findings = view.unreadable(writer, Direction::Backward);
+            harmful += usize::from(!findings.is_empty());
+            verdict.harms.extend(harms(Written::Version(*version), findings));
+            if harmful == HARMFUL_VERSIONS_MAX {
+                break;
+            }
+        }
     }
     verdict.effect = if !verdict.harms.is_empty() {
         Effect::Hurt
-    } else if touched(proposal, consumer, reader)? {
+    } else if reader.map_or(Ok(false), |reader| touched(proposal, consumer, reader))? {
         Effect::Readable
     } else {
         Effect::Unaffected

@@ -225,6 +225,8 @@ pub async fn a_topics_groups_are_known<T: Transport>(transport: &T) {
     topic(transport, "t", 2).await;
     topic(transport, "other", 1).await;
     assert!(transport.consumption("t").await.unwrap().is_empty());
+    let error = transport.consumption("nothing").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     let at = |group: &str, topic: &str, partition, offset| GroupOffset {
         group: group.into(),
         topic: topic.into(),

@@ -191,6 +191,7 @@ pub trait Transport: Send + Sync + 'static {
     ///
     /// # Errors
     ///
+    /// `NotFound` if the topic is not there; `Unavailable` if it is there and cannot be looked at now;
     /// `TooLarge` where there are more groups than can be asked: no part of them is told.
     fn consumption(
         &self,

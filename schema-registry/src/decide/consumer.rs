@@ -7,9 +7,10 @@ use tidemesh_avro::project::find;
 
 use super::Decision;
 use crate::avro::Parser;
-use crate::consumer::{CONSUMERS_MAX, Consumer, said};
+use crate::consumer::{CONSUMERS_MAX, Consumer, REGISTRY_CONSUMERS_MAX, said};
 use crate::refusal::Refusal;
-use crate::state::{Change, State, Version};
+use crate::state::{Change, State};
+use crate::subject::Name;
 
 /// Registers a consumer, or what it reads by now. Its fields must be in the schema that it reads with,
 /// as far as there is one: a name that is written wrong would protect nothing.
@@ -21,17 +22,10 @@ pub(crate) fn put_consumer(
     consumer: &Consumer,
 ) -> Decision<()> {
     consumer.check(name)?;
-    check_room(state, parser, subject, name)?;
-    let version = match consumer.version {
-        None => state.latest(subject),
-        Some(number) => {
-            // Who reads with a soft-deleted version goes on to.
-            let found = state.version(subject, number);
-            Some(found.ok_or(Refusal::VersionNotFound(number.into()))?)
-        }
-    };
-    if let Some(version) = version {
-        check_fields(state, parser, subject, consumer, version)?;
+    check_room(state, subject, name)?;
+    // What is imported was right where it comes from, and may have become wrong since.
+    if !state.mode_in_scope(subject).imports() {
+        check_against_schema(state, parser, subject, consumer)?;
     }
     let change = Change::PutConsumer {
         subject: Arc::from(subject),
@@ -54,7 +48,34 @@ pub(crate) fn not_found(subject: &str, name: &str) -> Refusal {
     Refusal::ConsumerNotFound { consumer: name.to_owned(), subject: subject.to_owned() }
 }
 
-fn check_room(state: &State, parser: &Parser, subject: &str, name: &str) -> Result<(), Refusal> {
+fn check_against_schema(
+    state: &State,
+    parser: &Parser,
+    subject: &str,
+    consumer: &Consumer,
+) -> Result<(), Refusal> {
+    let version = match consumer.version {
+        None => state.latest(subject),
+        // Who reads with a soft-deleted version goes on to.
+        Some(number) => {
+            let found = state.version(subject, number);
+            Some(found.ok_or(Refusal::VersionNotFound(number.into()))?)
+        }
+    };
+    let Some(version) = version else { return Ok(()) };
+    let Reads::Fields(paths) = consumer.reads()? else { return Ok(()) };
+    let schema = parser.resolve_version(state, subject, version)?;
+    match paths.iter().find_map(|path| find(schema.schema(), path).err()) {
+        Some(error) => Err(Refusal::InvalidConsumer(said(&error))),
+        None => Ok(()),
+    }
+}
+
+fn check_room(state: &State, subject: &str, name: &str) -> Result<(), Refusal> {
+    let context = Name::of(subject).context;
+    if !state.has_context(context) {
+        return Err(Refusal::ContextNotFound(context.to_owned()));
+    }
     let consumers = state.consumers_of(subject);
     if consumers.contains_key(name) {
         return Ok(());
@@ -64,28 +85,10 @@ fn check_room(state: &State, parser: &Parser, subject: &str, name: &str) -> Resu
             "Subject {subject} holds its limit of {CONSUMERS_MAX} consumers"
         )));
     }
-    let limit = parser.limits.subjects_max;
-    if consumers.is_empty() && state.consumers().count() >= limit {
+    if state.consumers().map(|(_, known)| known.len()).sum::<usize>() >= REGISTRY_CONSUMERS_MAX {
         return Err(Refusal::NotPermitted(format!(
-            "This registry holds its limit of {limit} subjects with consumers"
+            "This registry holds its limit of {REGISTRY_CONSUMERS_MAX} consumers"
         )));
     }
     Ok(())
-}
-
-fn check_fields(
-    state: &State,
-    parser: &Parser,
-    subject: &str,
-    consumer: &Consumer,
-    version: &Version,
-) -> Result<(), Refusal> {
-    let Reads::Fields(paths) = consumer.reads()? else { return Ok(()) };
-    let missing = || Refusal::SchemaNotFound(Some(version.id));
-    let stored = state.schema_of(subject, version).ok_or_else(missing)?;
-    let schema = parser.resolve(state, subject, stored)?;
-    match paths.iter().find_map(|path| find(schema.schema(), path).err()) {
-        Some(error) => Err(Refusal::InvalidConsumer(said(&error))),
-        None => Ok(()),
-    }
 }

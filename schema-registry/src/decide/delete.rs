@@ -106,6 +106,14 @@ pub(crate) fn delete_context(state: &State, context: &str) -> Decision<()> {
         return Err(Refusal::ContextNotEmpty(context.to_owned()));
     }
     let mut changes = vec![Change::RemoveContext { context: state.context_name(context) }];
+    let within = state.consumers().filter(|(subject, _)| Name::of(subject).context == context);
+    changes.extend(within.flat_map(|(subject, consumers)| {
+        let gone = |name: &Arc<str>| Change::RemoveConsumer {
+            subject: Arc::clone(subject),
+            name: Arc::clone(name),
+        };
+        consumers.keys().map(gone)
+    }));
     forget_scope(state, &Arc::from(scope), &mut changes);
     Ok((changes, ()))
 }

@@ -20,6 +20,7 @@ use crate::version::VersionSpec;
 
 pub(crate) use compatible::{Judged, Question, judge};
 pub(crate) use consumer::{not_found, put_consumer, remove_consumer};
+pub(crate) use consumption::NOT_ASKED;
 pub(crate) use delete::{delete_context, delete_subject, delete_version};
 pub(crate) use register::{Draft, find, known, notes, register};
 pub(crate) use scope::{remove_mode, remove_setting, set_mode, set_setting};

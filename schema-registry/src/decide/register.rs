@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Decision, NUMBER_MAX, Question, check_writable, judge, not_permitted};
 use crate::avro::{Candidate, Parser};
-use crate::consumer::Observed;
+use crate::consumer::{Consumer, Observed};
 use crate::metadata::{
     Metadata, RuleSet, VERSION_PROPERTY, merge_metadata, merge_rules, with_version,
 };
@@ -14,7 +14,7 @@ use crate::state::{Change, Filter, Identity, State, Version};
 use crate::subject::{CONTEXT_DEFAULT, Name};
 
 /// A schema to be registered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Draft {
     /// The schema; none takes the subject's latest.
     pub(crate) candidate: Option<Arc<Candidate>>,
@@ -308,11 +308,23 @@ fn put(
     for old in state.versions(subject, Filter::DeletedOnly) {
         if old.id == id && old.number < number {
             changes.push(Change::RemoveVersion { subject: Arc::clone(&name), number: old.number });
+            follow(state, &name, old.number, number, &mut changes);
         }
     }
     let version = Version { number, id, deleted: false, created_ms: draft.now_ms };
     changes.push(Change::PutVersion { subject: name, version });
     Ok((changes, version))
+}
+
+/// Who reads with a version that gets another number reads with that one.
+fn follow(state: &State, subject: &Arc<str>, old: u32, new: u32, changes: &mut Vec<Change>) {
+    let consumers = state.consumers_of(subject);
+    let own = consumers.iter().filter(|(_, consumer)| consumer.version == Some(old));
+    changes.extend(own.map(|(name, consumer)| Change::PutConsumer {
+        subject: Arc::clone(subject),
+        name: Arc::clone(name),
+        consumer: Arc::new(Consumer { version: Some(new), ..(**consumer).clone() }),
+    }));
 }
 
 /// Between parsing and this decision something that is referred to may have gone.

@@ -19,6 +19,9 @@ use crate::subject::{context_name, scope_of};
 const IN_PATH: AsciiSet =
     NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
+/// Where consumers are.
+const CONSUMERS: &str = "tidemesh/v1/consumers";
+
 /// Answers as the route does that is meant.
 pub(super) async fn within(
     State(routes): State<Router>,
@@ -55,7 +58,10 @@ fn rewritten(uri: &Uri, scope: &str) -> Option<Uri> {
     let rest = rest.trim_end_matches('/');
     let mut segments: Vec<String> = rest.split('/').map(str::to_owned).collect();
     let is_setting = matches!(segments[0].as_str(), "config" | "mode");
-    let place = if is_setting { Some(0) } else { segments.iter().position(|s| s == "subjects") };
+    // A consumer may have any name.
+    let names = if rest.starts_with(CONSUMERS) { CONSUMERS.split('/').count() + 1 } else { 0 };
+    let subjects = segments.iter().skip(names).position(|segment| segment == "subjects");
+    let place = if is_setting { Some(0) } else { subjects.map(|place| place + names) };
     match place.map(|place| place + 1).filter(|place| *place < segments.len()) {
         Some(subject) if !is_qualified(&segments[subject]) => {
             segments[subject] = format!("{scope}{}", segments[subject]);
@@ -66,6 +72,10 @@ fn rewritten(uri: &Uri, scope: &str) -> Option<Uri> {
     let path = segments.join("/");
     let query = match path.as_str() {
         "schemas" | "subjects" => with_context(uri.query(), "subjectPrefix", &scope),
+        // The subject is in the body, or all of the context are meant.
+        CONSUMERS | "tidemesh/v1/compatibility/explain" => {
+            with_context(uri.query(), "subject", &scope)
+        }
         _ if path.starts_with("schemas/ids") => with_context(uri.query(), "subject", &scope),
         _ => uri.query().unwrap_or_default().to_owned(),
     };

@@ -6,13 +6,16 @@ use serde_json::{Value, json};
 use tidemesh_avro::consumption::{ConsumerVerdict, Harm, Written};
 use tidemesh_avro::explain::Finding;
 
-use super::App;
 use super::access::Sight;
 use super::body::Body;
 use super::query::Parameters;
 use super::reply::Reply;
+use super::{App, Service};
 use crate::access::Role;
+use crate::consumer::Observed;
+use crate::level::CompatibilityLevel;
 use crate::registry::{Explained, Explanation, Registry};
+use crate::subject::beside;
 
 /// Explains what a registration, or a check with other settings, would say.
 pub(super) async fn explain(
@@ -22,15 +25,33 @@ pub(super) async fn explain(
     body: Body,
 ) -> Result<Reply, Reply> {
     let (subject, request) = body.explain_request(query.flag("normalize"))?;
+    // A context, where one is in the path.
+    let subject = beside(query.text("subject").unwrap_or_default(), &subject).into_owned();
     sight.check(Role::Read, &service.registry.meant(&subject))?;
     sight.check_references(&service.registry, &subject, &request.submission)?;
     // What others have registered meanwhile counts.
     service.registry.refresh().await;
-    let observed = service.answer(service.registry.observe_for(&subject, true).await)?;
+    let observed = observe(&service, &subject, request.level).await?;
     let named = subject.clone();
     let work = move |registry: &Registry| registry.explain(&named, &request, &observed);
     let explained = service.compute(work).await?;
     Ok(Reply::json(&answer(&subject, &explained)))
+}
+
+/// Asks the log. Where the answer does not depend on it, it may be away.
+async fn observe(
+    service: &Service,
+    subject: &str,
+    level: Option<CompatibilityLevel>,
+) -> Result<Observed, Reply> {
+    let observed = service.registry.observe_for(subject, true).await;
+    let holds = || service.registry.setting(Some(subject), true).ok()?.compatibility_level;
+    match observed {
+        Err(_) if level.or_else(holds) != Some(CompatibilityLevel::Consumers) => {
+            Ok(Observed::NoLog)
+        }
+        observed => service.answer(observed),
+    }
 }
 
 fn answer(subject: &str, explained: &Explained) -> Value {

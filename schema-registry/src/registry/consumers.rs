@@ -1,14 +1,26 @@
 //! Who reads a subject's data.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tidemesh_model::{Error, ErrorKind};
 
 use super::Registry;
-use crate::consumer::{Consumer, GroupWatch, Observed};
+use crate::consumer::{Consumer, Group, GroupWatch, Observed};
 use crate::decide;
 use crate::level::CompatibilityLevel;
 use crate::refusal::Refusal;
-use crate::state::State;
-use crate::subject::{Name, check_subject};
+use crate::setting::Setting;
+use crate::state::{Filter, State};
+use crate::subject::{Name, beside, check_subject};
+
+/// The longest that the log is asked, the wait for a place included; a request has more.
+const OBSERVE_MS_MAX: u64 = 20_000;
+
+/// How many requests ask the log at the same time.
+pub(super) const OBSERVED_AT_ONCE: usize = 2;
 
 /// A consumer with its subject and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,10 +105,15 @@ impl Registry {
         page: super::Page,
     ) -> Vec<RegisteredConsumer> {
         let state = self.state();
+        let subject = subject.filter(|subject| !subject.is_empty());
         let subject = subject.map(|subject| self.subject(subject));
-        let wanted = |name: &Arc<str>| {
-            subject.as_deref().is_none_or(|subject| subject == &**name) && seen(name)
+        let is_meant = |name: &str| {
+            let Some(subject) = subject.as_deref() else { return true };
+            // A context alone means all of its subjects.
+            let within = Name::of(subject);
+            subject == name || within.subject.is_empty() && within.context == Name::of(name).context
         };
+        let wanted = |name: &Arc<str>| is_meant(name) && seen(name);
         let all = state.consumers().filter(|(subject, _)| wanted(subject));
         let all = all.flat_map(|(subject, consumers)| {
             consumers.iter().map(|(name, consumer)| RegisteredConsumer {
@@ -110,25 +127,71 @@ impl Registry {
 
     /// As [`Registry::observe`], of the subject that is meant by a name.
     pub(crate) async fn observe_for(&self, name: &str, always: bool) -> Result<Observed, Refusal> {
-        if self.watch.is_none() {
-            return Ok(Observed::NoLog);
+        match self.watch {
+            None => Ok(Observed::NoLog),
+            Some(_) => self.observe(&self.subject(name), always).await,
         }
-        self.observe(&self.subject(name), always).await
     }
 
     /// Asks who reads a subject's data, if that is needed for judging: where the level is `CONSUMERS`,
-    /// and `always` where it is asked for.
+    /// and `always` where it is asked for. A context's subjects have no topics.
     ///
     /// # Errors
     ///
-    /// 50001 if the log does not answer.
-    pub(crate) async fn observe(&self, subject: &str, always: bool) -> Result<Observed, Refusal> {
+    /// 50001 if the log does not answer in time.
+    pub(super) async fn observe(&self, subject: &str, always: bool) -> Result<Observed, Refusal> {
         let Some(watch) = &self.watch else { return Ok(Observed::NoLog) };
-        let level = self.state().setting_in_scope(subject).compatibility_level;
+        if !Name::of(subject).is_default() {
+            return Ok(Observed::NoLog);
+        }
+        let state = self.state();
+        let level = state.setting_in_scope(subject).compatibility_level;
         if !always && level != Some(CompatibilityLevel::Consumers) {
             return Ok(Observed::NotAsked);
         }
-        let groups = watch.groups(Name::of(subject).subject).await;
-        Ok(Observed::Groups(groups.map_err(Refusal::GroupsUnknown)?.into()))
+        let last = state.versions(subject, Filter::WithDeleted).next_back();
+        let known = last.map_or(0, |version| version.number);
+        let names = std::iter::once(Arc::from(subject)).chain(aliases_of(&state, subject));
+        let groups = async {
+            let _place = self.observing.acquire().await;
+            let mut groups = Vec::new();
+            for name in names {
+                groups.extend(watch.groups(Name::of(&name).subject).await?);
+            }
+            Ok(groups)
+        };
+        let limit = Duration::from_millis(OBSERVE_MS_MAX);
+        let late = || Error::new(ErrorKind::Timeout, "ask the log for its consumer groups");
+        let groups = tokio::time::timeout(limit, groups).await.unwrap_or_else(|_| Err(late()));
+        let groups = merged(groups.map_err(Refusal::GroupsUnknown)?);
+        Ok(Observed::Groups { groups: groups.into(), known })
     }
+}
+
+/// The names that mean a subject, in the default context: their topics may have its data.
+fn aliases_of(state: &State, subject: &str) -> Vec<Arc<str>> {
+    let means = |scope: &str, alias: &str| !alias.is_empty() && *beside(scope, alias) == *subject;
+    let of = |(scope, setting): (&Arc<str>, &Arc<Setting>)| {
+        let is_alias = setting.alias.as_deref().is_some_and(|alias| means(scope, alias));
+        (is_alias && Name::of(scope).is_default()).then(|| Arc::clone(scope))
+    };
+    state.settings().filter_map(of).collect()
+}
+
+/// One entry a group, which may read several topics.
+fn merged(groups: Vec<Group>) -> Vec<Group> {
+    let mut known: BTreeMap<String, Group> = BTreeMap::new();
+    for group in groups {
+        match known.entry(group.name.clone()) {
+            Entry::Vacant(place) => drop(place.insert(group)),
+            Entry::Occupied(mut place) => {
+                let before = place.get_mut();
+                before.pending = before.pending.take().zip(group.pending).map(|(mut ids, more)| {
+                    ids.extend(more);
+                    ids
+                });
+            }
+        }
+    }
+    known.into_values().collect()
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tidemesh_model::Result;
+use tokio::sync::Semaphore;
 
 use crate::avro::Parser;
 use crate::config::{IncompatibleCode, Limits, RegistryConfig, StoreConfig};
@@ -52,6 +53,8 @@ pub struct Registry {
     is_shared: bool,
     /// Who knows the log's consumer groups.
     watch: Option<Arc<dyn GroupWatch>>,
+    /// Places for those that ask it.
+    observing: Semaphore,
 }
 
 /// What the writing thread and the readers share.
@@ -101,7 +104,17 @@ impl Registry {
         let is_shared = follow(&config.store, &writer, &shared)?;
         let parser = Arc::new(Parser::new(config.limits.clone()));
         let incompatible_code = config.incompatible_code;
-        Ok(Self { shared, writer, parser, incompatible_code, registry_id, is_shared, watch: None })
+        let observing = Semaphore::new(consumers::OBSERVED_AT_ONCE);
+        Ok(Self {
+            shared,
+            writer,
+            parser,
+            incompatible_code,
+            registry_id,
+            is_shared,
+            watch: None,
+            observing,
+        })
     }
 
     /// The bounds it works in.

@@ -132,14 +132,23 @@ impl Registry {
         mut draft: Draft,
     ) -> Result<Registered, Refusal> {
         draft.observed = self.observe(&subject, false).await?;
+        let mut draft = Arc::new(draft);
+        let mut decided = self.decide(&subject, &draft).await;
+        if matches!(decided, Err(Refusal::Timeout(decide::NOT_ASKED))) {
+            // Another node has just set the level by which consumers count.
+            Arc::make_mut(&mut draft).observed = self.observe(&subject, true).await?;
+            decided = self.decide(&subject, &draft).await;
+        }
+        Ok(self.registered(&self.state(), &subject, decided?, &draft))
+    }
+
+    async fn decide(&self, subject: &str, draft: &Arc<Draft>) -> Result<Version, Refusal> {
         let parser = Arc::clone(&self.parser);
-        let (name, draft) = (subject.clone(), Arc::new(draft));
-        let drafted = Arc::clone(&draft);
+        let (name, drafted) = (subject.to_owned(), Arc::clone(draft));
         let message = "Register schema operation failed while writing to the store";
         let timed_out = "Register operation timed out";
         let decide = move |state: &State| decide::register(state, &parser, &name, &drafted);
-        let version = self.writer.run(message, timed_out, decide).await?;
-        Ok(self.registered(&self.state(), &subject, version, &draft))
+        self.writer.run(message, timed_out, decide).await
     }
 
     fn registered(

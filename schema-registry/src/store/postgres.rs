@@ -224,9 +224,7 @@ impl Store for PostgresStore {
         let text = serde_json::to_string(changes)
             .map_err(|error| Error::new(ErrorKind::Internal, doing).caused_by(error))?;
         let mark = self.run(doing, async |client| {
-            for change in changes {
-                tables::write(client, change).await?;
-            }
+            tables::write(client, changes).await?;
             let mark = write_number(client, &text).await?;
             client.batch_execute("COMMIT").await?;
             Ok(mark)

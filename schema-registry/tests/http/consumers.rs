@@ -125,9 +125,64 @@ async fn what_is_no_consumer_is_refused_with_its_place() {
     server.delete(&at("billing")).await.code(404, 40411);
     // A subject that is not there yet may have consumers; whether it has the fields is not known.
     server.put("/tidemesh/v1/consumers/c/subjects/later", json!({"fields": ["x"]})).await.ok();
-    let path = "/contexts/.c/tidemesh/v1/consumers/c/subjects/later";
+    let path = "/contexts/.c/tidemesh/v1/consumers/subjects/subjects/later";
+    server.put(path, json!({})).await.code(404, 40401);
+    server.register(":.c:a", "\"int\"").await;
     let made = server.put(path, json!({})).await.ok();
-    assert_eq!(made["subject"], ":.c:later");
+    assert_eq!(made, json!({"consumer": "subjects", "subject": ":.c:later"}));
+    let large: Vec<String> = (0..1000).map(|n| format!("{n}{}", "x".repeat(70))).collect();
+    server
+        .put("/tidemesh/v1/consumers/c/subjects/l", json!({"fields": large}))
+        .await
+        .code(422, 422);
+}
+
+#[tokio::test]
+async fn within_a_context_its_own_subjects_are_meant() {
+    let server = Server::start().await;
+    prepare(&server).await;
+    server.register(":.c:orders-value", &record("order", &[ID])).await;
+    server.put(&at("all"), json!({})).await.ok();
+    let own = "/contexts/.c/tidemesh/v1/consumers/c/subjects/orders-value";
+    let made = server.put(own, json!({})).await.ok();
+    assert_eq!(made["subject"], ":.c:orders-value");
+    let list = async |path: &str| server.get(path).await.ok();
+    assert_eq!(list("/contexts/.c/tidemesh/v1/consumers").await, json!([made]));
+    let of_one = "/contexts/.c/tidemesh/v1/consumers?subject=orders-value";
+    assert_eq!(list(of_one).await, json!([made]));
+    let mut body = order(&[ID]);
+    body["subject"] = json!("orders-value");
+    let path = format!("/contexts/.c{EXPLAIN}");
+    let answer = server.post(&path, body).await.ok();
+    assert_eq!(answer["subject"], ":.c:orders-value");
+    assert_eq!(answer["consumers"][0]["effect"], "unaffected");
+    server.delete("/subjects/:.c:orders-value").await.ok();
+    server.delete("/subjects/:.c:orders-value?permanent=true").await.ok();
+    server.put("/tidemesh/v1/consumers/d/subjects/:.c:later", json!({})).await.ok();
+    assert_eq!(server.delete("/contexts/.c").await.status, 204);
+    server.register(":.c:a", "\"int\"").await;
+    assert_eq!(list("/contexts/.c/tidemesh/v1/consumers").await, json!([]));
+}
+
+#[tokio::test]
+async fn a_version_that_gets_another_number_is_still_what_its_consumer_reads_with() {
+    let server = Server::start().await;
+    prepare(&server).await;
+    server.put(&at("old"), json!({"version": 1, "fields": ["zip"]})).await.ok();
+    server.register("orders-value", &record("order", &[ID, ZIP])).await;
+    server.delete("/subjects/orders-value/versions/1").await.ok();
+    server.register("orders-value", &record("order", &[ID, ZIP, NOTE])).await;
+    assert_eq!(server.get(&at("old")).await.ok()["version"], 3);
+}
+
+#[tokio::test]
+async fn into_a_subject_that_imports_a_consumer_comes_as_it_is() {
+    let server = Server::start().await;
+    prepare(&server).await;
+    let stale = json!({"fields": ["gone"], "version": 9});
+    server.put(&at("c"), stale.clone()).await.code(404, 40402);
+    server.put("/mode/orders-value?force=true", json!({"mode": "IMPORT"})).await.ok();
+    server.put(&at("c"), stale).await.ok();
 }
 
 #[tokio::test]
@@ -161,7 +216,9 @@ impl GroupWatch for Log {
         subject: &'a str,
     ) -> Pin<Box<dyn Future<Output = Result<Vec<Group>, Error>> + Send + 'a>> {
         Box::pin(async move {
-            assert_eq!(subject, "orders-value");
+            if subject != "orders-value" {
+                return Ok(Vec::new());
+            }
             let away = || Error::new(ErrorKind::Unavailable, "ask the log");
             self.0.lock().expect("no panic").clone().ok_or_else(away)
         })
@@ -199,11 +256,26 @@ async fn what_is_yet_to_be_read_counts() {
         "{message}"
     );
     assert!(!message.contains("'billing'"), "it does not read the field: {message}");
-    // As much as nobody looks at all of it: every version counts.
-    log.tells(&[("reports", None)]);
-    register(&server, &with_place).await.code(409, 40901);
+    // As much as nobody looks at all of it, or of schemas that are not the subject's: every version
+    // counts.
+    for unknown in [None, Some(&[first + 100][..])] {
+        log.tells(&[("reports", unknown)]);
+        register(&server, &with_place).await.code(409, 40901);
+    }
     log.tells(&[("reports", Some(&[]))]);
     register(&server, &with_place).await.ok();
+}
+
+#[tokio::test]
+async fn the_topic_of_an_alias_has_the_subjects_data_too() {
+    let log = Arc::new(Log::default());
+    let server = Server::start_watching(Arc::clone(&log) as Arc<dyn GroupWatch>).await;
+    log.tells(&[("reports", Some(&[]))]);
+    server.register("com.shop.Order", &record("order", &[ID, ZIP])).await;
+    server.put("/config/com.shop.Order", json!({"compatibility": "CONSUMERS"})).await.ok();
+    server.put("/config/orders-value", json!({"alias": "com.shop.Order"})).await.ok();
+    let message = register(&server, &order(&[ID])).await.code(409, 40901);
+    assert!(message.contains("{consumer: 'reports'"), "{message}");
 }
 
 #[tokio::test]
@@ -213,6 +285,12 @@ async fn nothing_is_judged_while_the_log_does_not_answer() {
     prepare(&server).await;
     let message = register(&server, &order(&[ID])).await.code(500, 50001);
     assert!(message.contains("nothing is judged"), "{message}");
+    // What does not depend on it is answered all the same.
+    let mut body = order(&[ID]);
+    body["subject"] = json!("orders-value");
+    server.post(EXPLAIN, body.clone()).await.code(500, 50001);
+    body["compatibility"] = json!("BACKWARD");
+    assert_eq!(server.post(EXPLAIN, body).await.ok()["is_compatible"], true);
     server.put("/config/orders-value", json!({"compatibility": "NONE"})).await.ok();
     register(&server, &order(&[ID])).await.ok();
 }

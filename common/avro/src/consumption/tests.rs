@@ -97,6 +97,24 @@ fn pending_versions_count_if_asked_for() {
 }
 
 #[test]
+fn who_follows_the_newest_will_read_what_is_pending_with_the_new_schema() {
+    let (old, new) = (order("", ""), order(ZIP, ""));
+    let pending = [(1, &old)];
+    let ask = |paths: &[&str], latest| {
+        let reads = fields(paths);
+        let consumer = Consumer { name: "c", reads: &reads, reader: None, pending: &pending };
+        let proposal = Proposal { candidate: &new, latest, pending: true };
+        judge(&proposal, &[consumer]).unwrap().remove(0)
+    };
+    let hurt = ask(&["customer.zip"], Some(&old));
+    assert_eq!((hurt.effect, hurt.harms[0].written), (Effect::Hurt, Written::Version(1)));
+    assert_eq!(ask(&["id"], Some(&old)).effect, Effect::Unaffected);
+    // Also if all versions were taken away since they were written.
+    assert_eq!(ask(&["customer.zip"], None).effect, Effect::Hurt);
+    assert_eq!(ask(&["id"], None).effect, Effect::Unaffected);
+}
+
+#[test]
 fn fields_that_were_gone_before_are_listed_and_not_judged() {
     let (old, new) = (order("", ""), order("", r#",{"name":"more","type":"int"}"#));
     let verdict = verdict(&new, &old, &fields(&["customer.zip", "id"]), None);

@@ -346,6 +346,7 @@ impl Transport for EmbeddedTransport {
 
     async fn consumption(&self, topic: &str) -> Result<BTreeMap<(String, u32), u64>> {
         let state = self.shared.read_state();
+        state.topic(topic)?;
         let all = state.offsets.iter().flat_map(|(group, offsets)| {
             let own = offsets.iter().filter(|((name, _), _)| **name == *topic);
             own.map(|((_, partition), offset)| ((group.to_string(), *partition), *offset))

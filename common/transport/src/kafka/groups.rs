@@ -60,6 +60,7 @@ pub(super) async fn consumption(
     topics: &Topics,
     topic: &str,
 ) -> Result<BTreeMap<(String, u32), u64>> {
+    let place = vec![(topic.to_owned(), topics.partitions_led(topic).await?)];
     let groups = topics.groups().await?;
     if groups.len() > GROUPS_MAX {
         return Err(Error::new(ErrorKind::TooLarge, "ask consumer groups")
@@ -70,7 +71,6 @@ pub(super) async fn consumption(
                 "delete groups that nobody uses: kafka-consumer-groups.sh --delete --group NAME",
             ));
     }
-    let place = vec![(topic.to_owned(), topics.partitions(topic).await?)];
     let asked = groups.into_iter().map(|group| {
         let place = place.clone();
         async move { Ok((group.clone(), committed(config, group, place).await?)) }

@@ -226,6 +226,36 @@ impl Topics {
         Ok(found)
     }
 
+    /// How many partitions a topic has now. Unlike elsewhere, one that is there and has no leader is not
+    /// taken for one that is not.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Unavailable`.
+    pub(super) async fn partitions_led(&self, topic: &str) -> Result<u32> {
+        let full = self.full(topic);
+        if let Some(partitions) = self.look(full.clone()).await? {
+            return Ok(partitions);
+        }
+        let (inspector, timeout) = (Arc::clone(&self.inspector), self.config.request_timeout);
+        let is_unknown = blocking(move || {
+            let metadata = inspector.fetch_metadata(Some(&full), timeout)?;
+            let topic = metadata.topics().iter().find(|topic| topic.name() == full);
+            let error = topic.map(|topic| topic.error().map(Code::from));
+            Ok(matches!(
+                error,
+                None | Some(Some(Code::UnknownTopicOrPartition | Code::UnknownTopic))
+            ))
+        });
+        let is_unknown = is_unknown.await?.map_err(|e| self.explain(e, "look at a topic"))?;
+        if is_unknown {
+            return Err(not_found(topic));
+        }
+        Err(Error::new(ErrorKind::Unavailable, "look at a topic")
+            .because("a partition has no leader, or the topic may not be seen")
+            .with("topic", topic))
+    }
+
     /// All topics of this mesh, by name, but for the brokers' own and ours.
     pub(super) async fn list(&self) -> Result<Vec<TopicInfo>> {
         let (inspector, timeout) = (Arc::clone(&self.inspector), self.config.request_timeout);

@@ -1,10 +1,13 @@
 //! The registry's tables in PostgreSQL.
 
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 
 use tidemesh_model::Result;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::super::rows::{
     SchemaRow, consumer_row, corrupt, read_json, references_text, write_json,
@@ -113,80 +116,131 @@ fn number(row: &Row, column: usize) -> Result<u32> {
     u32::try_from(number).map_err(|_| corrupt("a number is out of bounds").with("number", number))
 }
 
-/// Writes one change, within the transaction that is open.
-pub(super) async fn write(client: &Client, change: &Change) -> Result<(), Error> {
-    let run = async |sql: &str, values: &[&(dyn ToSql + Sync)]| {
-        client.execute(sql, values).await.map(|_| ())
-    };
-    match change {
-        Change::PutContext { context, id_next } => put_context(client, context, *id_next).await,
-        Change::RemoveContext { context } => {
-            let sql = "UPDATE tidemesh_registry.context SET listed = false WHERE name = $1";
-            run(sql, &[&&**context]).await
+/// How many statements are sent before their answers are waited for.
+const PIPELINE_MAX: usize = 256;
+
+/// A statement with its values.
+struct Step {
+    sql: &'static str,
+    values: Vec<Box<dyn ToSql + Sync + Send>>,
+}
+
+impl Step {
+    fn new(sql: &'static str) -> Self {
+        Self { sql, values: Vec::new() }
+    }
+
+    fn with(mut self, value: impl ToSql + Sync + Send + 'static) -> Self {
+        self.values.push(Box::new(value));
+        self
+    }
+
+    fn text(self, value: &str) -> Self {
+        self.with(value.to_owned())
+    }
+}
+
+/// Writes changes in their order, within the transaction that is open. Each kind of statement is
+/// prepared once, and many are sent together: a network would make each of them wait.
+pub(super) async fn write(client: &Client, changes: &[Change]) -> Result<(), Error> {
+    let steps: Vec<Step> = changes.iter().flat_map(steps).collect();
+    let mut prepared: HashMap<&str, Statement> = HashMap::new();
+    for step in &steps {
+        if !prepared.contains_key(step.sql) {
+            prepared.insert(step.sql, client.prepare(step.sql).await?);
         }
+    }
+    for group in steps.chunks(PIPELINE_MAX) {
+        let mut sent = Vec::with_capacity(group.len());
+        for step in group {
+            let values = step.values.iter().map(|value| &**value as &(dyn ToSql + Sync));
+            let mut answer = Box::pin(client.execute_raw(&prepared[step.sql], values));
+            // The first poll sends it, so that they come in this order.
+            match poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await {
+                Poll::Ready(done) => drop(done?),
+                Poll::Pending => sent.push(answer),
+            }
+        }
+        for answer in sent {
+            answer.await?;
+        }
+    }
+    Ok(())
+}
+
+fn steps(change: &Change) -> Vec<Step> {
+    match change {
+        Change::PutContext { context, id_next } => vec![put_context(context, *id_next)],
+        Change::RemoveContext { context } => vec![
+            Step::new("UPDATE tidemesh_registry.context SET listed = false WHERE name = $1")
+                .text(context),
+        ],
         Change::AddSchema { context, id, identity } => {
             let sql = "INSERT INTO tidemesh_registry.schema
                        (context, id, text, reference_list, metadata, rules)
                        VALUES ($1, $2, $3, $4, $5, $6)";
-            let references = references_text(&identity.references);
-            let metadata = write_json(identity.metadata.as_ref());
-            let rules = write_json(identity.rules.as_ref());
-            let text = &*identity.text;
-            let values: [&(dyn ToSql + Sync); 6] =
-                [&&**context, &i64::from(*id), &text, &references, &metadata, &rules];
-            run(sql, &values).await?;
-            put_context(client, context, id.saturating_add(1)).await
+            let schema = Step::new(sql)
+                .text(context)
+                .with(i64::from(*id))
+                .text(&identity.text)
+                .with(references_text(&identity.references))
+                .with(write_json(identity.metadata.as_ref()))
+                .with(write_json(identity.rules.as_ref()));
+            vec![schema, put_context(context, id.saturating_add(1))]
         }
-        Change::RemoveSchema { context, id } => {
-            let sql = "DELETE FROM tidemesh_registry.schema WHERE context = $1 AND id = $2";
-            run(sql, &[&&**context, &i64::from(*id)]).await
-        }
-        Change::PutVersion { subject, version } => put_version(client, subject, version).await,
-        Change::RemoveVersion { subject, number } => {
-            let sql = "DELETE FROM tidemesh_registry.version WHERE subject = $1 AND number = $2";
-            run(sql, &[&&**subject, &i64::from(*number)]).await
-        }
+        Change::RemoveSchema { context, id } => vec![
+            Step::new("DELETE FROM tidemesh_registry.schema WHERE context = $1 AND id = $2")
+                .text(context)
+                .with(i64::from(*id)),
+        ],
+        Change::PutVersion { subject, version } => vec![put_version(subject, version)],
+        Change::RemoveVersion { subject, number } => vec![
+            Step::new("DELETE FROM tidemesh_registry.version WHERE subject = $1 AND number = $2")
+                .text(subject)
+                .with(i64::from(*number)),
+        ],
         Change::SetSetting { scope, setting } => {
             let sql = "INSERT INTO tidemesh_registry.setting VALUES ($1, $2)
                        ON CONFLICT (scope) DO UPDATE SET setting = excluded.setting";
-            run(sql, &[&&**scope, &write_json(Some(setting))]).await
+            vec![Step::new(sql).text(scope).with(write_json(Some(setting)))]
         }
         Change::RemoveSetting { scope } => {
-            run("DELETE FROM tidemesh_registry.setting WHERE scope = $1", &[&&**scope]).await
+            vec![Step::new("DELETE FROM tidemesh_registry.setting WHERE scope = $1").text(scope)]
         }
         Change::SetMode { scope, mode } => {
             let sql = "INSERT INTO tidemesh_registry.mode VALUES ($1, $2)
                        ON CONFLICT (scope) DO UPDATE SET mode = excluded.mode";
-            run(sql, &[&&**scope, &mode.name()]).await
+            vec![Step::new(sql).text(scope).text(mode.name())]
         }
         Change::RemoveMode { scope } => {
-            run("DELETE FROM tidemesh_registry.mode WHERE scope = $1", &[&&**scope]).await
+            vec![Step::new("DELETE FROM tidemesh_registry.mode WHERE scope = $1").text(scope)]
         }
         Change::PutConsumer { subject, name, consumer } => {
             let sql = "INSERT INTO tidemesh_registry.consumer VALUES ($1, $2, $3)
                        ON CONFLICT (subject, name) DO UPDATE SET consumer = excluded.consumer";
-            run(sql, &[&&**subject, &&**name, &write_json(Some(consumer))]).await
+            vec![Step::new(sql).text(subject).text(name).with(write_json(Some(consumer)))]
         }
-        Change::RemoveConsumer { subject, name } => {
-            let sql = "DELETE FROM tidemesh_registry.consumer WHERE subject = $1 AND name = $2";
-            run(sql, &[&&**subject, &&**name]).await
-        }
+        Change::RemoveConsumer { subject, name } => vec![
+            Step::new("DELETE FROM tidemesh_registry.consumer WHERE subject = $1 AND name = $2")
+                .text(subject)
+                .text(name),
+        ],
     }
 }
 
-async fn put_context(client: &Client, context: &str, id_next: u32) -> Result<(), Error> {
+fn put_context(context: &str, id_next: u32) -> Step {
     let sql = "INSERT INTO tidemesh_registry.context AS known VALUES ($1, $2, true)
                ON CONFLICT (name) DO UPDATE
                SET id_next = greatest(known.id_next, excluded.id_next), listed = true";
-    client.execute(sql, &[&context, &i64::from(id_next)]).await.map(|_| ())
+    Step::new(sql).text(context).with(i64::from(id_next))
 }
 
-async fn put_version(client: &Client, subject: &str, version: &Version) -> Result<(), Error> {
+fn put_version(subject: &str, version: &Version) -> Step {
     let sql = "INSERT INTO tidemesh_registry.version VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (subject, number) DO UPDATE
                SET schema_id = excluded.schema_id, deleted = excluded.deleted,
                    created_ms = excluded.created_ms";
-    let Version { number, id, deleted, created_ms } = version;
-    let (number, id) = (i64::from(*number), i64::from(*id));
-    client.execute(sql, &[&subject, &number, &id, deleted, created_ms]).await.map(|_| ())
+    let Version { number, id, deleted, created_ms } = *version;
+    let step = Step::new(sql).text(subject).with(i64::from(number)).with(i64::from(id));
+    step.with(deleted).with(created_ms)
 }
