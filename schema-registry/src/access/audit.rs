@@ -8,12 +8,12 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How many lines may wait for the disk; who makes one more waits for a place.
 const LINES_WAITING_MAX: usize = 1_024;
@@ -73,7 +73,14 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-type Line = (String, oneshot::Sender<std::io::Result<()>>);
+/// A line on its way to the disk.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    done: oneshot::Sender<std::io::Result<()>>,
+    /// Held until the line is written, also where the one who asked has gone away.
+    _place: OwnedSemaphorePermit,
+}
 
 /// Where lines go to.
 #[derive(Debug)]
@@ -86,7 +93,7 @@ pub(crate) struct Audit {
 struct Sink {
     path: PathBuf,
     lines: mpsc::SyncSender<Line>,
-    places: tokio::sync::Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Audit {
@@ -105,14 +112,13 @@ impl Audit {
                 .caused_by(error)
         };
         append(path, b"", false).map_err(wrong)?;
-        let (lines, queue) = mpsc::sync_channel::<Line>(LINES_WAITING_MAX);
+        let (sink, queue) = Sink::new(path);
         let file = path.clone();
         std::thread::Builder::new()
             .name("registry-audit".to_owned())
             .spawn(move || write(&file, &queue, required))
             .map_err(wrong)?;
-        let places = tokio::sync::Semaphore::new(LINES_WAITING_MAX);
-        Ok(Self { required, file: Some(Sink { path: path.clone(), lines, places }) })
+        Ok(Self { required, file: Some(sink) })
     }
 
     /// Whether a change may be made only once it is noted.
@@ -140,20 +146,27 @@ impl Audit {
 }
 
 impl Sink {
-    async fn append(&self, line: String) -> std::io::Result<()> {
+    /// A way to a file, and where its lines come out.
+    fn new(path: &Path) -> (Self, mpsc::Receiver<Line>) {
+        let (lines, queue) = mpsc::sync_channel(LINES_WAITING_MAX);
+        let places = Arc::new(Semaphore::new(LINES_WAITING_MAX));
+        (Self { path: path.to_owned(), lines, places }, queue)
+    }
+
+    async fn append(&self, text: String) -> std::io::Result<()> {
         let gone = || std::io::Error::other("the thread that writes is gone");
         // As many as the channel holds: so sending never waits.
-        let _place = self.places.acquire().await.map_err(|_| gone())?;
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
         let (done, result) = oneshot::channel();
-        self.lines.try_send((line, done)).map_err(|_| gone())?;
+        self.lines.try_send(Line { text, done, _place: place }).map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
 
 fn write(file: &Path, queue: &mpsc::Receiver<Line>, durable: bool) {
-    while let Ok((line, done)) = queue.recv() {
+    while let Ok(Line { text, done, _place }) = queue.recv() {
         // Who asked may be gone; the line is written all the same.
-        let _ = done.send(append(file, line.as_bytes(), durable));
+        let _ = done.send(append(file, text.as_bytes(), durable));
     }
 }
 
@@ -186,6 +199,26 @@ mod tests {
         std::fs::rename(&file, folder.path().join("old")).unwrap();
         assert!(audit.note(&entry("done")).await);
         assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    }
+
+    /// One poll, and then the one who asked goes away.
+    async fn asked_and_left(sink: &Sink) -> bool {
+        let asked = sink.append("{}\n".to_owned());
+        tokio::time::timeout(std::time::Duration::ZERO, asked).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn a_line_keeps_its_place_until_it_is_written_whoever_has_gone_away() {
+        let (sink, queue) = Sink::new(Path::new("audit.jsonl"));
+        for line in 0..LINES_WAITING_MAX {
+            assert!(asked_and_left(&sink).await, "line {line}");
+        }
+        assert_eq!(sink.places.available_permits(), 0);
+        assert!(asked_and_left(&sink).await, "one more waits for a place, and is not refused");
+        drop(queue.recv().unwrap());
+        assert!(asked_and_left(&sink).await);
+        assert_eq!(queue.try_iter().count(), LINES_WAITING_MAX);
+        assert_eq!(sink.places.available_permits(), LINES_WAITING_MAX);
     }
 
     #[tokio::test]
