@@ -18,13 +18,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 /// How many lines may wait for the disk; who makes one more waits for a place.
 const LINES_WAITING_MAX: usize = 1_024;
 
+/// The outcome of what was not allowed.
+pub(crate) const REFUSED: &str = "refused";
+
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AuditConfig {
     /// A file, appended to; none: the log.
     pub file: Option<PathBuf>,
     /// Whether a change that cannot be noted is refused before it is made. It is then noted twice,
-    /// with `outcome` `begun` and with how it ended, and each is on the disk before it goes on.
+    /// with `outcome` `begun` and with how it ended, and each is on the disk before it goes on. What
+    /// was refused is not waited for: it changes nothing, and anybody can have it written.
     pub required: bool,
 }
 
@@ -77,6 +81,8 @@ pub(crate) fn now_ms() -> u64 {
 #[derive(Debug)]
 struct Line {
     text: String,
+    /// Whether it has to be on the disk before that is said.
+    durable: bool,
     done: oneshot::Sender<std::io::Result<()>>,
     /// Held until the line is written, also where the one who asked has gone away.
     _place: OwnedSemaphorePermit,
@@ -116,7 +122,7 @@ impl Audit {
         let file = path.clone();
         std::thread::Builder::new()
             .name("registry-audit".to_owned())
-            .spawn(move || write(&file, &queue, required))
+            .spawn(move || write(&file, &queue))
             .map_err(wrong)?;
         Ok(Self { required, file: Some(sink) })
     }
@@ -134,7 +140,8 @@ impl Audit {
             return true;
         };
         line.push('\n');
-        match sink.append(line).await {
+        let durable = self.required && entry.outcome != REFUSED;
+        match sink.append(line, durable).await {
             Ok(()) => true,
             Err(error) => {
                 let file = sink.path.display();
@@ -153,18 +160,18 @@ impl Sink {
         (Self { path: path.to_owned(), lines, places }, queue)
     }
 
-    async fn append(&self, text: String) -> std::io::Result<()> {
+    async fn append(&self, text: String, durable: bool) -> std::io::Result<()> {
         let gone = || std::io::Error::other("the thread that writes is gone");
         // As many as the channel holds: so sending never waits.
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
         let (done, result) = oneshot::channel();
-        self.lines.try_send(Line { text, done, _place: place }).map_err(|_| gone())?;
+        self.lines.try_send(Line { text, durable, done, _place: place }).map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
 
-fn write(file: &Path, queue: &mpsc::Receiver<Line>, durable: bool) {
-    while let Ok(Line { text, done, _place }) = queue.recv() {
+fn write(file: &Path, queue: &mpsc::Receiver<Line>) {
+    while let Ok(Line { text, durable, done, _place }) = queue.recv() {
         // Who asked may be gone; the line is written all the same.
         let _ = done.send(append(file, text.as_bytes(), durable));
     }
@@ -203,7 +210,7 @@ mod tests {
 
     /// One poll, and then the one who asked goes away.
     async fn asked_and_left(sink: &Sink) -> bool {
-        let asked = sink.append("{}\n".to_owned());
+        let asked = sink.append("{}\n".to_owned(), false);
         tokio::time::timeout(std::time::Duration::ZERO, asked).await.is_err()
     }
 
@@ -219,6 +226,18 @@ mod tests {
         assert!(asked_and_left(&sink).await);
         assert_eq!(queue.try_iter().count(), LINES_WAITING_MAX);
         assert_eq!(sink.places.available_permits(), LINES_WAITING_MAX);
+    }
+
+    #[tokio::test]
+    async fn only_changes_wait_for_the_disk() {
+        let (sink, queue) = Sink::new(Path::new("audit.jsonl"));
+        let audit = Audit { required: true, file: Some(sink) };
+        for (outcome, durable) in [("begun", true), ("failed", true), (REFUSED, false)] {
+            let noted = entry(outcome);
+            let waiting = tokio::time::timeout(std::time::Duration::ZERO, audit.note(&noted));
+            assert!(waiting.await.is_err(), "nobody writes");
+            assert_eq!(queue.try_recv().unwrap().durable, durable, "{outcome}");
+        }
     }
 
     #[tokio::test]

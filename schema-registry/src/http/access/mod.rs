@@ -99,7 +99,7 @@ pub(super) async fn identify(
             );
             let path: String = request.uri().path().chars().take(PATH_NOTED_MAX).collect();
             let note = Note::new(&request_id, name, client, method, &path);
-            note.denied(&guard, denial).await;
+            note.denied(&guard, denial, client.ip()).await;
             response
         }
     };

@@ -1,6 +1,6 @@
 //! What is noted of a request in the audit log.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::super::reply::Reply;
 use super::need::Need;
-use crate::access::{Denial, Entry, Guard, now_ms};
+use crate::access::{Denial, Entry, Exceeded, Guard, REFUSED, now_ms};
 
 /// Names of settings whose value is noted: words, not documents.
 const SETTINGS: [&str; 4] = ["compatibility", "mode", "compatibilityLevel", "alias"];
@@ -49,22 +49,27 @@ impl Note {
         self.0.permanent = permanent && need.changes();
     }
 
-    /// Who was not let in. Of a row of refusals for being too many, the first is noted.
-    pub(super) async fn denied(mut self, guard: &Guard, denial: Denial) {
+    /// Who was not let in. Of a row of refusals for being too many, the first is noted; so it is of
+    /// those of one address who are not known, beyond the first few.
+    pub(super) async fn denied(mut self, guard: &Guard, denial: Denial, client: IpAddr) {
         let (status, code, reason) = match denial {
             Denial::TooMany { first: false, .. } => return,
-            Denial::TooMany { .. } => (429, 42901, "too many requests"),
-            Denial::Unknown(reason) => (401, 40101, reason),
+            Denial::TooMany { .. } => (429, 42901, "too many requests".to_owned()),
+            Denial::Unknown(reason) => match guard.notes_unknown(client) {
+                Ok(()) => (401, 40101, reason.to_owned()),
+                Err(Exceeded { first: false, .. }) => return,
+                Err(_) => (401, 40101, format!("{reason}; more of this address are not noted")),
+            },
         };
-        self.0.outcome = "refused";
+        self.0.outcome = REFUSED;
         (self.0.status, self.0.error_code) = (Some(status), Some(code));
-        self.0.reason = Some(reason.to_owned());
+        self.0.reason = Some(reason);
         guard.note(&self.0).await;
     }
 
     /// What was not allowed.
     pub(super) async fn refused(mut self, guard: &Guard, what: &str) {
-        self.0.outcome = "refused";
+        self.0.outcome = REFUSED;
         (self.0.status, self.0.error_code) = (Some(403), Some(40301));
         self.0.reason = Some(format!("not allowed: {what}"));
         guard.note(&self.0).await;
@@ -73,7 +78,7 @@ impl Note {
     fn ended(&mut self, status: StatusCode, body: &Value) {
         self.0.time_ms = now_ms();
         self.0.outcome = match status.as_u16() {
-            401 | 403 => "refused",
+            401 | 403 => REFUSED,
             400.. => "failed",
             _ => "done",
         };
