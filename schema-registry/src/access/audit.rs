@@ -117,12 +117,12 @@ impl Audit {
                 .with("file", path.display())
                 .caused_by(error)
         };
-        append(path, b"", false).map_err(wrong)?;
+        File::new(path).append(b"", false).map_err(wrong)?;
         let (sink, queue) = Sink::new(path);
-        let file = path.clone();
+        let file = File::new(path);
         std::thread::Builder::new()
             .name("registry-audit".to_owned())
-            .spawn(move || write(&file, &queue))
+            .spawn(move || write(file, &queue))
             .map_err(wrong)?;
         Ok(Self { required, file: Some(sink) })
     }
@@ -170,18 +170,40 @@ impl Sink {
     }
 }
 
-fn write(file: &Path, queue: &mpsc::Receiver<Line>) {
+fn write(mut file: File, queue: &mpsc::Receiver<Line>) {
     while let Ok(Line { text, durable, done, _place }) = queue.recv() {
         // Who asked may be gone; the line is written all the same.
-        let _ = done.send(append(file, text.as_bytes(), durable));
+        let _ = done.send(file.append(text.as_bytes(), durable));
     }
 }
 
-fn append(file: &Path, bytes: &[u8], durable: bool) -> std::io::Result<()> {
-    // Names of subjects are nobody else's business.
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
-    file.write_all(bytes)?;
-    if durable { file.sync_data() } else { Ok(()) }
+/// What lines are appended to.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    /// Whether the last line may have been written by half.
+    torn: bool,
+}
+
+impl File {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), torn: false }
+    }
+
+    fn append(&mut self, bytes: &[u8], durable: bool) -> std::io::Result<()> {
+        // Names of subjects are nobody else's business.
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create(true).mode(0o600).open(&self.path)?;
+        if self.torn {
+            // Else this line would be the other half of that one. After a line of which nothing was
+            // written it leaves an empty one.
+            file.write_all(b"\n")?;
+        }
+        self.torn = true;
+        file.write_all(bytes)?;
+        self.torn = false;
+        if durable { file.sync_data() } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -206,6 +228,22 @@ mod tests {
         std::fs::rename(&file, folder.path().join("old")).unwrap();
         assert!(audit.note(&entry("done")).await);
         assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn after_a_line_that_was_cut_off_the_next_one_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, log] = ["audit.jsonl", "log"].map(|name| folder.path().join(name));
+        // A disk that is full.
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let mut file = File::new(&path);
+        file.append(b"{\"a\":1}\n", false).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&log, "{\"a\"").unwrap();
+        std::os::unix::fs::symlink(&log, &path).unwrap();
+        file.append(b"{\"b\":1}\n", false).unwrap();
+        file.append(b"{\"c\":1}\n", false).unwrap();
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "{\"a\"\n{\"b\":1}\n{\"c\":1}\n");
     }
 
     /// One poll, and then the one who asked goes away.
