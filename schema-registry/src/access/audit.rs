@@ -56,7 +56,7 @@ pub(crate) struct Entry {
     pub(crate) setting: Option<String>,
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) permanent: bool,
-    /// `begun`, `done`, `failed` or `refused`.
+    /// `begun`, `done`, `failed`, `refused`, or `unknown` where it may be made all the same.
     pub(crate) outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
