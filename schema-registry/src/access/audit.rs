@@ -49,6 +49,8 @@ pub(crate) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) context: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) consumer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<u64>,

@@ -112,7 +112,7 @@ impl Registry {
     ) -> Result<SubjectVersion, Refusal> {
         let subject = self.subject(subject);
         let state = self.state();
-        let (subject, version) = decide::get_version(&state, &subject, spec, deleted)?;
+        let (subject, version) = decide::get_version(&state, &subject, spec, deleted, |_| true)?;
         subject_version(&state, subject, version)
     }
 
@@ -161,7 +161,7 @@ impl Registry {
     ) -> Result<(Arc<str>, Vec<u32>), Refusal> {
         let subject = self.subject(subject);
         let state = self.state();
-        let (subject, version) = decide::get_version(&state, &subject, spec, true)?;
+        let (subject, version) = decide::get_version(&state, &subject, spec, true, |_| true)?;
         let ids = state.referrers_seen(&subject, version.number, filter, seen);
         Ok((subject, page.of(ids.into_iter(), VERSIONS_PAGE_MAX)))
     }

@@ -114,3 +114,28 @@ async fn who_is_not_known_fills_no_log() {
     server.user("ann", "ann").register("a", "\"int\"").await;
     assert_eq!(lines(&file).last().unwrap()["outcome"], "done");
 }
+
+#[tokio::test]
+async fn a_line_tells_which_consumer_and_which_of_the_scopes_above_all() {
+    let (server, _folder, file) = audited(false).await;
+    let ann = server.user("ann", "ann");
+    ann.register("s", "\"int\"").await;
+    ann.put("/tidemesh/v1/consumers/c/subjects/s", json!({})).await.ok();
+    ann.delete("/tidemesh/v1/consumers/c/subjects/s").await.ok();
+    ann.put("/config/:.__GLOBAL:", json!({"compatibility": "FULL"})).await.ok();
+    ann.put("/config/:.:", json!({"compatibility": "FULL"})).await.ok();
+    ann.put("/config", json!({"compatibility": "FULL"})).await.ok();
+    let names: Vec<Value> = lines(&file)
+        .iter()
+        .skip(1)
+        .map(|line| json!([line["subject"], line["consumer"]]))
+        .collect();
+    let wanted = json!([
+        ["s", "c"],
+        ["s", "c"],
+        [":.__GLOBAL:", null],
+        [":.:", null],
+        [null, null],
+    ]);
+    assert_eq!(json!(names), wanted);
+}

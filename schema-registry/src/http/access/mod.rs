@@ -196,7 +196,7 @@ pub(super) async fn authorize(
     let name = asked.caller.name.clone();
     let method = known_method(&parts.method);
     let mut note = Note::new(&asked.request_id, name, asked.client, method, &route);
-    note.about(&need, find("version"), permanent);
+    note.about(&need, &find, permanent);
     if let Err((role, what)) = need.check(&asked.caller.rights) {
         let response = forbidden(role, &what);
         note.refused(&guard, &format!("{role} on {what}")).await;

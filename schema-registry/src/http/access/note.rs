@@ -40,12 +40,20 @@ impl Note {
         })
     }
 
-    /// What the route tells.
-    pub(super) fn about(&mut self, need: &Need, version: Option<&str>, permanent: bool) {
+    /// What the route tells; `name` gives the parts of its path.
+    pub(super) fn about<'a>(
+        &mut self,
+        need: &Need,
+        name: &dyn Fn(&str) -> Option<&'a str>,
+        permanent: bool,
+    ) {
         let (subject, context) = need.names();
+        // Of what is for everything the path alone tells which: the default context, or all.
+        let subject = subject.or_else(|| name("subject").filter(|_| need.is_for_all()));
         self.0.subject = subject.map(str::to_owned);
         self.0.context = context.map(str::to_owned);
-        self.0.version = version.map(Value::from);
+        self.0.consumer = name("consumer").map(str::to_owned);
+        self.0.version = name("version").map(Value::from);
         self.0.permanent = permanent && need.changes();
     }
 
