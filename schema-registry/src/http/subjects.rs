@@ -103,8 +103,13 @@ pub(super) async fn register(
     };
     let drafted = service.answer(drafted)?;
     let made = match drafted {
-        Drafted::Known(known) => known,
+        Drafted::Known(known) => {
+            let found = known.found.as_ref().map(|found| &found.subject);
+            found.map_or(Ok(()), |subject| sight.check_drafted(subject, &submission))?;
+            known
+        }
         Drafted::New(subject, draft) => {
+            sight.check_drafted(&subject, &submission)?;
             service.answer(service.registry.put(subject, draft).await)?
         }
     };
