@@ -220,7 +220,7 @@ impl Registry {
     }
 
     /// Finds the version of a subject that holds this schema. A subject of the default context that
-    /// does not is looked for in the others.
+    /// does not is looked for in the others, among those that are `seen`.
     ///
     /// # Errors
     ///
@@ -230,12 +230,13 @@ impl Registry {
         subject: &str,
         submission: &Submission,
         deleted: bool,
+        seen: impl Fn(&str) -> bool,
     ) -> Result<SubjectVersion, Refusal> {
         let subject = self.subject(subject);
         let filter = if deleted { Filter::WithDeleted } else { Filter::Live };
         let state = self.state();
         let own = self.candidate(&state, &subject, submission);
-        for (place, name) in decide::in_contexts(&state, &subject, |_| true).enumerate() {
+        for (place, name) in decide::in_contexts(&state, &subject, seen).enumerate() {
             let candidate = match place {
                 0 => own.as_ref().map(Clone::clone).map_err(Refusal::repeated)?,
                 // What it refers to may not be there.

@@ -192,10 +192,11 @@ async fn what_is_found_elsewhere_than_it_was_asked_for_is_checked_there() {
     let [root, bob, ann] = ["root", "bob", "ann"].map(|name| server.user(name, name));
     // A subject that the default context lacks is looked for in the others.
     root.register(":.eve:pay-x", &schema("X")).await;
-    denied(bob.get("/subjects/pay-x/versions/1").await);
-    denied(bob.get("/subjects/pay-x/versions/1/schema").await);
-    denied(bob.get("/subjects/pay-x/versions/1/referencedby").await);
-    denied(bob.post("/subjects/pay-x", json!({"schema": schema("X")})).await);
+    // Who may not see it there is not told that it is.
+    bob.get("/subjects/pay-x/versions/1").await.code(404, 40401);
+    bob.get("/subjects/pay-x/versions/1/schema").await.code(404, 40401);
+    bob.get("/subjects/pay-x/versions/1/referencedby").await.code(404, 40401);
+    bob.post("/subjects/pay-x", json!({"schema": schema("X")})).await.code(404, 40401);
     // Nobody changes one under the name of another.
     for visitor in [&ann, &root] {
         let tagged = visitor.post("/subjects/pay-x/versions/1/tags", json!({"newVersion": 2}));
@@ -207,6 +208,25 @@ async fn what_is_found_elsewhere_than_it_was_asked_for_is_checked_there() {
     denied(bob.get("/subjects/pay-alias/versions/1").await);
     denied(bob.get("/subjects/pay-alias/versions").await);
     denied(ann.post("/subjects/pay-alias/versions", json!({"schema": schema("A")})).await);
+}
+
+#[tokio::test]
+async fn what_may_not_be_seen_stands_before_nothing_that_may() {
+    let granted = ["user:root admin * ", "user:bob read . ", "user:bob read .b "];
+    let (server, _folder) = guarded(&[("root", ""), ("bob", "")], &granted).await;
+    let [root, bob] = ["root", "bob"].map(|name| server.user(name, name));
+    root.register("other", &schema("Other")).await;
+    root.register(":.a:x", &schema("Hidden")).await;
+    root.register(":.b:x", &schema("Seen")).await;
+    for (visitor, subject, name) in [(&root, ":.a:x", "Hidden"), (&bob, ":.b:x", "Seen")] {
+        let found = visitor.get("/subjects/x/versions/1").await.ok();
+        assert_eq!(found["subject"], json!(subject));
+        let found = visitor.get("/schemas/ids/1?subject=x").await.ok();
+        assert!(found["schema"].as_str().unwrap().contains(name), "{found}");
+        let found = visitor.post("/subjects/x", json!({"schema": schema(name)})).await.ok();
+        assert_eq!(found["subject"], json!(subject));
+    }
+    bob.post("/subjects/x", json!({"schema": schema("Hidden")})).await.code(404, 40401);
 }
 
 #[tokio::test]
