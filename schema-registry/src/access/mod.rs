@@ -25,7 +25,7 @@ pub(crate) use denial::Denial;
 pub use guard::Security;
 pub(crate) use guard::{Caller, Credentials, Guard};
 pub use issuer::KeySource;
-pub(crate) use rate::Exceeded;
+pub(crate) use rate::{Exceeded, network};
 pub use rate::Rate;
 pub(crate) use role::Rights;
 pub use role::{GRANT_CONTEXT_DEFAULT, Grant, Grantee, Role};

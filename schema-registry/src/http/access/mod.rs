@@ -23,7 +23,7 @@ use axum::serve::IncomingStream;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::listener::Bounded;
+use super::listener::{Bounded, Requests};
 use super::query::Parameters;
 use super::reply::Reply;
 use super::tls::Secured;
@@ -45,19 +45,33 @@ const PATH_NOTED_MAX: usize = 256;
 const HEALTH: &str = "/health";
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(SocketAddr);
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    address: SocketAddr,
+    requests: Requests,
+}
 
 impl Connected<IncomingStream<'_, Bounded>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self(*stream.remote_addr())
+        Self { address: *stream.remote_addr(), requests: stream.io().requests() }
     }
 }
 
 impl Connected<IncomingStream<'_, Secured>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Secured>) -> Self {
-        Self(*stream.remote_addr())
+        let (connection, _) = stream.io().get_ref();
+        Self { address: *stream.remote_addr(), requests: connection.requests() }
     }
+}
+
+/// Tells the connection that it has a request.
+pub(super) async fn tell(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let _open = peer.requests.begin();
+    next.run(request).await
 }
 
 /// What is known of a request before its route is.
@@ -71,7 +85,7 @@ pub(super) struct Asked {
 /// Finds out who asks; nobody goes on without that.
 pub(super) async fn identify(
     State(guard): State<Arc<Guard>>,
-    ConnectInfo(Peer(client)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: client, .. }): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
