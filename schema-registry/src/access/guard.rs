@@ -145,6 +145,11 @@ impl Guard {
         Ok(Caller { name: Some(name.into()), rights })
     }
 
+    /// Whether callers have to say who they are.
+    pub(crate) fn has_login(&self) -> bool {
+        self.passwords.is_some() || self.tokens.is_some()
+    }
+
     /// The ways to log in, for `WWW-Authenticate`.
     pub(crate) fn challenge(&self) -> &'static str {
         match (&self.passwords, &self.tokens) {

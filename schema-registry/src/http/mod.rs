@@ -167,7 +167,14 @@ fn server(
     graceful: impl Future<Output = ()> + Send + 'static,
 ) -> Server {
     let Security { certificates, guard } = security;
-    let routes = routes(registry, guard).layer(middleware::from_fn(access::tell));
+    let has_login = guard.as_ref().is_some_and(|guard| guard.has_login());
+    let mut routes = routes(registry, guard);
+    let reach = axum::serve::Listener::local_addr(&listener);
+    if !has_login && reach.is_ok_and(|address| address.ip().to_canonical().is_loopback()) {
+        let in_clear = certificates.is_none();
+        routes = routes.layer(middleware::from_fn_with_state(in_clear, access::keep_pages_out));
+    }
+    let routes = routes.layer(middleware::from_fn(access::tell));
     let routes = routes.into_make_service_with_connect_info::<Peer>();
     match certificates {
         None => {

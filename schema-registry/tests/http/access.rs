@@ -330,3 +330,32 @@ async fn consumers_and_explanations_are_of_subjects_that_may_be_read() {
     let foreign = json!([{"name": "B", "subject": "hr-b", "version": 1}]);
     denied(explain("pay-a", foreign).await);
 }
+
+#[tokio::test]
+async fn a_port_without_a_log_in_takes_nothing_from_web_pages() {
+    let server = Server::start().await;
+    let own = server.url.clone();
+    let port = own.rsplit_once(':').unwrap().1;
+    let local = format!("localhost:{port}");
+    let send = async |server: &Server, name: &str, value: &str| {
+        let visitor = server.visitor("");
+        let request = visitor.request(Method::POST, "/subjects/s/versions").header(name, value);
+        let sent = request.body(json!({"schema": "\"int\""}).to_string()).send().await.unwrap();
+        crate::server::answer(sent).await
+    };
+    for (name, value) in [
+        ("origin", "http://evil.example"),
+        ("origin", "http://localhost:3000"),
+        ("origin", "null"),
+        ("host", "evil.example"),
+        ("host", "127.0.0.1.evil.example:80"),
+    ] {
+        send(&server, name, value).await.code(403, 40301);
+    }
+    assert_eq!(server.get("/subjects").await.ok(), json!([]));
+    for (name, value) in [("origin", own.as_str()), ("host", &local), ("host", "[::1]")] {
+        send(&server, name, value).await.ok();
+    }
+    let (guarded, _folder) = guarded(&[("ann", "")], &["* read . "]).await;
+    send(&guarded, "host", "registry.example").await.code(401, 40101);
+}

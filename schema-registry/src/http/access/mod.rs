@@ -4,6 +4,7 @@
 //! once it is known which, and asks for the role that it takes (`need`), and notes changes. What a
 //! request can tell only in its body, or finds only in the registry, handlers check by [`Sight`].
 
+mod local;
 mod need;
 mod note;
 mod sight;
@@ -29,6 +30,7 @@ use super::reply::Reply;
 use super::tls::Secured;
 use super::{Service, known_method};
 use crate::access::{Caller, Credentials, Denial, Guard, Role};
+pub(super) use local::keep_pages_out;
 use note::Note;
 pub(super) use sight::Sight;
 
