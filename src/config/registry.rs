@@ -113,7 +113,7 @@ pub struct GrantSettings {
 pub struct AuditSettings {
     /// A file, appended to. Default: the log, as target `audit`.
     pub file: Option<PathBuf>,
-    /// Whether a change that cannot be noted is refused before it is made. Default false.
+    /// Whether a change that cannot be noted is refused before it is made. Needs `file`. Default false.
     pub required: bool,
 }
 
@@ -462,6 +462,7 @@ mod tests {
             ("users = {file = \"u\"}", "registry.grant"),
             ("grant = [{to = \"ann\", role = \"read\"}]", "registry.grant.to"),
             ("tokens = {issuer = \"i\", audience = [\"a\"]}", "registry.tokens"),
+            ("audit = {required = true}", "registry.audit.required"),
         ] {
             let error = read(line).unwrap_err().report();
             assert!(error.contains(key), "{line}: {error}");

@@ -8,15 +8,18 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// How many lines may wait for the disk; who makes one more waits for a place.
 const LINES_WAITING_MAX: usize = 1_024;
+
+/// The outcome of what was not allowed.
+pub(crate) const REFUSED: &str = "refused";
 
 /// Where lines go.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,7 +27,8 @@ pub struct AuditConfig {
     /// A file, appended to; none: the log.
     pub file: Option<PathBuf>,
     /// Whether a change that cannot be noted is refused before it is made. It is then noted twice,
-    /// with `outcome` `begun` and with how it ended, and each is on the disk before it goes on.
+    /// with `outcome` `begun` and with how it ended, and each is on the disk before it goes on. What
+    /// was refused is not waited for: it changes nothing, and anybody can have it written.
     pub required: bool,
 }
 
@@ -45,6 +49,8 @@ pub(crate) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) context: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) consumer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<u64>,
@@ -52,7 +58,7 @@ pub(crate) struct Entry {
     pub(crate) setting: Option<String>,
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) permanent: bool,
-    /// `begun`, `done`, `failed` or `refused`.
+    /// `begun`, `done`, `failed`, `refused`, or `unknown` where it may be made all the same.
     pub(crate) outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<u16>,
@@ -73,7 +79,16 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-type Line = (String, oneshot::Sender<std::io::Result<()>>);
+/// A line on its way to the disk.
+#[derive(Debug)]
+struct Line {
+    text: String,
+    /// Whether it has to be on the disk before that is said.
+    durable: bool,
+    done: oneshot::Sender<std::io::Result<()>>,
+    /// Held until the line is written, also where the one who asked has gone away.
+    _place: OwnedSemaphorePermit,
+}
 
 /// Where lines go to.
 #[derive(Debug)]
@@ -86,7 +101,7 @@ pub(crate) struct Audit {
 struct Sink {
     path: PathBuf,
     lines: mpsc::SyncSender<Line>,
-    places: tokio::sync::Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Audit {
@@ -104,15 +119,14 @@ impl Audit {
                 .with("file", path.display())
                 .caused_by(error)
         };
-        append(path, b"", false).map_err(wrong)?;
-        let (lines, queue) = mpsc::sync_channel::<Line>(LINES_WAITING_MAX);
-        let file = path.clone();
+        File::new(path).append(b"", false).map_err(wrong)?;
+        let (sink, queue) = Sink::new(path);
+        let file = File::new(path);
         std::thread::Builder::new()
             .name("registry-audit".to_owned())
-            .spawn(move || write(&file, &queue, required))
+            .spawn(move || write(file, &queue))
             .map_err(wrong)?;
-        let places = tokio::sync::Semaphore::new(LINES_WAITING_MAX);
-        Ok(Self { required, file: Some(Sink { path: path.clone(), lines, places }) })
+        Ok(Self { required, file: Some(sink) })
     }
 
     /// Whether a change may be made only once it is noted.
@@ -128,7 +142,8 @@ impl Audit {
             return true;
         };
         line.push('\n');
-        match sink.append(line).await {
+        let durable = self.required && entry.outcome != REFUSED;
+        match sink.append(line, durable).await {
             Ok(()) => true,
             Err(error) => {
                 let file = sink.path.display();
@@ -140,28 +155,57 @@ impl Audit {
 }
 
 impl Sink {
-    async fn append(&self, line: String) -> std::io::Result<()> {
+    /// A way to a file, and where its lines come out.
+    fn new(path: &Path) -> (Self, mpsc::Receiver<Line>) {
+        let (lines, queue) = mpsc::sync_channel(LINES_WAITING_MAX);
+        let places = Arc::new(Semaphore::new(LINES_WAITING_MAX));
+        (Self { path: path.to_owned(), lines, places }, queue)
+    }
+
+    async fn append(&self, text: String, durable: bool) -> std::io::Result<()> {
         let gone = || std::io::Error::other("the thread that writes is gone");
         // As many as the channel holds: so sending never waits.
-        let _place = self.places.acquire().await.map_err(|_| gone())?;
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
         let (done, result) = oneshot::channel();
-        self.lines.try_send((line, done)).map_err(|_| gone())?;
+        self.lines.try_send(Line { text, durable, done, _place: place }).map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
 
-fn write(file: &Path, queue: &mpsc::Receiver<Line>, durable: bool) {
-    while let Ok((line, done)) = queue.recv() {
+fn write(mut file: File, queue: &mpsc::Receiver<Line>) {
+    while let Ok(Line { text, durable, done, _place }) = queue.recv() {
         // Who asked may be gone; the line is written all the same.
-        let _ = done.send(append(file, line.as_bytes(), durable));
+        let _ = done.send(file.append(text.as_bytes(), durable));
     }
 }
 
-fn append(file: &Path, bytes: &[u8], durable: bool) -> std::io::Result<()> {
-    // Names of subjects are nobody else's business.
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
-    file.write_all(bytes)?;
-    if durable { file.sync_data() } else { Ok(()) }
+/// What lines are appended to.
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    /// Whether the last line may have been written by half.
+    torn: bool,
+}
+
+impl File {
+    fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), torn: false }
+    }
+
+    fn append(&mut self, bytes: &[u8], durable: bool) -> std::io::Result<()> {
+        // Names of subjects are nobody else's business.
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create(true).mode(0o600).open(&self.path)?;
+        if self.torn {
+            // Else this line would be the other half of that one. After a line of which nothing was
+            // written it leaves an empty one.
+            file.write_all(b"\n")?;
+        }
+        self.torn = true;
+        file.write_all(bytes)?;
+        self.torn = false;
+        if durable { file.sync_data() } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]
@@ -186,6 +230,54 @@ mod tests {
         std::fs::rename(&file, folder.path().join("old")).unwrap();
         assert!(audit.note(&entry("done")).await);
         assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn after_a_line_that_was_cut_off_the_next_one_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, log] = ["audit.jsonl", "log"].map(|name| folder.path().join(name));
+        // A disk that is full.
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        let mut file = File::new(&path);
+        file.append(b"{\"a\":1}\n", false).unwrap_err();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&log, "{\"a\"").unwrap();
+        std::os::unix::fs::symlink(&log, &path).unwrap();
+        file.append(b"{\"b\":1}\n", false).unwrap();
+        file.append(b"{\"c\":1}\n", false).unwrap();
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "{\"a\"\n{\"b\":1}\n{\"c\":1}\n");
+    }
+
+    /// One poll, and then the one who asked goes away.
+    async fn asked_and_left(sink: &Sink) -> bool {
+        let asked = sink.append("{}\n".to_owned(), false);
+        tokio::time::timeout(std::time::Duration::ZERO, asked).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn a_line_keeps_its_place_until_it_is_written_whoever_has_gone_away() {
+        let (sink, queue) = Sink::new(Path::new("audit.jsonl"));
+        for line in 0..LINES_WAITING_MAX {
+            assert!(asked_and_left(&sink).await, "line {line}");
+        }
+        assert_eq!(sink.places.available_permits(), 0);
+        assert!(asked_and_left(&sink).await, "one more waits for a place, and is not refused");
+        drop(queue.recv().unwrap());
+        assert!(asked_and_left(&sink).await);
+        assert_eq!(queue.try_iter().count(), LINES_WAITING_MAX);
+        assert_eq!(sink.places.available_permits(), LINES_WAITING_MAX);
+    }
+
+    #[tokio::test]
+    async fn only_changes_wait_for_the_disk() {
+        let (sink, queue) = Sink::new(Path::new("audit.jsonl"));
+        let audit = Audit { required: true, file: Some(sink) };
+        for (outcome, durable) in [("begun", true), ("failed", true), (REFUSED, false)] {
+            let noted = entry(outcome);
+            let waiting = tokio::time::timeout(std::time::Duration::ZERO, audit.note(&noted));
+            assert!(waiting.await.is_err(), "nobody writes");
+            assert_eq!(queue.try_recv().unwrap().durable, durable, "{outcome}");
+        }
     }
 
     #[tokio::test]

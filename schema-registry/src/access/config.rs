@@ -45,6 +45,7 @@ impl SecurityConfig {
     /// `Config`, with what to do.
     pub fn check(&self, listen: SocketAddr) -> Result<()> {
         self.check_grants()?;
+        self.check_audit()?;
         let is_kept = self.tls.is_some() && self.has_login();
         if is_kept || self.insecure || listen.ip().to_canonical().is_loopback() {
             return Ok(());
@@ -55,6 +56,17 @@ impl SecurityConfig {
                 "set registry.tls and registry.users or registry.tokens, or listen on 127.0.0.1; \
                  registry.insecure = true lets everybody in",
             ))
+    }
+
+    fn check_audit(&self) -> Result<()> {
+        match &self.audit {
+            // Whether the process's log keeps a line nobody tells us.
+            Some(AuditConfig { file: None, required: true }) => {
+                Err(wrong("audit.required", "only a file is sure to keep what is noted")
+                    .help("set registry.audit.file"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_grants(&self) -> Result<()> {
@@ -98,6 +110,17 @@ mod tests {
         }
         SecurityConfig { tls, ..login.clone() }.check(address("0.0.0.0:8081")).unwrap();
         SecurityConfig { insecure: true, ..open }.check(address("0.0.0.0:8081")).unwrap();
+    }
+
+    #[test]
+    fn what_has_to_be_noted_needs_a_file() {
+        let listen = "127.0.0.1:1".parse().unwrap();
+        let with = |file| {
+            let audit = Some(AuditConfig { file, required: true });
+            SecurityConfig { audit, ..Default::default() }.check(listen)
+        };
+        assert!(with(None).unwrap_err().report().contains("registry.audit.file"));
+        with(Some("audit.jsonl".into())).unwrap();
     }
 
     #[test]

@@ -10,12 +10,15 @@ use super::audit::{Audit, Entry};
 use super::config::SecurityConfig;
 use super::denial::Denial;
 use super::passwords::Passwords;
-use super::rate::{Buckets, network};
+use super::rate::{Buckets, Exceeded, Rate, network};
 use super::role::{Grant, Rights};
 use super::tls::{self, Certificates};
 use super::tokens::Tokens;
 use super::users::Users;
 use super::watched::{Watched, read_file};
+
+/// How many times it is noted of one address that somebody was not known there.
+const UNKNOWN_NOTED: Rate = Rate { per_second: 1, burst: 10 };
 
 /// What keeps one listener; by default nothing.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +68,7 @@ pub(crate) struct Guard {
     grants: Vec<Grant>,
     requests: Option<Buckets<Client>>,
     audit: Option<Audit>,
+    noted: Buckets<IpAddr>,
 }
 
 /// Whose requests are counted together.
@@ -101,6 +105,7 @@ impl Guard {
             grants: config.grants.clone(),
             requests: config.requests.map(Buckets::new),
             audit,
+            noted: Buckets::new(UNKNOWN_NOTED),
         })
     }
 
@@ -140,6 +145,11 @@ impl Guard {
         Ok(Caller { name: Some(name.into()), rights })
     }
 
+    /// Whether callers have to say who they are.
+    pub(crate) fn has_login(&self) -> bool {
+        self.passwords.is_some() || self.tokens.is_some()
+    }
+
     /// The ways to log in, for `WWW-Authenticate`.
     pub(crate) fn challenge(&self) -> &'static str {
         match (&self.passwords, &self.tokens) {
@@ -147,6 +157,12 @@ impl Guard {
             (None, Some(_)) => r#"Bearer realm="registry""#,
             _ => r#"Basic realm="registry""#,
         }
+    }
+
+    /// Whether it is still noted that somebody at this address is not known: whoever reaches the port
+    /// can be refused as often as they like.
+    pub(crate) fn notes_unknown(&self, client: IpAddr) -> std::result::Result<(), Exceeded> {
+        self.noted.take(&network(client), Instant::now())
     }
 
     /// Whether changes are noted.

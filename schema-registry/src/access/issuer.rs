@@ -50,7 +50,8 @@ pub(crate) struct Remote {
     http: reqwest::Client,
     url: String,
     keys: RwLock<Arc<KeySet>>,
-    asked: Mutex<Option<Instant>>,
+    /// When it was asked last; held while it is.
+    asked: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Issuer {
@@ -71,8 +72,7 @@ impl Issuer {
             }
             KeySource::Url { url, ca_file, refresh } => {
                 let http = client(ca_file.as_ref())?;
-                let (url, keys, asked) = (url.clone(), RwLock::default(), Mutex::default());
-                let remote = Arc::new(Remote { http, url, keys, asked });
+                let remote = Remote::new(http, url);
                 remote.follow(*refresh);
                 Ok(Self::Url(remote))
             }
@@ -100,6 +100,11 @@ impl Issuer {
 }
 
 impl Remote {
+    fn new(http: reqwest::Client, url: &str) -> Arc<Self> {
+        let (keys, asked) = (RwLock::default(), Arc::default());
+        Arc::new(Self { http, url: url.to_owned(), keys, asked })
+    }
+
     fn keys(&self) -> Arc<KeySet> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -117,11 +122,24 @@ impl Remote {
     }
 
     /// Asks, unless that was done within this time. Who comes meanwhile waits for the answer.
-    async fn refresh(&self, pause: Duration) {
-        let mut asked = self.asked.lock().await;
+    async fn refresh(self: &Arc<Self>, pause: Duration) {
+        let mut asked = Arc::clone(&self.asked).lock_owned().await;
         if asked.is_some_and(|asked| asked.elapsed() < pause) {
             return;
         }
+        let remote = Arc::clone(self);
+        // On a task of its own: else a client that goes away would leave no trace that the address
+        // was asked, and the next one would ask again.
+        let fetched = tokio::spawn(async move {
+            remote.take_over().await;
+            *asked = Some(Instant::now());
+        });
+        if let Err(error) = fetched.await {
+            tracing::error!(%error, "the keys of tokens cannot be had; those before hold");
+        }
+    }
+
+    async fn take_over(&self) {
         match self.fetch().await {
             Ok(keys) => *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys),
             Err(error) => {
@@ -129,7 +147,6 @@ impl Remote {
                 tracing::error!(error, "the keys of tokens cannot be had; those before hold");
             }
         }
-        *asked = Some(Instant::now());
     }
 
     async fn fetch(&self) -> Result<KeySet> {
@@ -168,4 +185,37 @@ fn client(ca_file: Option<&PathBuf>) -> Result<reqwest::Client> {
             builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&bytes).map_err(wrong)?);
     }
     builder.build().map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"ed",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    #[tokio::test]
+    async fn who_goes_away_while_the_address_is_asked_does_not_have_it_asked_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let remote = Remote::new(client(None).unwrap(), &url);
+        let ask = || {
+            let remote = Arc::clone(&remote);
+            tokio::spawn(async move { remote.refresh(FETCH_PAUSE).await })
+        };
+        let first = ask();
+        let (mut connection, _) = listener.accept().await.unwrap();
+        connection.read_u8().await.unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let second = ask();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{KEYS}", KEYS.len());
+        connection.write_all(answer.as_bytes()).await.unwrap();
+        second.await.unwrap();
+        assert_ne!(format!("{:?}", remote.keys()), format!("{:?}", KeySet::default()));
+        let again = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+        assert!(again.is_err(), "it was asked twice");
+    }
 }

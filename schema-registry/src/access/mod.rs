@@ -19,12 +19,13 @@ mod users;
 mod watched;
 
 pub use audit::AuditConfig;
-pub(crate) use audit::{Entry, now_ms};
+pub(crate) use audit::{Entry, REFUSED, now_ms};
 pub use config::SecurityConfig;
 pub(crate) use denial::Denial;
 pub use guard::Security;
 pub(crate) use guard::{Caller, Credentials, Guard};
 pub use issuer::KeySource;
+pub(crate) use rate::{Exceeded, network};
 pub use rate::Rate;
 pub(crate) use role::Rights;
 pub use role::{GRANT_CONTEXT_DEFAULT, Grant, Grantee, Role};

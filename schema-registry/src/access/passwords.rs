@@ -6,8 +6,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use quick_cache::sync::Cache;
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -16,9 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::denial::Denial;
 use super::rate::{Buckets, Rate, network};
-use super::users::{
-    NAME_BYTES_MAX, PASSWORD_BYTES_MAX, User, Users, hash_password, verify_password,
-};
+use super::users::{NAME_BYTES_MAX, PASSWORD_BYTES_MAX, User, Users, verify_password};
 use super::watched::Watched;
 
 /// How many passwords that hold are remembered.
@@ -43,9 +39,6 @@ pub(crate) struct Passwords {
     users: Arc<Watched<Users>>,
     verified: Cache<Digest, ()>,
     key: hmac::Key,
-    /// Of a password that nobody knows: checked for a name that is not there, so that time tells
-    /// nothing.
-    nobodys: String,
     hashing: Arc<Semaphore>,
     wrong: Buckets<IpAddr>,
 }
@@ -56,12 +49,10 @@ impl Passwords {
         let none =
             |_| Error::new(ErrorKind::Internal, "guard the registry").because("no randomness");
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &random).map_err(none)?;
-        let secret: [u8; 32] = ring::rand::generate(&random).map_err(none)?.expose();
         Ok(Self {
             users,
             verified: Cache::new(VERIFIED_MAX),
             key,
-            nobodys: hash_password(&BASE64_STANDARD.encode(secret))?,
             hashing: Arc::new(Semaphore::new(HASHED_AT_ONCE_MAX)),
             wrong: Buckets::new(WRONG),
         })
@@ -79,7 +70,7 @@ impl Passwords {
         }
         let users = self.users.get();
         let user = users.get(name);
-        let hash = user.map_or(&self.nobodys, |user| &user.hash);
+        let hash = user.map_or(users.nobodys(), |user| user.hash.as_str());
         let digest = self.digest(name, password, hash);
         let known = |user: &User| user.groups.clone();
         if let Some(user) = user.filter(|_| self.verified.get(&digest).is_some()) {
@@ -136,6 +127,7 @@ impl Passwords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::hash_password;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

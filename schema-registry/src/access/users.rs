@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
+use ring::rand::SystemRandom;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// How many users a file may have.
@@ -30,12 +31,21 @@ pub(crate) struct User {
 }
 
 /// Users by their names.
-#[derive(Debug, Default)]
-pub(crate) struct Users(HashMap<String, User>);
+#[derive(Debug)]
+pub(crate) struct Users {
+    names: HashMap<String, User>,
+    nobodys: String,
+}
 
 impl Users {
     pub(crate) fn get(&self, name: &str) -> Option<&User> {
-        self.0.get(name)
+        self.names.get(name)
+    }
+
+    /// The hash of a password that nobody knows, to be checked for a name that is not there: at the
+    /// cost of the costliest in the file, so that time tells nothing.
+    pub(crate) fn nobodys(&self) -> &str {
+        &self.nobodys
     }
 
     /// Reads the file's text.
@@ -45,13 +55,17 @@ impl Users {
     /// `Config`, with the line's number and nothing of what stands in it.
     pub(crate) fn read(text: &str) -> Result<Self> {
         let mut users = HashMap::new();
+        let mut costliest: Option<Params> = None;
         for (place, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let wrong = |problem: &str| wrong(problem).with("line", place + 1);
-            let (name, user) = user(line).map_err(wrong)?;
+            let (name, user, params) = user(line).map_err(wrong)?;
+            if costliest.as_ref().is_none_or(|before| cost(before) < cost(&params)) {
+                costliest = Some(params);
+            }
             if users.insert(name.to_owned(), user).is_some() {
                 return Err(wrong("the name is there twice"));
             }
@@ -59,14 +73,25 @@ impl Users {
                 return Err(wrong("there are more than 10000 users"));
             }
         }
-        if users.is_empty() {
-            return Err(wrong("there is no user in it"));
-        }
-        Ok(Self(users))
+        let Some(costliest) = costliest else { return Err(wrong("there is no user in it")) };
+        Ok(Self { names: users, nobodys: nobodys(costliest)? })
     }
 }
 
-fn user(line: &str) -> std::result::Result<(&str, User), &'static str> {
+/// What takes the time: rounds over the memory.
+fn cost(params: &Params) -> u64 {
+    u64::from(params.m_cost()) * u64::from(params.t_cost())
+}
+
+fn nobodys(params: Params) -> Result<String> {
+    let none = || Error::new(ErrorKind::Internal, "read the users").because("no randomness");
+    let secret = ring::rand::generate(&SystemRandom::new()).map_err(|_| none())?;
+    let secret: [u8; 32] = secret.expose();
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    Ok(argon2.hash_password(&secret).map_err(|_| none())?.to_string())
+}
+
+fn user(line: &str) -> std::result::Result<(&str, User, Params), &'static str> {
     let mut parts = line.splitn(3, ':');
     let (Some(name), Some(hash)) = (parts.next(), parts.next()) else {
         return Err("it is not NAME:HASH or NAME:HASH:GROUP,GROUP");
@@ -74,14 +99,14 @@ fn user(line: &str) -> std::result::Result<(&str, User), &'static str> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err("a name has 1 to 256 bytes");
     }
-    check(hash)?;
+    let params = check(hash)?;
     let groups = parts.next().unwrap_or_default().split(',').map(str::trim);
     let groups = groups.filter(|group| !group.is_empty()).map(str::to_owned).collect();
-    Ok((name, User { hash: hash.to_owned(), groups }))
+    Ok((name, User { hash: hash.to_owned(), groups }, params))
 }
 
-/// Whether a hash is one that we check, at a cost that we bear.
-fn check(hash: &str) -> std::result::Result<(), &'static str> {
+/// Whether a hash is one that we check, at a cost that we bear; with that cost.
+fn check(hash: &str) -> std::result::Result<Params, &'static str> {
     let no_hash = "the hash is none of Argon2id: make one with `tidemesh registry hash-password`";
     let hash = PasswordHash::new(hash).map_err(|_| no_hash)?;
     if hash.algorithm != Algorithm::Argon2id.ident() || hash.hash.is_none() || hash.salt.is_none() {
@@ -91,7 +116,7 @@ fn check(hash: &str) -> std::result::Result<(), &'static str> {
     if params.m_cost() > HASH_KIB_MAX || params.t_cost() > HASH_ROUNDS_MAX {
         return Err("checking the hash would take more than 256 MiB or 32 rounds");
     }
-    Ok(())
+    Ok(params)
 }
 
 /// The hash of a password, with a salt of its own, as the users' file has it. Slow on purpose.
@@ -146,6 +171,18 @@ mod tests {
         assert_eq!(users.get("ann").unwrap().groups, Vec::<String>::new());
         assert_eq!(users.get("bob").unwrap().groups, ["ops", "dev"]);
         assert!(users.get("eve").is_none());
+    }
+
+    #[test]
+    fn nobodys_hash_costs_what_the_costliest_of_the_file_does() {
+        let costlier = HASH.replace("m=64,t=1", "m=128,t=2");
+        for (text, params) in [
+            (format!("ann:{HASH}\n"), "m=64,t=1,p=1"),
+            (format!("ann:{costlier}\nbob:{HASH}\n"), "m=128,t=2,p=1"),
+        ] {
+            let nobodys = Users::read(&text).unwrap().nobodys;
+            assert!(nobodys.contains(params), "{nobodys}");
+        }
     }
 
     #[test]

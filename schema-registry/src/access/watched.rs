@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tidemesh_model::{Error, ErrorKind, Result};
 
@@ -21,7 +21,7 @@ pub(crate) struct Watched<T> {
     what: &'static str,
     files: Vec<PathBuf>,
     load: Load<T>,
-    seen: Mutex<Vec<Stamp>>,
+    seen: Mutex<Seen>,
     value: RwLock<Arc<T>>,
 }
 
@@ -36,13 +36,28 @@ impl<T> std::fmt::Debug for Watched<T> {
 struct Stamp {
     inode: u64,
     bytes: u64,
-    modified: Option<SystemTime>,
+    /// Seconds and nanoseconds. A copy may keep the time of its original.
+    modified: (i64, i64),
+    /// The same, of the last change of anything, which nobody can set.
+    changed: (i64, i64),
+}
+
+/// What the files were like when they were read.
+struct Seen {
+    files: Vec<Stamp>,
+    /// What was last told of files that cannot be used.
+    told: Option<String>,
 }
 
 impl Stamp {
     fn of(file: &Path) -> Option<Self> {
         let found: Metadata = std::fs::metadata(file).ok()?;
-        Some(Self { inode: found.ino(), bytes: found.len(), modified: found.modified().ok() })
+        Some(Self {
+            inode: found.ino(),
+            bytes: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
     }
 }
 
@@ -62,7 +77,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         load: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Result<Arc<Self>> {
         // Before reading: what changes meanwhile is then seen as a change.
-        let seen = Mutex::new(stamps(&files));
+        let seen = Mutex::new(Seen { files: stamps(&files), told: None });
         let value = RwLock::new(Arc::new(load()?));
         Ok(Arc::new(Self { what, files, load: Box::new(load), seen, value }))
     }
@@ -86,23 +101,27 @@ impl<T: Send + Sync + 'static> Watched<T> {
         });
     }
 
-    /// Reads the files again if they have changed. What cannot be used is told, once for each change,
-    /// and what held before goes on.
+    /// Reads the files again if they have changed. What cannot be used is told, once for each way in
+    /// which it cannot, and what held before goes on; it is tried again until it can, since what was
+    /// wrong need not be in the files.
     pub(crate) fn check(&self) {
-        let found = stamps(&self.files);
+        let files = stamps(&self.files);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if *seen == found {
+        if seen.files == files {
             return;
         }
-        *seen = found;
         match (self.load)() {
             Ok(value) => {
                 *self.value.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+                *seen = Seen { files, told: None };
                 tracing::info!(what = self.what, "files were read again");
             }
             Err(error) => {
                 let (what, error) = (self.what, error.report());
-                tracing::error!(what, error, "changed files cannot be used; the old ones hold");
+                if seen.told.as_ref() != Some(&error) {
+                    tracing::error!(what, error, "changed files cannot be used; the old ones hold");
+                    seen.told = Some(error);
+                }
             }
         }
     }
@@ -150,6 +169,50 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         watched.check();
         assert_eq!(*watched.get(), 333);
+    }
+
+    #[test]
+    fn what_could_not_be_read_for_a_while_is_read_once_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("number");
+        std::fs::write(&file, "1").unwrap();
+        let is_up = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let (path, up) = (file.clone(), Arc::clone(&is_up));
+        let load = move || match up.load(std::sync::atomic::Ordering::Relaxed) {
+            true => Ok(std::fs::read_to_string(&path).unwrap()),
+            false => Err(Error::new(ErrorKind::Unavailable, "read")),
+        };
+        let watched = Watched::open("a number", vec![file.clone()], load).unwrap();
+        is_up.store(false, std::sync::atomic::Ordering::Relaxed);
+        std::fs::write(&file, "22").unwrap();
+        watched.check();
+        assert_eq!(*watched.get(), "1");
+        is_up.store(true, std::sync::atomic::Ordering::Relaxed);
+        watched.check();
+        assert_eq!(*watched.get(), "22");
+    }
+
+    #[test]
+    fn a_file_of_the_same_length_and_time_is_seen_to_be_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("number");
+        std::fs::write(&file, "1").unwrap();
+        let before = Stamp::of(&file).unwrap();
+        let modified = std::fs::metadata(&file).unwrap().modified().unwrap();
+        let ctime = || {
+            let found = std::fs::metadata(&file).unwrap();
+            (found.ctime(), found.ctime_nsec())
+        };
+        let first = ctime();
+        // The clock of a file system goes in steps.
+        while ctime() == first {
+            std::fs::write(&file, "2").unwrap();
+            let open = std::fs::File::options().write(true).open(&file).unwrap();
+            open.set_modified(modified).unwrap();
+        }
+        let after = Stamp::of(&file).unwrap();
+        assert_eq!((before.modified, before.bytes), (after.modified, after.bytes));
+        assert_ne!(before, after);
     }
 
     #[test]

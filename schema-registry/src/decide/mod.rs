@@ -32,15 +32,16 @@ pub(crate) const NUMBER_MAX: u32 = 0x7fff_ffff;
 pub(crate) type Decision<T> = Result<(Vec<Change>, T), Refusal>;
 
 /// One version of a subject; soft-deleted ones only with `deleted`, and never as `latest`. A subject
-/// of the default context that is not there is looked for in the others.
+/// of the default context that is not there is looked for in the others, among those that are `seen`.
 pub(crate) fn get_version(
     state: &State,
     subject: &str,
     spec: VersionSpec,
     deleted: bool,
+    seen: impl Fn(&str) -> bool,
 ) -> Result<(Arc<str>, Version), Refusal> {
     let filter = if deleted { Filter::WithDeleted } else { Filter::Live };
-    let found = in_contexts(state, subject).find_map(|name| {
+    let found = in_contexts(state, subject, seen).find_map(|name| {
         let version = match spec {
             VersionSpec::Latest => state.latest(&name),
             VersionSpec::Number(number) => {
@@ -58,15 +59,23 @@ pub(crate) fn get_version(
     })
 }
 
-/// The subject itself, and if it is one of the default context, those of its name in the others.
+/// What is seen where a change is made: a subject of another context is not what was named.
+pub(crate) fn nowhere_else(_: &str) -> bool {
+    false
+}
+
+/// The subject itself, and if it is one of the default context, those of its name in the others that
+/// are `seen`: what somebody may not see must not stand before what they may, nor be told of.
 pub(crate) fn in_contexts<'a>(
     state: &'a State,
     subject: &'a str,
+    seen: impl Fn(&str) -> bool + 'a,
 ) -> impl Iterator<Item = Arc<str>> + 'a {
     let others = Name::of(subject).is_default().then(|| {
         state
             .contexts()
             .filter_map(move |context| state.subject_name(&format!(":{context}:{subject}")))
+            .filter(move |name| seen(name))
     });
     let own = state.subject_name(subject).unwrap_or_else(|| Arc::from(subject));
     std::iter::once(own).chain(others.into_iter().flatten())

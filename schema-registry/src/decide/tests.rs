@@ -208,7 +208,7 @@ fn each_context_has_its_own_ids_and_is_found_without_being_named() {
     let mut machine = Machine::new();
     machine.register("x", "\"string\"");
     assert_eq!(machine.register(":.c:a", "\"int\""), (1, 1));
-    let latest = get_version(&machine.state, "a", VersionSpec::Latest, false).unwrap();
+    let latest = get_version(&machine.state, "a", VersionSpec::Latest, false, |_| true).unwrap();
     assert_eq!(&*latest.0, ":.c:a");
     let refused = delete_context(&machine.state, ".c").unwrap_err();
     assert_eq!(refused.code(crate::config::IncompatibleCode::default()), 42211);

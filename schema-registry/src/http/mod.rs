@@ -159,7 +159,7 @@ pub async fn serve_secured(
 
 type Server = Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>;
 
-/// The server of a listener; whom it talks to is known only where that matters.
+/// The server of a listener.
 fn server(
     listener: Bounded,
     registry: Arc<Registry>,
@@ -167,21 +167,15 @@ fn server(
     graceful: impl Future<Output = ()> + Send + 'static,
 ) -> Server {
     let Security { certificates, guard } = security;
-    let Some(guard) = guard else {
-        let routes = router(registry);
-        return match certificates {
-            None => {
-                let served = axum::serve(listener, routes).with_graceful_shutdown(graceful);
-                Box::pin(served.into_future())
-            }
-            Some(certificates) => {
-                let listener = Secured::new(listener, certificates);
-                let served = axum::serve(listener, routes).with_graceful_shutdown(graceful);
-                Box::pin(served.into_future())
-            }
-        };
-    };
-    let routes = routes(registry, Some(guard)).into_make_service_with_connect_info::<Peer>();
+    let has_login = guard.as_ref().is_some_and(|guard| guard.has_login());
+    let mut routes = routes(registry, guard);
+    let reach = axum::serve::Listener::local_addr(&listener);
+    if !has_login && reach.is_ok_and(|address| address.ip().to_canonical().is_loopback()) {
+        let in_clear = certificates.is_none();
+        routes = routes.layer(middleware::from_fn_with_state(in_clear, access::keep_pages_out));
+    }
+    let routes = routes.layer(middleware::from_fn(access::tell));
+    let routes = routes.into_make_service_with_connect_info::<Peer>();
     match certificates {
         None => {
             Box::pin(axum::serve(listener, routes).with_graceful_shutdown(graceful).into_future())

@@ -49,7 +49,8 @@ pub(super) async fn by_id(
     query: Parameters,
 ) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
-    let (context, schema) = service.read(|registry| registry.schema(id, subject)).await?;
+    let seen = |name: &str| sight.sees(name);
+    let (context, schema) = service.read(|registry| registry.schema(id, subject, seen)).await?;
     sight.check_schema(&service.registry, &context, id)?;
     let mut answer = json!({});
     written(&service, &mut answer, &context, schema, &query).await?;
@@ -67,7 +68,8 @@ pub(super) async fn text(
     query: Parameters,
 ) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
-    let (context, schema) = service.read(|registry| registry.schema(id, subject)).await?;
+    let seen = |name: &str| sight.sees(name);
+    let (context, schema) = service.read(|registry| registry.schema(id, subject, seen)).await?;
     sight.check_schema(&service.registry, &context, id)?;
     let schema = formatted(&service, &context, schema, &query).await?;
     Ok(Reply::raw(schema.text.as_bytes().to_vec()))

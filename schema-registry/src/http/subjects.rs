@@ -39,10 +39,10 @@ pub(super) async fn lookup(
     let submission = body.submission(query.flag("normalize"))?;
     sight.check_references(&service.registry, &subject, &submission)?;
     let deleted = query.flag("deleted");
-    let mut found = look_up(&service, &subject, &submission, deleted).await;
+    let mut found = look_up(&service, &sight, &subject, &submission, deleted).await;
     if matches!(&found, Err(refusal) if refusal.is_missing()) {
         service.registry.refresh().await;
-        found = look_up(&service, &subject, &submission, deleted).await;
+        found = look_up(&service, &sight, &subject, &submission, deleted).await;
     }
     let found = service.answer(found)?;
     sight.check(Role::Read, &found.subject)?;
@@ -51,12 +51,14 @@ pub(super) async fn lookup(
 
 async fn look_up(
     service: &Service,
+    sight: &Sight,
     subject: &str,
     submission: &Submission,
     deleted: bool,
 ) -> Result<SubjectVersion, Refusal> {
+    let sight = sight.clone();
     let look_up = move |registry: &Registry, subject: &str, submission: &Submission| {
-        registry.lookup(subject, submission, deleted)
+        registry.lookup(subject, submission, deleted, |name| sight.sees(name))
     };
     service.judge(subject, submission, look_up).await
 }
@@ -103,8 +105,13 @@ pub(super) async fn register(
     };
     let drafted = service.answer(drafted)?;
     let made = match drafted {
-        Drafted::Known(known) => known,
+        Drafted::Known(known) => {
+            let found = known.found.as_ref().map(|found| &found.subject);
+            found.map_or(Ok(()), |subject| sight.check_drafted(subject, &submission))?;
+            known
+        }
         Drafted::New(subject, draft) => {
+            sight.check_drafted(&subject, &submission)?;
             service.answer(service.registry.put(subject, draft).await)?
         }
     };
@@ -181,7 +188,7 @@ pub(super) async fn version_schema(
     Ok(Reply::raw(schema.text.as_bytes().to_vec()))
 }
 
-/// The version; it may be another context's, whose subject has to be seen too.
+/// The version; it may be another context's, if the subject is seen there.
 async fn get(
     service: &Service,
     sight: &Sight,
@@ -190,7 +197,9 @@ async fn get(
     deleted: bool,
 ) -> Result<SubjectVersion, Reply> {
     let spec = service.answer(version.parse::<VersionSpec>())?;
-    let found = service.read(|registry| registry.version(subject, spec, deleted)).await?;
+    let seen = |name: &str| sight.sees(name);
+    let read = |registry: &Registry| registry.version_seen(subject, spec, deleted, seen);
+    let found = service.read(read).await?;
     sight.check(Role::Read, &found.subject)?;
     Ok(found)
 }

@@ -110,9 +110,24 @@ impl Registry {
         spec: VersionSpec,
         deleted: bool,
     ) -> Result<SubjectVersion, Refusal> {
+        self.version_seen(subject, spec, deleted, |_| true)
+    }
+
+    /// The same for somebody who may not see every other context's subjects.
+    ///
+    /// # Errors
+    ///
+    /// 40401, 40402.
+    pub fn version_seen(
+        &self,
+        subject: &str,
+        spec: VersionSpec,
+        deleted: bool,
+        seen: impl Fn(&str) -> bool,
+    ) -> Result<SubjectVersion, Refusal> {
         let subject = self.subject(subject);
         let state = self.state();
-        let (subject, version) = decide::get_version(&state, &subject, spec, deleted)?;
+        let (subject, version) = decide::get_version(&state, &subject, spec, deleted, seen)?;
         subject_version(&state, subject, version)
     }
 
@@ -161,7 +176,7 @@ impl Registry {
     ) -> Result<(Arc<str>, Vec<u32>), Refusal> {
         let subject = self.subject(subject);
         let state = self.state();
-        let (subject, version) = decide::get_version(&state, &subject, spec, true)?;
+        let (subject, version) = decide::get_version(&state, &subject, spec, true, &seen)?;
         let ids = state.referrers_seen(&subject, version.number, filter, seen);
         Ok((subject, page.of(ids.into_iter(), VERSIONS_PAGE_MAX)))
     }
@@ -207,14 +222,19 @@ impl Registry {
 
     /// The schema with this id, soft-deleted or not, in the context of a subject: `:.ctx:`, or the
     /// default one. A subject that is named must have it, unless it is one of the default context:
-    /// that one is looked for in the others.
+    /// that one is looked for in the others, among those that are `seen`.
     ///
     /// # Errors
     ///
     /// 40403.
-    pub fn schema(&self, id: u32, subject: &str) -> Result<(Arc<str>, Identity), Refusal> {
+    pub fn schema(
+        &self,
+        id: u32,
+        subject: &str,
+        seen: impl Fn(&str) -> bool,
+    ) -> Result<(Arc<str>, Identity), Refusal> {
         let state = self.state();
-        let context = context_of(&state, id, &self.subject(subject));
+        let context = context_of(&state, id, &self.subject(subject), seen);
         let found = context.and_then(|context| {
             let schema = state.schema(&context, id)?.clone();
             Some((context, schema))
@@ -272,7 +292,7 @@ impl Registry {
         page: Page,
     ) -> Result<Vec<(Arc<str>, u32)>, Refusal> {
         let state = self.state();
-        let context = context_of(&state, id, &self.subject(subject));
+        let context = context_of(&state, id, &self.subject(subject), &seen);
         let context = context.ok_or(Refusal::SchemaNotFound(None))?;
         let uses = state
             .uses(&context, id)
@@ -296,7 +316,7 @@ impl Registry {
         page: Page,
     ) -> Result<Vec<Arc<str>>, Refusal> {
         let state = self.state();
-        let context = context_of(&state, id, &self.subject(subject));
+        let context = context_of(&state, id, &self.subject(subject), &seen);
         let context = context.ok_or(Refusal::SchemaNotFound(None))?;
         let mut names: Vec<_> = state
             .uses(&context, id)
@@ -378,8 +398,13 @@ fn alias_names(state: &State) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {
     names
 }
 
-/// In which context an id is meant.
-fn context_of(state: &State, id: u32, subject: &str) -> Option<Arc<str>> {
+/// In which context an id is meant; of the other contexts, by subjects that are `seen`.
+fn context_of(
+    state: &State,
+    id: u32,
+    subject: &str,
+    seen: impl Fn(&str) -> bool,
+) -> Option<Arc<str>> {
     let name = Name::of(subject);
     let context = state.context_name(name.context);
     let has = |subject: &str| {
@@ -392,7 +417,8 @@ fn context_of(state: &State, id: u32, subject: &str) -> Option<Arc<str>> {
     if !name.is_default() || has(subject) {
         return (is_there && has(subject)).then_some(context);
     }
-    let elsewhere = state.contexts().find(|context| has(&format!(":{context}:{subject}")));
+    let is_seen = |subject: String| seen(&subject) && has(&subject);
+    let elsewhere = state.contexts().find(|context| is_seen(format!(":{context}:{subject}")));
     elsewhere.cloned().or_else(|| is_there.then_some(context))
 }
 

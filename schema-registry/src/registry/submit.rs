@@ -180,7 +180,8 @@ impl Registry {
     ) -> Result<(String, Draft), Refusal> {
         let subject = self.subject(subject);
         let state = self.state();
-        let (name, found) = decide::get_version(&state, &subject, version, false)?;
+        let (name, found) =
+            decide::get_version(&state, &subject, version, false, decide::nowhere_else)?;
         let subject = name.to_string();
         let stored = subject_version(&state, name, found)?.schema;
         let text = tags::change(&stored.text, &request.tags_to_add, &request.tags_to_remove)?;
@@ -220,14 +221,15 @@ impl Registry {
             ),
             _ => VersionSpec::Latest,
         };
-        let (name, version) = decide::get_version(state, subject, before, false)?;
+        let (name, version) =
+            decide::get_version(state, subject, before, false, decide::nowhere_else)?;
         let rules = subject_version(state, name, version)?.schema.rules;
         let rules = merge_rules(rules.as_deref().cloned(), request.rules_to_merge.clone());
         Ok(rules.map(|rules| rules.without(&request.rules_to_remove)))
     }
 
     /// Finds the version of a subject that holds this schema. A subject of the default context that
-    /// does not is looked for in the others.
+    /// does not is looked for in the others, among those that are `seen`.
     ///
     /// # Errors
     ///
@@ -237,12 +239,13 @@ impl Registry {
         subject: &str,
         submission: &Submission,
         deleted: bool,
+        seen: impl Fn(&str) -> bool,
     ) -> Result<SubjectVersion, Refusal> {
         let subject = self.subject(subject);
         let filter = if deleted { Filter::WithDeleted } else { Filter::Live };
         let state = self.state();
         let own = self.candidate(&state, &subject, submission);
-        for (place, name) in decide::in_contexts(&state, &subject).enumerate() {
+        for (place, name) in decide::in_contexts(&state, &subject, seen).enumerate() {
             let candidate = match place {
                 0 => own.as_ref().map(Clone::clone).map_err(Refusal::repeated)?,
                 // What it refers to may not be there.

@@ -192,17 +192,41 @@ async fn what_is_found_elsewhere_than_it_was_asked_for_is_checked_there() {
     let [root, bob, ann] = ["root", "bob", "ann"].map(|name| server.user(name, name));
     // A subject that the default context lacks is looked for in the others.
     root.register(":.eve:pay-x", &schema("X")).await;
-    denied(bob.get("/subjects/pay-x/versions/1").await);
-    denied(bob.get("/subjects/pay-x/versions/1/schema").await);
-    denied(bob.get("/subjects/pay-x/versions/1/referencedby").await);
-    denied(bob.post("/subjects/pay-x", json!({"schema": schema("X")})).await);
-    denied(ann.post("/subjects/pay-x/versions/1/tags", json!({"newVersion": 2})).await);
+    // Who may not see it there is not told that it is.
+    bob.get("/subjects/pay-x/versions/1").await.code(404, 40401);
+    bob.get("/subjects/pay-x/versions/1/schema").await.code(404, 40401);
+    bob.get("/subjects/pay-x/versions/1/referencedby").await.code(404, 40401);
+    bob.post("/subjects/pay-x", json!({"schema": schema("X")})).await.code(404, 40401);
+    // Nobody changes one under the name of another.
+    for visitor in [&ann, &root] {
+        let tagged = visitor.post("/subjects/pay-x/versions/1/tags", json!({"newVersion": 2}));
+        tagged.await.code(404, 40401);
+    }
     root.get("/subjects/pay-x/versions/1").await.ok();
     // A name that means another subject.
     root.put("/config/pay-alias", json!({"alias": "hr-b"})).await.ok();
     denied(bob.get("/subjects/pay-alias/versions/1").await);
     denied(bob.get("/subjects/pay-alias/versions").await);
     denied(ann.post("/subjects/pay-alias/versions", json!({"schema": schema("A")})).await);
+}
+
+#[tokio::test]
+async fn what_may_not_be_seen_stands_before_nothing_that_may() {
+    let granted = ["user:root admin * ", "user:bob read . ", "user:bob read .b "];
+    let (server, _folder) = guarded(&[("root", ""), ("bob", "")], &granted).await;
+    let [root, bob] = ["root", "bob"].map(|name| server.user(name, name));
+    root.register("other", &schema("Other")).await;
+    root.register(":.a:x", &schema("Hidden")).await;
+    root.register(":.b:x", &schema("Seen")).await;
+    for (visitor, subject, name) in [(&root, ":.a:x", "Hidden"), (&bob, ":.b:x", "Seen")] {
+        let found = visitor.get("/subjects/x/versions/1").await.ok();
+        assert_eq!(found["subject"], json!(subject));
+        let found = visitor.get("/schemas/ids/1?subject=x").await.ok();
+        assert!(found["schema"].as_str().unwrap().contains(name), "{found}");
+        let found = visitor.post("/subjects/x", json!({"schema": schema(name)})).await.ok();
+        assert_eq!(found["subject"], json!(subject));
+    }
+    bob.post("/subjects/x", json!({"schema": schema("Hidden")})).await.code(404, 40401);
 }
 
 #[tokio::test]
@@ -305,4 +329,33 @@ async fn consumers_and_explanations_are_of_subjects_that_may_be_read() {
     denied(explain("hr-b", json!([])).await);
     let foreign = json!([{"name": "B", "subject": "hr-b", "version": 1}]);
     denied(explain("pay-a", foreign).await);
+}
+
+#[tokio::test]
+async fn a_port_without_a_log_in_takes_nothing_from_web_pages() {
+    let server = Server::start().await;
+    let own = server.url.clone();
+    let port = own.rsplit_once(':').unwrap().1;
+    let local = format!("localhost:{port}");
+    let send = async |server: &Server, name: &str, value: &str| {
+        let visitor = server.visitor("");
+        let request = visitor.request(Method::POST, "/subjects/s/versions").header(name, value);
+        let sent = request.body(json!({"schema": "\"int\""}).to_string()).send().await.unwrap();
+        crate::server::answer(sent).await
+    };
+    for (name, value) in [
+        ("origin", "http://evil.example"),
+        ("origin", "http://localhost:3000"),
+        ("origin", "null"),
+        ("host", "evil.example"),
+        ("host", "127.0.0.1.evil.example:80"),
+    ] {
+        send(&server, name, value).await.code(403, 40301);
+    }
+    assert_eq!(server.get("/subjects").await.ok(), json!([]));
+    for (name, value) in [("origin", own.as_str()), ("host", &local), ("host", "[::1]")] {
+        send(&server, name, value).await.ok();
+    }
+    let (guarded, _folder) = guarded(&[("ann", "")], &["* read . "]).await;
+    send(&guarded, "host", "registry.example").await.code(401, 40101);
 }

@@ -100,3 +100,42 @@ async fn where_it_is_not_required_a_change_is_made_all_the_same() {
     std::fs::create_dir(&file).unwrap();
     server.user("ann", "ann").register("a", "\"int\"").await;
 }
+
+#[tokio::test]
+async fn who_is_not_known_fills_no_log() {
+    let (server, _folder, file) = audited(true).await;
+    for _ in 0..200 {
+        server.get("/subjects").await.code(401, 40101);
+    }
+    let found = lines(&file);
+    assert!((11..150).contains(&found.len()), "{} lines", found.len());
+    let tells = |line: &Value| line["reason"].as_str().unwrap().contains("not noted");
+    assert!(found.iter().any(tells), "{found:?}");
+    server.user("ann", "ann").register("a", "\"int\"").await;
+    assert_eq!(lines(&file).last().unwrap()["outcome"], "done");
+}
+
+#[tokio::test]
+async fn a_line_tells_which_consumer_and_which_of_the_scopes_above_all() {
+    let (server, _folder, file) = audited(false).await;
+    let ann = server.user("ann", "ann");
+    ann.register("s", "\"int\"").await;
+    ann.put("/tidemesh/v1/consumers/c/subjects/s", json!({})).await.ok();
+    ann.delete("/tidemesh/v1/consumers/c/subjects/s").await.ok();
+    ann.put("/config/:.__GLOBAL:", json!({"compatibility": "FULL"})).await.ok();
+    ann.put("/config/:.:", json!({"compatibility": "FULL"})).await.ok();
+    ann.put("/config", json!({"compatibility": "FULL"})).await.ok();
+    let names: Vec<Value> = lines(&file)
+        .iter()
+        .skip(1)
+        .map(|line| json!([line["subject"], line["consumer"]]))
+        .collect();
+    let wanted = json!([
+        ["s", "c"],
+        ["s", "c"],
+        [":.__GLOBAL:", null],
+        [":.:", null],
+        [null, null],
+    ]);
+    assert_eq!(json!(names), wanted);
+}

@@ -4,6 +4,7 @@
 //! once it is known which, and asks for the role that it takes (`need`), and notes changes. What a
 //! request can tell only in its body, or finds only in the registry, handlers check by [`Sight`].
 
+mod local;
 mod need;
 mod note;
 mod sight;
@@ -23,12 +24,13 @@ use axum::serve::IncomingStream;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::listener::Bounded;
+use super::listener::{Bounded, Requests};
 use super::query::Parameters;
 use super::reply::Reply;
 use super::tls::Secured;
 use super::{Service, known_method};
 use crate::access::{Caller, Credentials, Denial, Guard, Role};
+pub(super) use local::keep_pages_out;
 use note::Note;
 pub(super) use sight::Sight;
 
@@ -45,19 +47,33 @@ const PATH_NOTED_MAX: usize = 256;
 const HEALTH: &str = "/health";
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(SocketAddr);
+#[derive(Debug, Clone)]
+pub(super) struct Peer {
+    address: SocketAddr,
+    requests: Requests,
+}
 
 impl Connected<IncomingStream<'_, Bounded>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self(*stream.remote_addr())
+        Self { address: *stream.remote_addr(), requests: stream.io().requests() }
     }
 }
 
 impl Connected<IncomingStream<'_, Secured>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Secured>) -> Self {
-        Self(*stream.remote_addr())
+        let (connection, _) = stream.io().get_ref();
+        Self { address: *stream.remote_addr(), requests: connection.requests() }
     }
+}
+
+/// Tells the connection that it has a request.
+pub(super) async fn tell(
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let _open = peer.requests.begin();
+    next.run(request).await
 }
 
 /// What is known of a request before its route is.
@@ -71,7 +87,7 @@ pub(super) struct Asked {
 /// Finds out who asks; nobody goes on without that.
 pub(super) async fn identify(
     State(guard): State<Arc<Guard>>,
-    ConnectInfo(Peer(client)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { address: client, .. }): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -99,7 +115,7 @@ pub(super) async fn identify(
             );
             let path: String = request.uri().path().chars().take(PATH_NOTED_MAX).collect();
             let note = Note::new(&request_id, name, client, method, &path);
-            note.denied(&guard, denial).await;
+            note.denied(&guard, denial, client.ip()).await;
             response
         }
     };
@@ -196,7 +212,7 @@ pub(super) async fn authorize(
     let name = asked.caller.name.clone();
     let method = known_method(&parts.method);
     let mut note = Note::new(&asked.request_id, name, asked.client, method, &route);
-    note.about(&need, find("version"), permanent);
+    note.about(&need, &find, permanent);
     if let Err((role, what)) = need.check(&asked.caller.rights) {
         let response = forbidden(role, &what);
         note.refused(&guard, &format!("{role} on {what}")).await;

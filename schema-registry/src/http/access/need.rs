@@ -131,6 +131,10 @@ impl Need {
         self.changes
     }
 
+    pub(super) fn is_for_all(&self) -> bool {
+        self.place == Place::Everything
+    }
+
     /// The subject, and the context.
     pub(super) fn names(&self) -> (Option<&str>, Option<&str>) {
         match &self.place {

@@ -91,10 +91,19 @@ impl Sight {
         if self.0.is_none() {
             return Ok(());
         }
-        if submission.id.is_some_and(|id| id >= 0) {
-            self.check(Role::Admin, &registry.meant(subject))?;
-        }
+        self.check_drafted(&registry.meant(subject), submission)?;
         self.check_references(registry, subject, submission)
+    }
+
+    /// Refuses a registration under a subject that may not be written, or into which nothing may be
+    /// imported. An alias may mean another subject than it did at the door.
+    pub(in super::super) fn check_drafted(
+        &self,
+        subject: &str,
+        submission: &Submission,
+    ) -> Result<(), Reply> {
+        let imports = submission.id.is_some_and(|id| id >= 0);
+        self.check(if imports { Role::Admin } else { Role::Write }, subject)
     }
 
     /// Refuses an alias of a subject that may not be administered: it is another name for it.
@@ -107,5 +116,26 @@ impl Sight {
             Some(alias) if !alias.is_empty() => self.check(Role::Admin, &beside(scope, alias)),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Caller, Grant, Rights};
+
+    #[test]
+    fn a_registration_is_judged_by_the_subject_that_it_has_come_to() {
+        let grant = Grant::new("*".parse().unwrap(), Role::Write, ".", "pay-").unwrap();
+        let rights = Rights::of(&[grant], "ann", &[]);
+        let client = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let caller = Caller { name: Some("ann".into()), rights };
+        let sight = Sight(Some(Arc::new(Asked { caller, client, request_id: "r".into() })));
+        let plain = Submission::default();
+        sight.check_drafted("pay-a", &plain).unwrap();
+        sight.check_drafted("hr-b", &plain).unwrap_err();
+        let import = Submission { id: Some(7), ..plain };
+        sight.check_drafted("pay-a", &import).unwrap_err();
+        Sight(None).check_drafted("hr-b", &import).unwrap();
     }
 }
