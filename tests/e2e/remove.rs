@@ -1,6 +1,7 @@
 //! `tidemesh source remove`: what goes, what stays, and the way back.
 
 use crate::support::daemon::{Daemon, configuration, verified};
+use crate::support::eventually;
 use crate::support::postgres::Database;
 use crate::support::topic::records;
 use crate::support::writer::{TABLE, TOPIC};
@@ -116,6 +117,14 @@ async fn a_checkpoint_is_set_behind_what_cannot_be_carried_and_deleted() {
     daemon.streaming().await;
     assert!(daemon.command(&["snapshot", "start", "shop", "--wait"]).status.success());
     verified(&daemon);
+    // Without a checkpoint it goes on from the slot, which has to be told of the place first.
+    let told = format!(
+        "SELECT (confirmed_flush_lsn >= '{here}')::text FROM pg_replication_slots
+                        WHERE slot_name = '{}'",
+        database.name
+    );
+    eventually("the slot is told", async || (database.text(&told).await == "true").then_some(()))
+        .await;
     // One that runs begins anew by itself.
     assert!(daemon.command(&["checkpoint", "delete", "shop"]).status.success());
     database.execute("INSERT INTO orders VALUES (3, 3, 'x', 3)").await;
