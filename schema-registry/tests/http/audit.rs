@@ -130,12 +130,7 @@ async fn a_line_tells_which_consumer_and_which_of_the_scopes_above_all() {
         .skip(1)
         .map(|line| json!([line["subject"], line["consumer"]]))
         .collect();
-    let wanted = json!([
-        ["s", "c"],
-        ["s", "c"],
-        [":.__GLOBAL:", null],
-        [":.:", null],
-        [null, null],
-    ]);
+    let wanted =
+        json!([["s", "c"], ["s", "c"], [":.__GLOBAL:", null], [":.:", null], [null, null]]);
     assert_eq!(json!(names), wanted);
 }
