@@ -4,6 +4,7 @@ use super::registry::RegistryAuth;
 use crate::daemon::Endpoints;
 use clap::Args;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::{RegistryAccess, RegistryClient, RemoteTransport};
@@ -106,14 +107,46 @@ impl Daemon {
         }
     }
 
-    /// The registry beside it; where the address is a registry's own, that one.
+    /// The registry beside it; where the address is a registry's own, that one. With a log-in set, only
+    /// one that may be told it.
     pub(super) async fn registry_url(&self) -> Result<String> {
-        match self.get::<Endpoints>("/v1/endpoints").await {
-            Ok(Endpoints { registry: Some(registry), .. }) => Ok(self.reachable(&registry)),
-            Ok(_) => Ok(self.url.clone()),
-            Err(error) if error.kind() == ErrorKind::Unavailable => Err(error),
-            Err(_) => Ok(self.url.clone()),
+        let found = match self.get::<Endpoints>("/v1/endpoints").await {
+            Ok(Endpoints { registry: Some(registry), .. }) => self.reachable(&registry),
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+            Ok(_) | Err(_) => self.url.clone(),
+        };
+        if self.auth.has_login() {
+            self.check_told(&found)?;
         }
+        Ok(found)
+    }
+
+    /// Refuses a registry that our password must not be sent to: in clear to another machine, or
+    /// wherever the control port says, which nobody has to be known at.
+    fn check_told(&self, registry: &str) -> Result<()> {
+        let parse = |url: &str| {
+            reqwest::Url::parse(url).map_err(|error| {
+                Error::new(ErrorKind::Config, "log in to the registry")
+                    .because("this is no address")
+                    .with("url", url)
+                    .caused_by(error)
+            })
+        };
+        let (url, own) = (parse(registry)?, parse(&self.url)?);
+        if url.scheme() == "https" {
+            return Ok(());
+        }
+        let because = if !is_loopback(&url) {
+            "the password or token would be sent in clear"
+        } else if url.host() != own.host() && !is_loopback(&own) {
+            "another machine names a registry on this one"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Config, "log in to the registry")
+            .because(because)
+            .with("registry", registry)
+            .help("give the registry's https:// address by --url"))
     }
 
     /// An address as it is reached from here: one that listens everywhere is where the daemon is.
@@ -141,6 +174,13 @@ impl Daemon {
     pub(super) fn peer_access(&self) -> RegistryAccess {
         self.auth.trust()
     }
+}
+
+/// Whether an address is on this machine.
+fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 fn away(url: &str) -> Error {
@@ -174,6 +214,31 @@ pub(super) fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_goes_over_tls_or_stays_on_this_machine() {
+        let told = |own: &str, registry: &str| {
+            let daemon = Daemon { url: own.into(), auth: RegistryAuth::default() };
+            daemon.check_told(registry).is_ok()
+        };
+        for (own, registry) in [
+            ("http://127.0.0.1:8090", "http://127.0.0.1:8081"),
+            ("http://localhost:8090", "http://[::1]:8081"),
+            ("http://db1.example:8090", "https://registry.example:8081"),
+            ("https://registry.example", "https://registry.example"),
+        ] {
+            assert!(told(own, registry), "{own}: {registry}");
+        }
+        for (own, registry) in [
+            ("http://db1.example:8090", "http://db1.example:8081"),
+            ("http://127.0.0.1:8090", "http://10.0.0.1:8081"),
+            ("http://db1.example:8090", "http://127.0.0.1:8081"),
+            ("http://127.0.0.1:8090", "http://127.0.0.1.example:8081"),
+            ("http://127.0.0.1:8090", "nonsense"),
+        ] {
+            assert!(!told(own, registry), "{own}: {registry}");
+        }
+    }
 
     #[test]
     fn what_listens_everywhere_is_reached_where_the_daemon_is() {

@@ -102,6 +102,13 @@ impl RegistryAuth {
         RegistryAccess { ca_file: self.registry_ca_file.clone(), ..RegistryAccess::default() }
     }
 
+    /// Whether anything is said of who we are.
+    pub(super) fn has_login(&self) -> bool {
+        self.registry_username.is_some()
+            || self.registry_token_file.is_some()
+            || std::env::var_os("TIDEMESH_REGISTRY_TOKEN").is_some()
+    }
+
     /// With who we are.
     pub(super) fn access(&self) -> Result<RegistryAccess> {
         let secret = |name: &str| std::env::var(name).ok().map(Secret::new);

@@ -50,7 +50,8 @@ pub(super) async fn by_id(
 ) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
     let seen = |name: &str| sight.sees(name);
-    let (context, schema) = service.read(|registry| registry.schema(id, subject, seen)).await?;
+    let (context, schema) =
+        service.read(|registry| registry.schema_seen(id, subject, seen)).await?;
     sight.check_schema(&service.registry, &context, id)?;
     let mut answer = json!({});
     written(&service, &mut answer, &context, schema, &query).await?;
@@ -69,7 +70,8 @@ pub(super) async fn text(
 ) -> Handled {
     let subject = query.text("subject").unwrap_or_default();
     let seen = |name: &str| sight.sees(name);
-    let (context, schema) = service.read(|registry| registry.schema(id, subject, seen)).await?;
+    let (context, schema) =
+        service.read(|registry| registry.schema_seen(id, subject, seen)).await?;
     sight.check_schema(&service.registry, &context, id)?;
     let schema = formatted(&service, &context, schema, &query).await?;
     Ok(Reply::raw(schema.text.as_bytes().to_vec()))

@@ -222,12 +222,21 @@ impl Registry {
 
     /// The schema with this id, soft-deleted or not, in the context of a subject: `:.ctx:`, or the
     /// default one. A subject that is named must have it, unless it is one of the default context:
-    /// that one is looked for in the others, among those that are `seen`.
+    /// that one is looked for in the others.
     ///
     /// # Errors
     ///
     /// 40403.
-    pub fn schema(
+    pub fn schema(&self, id: u32, subject: &str) -> Result<(Arc<str>, Identity), Refusal> {
+        self.schema_seen(id, subject, |_| true)
+    }
+
+    /// The same for somebody who may not see every other context's subjects.
+    ///
+    /// # Errors
+    ///
+    /// 40403.
+    pub fn schema_seen(
         &self,
         id: u32,
         subject: &str,

@@ -131,6 +131,6 @@ async fn a_line_tells_which_consumer_and_which_of_the_scopes_above_all() {
         .map(|line| json!([line["subject"], line["consumer"]]))
         .collect();
     let wanted =
-        json!([["s", "c"], ["s", "c"], [":.__GLOBAL:", null], [":.:", null], [null, null],]);
+        json!([["s", "c"], ["s", "c"], [":.__GLOBAL:", null], [":.:", null], [null, null]]);
     assert_eq!(json!(names), wanted);
 }
