@@ -254,25 +254,28 @@ impl State {
         self.change_uses(&subject, version.id, |uses| {
             uses.insert_mut((Arc::clone(&subject), version.number));
         });
-        let mut versions = self.subjects.get(&subject).map(Arc::clone).unwrap_or_default();
-        Arc::make_mut(&mut versions).insert(version.number, version);
-        self.subjects.insert_mut(subject, versions);
+        // In place: only an older state that still has the map makes it be copied, and that once.
+        if let Some(versions) = self.subjects.get_mut(&subject) {
+            Arc::make_mut(versions).insert(version.number, version);
+        } else {
+            let versions = BTreeMap::from([(version.number, version)]);
+            self.subjects.insert_mut(subject, Arc::new(versions));
+        }
     }
 
     fn remove_version(&mut self, subject: &Arc<str>, number: u32) {
-        let Some(mut versions) = self.subjects.get(subject).map(Arc::clone) else {
+        let Some(versions) = self.subjects.get_mut(subject) else {
             return;
         };
-        let Some(version) = Arc::make_mut(&mut versions).remove(&number) else {
+        let Some(version) = Arc::make_mut(versions).remove(&number) else {
             return;
         };
+        let is_last = versions.is_empty();
         self.change_uses(subject, version.id, |uses| {
             uses.remove_mut(&(Arc::clone(subject), number));
         });
-        if versions.is_empty() {
+        if is_last {
             self.subjects.remove_mut(subject);
-        } else {
-            self.subjects.insert_mut(Arc::clone(subject), versions);
         }
     }
 
