@@ -111,6 +111,18 @@ pub fn incompatibilities(reader: &Schema, writer: &Schema) -> Vec<Incompatibilit
     found.into_iter().map(|found| Rc::unwrap_or_clone(found).what).collect()
 }
 
+/// Whether one type's data is read by another (specification 1.12, "Schema Resolution").
+pub(crate) fn promoted(written: &Kind, read: &Kind) -> bool {
+    matches!(
+        (written, read),
+        (Kind::Int, Kind::Long | Kind::Float | Kind::Double)
+            | (Kind::Long, Kind::Float | Kind::Double)
+            | (Kind::Float, Kind::Double)
+            | (Kind::String, Kind::Bytes)
+            | (Kind::Bytes, Kind::String)
+    )
+}
+
 pub(crate) struct Checker<'s> {
     reader: &'s Schema,
     writer: &'s Schema,
@@ -159,12 +171,18 @@ impl<'s> Checker<'s> {
         answer
     }
 
-    /// Tries a branch of the reader's union, where Java begins a path anew.
-    fn branch(&mut self, place: usize, reader: NodeId, writer: NodeId) -> Findings {
+    /// Java begins a path anew where a union's branch is tried.
+    fn rooted<T>(&mut self, inner: impl FnOnce(&mut Self) -> T) -> T {
         let start = std::mem::replace(&mut self.path_start, self.trail.len());
-        let found = self.within(PairStep::ReaderBranch(place), |this| this.pair(reader, writer));
+        let answer = inner(self);
         self.path_start = start;
-        found
+        answer
+    }
+
+    /// Tries a branch of the reader's union.
+    fn branch(&mut self, place: usize, reader: NodeId, writer: NodeId) -> Findings {
+        let step = PairStep::ReaderBranch(place);
+        self.rooted(|this| this.within(step, |this| this.pair(reader, writer)))
     }
 
     fn found(
@@ -221,11 +239,7 @@ impl<'s> Checker<'s> {
             _ if std::mem::discriminant(&read.kind) == std::mem::discriminant(&written.kind) => {
                 Vec::new()
             }
-            (Kind::Long, Kind::Int)
-            | (Kind::Float, Kind::Int | Kind::Long)
-            | (Kind::Double, Kind::Int | Kind::Long | Kind::Float)
-            | (Kind::Bytes, Kind::String)
-            | (Kind::String, Kind::Bytes) => Vec::new(),
+            (read, written) if promoted(written, read) => Vec::new(),
             _ => {
                 let message = format!(
                     "reader type: {} not compatible with writer type: {}",
@@ -336,9 +350,7 @@ impl<'s> Checker<'s> {
         let mut found = Vec::new();
         for (index, branch) in branches.iter().enumerate() {
             found.extend(self.within(PairStep::WriterBranch(index), |this| {
-                let start = std::mem::replace(&mut this.path_start, this.trail.len());
-                let fits = this.pair(reader, *branch).is_empty();
-                this.path_start = start;
+                let fits = this.rooted(|this| this.pair(reader, *branch)).is_empty();
                 if fits { Vec::new() } else { this.lacking(reader, writer, *branch) }
             }));
         }

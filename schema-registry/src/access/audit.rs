@@ -9,7 +9,6 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -36,7 +35,7 @@ pub struct AuditConfig {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Entry {
     /// Milliseconds since 1970-01-01 00:00:00 UTC.
-    pub(crate) time_ms: u64,
+    pub(crate) time_ms: i64,
     pub(crate) request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) principal: Option<String>,
@@ -72,11 +71,6 @@ pub(crate) struct Entry {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_false(value: &bool) -> bool {
     !value
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A line on its way to the disk.

@@ -80,7 +80,8 @@ impl SecurityConfig {
     }
 }
 
-fn wrong(key: &str, problem: &str) -> Error {
+/// What is wrong with a setting of the registry's.
+pub(super) fn wrong(key: &str, problem: &str) -> Error {
     Error::new(ErrorKind::Config, "use the configuration")
         .because(format!("registry.{key}: {problem}"))
 }

@@ -19,7 +19,7 @@ mod users;
 mod watched;
 
 pub use audit::AuditConfig;
-pub(crate) use audit::{Entry, REFUSED, now_ms};
+pub(crate) use audit::{Entry, REFUSED};
 pub use config::SecurityConfig;
 pub(crate) use denial::Denial;
 pub use guard::Security;

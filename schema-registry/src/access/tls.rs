@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use tidemesh_model::{Error, ErrorKind, Result};
 
+use super::config::wrong;
 use super::watched::{Watched, read_file};
 
 /// The files of a listener that speaks TLS. All are PEM.
@@ -92,11 +93,6 @@ fn key(file: &Path) -> Result<PrivateKeyDer<'static>> {
             .with("file", file.display())
             .help("give it as PEM, not encrypted")
     })
-}
-
-fn wrong(key: &str, problem: &str) -> Error {
-    Error::new(ErrorKind::Config, "use the configuration")
-        .because(format!("registry.{key}: {problem}"))
 }
 
 #[cfg(test)]

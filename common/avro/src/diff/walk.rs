@@ -1,6 +1,7 @@
 //! Through two schemas side by side.
 
 use super::{Change, DIFFERENCES_MAX, Difference};
+use crate::compat::promoted;
 use crate::schema::{Definitions, Field, Kind, Node, NodeId, Schema};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -374,17 +375,4 @@ fn matched(old: &[Field], new: &[Field]) -> Vec<Option<usize>> {
         }
     }
     sources
-}
-
-/// Whether the new type reads the old one's data though it is another (specification 1.12, "Schema
-/// Resolution").
-fn promoted(old: &Kind, new: &Kind) -> bool {
-    matches!(
-        (old, new),
-        (Kind::Int, Kind::Long | Kind::Float | Kind::Double)
-            | (Kind::Long, Kind::Float | Kind::Double)
-            | (Kind::Float, Kind::Double)
-            | (Kind::String, Kind::Bytes)
-            | (Kind::Bytes, Kind::String)
-    )
 }

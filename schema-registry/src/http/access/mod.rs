@@ -181,7 +181,7 @@ fn request_id(headers: &HeaderMap) -> String {
         Some(sent) => sent.to_owned(),
         None => {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            format!("{:x}-{count:x}", crate::access::now_ms())
+            format!("{:x}-{count:x}", crate::store::rows::now_ms())
         }
     }
 }

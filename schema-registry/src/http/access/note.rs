@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::super::reply::Reply;
 use super::need::Need;
-use crate::access::{Denial, Entry, Exceeded, Guard, REFUSED, now_ms};
+use crate::access::{Denial, Entry, Exceeded, Guard, REFUSED};
+use crate::store::rows::now_ms;
 
 /// Names of settings whose value is noted: words, not documents.
 const SETTINGS: [&str; 4] = ["compatibility", "mode", "compatibilityLevel", "alias"];
