@@ -1,11 +1,12 @@
 //! Schema changes that a topic's readers cannot follow: the topic is closed, complete, and the table
 //! goes on in the next one.
 
+use crate::rewritten::looks_for_the_commit;
 use crate::streaming::rows;
 use crate::support::daemon::{Daemon, configuration, log_alone, registry, verified, with};
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
-use crate::support::postgres::Database;
+use crate::support::postgres::{Database, Server};
 use crate::support::topic::{equals, fold, records};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -132,6 +133,33 @@ async fn another_primary_key_opens_another_topic() {
     verified(&daemon);
     assert_eq!(second["{\"n\":2}"]["note"], "by n");
     assert_eq!(fold(&records(&daemon, TOPIC)).len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_primary_key_is_seen_though_nobody_sees_the_commit_yet() {
+    let server = Server::start("");
+    let database = Database::on_port(server.port).await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    database.execute("ALTER TABLE orders REPLICA IDENTITY FULL").await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    daemon.streaming().await;
+    database.execute("UPDATE orders SET note = 'told' WHERE id = 1").await;
+    verified(&daemon);
+    database.hold_commits().await;
+    let held = database
+        .execute_held(
+            "ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (n);
+             UPDATE orders SET note = 'by n' WHERE id = 2",
+        )
+        .await;
+    looks_for_the_commit(&database).await;
+    database.let_commits_go().await;
+    held.await.unwrap();
+    let second = read_anew(&daemon, 200).await;
+    verified(&daemon);
+    assert_eq!(second["{\"n\":2}"]["note"], "by n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,32 +155,26 @@ async fn it_is_seen_though_nobody_sees_the_commit_yet() {
     daemon.streaming().await;
     database.execute("UPDATE orders SET n = 0 WHERE id = 1").await;
     verified(&daemon);
-    database.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
-    database.execute("SELECT pg_reload_conf()").await;
-    eventually("the server waits for a standby", async || {
-        (database.text("SHOW synchronous_standby_names").await == "nobody").then_some(())
-    })
-    .await;
-    let client = database.connect_again().await.unwrap();
-    let held = tokio::spawn(async move {
-        let sql = "ALTER TABLE orders ADD COLUMN chance text DEFAULT md5(random()::text);
-                   INSERT INTO orders (id, n) VALUES (1000, 1)";
-        client.batch_execute(sql).await.unwrap();
-    });
-    eventually("the commit waits", async || {
-        let waiting = "SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-        (database.text(waiting).await != "0").then_some(())
-    })
-    .await;
+    database.hold_commits().await;
+    let held = database
+        .execute_held(
+            "ALTER TABLE orders ADD COLUMN chance text DEFAULT md5(random()::text);
+             INSERT INTO orders (id, n) VALUES (1000, 1)",
+        )
+        .await;
+    looks_for_the_commit(&database).await;
+    database.let_commits_go().await;
+    held.await.unwrap();
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+}
+
+/// Until the source, which the log has told of a commit, looks whether it is visible.
+pub(crate) async fn looks_for_the_commit(database: &Database) {
     eventually("the log has told of it", async || {
         let looking = "SELECT count(*)::text FROM pg_stat_activity
                        WHERE query = 'SELECT pg_current_snapshot()::text'";
         (database.text(looking).await != "0").then_some(())
     })
     .await;
-    database.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
-    database.execute("SELECT pg_reload_conf()").await;
-    held.await.unwrap();
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
 }

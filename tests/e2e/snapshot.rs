@@ -12,13 +12,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Settings under which a snapshot of a few rows takes a while.
 const SLOW: &str = "snapshot.chunk_rows = 10\nsnapshot.rows_per_second_max = 100";
-
-/// How long a commit has been held that waited for a standby.
-const WAITED: Duration = Duration::from_millis(500);
 
 fn slow(database: &Database) -> String {
     with(&configuration(database, &["public.orders"], ""), SLOW)
@@ -252,24 +249,6 @@ async fn a_table_without_a_key_is_read_by_its_places() {
     verified(&daemon);
 }
 
-/// Until the server has commits wait for a standby, which it does some time after it was told to.
-async fn commits_wait(database: &Database) {
-    let client = database.connect_again().await.unwrap();
-    tokio::spawn(async move {
-        let commit = "SELECT pg_logical_emit_message(true, 'probe', '')";
-        let mut began = Instant::now();
-        // The one that waited for long is the last: it was let go at the test's end.
-        while client.batch_execute(commit).await.is_ok() && began.elapsed() < WAITED {
-            began = Instant::now();
-        }
-    });
-    let waiting = "SELECT count(*)::text FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
-    eventually("a commit waits for a standby", async || {
-        (database.text(waiting).await == "1").then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_the_log_tells_before_it_is_visible_is_not_undone() {
     let server = Server::start("");
@@ -281,16 +260,8 @@ async fn a_commit_that_the_log_tells_before_it_is_visible_is_not_undone() {
     let daemon = Daemon::up(folder.path(), &config).await;
     chunks(&daemon, 1).await;
     command(&daemon, &["pause", "shop"]);
-    let standby = |name: &str| format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'");
-    let reload = "SELECT pg_reload_conf()";
-    // A commit waits for a standby that never comes: it is in the log, and nobody sees it.
-    let writer = database.connect_again().await.unwrap();
-    database.execute(&standby("nobody")).await;
-    database.execute(reload).await;
-    commits_wait(&database).await;
-    let held = tokio::spawn(async move {
-        writer.batch_execute("UPDATE orders SET n = 7 WHERE id >= 100").await.unwrap();
-    });
+    database.hold_commits().await;
+    let held = database.execute_held("UPDATE orders SET n = 7 WHERE id >= 100").await;
     (100..200).for_each(|key| history.wrote(key, 7));
     eventually("the log tells the commit", async || {
         let told = records(&daemon, TOPIC);
@@ -305,8 +276,7 @@ async fn a_commit_that_the_log_tells_before_it_is_visible_is_not_undone() {
     .await;
     let chunks_then = report(&daemon)["chunks"].as_u64();
     assert!(chunks_then < Some(20), "no chunk passes that does not see it");
-    database.execute(&standby("")).await;
-    database.execute(reload).await;
+    database.let_commits_go().await;
     held.await.unwrap();
     done(&daemon).await;
     agrees(&daemon, &history).await;

@@ -195,16 +195,8 @@ async fn a_commit_that_nobody_sees_yet_is_no_difference() {
     let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
     daemon.streaming().await;
     assert!(daemon.command(&["snapshot", "status", "shop", "--wait"]).status.success());
-    let client = database.connect_again().await.unwrap();
-    database.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
-    database.execute("SELECT pg_reload_conf()").await;
-    eventually("the server waits for a standby", async || {
-        (database.text("SHOW synchronous_standby_names").await == "nobody").then_some(())
-    })
-    .await;
-    let held = tokio::spawn(async move {
-        client.batch_execute("UPDATE orders SET n = 1 WHERE id < 5").await.unwrap();
-    });
+    database.hold_commits().await;
+    let held = database.execute_held("UPDATE orders SET n = 1 WHERE id < 5").await;
     eventually("the log tells the commit", async || {
         let told = records(&daemon, TOPIC);
         told.iter().any(|record| record["value"]["op"] == "u").then_some(())
@@ -223,8 +215,7 @@ async fn a_commit_that_nobody_sees_yet_is_no_difference() {
     })
     .await;
     assert!(released.1.try_recv().is_err(), "it has not judged yet");
-    database.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
-    database.execute("SELECT pg_reload_conf()").await;
+    database.let_commits_go().await;
     held.await.unwrap();
     let output = verifying.await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -324,12 +324,17 @@ impl PostgresSource {
         self.ends.push_back((end, self.place.flush));
     }
 
-    /// Waits until the catalog has what altered a table: the log tells a commit before readers see it.
-    /// False if it has not by the deadline.
+    /// Waits until the catalog has what it will be asked for of a table: the log tells a commit before
+    /// readers see it. False if it has not by the deadline.
     async fn is_visible(&self, shape: &RelationShape, deadline: Instant) -> Result<bool> {
         let before = self.versions.get(&shape.id).and_then(|versions| versions.last());
-        let is_altered = before.is_some_and(|before| before.shape.columns != shape.columns);
-        let Some(transaction) = self.place.transaction.filter(|_| is_altered) else {
+        let is_altered = match before {
+            Some(before) => before.shape.columns != shape.columns,
+            None => self.known.find(shape).is_none(),
+        };
+        // Under REPLICA IDENTITY FULL the shape does not show another key.
+        let is_asked = is_altered || shape.replica_identity == b'f';
+        let Some(transaction) = self.place.transaction.filter(|_| is_asked) else {
             return Ok(true);
         };
         while !self.catalog.sees(transaction.xid).await? {

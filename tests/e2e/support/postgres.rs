@@ -8,8 +8,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
+
+/// A commit that took so long was held.
+const HELD: Duration = Duration::from_secs(1);
 
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
@@ -63,11 +67,60 @@ impl Database {
             .await;
     }
 
+    /// From now on commits wait for a standby that never comes: they are in the log, and nobody sees
+    /// them. For a server of the test's own.
+    pub(crate) async fn hold_commits(&self) {
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+        self.execute("SELECT pg_reload_conf()").await;
+        let client = self.connect_again().await.unwrap();
+        let process = process(&client).await;
+        // A server does as it is told some time later.
+        tokio::spawn(async move {
+            let commit = "SELECT pg_logical_emit_message(true, 'probe', '')";
+            let mut began = Instant::now();
+            // The one that waited for long is the last: it was let go at the test's end.
+            while client.batch_execute(commit).await.is_ok() && began.elapsed() < HELD {
+                began = Instant::now();
+            }
+        });
+        self.waits(process).await;
+    }
+
+    /// Commits this in the background where commits are held, once it waits.
+    pub(crate) async fn execute_held(&self, sql: &'static str) -> JoinHandle<()> {
+        let client = self.connect_again().await.unwrap();
+        let process = process(&client).await;
+        let task = tokio::spawn(async move { client.batch_execute(sql).await.unwrap() });
+        self.waits(process).await;
+        task
+    }
+
+    /// Until the commit of a server's process waits.
+    async fn waits(&self, process: i32) {
+        let waiting = format!(
+            "SELECT (wait_event = 'SyncRep')::text FROM pg_stat_activity WHERE pid = {process}"
+        );
+        eventually("a commit waits for a standby", async || {
+            (self.text(&waiting).await == "true").then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn let_commits_go(&self) {
+        self.execute("ALTER SYSTEM RESET synchronous_standby_names").await;
+        self.execute("SELECT pg_reload_conf()").await;
+    }
+
     /// The first cell of the first row, as text.
     pub(crate) async fn text(&self, sql: &str) -> String {
         let row = self.client.query_one(sql, &[]).await.unwrap();
         row.get::<_, Option<String>>(0).unwrap_or_default()
     }
+}
+
+/// The server's process behind a connection.
+async fn process(client: &Client) -> i32 {
+    client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0)
 }
 
 pub(crate) async fn connect(port: u16, database: &str, user: &str) -> Option<Client> {
