@@ -91,23 +91,38 @@ const CACHED_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// How many texts are about as many bytes, for the first size of the tables.
 const CACHED_COUNT: usize = 4096;
 
-/// Parses schemas, within limits, and keeps those without references that were parsed last.
+/// Parses schemas, within limits, and keeps those that were parsed last.
 #[derive(Debug)]
 pub(crate) struct Parser {
     pub(crate) limits: Limits,
-    /// By their words; the second those to be brought into the normal form.
+    /// Those without references by their words; the second those to be brought into the normal form.
     sent: [Cache<Box<str>, Arc<Candidate>, ByText>; 2],
-    stored: Cache<Arc<str>, Arc<Resolved>, ByText>,
+    /// By their words and those of all that their references reach.
+    stored: Cache<Texts, Arc<Resolved>, ByText>,
 }
+
+/// A stored schema's text, behind those of all that its references reach.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Texts(Vec<Arc<str>>);
 
 /// A parsed schema takes up about as much as its text, some ten times over.
 #[derive(Debug, Clone)]
 struct ByText;
 
-impl<K: AsRef<str>, V> Weighter<K, V> for ByText {
-    fn weight(&self, text: &K, _: &V) -> u64 {
-        u64::try_from(text.as_ref().len()).unwrap_or(u64::MAX).max(64)
+impl<V> Weighter<Box<str>, V> for ByText {
+    fn weight(&self, text: &Box<str>, _: &V) -> u64 {
+        weight(text.len())
     }
+}
+
+impl<V> Weighter<Texts, V> for ByText {
+    fn weight(&self, texts: &Texts, _: &V) -> u64 {
+        weight(texts.0.iter().map(|text| text.len()).sum())
+    }
+}
+
+fn weight(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX).max(64)
 }
 
 impl Parser {
@@ -170,14 +185,14 @@ impl Parser {
         subject: &str,
         stored: &Identity,
     ) -> Result<Arc<Resolved>, Refusal> {
-        if !stored.references.is_empty() {
-            return self.resolve_anew(state, subject, stored).map(Arc::new);
-        }
-        if let Some(known) = self.stored.get(&stored.text) {
+        let mut texts = reference_texts(state, &self.limits, subject, &stored.references)?;
+        texts.push(Arc::clone(&stored.text));
+        let texts = Texts(texts);
+        if let Some(known) = self.stored.get(&texts) {
             return Ok(known);
         }
-        let resolved = Arc::new(self.resolve_anew(state, subject, stored)?);
-        self.stored.insert(Arc::clone(&stored.text), Arc::clone(&resolved));
+        let resolved = Arc::new(resolved(&texts)?);
+        self.stored.insert(texts, Arc::clone(&resolved));
         Ok(resolved)
     }
 
@@ -192,18 +207,6 @@ impl Parser {
         self.resolve(state, subject, state.schema_of(subject, version).ok_or_else(missing)?)
     }
 
-    fn resolve_anew(
-        &self,
-        state: &State,
-        subject: &str,
-        stored: &Identity,
-    ) -> Result<Resolved, Refusal> {
-        let texts = reference_texts(state, &self.limits, subject, &stored.references)?;
-        let schema = Schema::parse_with_references(&stored.text, &as_strs(&texts));
-        let schema = schema.map_err(|error| invalid(&error))?;
-        Ok(Resolved { schema })
-    }
-
     /// A stored schema as if it had been sent again.
     pub(crate) fn candidate_of(
         &self,
@@ -211,10 +214,16 @@ impl Parser {
         subject: &str,
         stored: &Identity,
     ) -> Result<Arc<Candidate>, Refusal> {
-        let Resolved { schema } = self.resolve_anew(state, subject, stored)?;
+        let schema = self.resolve(state, subject, stored)?.schema.clone();
         let (text, references) = (Arc::clone(&stored.text), Arc::clone(&stored.references));
         Ok(Arc::new(Candidate { text, references, schema }))
     }
+}
+
+fn resolved(Texts(texts): &Texts) -> Result<Resolved, Refusal> {
+    let (own, references) = texts.split_last().ok_or_else(Refusal::empty_schema)?;
+    let schema = Schema::parse_with_references(own, &as_strs(references));
+    schema.map(|schema| Resolved { schema }).map_err(|error| invalid(&error))
 }
 
 /// Whether records, arrays and maps are nested no deeper than so many levels.

@@ -1,17 +1,69 @@
-//! What the registry tells the `metrics` facade. Whoever hosts it installs the recorder.
+//! What the registry tells the `metrics` facade. Whoever hosts it installs the recorder, before the
+//! first request.
 
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-/// Counts one answered request by method, matched route (never the path itself) and status.
-pub(crate) fn request(method: &str, route: &str, status: u16, took: Duration) {
+use metrics::{Counter, Histogram};
+
+/// Answered requests by method, matched route (never the path itself) and status.
+///
+/// A series is looked up by its labels once and then kept: to look it up takes longer than to answer
+/// most requests. There are as many as there are routes, methods and statuses.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    routes: RwLock<HashMap<Box<str>, Series>>,
+}
+
+/// The series of one route.
+#[derive(Debug)]
+struct Series {
+    duration: Histogram,
+    counts: Vec<(&'static str, u16, Counter)>,
+}
+
+impl Series {
+    fn of(route: &str) -> Self {
+        let name = "tidemesh_registry_request_duration_seconds";
+        let duration = metrics::histogram!(name, "route" => route.to_owned());
+        Self { duration, counts: Vec::new() }
+    }
+
+    /// Counts, if that was counted before.
+    fn count(&self, method: &'static str, status: u16, took: Duration) -> bool {
+        let known = self.counts.iter().find(|(m, s, _)| *m == method && *s == status);
+        let Some((_, _, counter)) = known else { return false };
+        counter.increment(1);
+        self.duration.record(took.as_secs_f64());
+        true
+    }
+}
+
+impl Requests {
+    /// Counts one.
+    pub(crate) fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        if routes.get(route).is_some_and(|series| series.count(method, status, took)) {
+            return;
+        }
+        drop(routes);
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let series = routes.entry(Box::from(route)).or_insert_with(|| Series::of(route));
+        if !series.count(method, status, took) {
+            series.counts.push((method, status, counter(method, route, status)));
+            series.count(method, status, took);
+        }
+    }
+}
+
+fn counter(method: &'static str, route: &str, status: u16) -> Counter {
     let labels = [
         ("method", method.to_owned()),
         ("route", route.to_owned()),
         ("status", status.to_string()),
     ];
-    metrics::counter!("tidemesh_registry_requests_total", &labels).increment(1);
-    metrics::histogram!("tidemesh_registry_request_duration_seconds", "route" => labels[1].1.clone())
-        .record(took.as_secs_f64());
+    metrics::counter!("tidemesh_registry_requests_total", &labels)
 }
 
 /// Reports how much the registry holds, soft-deleted subjects included.

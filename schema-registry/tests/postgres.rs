@@ -229,6 +229,24 @@ async fn a_store_of_a_newer_program_or_without_a_server_is_refused() {
     assert!(!error.report().contains("hush"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_tables_a_newer_program_has_upgraded_reads_on_and_writes_no_more() {
+    let database = Database::new().await;
+    let node = database.node();
+    node.register("a", &text("\"int\"")).await.unwrap();
+    let client = database.client().await;
+    client.batch_execute("INSERT INTO tidemesh_registry.layout VALUES (99)").await.unwrap();
+    let refused = node.register("a", &text("\"long\"")).await.unwrap_err();
+    let Refusal::Store { cause, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!(cause.kind(), ErrorKind::NewerVersion);
+    assert!(!node.healthy());
+    node.recover().await.unwrap_err();
+    assert!(!node.healthy());
+    assert_eq!(node.versions("a", Filter::Live, Page::default()).unwrap(), [1]);
+    drop((node, client));
+    database.drop().await;
+}
+
 async fn set_level(node: &Registry, level: &str) {
     let members = serde_json::json!({"compatibility": level});
     node.set_setting(None, members.as_object().unwrap().clone()).await.unwrap();

@@ -2,12 +2,45 @@
 //!
 //! `schemaType` is left out for Avro, and what is empty too.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::metadata::{Metadata, RuleSet};
 use crate::registry::{Registered, SubjectVersion};
 use crate::setting::Setting;
-use crate::state::Identity;
+use crate::state::{Identity, Reference};
 use crate::tags::TaggedEntity;
+
+/// A schema by id or guid, which consumers ask for most: written without a tree of values before.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SchemaAnswer<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema_tags: Option<Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    references: &'a [Reference],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a Metadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule_set: Option<&'a RuleSet>,
+    schema: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_id: Option<u32>,
+}
+
+impl<'a> SchemaAnswer<'a> {
+    /// The schema with its tags, if they were asked for.
+    pub(super) fn of(schema: &'a Identity, schema_tags: Option<Value>) -> Self {
+        Self {
+            schema_tags,
+            references: &schema.references,
+            metadata: schema.metadata.as_deref(),
+            rule_set: schema.rules.as_deref(),
+            schema: &schema.text,
+            max_id: None,
+        }
+    }
+}
 
 /// A version of a subject.
 pub(super) fn subject_version(found: &SubjectVersion) -> Value {

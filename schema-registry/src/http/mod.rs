@@ -9,6 +9,7 @@ mod body;
 mod consumers;
 mod context;
 mod explain;
+mod front;
 mod listener;
 mod pool;
 mod query;
@@ -18,16 +19,16 @@ mod server;
 mod settings;
 mod subjects;
 mod tls;
+mod watch;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::State;
 use axum::http::{Method, StatusCode};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::middleware;
 use axum::routing::{any, delete, get, post};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
@@ -35,14 +36,13 @@ use tokio::net::TcpListener;
 use crate::access::{Guard, Security};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, Submission};
-use access::Peer;
+use access::PageRule;
+use front::Front;
 use listener::Bounded;
 use pool::Pool;
 use reply::Reply;
 use tls::Secured;
-
-/// The longest a request may take, its body included, before it is answered with 50002.
-const REQUEST_MS_MAX: u64 = 30_000;
+use watch::Watch;
 
 /// The longest that open requests may hold up a shutdown.
 const SHUTDOWN_MS_MAX: u64 = 8_000;
@@ -168,21 +168,19 @@ fn server(
 ) -> Server {
     let Security { certificates, guard } = security;
     let has_login = guard.as_ref().is_some_and(|guard| guard.has_login());
-    let mut routes = routes(registry, guard);
     let reach = axum::serve::Listener::local_addr(&listener);
-    if !has_login && reach.is_ok_and(|address| address.ip().to_canonical().is_loopback()) {
-        let in_clear = certificates.is_none();
-        routes = routes.layer(middleware::from_fn_with_state(in_clear, access::keep_pages_out));
-    }
-    let routes = routes.layer(middleware::from_fn(access::tell));
-    let routes = routes.into_make_service_with_connect_info::<Peer>();
+    let is_local = reach.is_ok_and(|address| address.ip().to_canonical().is_loopback());
+    let in_clear = certificates.is_none();
+    let pages = (is_local && !has_login).then_some(PageRule { in_clear });
+    let guarded = guard.is_some();
+    let front = Front { routes: routes(registry, guard), pages, guarded };
     match certificates {
         None => {
-            Box::pin(axum::serve(listener, routes).with_graceful_shutdown(graceful).into_future())
+            Box::pin(axum::serve(listener, front).with_graceful_shutdown(graceful).into_future())
         }
         Some(certificates) => {
             let listener = Secured::new(listener, certificates);
-            Box::pin(axum::serve(listener, routes).with_graceful_shutdown(graceful).into_future())
+            Box::pin(axum::serve(listener, front).with_graceful_shutdown(graceful).into_future())
         }
     }
 }
@@ -197,6 +195,7 @@ fn routes(registry: Arc<Registry>, guard: Option<Arc<Guard>>) -> Router {
     // Text in JSON can be twice as long as the text itself, and references come on top.
     let body_bytes_max = registry.limits().schema_bytes_max.saturating_mul(2) + 64 * 1024;
     let service = Service { registry, pool: Pool::start(), guarded: guard.is_some() };
+    let watch = Watch::default();
     let mut routes = Router::new()
         .merge(server_routes())
         .merge(subject_routes())
@@ -206,7 +205,7 @@ fn routes(registry: Arc<Registry>, guard: Option<Arc<Guard>>) -> Router {
         .fallback(|| async { Reply::status(StatusCode::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { Reply::status(StatusCode::METHOD_NOT_ALLOWED) })
         .layer(axum::extract::DefaultBodyLimit::max(body_bytes_max))
-        .layer(middleware::from_fn(watch));
+        .layer(watch.clone());
     if let Some(guard) = &guard {
         let state = (service.clone(), Arc::clone(guard));
         routes = routes.layer(middleware::from_fn_with_state(state, access::authorize));
@@ -216,7 +215,9 @@ fn routes(registry: Arc<Registry>, guard: Option<Arc<Guard>>) -> Router {
     let routes = routes.route("/contexts/{context}/{*rest}", within_context);
     match guard {
         None => routes,
-        Some(guard) => routes.layer(middleware::from_fn_with_state(guard, access::identify)),
+        Some(guard) => {
+            routes.layer(middleware::from_fn_with_state((guard, watch), access::identify))
+        }
     }
 }
 
@@ -278,25 +279,6 @@ fn mesh_routes() -> Router<Service> {
         .route("/tidemesh/v1/compatibility/explain", post(explain::explain))
         .route("/tidemesh/v1/consumers", get(consumers::list))
         .route(consumer, get(consumers::get).put(consumers::put).delete(consumers::delete))
-}
-
-/// Bounds each request in time, and counts it.
-async fn watch(request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let route = match request.extensions().get::<MatchedPath>() {
-        Some(path) => path.as_str().to_owned(),
-        None => "unmatched".to_owned(),
-    };
-    let method = known_method(request.method());
-    let limit = Duration::from_millis(REQUEST_MS_MAX);
-    let response = match tokio::time::timeout(limit, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Reply::timed_out("The request took too long").into_response(),
-    };
-    let (status, took) = (response.status().as_u16(), started.elapsed());
-    crate::measure::request(method, &route, status, took);
-    tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
-    response
 }
 
 /// The method as a label: any other word of a client's must not become a label of its own.

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::IncompatibleCode;
@@ -22,6 +23,15 @@ impl Reply {
     /// 200 with a JSON value.
     pub(super) fn json(value: &Value) -> Self {
         Self::with_status(StatusCode::OK, value)
+    }
+
+    /// 200 with what is written as JSON.
+    pub(super) fn of(answer: &impl Serialize) -> Self {
+        match serde_json::to_vec(answer) {
+            Ok(body) => Self::raw(body),
+            // Only maps with keys that are no text cannot be written, and there are none.
+            Err(_) => Self::refusal(&Refusal::Internal, IncompatibleCode::default()),
+        }
     }
 
     /// 200 with bytes that are JSON already: a schema's own text.

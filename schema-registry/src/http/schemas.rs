@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::access::Sight;
-use super::answer::{schema_tags, subject_version, with_schema};
+use super::answer::{SchemaAnswer, schema_tags, subject_version};
 use super::query::{Parameters, Place};
 use super::reply::Reply;
 use super::{App, Service};
@@ -53,12 +53,12 @@ pub(super) async fn by_id(
     let (context, schema) =
         service.read(|registry| registry.schema_seen(id, subject, seen)).await?;
     sight.check_schema(&service.registry, &context, id)?;
-    let mut answer = json!({});
-    written(&service, &mut answer, &context, schema, &query).await?;
-    if query.flag("fetchMaxId") {
-        answer["maxId"] = json!(service.registry.id_max(&context));
-    }
-    Ok(Reply::json(&answer))
+    let tags = tags(&service, &schema, &query)?;
+    let schema = formatted(&service, &context, schema, &query).await?;
+    let max_id = query.flag("fetchMaxId").then(|| service.registry.id_max(&context));
+    let mut answer = SchemaAnswer::of(&schema, tags);
+    answer.max_id = max_id;
+    Ok(Reply::of(&answer))
 }
 
 /// `GET /schemas/ids/{id}/schema`: the text itself.
@@ -121,9 +121,9 @@ pub(super) async fn by_guid(
     let guid = read_guid(&service, &guid)?;
     let seen = |name: &str| sight.sees(name);
     let (context, schema) = service.read(|registry| registry.schema_by_guid(&guid, seen)).await?;
-    let mut answer = json!({});
-    written(&service, &mut answer, &context, schema, &query).await?;
-    Ok(Reply::json(&answer))
+    let tags = tags(&service, &schema, &query)?;
+    let schema = formatted(&service, &context, schema, &query).await?;
+    Ok(Reply::of(&SchemaAnswer::of(&schema, tags)))
 }
 
 /// `GET /schemas/guids/{guid}/ids`.
@@ -148,21 +148,18 @@ fn read_guid(service: &Service, text: &str) -> Result<Guid, Reply> {
     text.parse().map_err(|()| service.refuse(&Refusal::SchemaNotFound(None)))
 }
 
-/// Writes a schema in the form that is asked for, with its tags if they are.
-pub(super) async fn written(
+/// A schema's tags, if they are asked for.
+pub(super) fn tags(
     service: &Service,
-    answer: &mut Value,
-    context: &str,
-    schema: Identity,
+    schema: &Identity,
     query: &Parameters,
-) -> Result<(), Reply> {
+) -> Result<Option<Value>, Reply> {
     let wanted: Vec<String> = query.texts("findTags").into_iter().map(str::to_owned).collect();
-    if !wanted.is_empty() {
-        let found = service.answer(service.registry.tagged(&schema, &wanted))?;
-        answer["schemaTags"] = schema_tags(&found);
+    if wanted.is_empty() {
+        return Ok(None);
     }
-    with_schema(answer, &formatted(service, context, schema, query).await?);
-    Ok(())
+    let found = service.answer(service.registry.tagged(schema, &wanted))?;
+    Ok(Some(schema_tags(&found)))
 }
 
 /// A schema in the form that is asked for: `format=resolved` writes out what it refers to,

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::access::Sight;
-use super::answer::{registered, subject_version};
+use super::answer::{registered, subject_version, with_schema};
 use super::body::Body;
 use super::query::{Parameters, Place};
 use super::reply::Reply;
-use super::schemas::{formatted, written};
+use super::schemas::{formatted, tags};
 use super::{App, Service};
 use crate::access::Role;
 use crate::refusal::Refusal;
@@ -170,7 +170,11 @@ async fn answer_version(service: &Service, found: SubjectVersion, query: &Parame
         if let Some(answer) = answer.as_object_mut() {
             answer.shift_remove("references");
         }
-        written(service, &mut answer, context, found.schema.clone(), query).await?;
+        if let Some(tags) = tags(service, &found.schema, query)? {
+            answer["schemaTags"] = tags;
+        }
+        let schema = formatted(service, context, found.schema.clone(), query).await?;
+        with_schema(&mut answer, &schema);
     }
     Ok(Reply::json(&answer))
 }

@@ -19,6 +19,12 @@ use crate::subject::{beside, check_subject};
 use crate::tags::{self, TaggedEntity};
 use crate::version::VersionSpec;
 
+/// The most bytes of stored text with which a schema is compared where it was received.
+const LIGHT_BYTES_MAX: usize = 128 * 1024;
+
+/// As many each version counts for at least.
+const LIGHT_VERSION_BYTES_MIN: usize = 1024;
+
 /// A schema that somebody sends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Submission {
@@ -286,16 +292,19 @@ impl Registry {
         })
     }
 
-    /// Whether a text was parsed before, so that judging it takes no time and no deep stack.
+    /// Whether judging a schema takes no time: its text was parsed before, and there is little to compare
+    /// it with.
     pub(crate) fn is_known(&self, subject: &str, submission: &Submission) -> bool {
         let Some(text) = submission.text.as_deref().filter(|_| submission.references.is_empty())
         else {
             return false;
         };
-        let setting = self.state().setting_in_scope(&self.subject(subject));
+        let (state, subject) = (self.state(), self.subject(subject));
+        let setting = state.setting_in_scope(&subject);
         let normalize = submission.normalize || setting.normalize == Some(true);
         setting.compatibility_level != Some(CompatibilityLevel::Consumers)
             && self.parser.is_known(text, normalize)
+            && is_light(&state, &subject)
     }
 
     fn normalizes(&self, state: &State, subject: &str, submission: &Submission) -> bool {
@@ -354,6 +363,16 @@ impl Registry {
         let text = tags::change(&text, add, remove)?;
         self.parser.parse(state, subject, &text, references, false).map(Some)
     }
+}
+
+/// Whether a subject has few and short versions, none of which refers to others.
+fn is_light(state: &State, subject: &str) -> bool {
+    let mut bytes = 0;
+    state.versions(subject, Filter::WithDeleted).all(|version| {
+        let Some(schema) = state.schema_of(subject, version) else { return true };
+        bytes += schema.text.len().max(LIGHT_VERSION_BYTES_MIN);
+        bytes <= LIGHT_BYTES_MAX && schema.references.is_empty()
+    })
 }
 
 /// Numbers as Confluent's clients send them: 0 is none, -1 the next.

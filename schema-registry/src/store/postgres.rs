@@ -86,13 +86,7 @@ impl PostgresStore {
         };
         let doing = "open the registry's store";
         let (version, registry_id) = store.run(doing, prepare)?;
-        if version > LAYOUT.len() {
-            return Err(Error::new(ErrorKind::NewerVersion, doing)
-                .because("a newer version of this program made its tables")
-                .with("version", version)
-                .with("version_known", LAYOUT.len())
-                .help("run the newer program; this one would not understand the data"));
-        }
+        check_layout(version, doing)?;
         store.registry_id = registry_id;
         Ok(store)
     }
@@ -207,11 +201,14 @@ impl Store for PostgresStore {
 
     fn begin(&mut self, known: Mark) -> Result<News> {
         let doing = "write to the registry's store";
-        self.run(doing, async |client| {
+        let version = self.run(doing, async |client| {
             client.batch_execute("BEGIN").await?;
-            client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await
+            client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+            layout_version(client).await
         })?;
         self.in_transaction = true;
+        // Another process may have brought the tables to a newer layout since this one began.
+        check_layout(version, doing)?;
         self.news_in(known, doing)
     }
 
@@ -249,11 +246,14 @@ impl Store for PostgresStore {
     }
 
     fn probe(&mut self) -> Result<()> {
-        self.run("write to the registry's store", async |client| {
+        let doing = "write to the registry's store";
+        let version = self.run(doing, async |client| {
             let sql = "UPDATE tidemesh_registry.fact SET value = (value::bigint + 1)::text
                        WHERE name = 'probes'";
-            client.execute(sql, &[]).await.map(|_| ())
-        })
+            client.execute(sql, &[]).await?;
+            layout_version(client).await
+        })?;
+        check_layout(version, doing)
     }
 }
 
@@ -281,10 +281,7 @@ async fn prepare(client: &Client) -> Result<(usize, String), tokio_postgres::Err
              CREATE TABLE IF NOT EXISTS tidemesh_registry.layout (version int NOT NULL)",
         )
         .await?;
-    let row = client
-        .query_one("SELECT coalesce(max(version), 0) FROM tidemesh_registry.layout", &[])
-        .await?;
-    let version = usize::try_from(row.get::<_, i32>(0)).unwrap_or(0);
+    let version = layout_version(client).await?;
     for (step, sql) in LAYOUT.iter().enumerate().skip(version) {
         client.batch_execute(sql).await?;
         let number = i32::try_from(step + 1).unwrap_or(i32::MAX);
@@ -295,6 +292,24 @@ async fn prepare(client: &Client) -> Result<(usize, String), tokio_postgres::Err
     let registry_id = client.query_one(sql, &[]).await?.get(0);
     client.batch_execute("COMMIT").await?;
     Ok((version.max(LAYOUT.len()), registry_id))
+}
+
+async fn layout_version(client: &Client) -> Result<usize, tokio_postgres::Error> {
+    let sql = "SELECT coalesce(max(version), 0) FROM tidemesh_registry.layout";
+    let row = client.query_one(sql, &[]).await?;
+    Ok(usize::try_from(row.get::<_, i32>(0)).unwrap_or(0))
+}
+
+/// Refuses tables that this program does not know.
+fn check_layout(version: usize, doing: &'static str) -> Result<()> {
+    if version <= LAYOUT.len() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::NewerVersion, doing)
+        .because("a newer version of this program made its tables")
+        .with("version", version)
+        .with("version_known", LAYOUT.len())
+        .help("run the newer program; this one would not understand the data"))
 }
 
 fn failed(error: tokio_postgres::Error, doing: &'static str) -> Error {

@@ -6,30 +6,33 @@
 
 use std::net::IpAddr;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::super::reply::Reply;
 
 /// Refuses pages of others; and other names than this machine's, if these are not checked by TLS.
-pub(in super::super) async fn keep_pages_out(
-    State(in_clear): State<bool>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let headers = request.headers();
-    let reason = if in_clear && !is_local(headers, request.uri()) {
-        "this server has no log-in, and goes by no other name than an address or localhost"
-    } else if is_foreign(headers) {
-        "this server has no log-in, and takes nothing from web pages"
-    } else {
-        return next.run(request).await;
-    };
-    Reply::error(StatusCode::FORBIDDEN, 40301, reason).into_response()
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct PageRule {
+    pub(in super::super) in_clear: bool,
+}
+
+impl PageRule {
+    /// What a request is refused with, if it is.
+    pub(in super::super) fn refusal(self, request: &Request) -> Option<Response> {
+        let headers = request.headers();
+        let reason = if self.in_clear && !is_local(headers, request.uri()) {
+            "this server has no log-in, and goes by no other name than an address or localhost"
+        } else if is_foreign(headers) {
+            "this server has no log-in, and takes nothing from web pages"
+        } else {
+            return None;
+        };
+        Some(Reply::error(StatusCode::FORBIDDEN, 40301, reason).into_response())
+    }
 }
 
 /// Whether the server is called by an address or as `localhost`. No browser leaves that out.

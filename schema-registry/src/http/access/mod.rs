@@ -24,13 +24,14 @@ use axum::serve::IncomingStream;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::listener::{Bounded, Requests};
+use super::listener::{Bounded, OpenRequest, Requests};
 use super::query::Parameters;
 use super::reply::Reply;
 use super::tls::Secured;
+use super::watch::Watch;
 use super::{Service, known_method};
 use crate::access::{Caller, Credentials, Denial, Guard, Role};
-pub(super) use local::keep_pages_out;
+pub(super) use local::PageRule;
 use note::Note;
 pub(super) use sight::Sight;
 
@@ -66,14 +67,11 @@ impl Connected<IncomingStream<'_, Secured>> for Peer {
     }
 }
 
-/// Tells the connection that it has a request.
-pub(super) async fn tell(
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let _open = peer.requests.begin();
-    next.run(request).await
+impl Peer {
+    /// Tells the connection that it has a request, until this is dropped.
+    pub(super) fn begin(&self) -> OpenRequest {
+        self.requests.begin()
+    }
 }
 
 /// What is known of a request before its route is.
@@ -86,7 +84,7 @@ pub(super) struct Asked {
 
 /// Finds out who asks; nobody goes on without that.
 pub(super) async fn identify(
-    State(guard): State<Arc<Guard>>,
+    State((guard, watch)): State<(Arc<Guard>, Watch)>,
     ConnectInfo(Peer { address: client, .. }): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
@@ -107,12 +105,7 @@ pub(super) async fn identify(
         Err((denial, name)) => {
             let method = known_method(request.method());
             let response = denied(&guard, denial);
-            crate::measure::request(
-                method,
-                "denied",
-                response.status().as_u16(),
-                started.elapsed(),
-            );
+            watch.count(method, "denied", response.status().as_u16(), started.elapsed());
             let path: String = request.uri().path().chars().take(PATH_NOTED_MAX).collect();
             let note = Note::new(&request_id, name, client, method, &path);
             note.denied(&guard, denial, client.ip()).await;

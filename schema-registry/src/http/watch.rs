@@ -1,0 +1,80 @@
+//! Bounds each request in time, and counts it.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request};
+use axum::response::{IntoResponse, Response};
+use tower::{Layer, Service};
+
+use super::known_method;
+use super::reply::Reply;
+use crate::measure::Requests;
+
+/// The longest a request may take, its body included, before it is answered with 50002.
+const REQUEST_MS_MAX: u64 = 30_000;
+
+/// The layer. It stands within the router, where the route is known.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Watch {
+    requests: Arc<Requests>,
+}
+
+impl Watch {
+    /// Counts a request that came to no route.
+    pub(super) fn count(&self, method: &'static str, why: &str, status: u16, took: Duration) {
+        self.requests.count(method, why, status, took);
+    }
+}
+
+impl<S> Layer<S> for Watch {
+    type Service = Watched<S>;
+
+    fn layer(&self, route: S) -> Watched<S> {
+        Watched { route, requests: Arc::clone(&self.requests) }
+    }
+}
+
+/// A route that is watched.
+#[derive(Debug, Clone)]
+pub(super) struct Watched<S> {
+    route: S,
+    requests: Arc<Requests>,
+}
+
+impl<S> Service<Request> for Watched<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.route.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let path = request.extensions().get::<MatchedPath>().cloned();
+        let method = known_method(request.method());
+        let requests = Arc::clone(&self.requests);
+        let limit = Duration::from_millis(REQUEST_MS_MAX);
+        let answer = tokio::time::timeout(limit, self.route.call(request));
+        Box::pin(async move {
+            let response = match answer.await {
+                Ok(Ok(response)) => response,
+                Err(_) => Reply::timed_out("The request took too long").into_response(),
+            };
+            let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
+            let (status, took) = (response.status().as_u16(), started.elapsed());
+            requests.count(method, route, status, took);
+            tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
+            Ok(response)
+        })
+    }
+}
