@@ -330,33 +330,38 @@ async fn killed_within(folder: &std::path::Path, config: &str, mut daemon: Daemo
     count
 }
 
+/// Kills the daemon within one transaction that updates 50 rows, makes this change and inserts as many
+/// as are many. The next topic is opened once, and has each row once.
+async fn opens_one_topic(database: &Database, change: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = with(&configuration(database, &["public.orders"], ""), "batch_bytes_max = 16384");
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    let update = "UPDATE orders SET note = 'before' WHERE id <= 50";
+    database.execute(&format!("BEGIN; {update}; {change}; COMMIT")).await;
+    killed_within(folder.path(), &config, daemon).await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, SECOND, &rows_by(database, "id").await).await;
+    verified(&daemon);
+    assert_eq!(topics(&daemon), [TOPIC, SECOND]);
+    assert_eq!(told(&records(&daemon, TOPIC), "u"), 50);
+    assert_eq!(told(&records(&daemon, SECOND), "c"), MANY, "each once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_within_the_transaction_of_the_change_it_opens_one_topic() {
     let database = Database::new().await;
     database.execute(TABLE).await;
     database.execute(FILL).await;
-    let folder = tempfile::tempdir().unwrap();
-    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
-    let daemon = Daemon::up(folder.path(), &config).await;
-    daemon.streaming().await;
-    verified(&daemon);
-    database
-        .execute(&format!(
-            "BEGIN; UPDATE orders SET note = 'before' WHERE id <= 50;
-             ALTER TABLE orders ALTER n TYPE bigint;
-             INSERT INTO orders SELECT g, 5000000000 + g, repeat('x', 1000)
-                 FROM generate_series(1001, {}) g; COMMIT",
-            1000 + MANY
-        ))
-        .await;
-    killed_within(folder.path(), &config, daemon).await;
-    let daemon = Daemon::up(folder.path(), &config).await;
-    daemon.streaming().await;
-    equals(&daemon, SECOND, &rows(&database, "orders").await).await;
-    verified(&daemon);
-    assert_eq!(topics(&daemon), [TOPIC, SECOND]);
-    assert_eq!(told(&records(&daemon, TOPIC), "u"), 50);
-    assert_eq!(told(&records(&daemon, SECOND), "c"), MANY, "each once");
+    let change = format!(
+        "ALTER TABLE orders ALTER n TYPE bigint;
+         INSERT INTO orders SELECT g, 5000000000 + g, repeat('x', 1000)
+             FROM generate_series(1001, {}) g",
+        1000 + MANY
+    );
+    opens_one_topic(&database, &change).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -366,25 +371,9 @@ async fn killed_within_the_transaction_that_makes_the_table_anew_it_opens_one_to
     database.execute(FILL).await;
     // So the log has rows of the new table from the first one on.
     database.execute(&format!("CREATE PUBLICATION {} FOR ALL TABLES", database.name)).await;
-    let folder = tempfile::tempdir().unwrap();
-    let config = with(&configuration(&database, &["public.orders"], ""), "batch_bytes_max = 16384");
-    let daemon = Daemon::up(folder.path(), &config).await;
-    daemon.streaming().await;
-    verified(&daemon);
-    database
-        .execute(&format!(
-            "BEGIN; UPDATE orders SET note = 'before' WHERE id <= 50;
-             DROP TABLE orders; CREATE TABLE orders (id text PRIMARY KEY, n int, note text);
-             INSERT INTO orders SELECT 'k' || g, g, repeat('x', 1000)
-                 FROM generate_series(1, {MANY}) g; COMMIT"
-        ))
-        .await;
-    killed_within(folder.path(), &config, daemon).await;
-    let daemon = Daemon::up(folder.path(), &config).await;
-    daemon.streaming().await;
-    equals(&daemon, SECOND, &rows_by(&database, "id").await).await;
-    verified(&daemon);
-    assert_eq!(topics(&daemon), [TOPIC, SECOND]);
-    assert_eq!(told(&records(&daemon, TOPIC), "u"), 50);
-    assert_eq!(told(&records(&daemon, SECOND), "c"), MANY, "each once");
+    let change = format!(
+        "DROP TABLE orders; CREATE TABLE orders (id text PRIMARY KEY, n int, note text);
+         INSERT INTO orders SELECT 'k' || g, g, repeat('x', 1000) FROM generate_series(1, {MANY}) g"
+    );
+    opens_one_topic(&database, &change).await;
 }

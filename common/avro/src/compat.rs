@@ -123,6 +123,32 @@ pub(crate) fn promoted(written: &Kind, read: &Kind) -> bool {
     )
 }
 
+/// Whether data of a type is read by another without a look at more than the two: both have no name
+/// and hold no other types.
+fn plainly_read(written: &Kind, read: &Kind) -> bool {
+    let is_same = std::mem::discriminant(written) == std::mem::discriminant(read);
+    is_plain(written) && (is_same || promoted(written, read))
+}
+
+fn is_plain(kind: &Kind) -> bool {
+    match kind {
+        Kind::Null
+        | Kind::Boolean
+        | Kind::Int
+        | Kind::Long
+        | Kind::Float
+        | Kind::Double
+        | Kind::Bytes
+        | Kind::String => true,
+        Kind::Fixed(_)
+        | Kind::Enum { .. }
+        | Kind::Array(_)
+        | Kind::Map(_)
+        | Kind::Record(_)
+        | Kind::Union(_) => false,
+    }
+}
+
 pub(crate) struct Checker<'s> {
     reader: &'s Schema,
     writer: &'s Schema,
@@ -145,8 +171,24 @@ impl<'s> Checker<'s> {
         self.pair(reader, writer).is_empty()
     }
 
+    /// Whether that is so at first sight, as of most pairs: no reason has to be looked for, and nothing
+    /// kept.
+    fn plainly_fits(&self, reader: NodeId, writer: NodeId) -> bool {
+        let written = &self.writer.node(writer).kind;
+        match &self.reader.node(reader).kind {
+            Kind::Union(branches) => {
+                let mut read = branches.iter().map(|branch| &self.reader.node(*branch).kind);
+                read.any(|read| plainly_read(written, read))
+            }
+            read => plainly_read(written, read),
+        }
+    }
+
     /// One pair, checked at most once.
     pub(crate) fn pair(&mut self, reader: NodeId, writer: NodeId) -> Findings {
+        if self.plainly_fits(reader, writer) {
+            return Vec::new();
+        }
         if let Some(verdict) = self.verdicts.get(&(reader, writer)) {
             return verdict.clone().unwrap_or_default();
         }

@@ -2,10 +2,11 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
+use super::Service;
 use super::reply::Reply;
 use crate::config::IncompatibleCode;
 use crate::consumer::Consumer;
@@ -75,13 +76,14 @@ pub(super) struct Body {
     strict: bool,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<Service> for Body {
     type Rejection = Reply;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Reply> {
+    async fn from_request(mut request: Request, service: &Service) -> Result<Self, Reply> {
         check_content_type(request.headers())?;
         let lenient = request.headers().get(ACCEPT_UNKNOWN).is_some_and(|value| value == "true");
-        let bytes = Bytes::from_request(request, state).await.map_err(unreadable)?;
+        DefaultBodyLimit::max(service.body_bytes_max).apply(&mut request);
+        let bytes = Bytes::from_request(request, service).await.map_err(unreadable)?;
         Ok(Self { members: object(&bytes)?, strict: !lenient })
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn explain(
     let (subject, request) = body.explain_request(query.flag("normalize"))?;
     // A context, where one is in the path.
     let subject = beside(query.text("subject").unwrap_or_default(), &subject).into_owned();
-    sight.check(Role::Read, &service.registry.meant(&subject))?;
+    sight.check(Role::Read, &service.registry.subject(&subject))?;
     sight.check_references(&service.registry, &subject, &request.submission)?;
     // What others have registered meanwhile counts.
     service.registry.refresh().await;

@@ -57,6 +57,8 @@ struct Service {
     pool: Pool,
     /// Whether callers have to say who they are.
     guarded: bool,
+    /// The most bytes of a request's body.
+    body_bytes_max: usize,
 }
 
 impl Service {
@@ -194,7 +196,8 @@ pub fn router(registry: Arc<Registry>) -> Router {
 fn routes(registry: Arc<Registry>, guard: Option<Arc<Guard>>) -> Router {
     // Text in JSON can be twice as long as the text itself, and references come on top.
     let body_bytes_max = registry.limits().schema_bytes_max.saturating_mul(2) + 64 * 1024;
-    let service = Service { registry, pool: Pool::start(), guarded: guard.is_some() };
+    let (pool, guarded) = (Pool::start(), guard.is_some());
+    let service = Service { registry, pool, guarded, body_bytes_max };
     let watch = Watch::default();
     let mut routes = Router::new()
         .merge(server_routes())
@@ -204,7 +207,6 @@ fn routes(registry: Arc<Registry>, guard: Option<Arc<Guard>>) -> Router {
         .merge(mesh_routes())
         .fallback(|| async { Reply::status(StatusCode::NOT_FOUND) })
         .method_not_allowed_fallback(|| async { Reply::status(StatusCode::METHOD_NOT_ALLOWED) })
-        .layer(axum::extract::DefaultBodyLimit::max(body_bytes_max))
         .layer(watch.clone());
     if let Some(guard) = &guard {
         let state = (service.clone(), Arc::clone(guard));

@@ -281,18 +281,13 @@ impl Registry {
         Ok(scope.into_owned())
     }
 
-    /// The subject that is meant by a name, for who asks whether it may be used.
-    pub(crate) fn meant(&self, name: &str) -> String {
-        self.subject(name)
-    }
-
     /// Whether a subject that is `wanted` has the schema with this id.
     pub(crate) fn is_used(&self, context: &str, id: u32, wanted: impl Fn(&str) -> bool) -> bool {
         self.state().uses(context, id).any(|(subject, _)| wanted(subject))
     }
 
     /// The subject that is meant by a name: itself, or what it is an alias of.
-    fn subject(&self, name: &str) -> String {
+    pub(crate) fn subject(&self, name: &str) -> String {
         let name = normalized(name);
         let state = self.state();
         let alias = state.setting(&name).and_then(|setting| setting.alias.as_deref());

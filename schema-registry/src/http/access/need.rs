@@ -43,7 +43,7 @@ pub(super) fn of<'a>(
     let Some(role) = role else { return Need { role: Role::Read, place: Place::Nowhere, changes } };
     let place = match (name("subject"), name("context")) {
         (Some(scope), _) if is_setting(route) => of_scope(scope),
-        (Some(subject), _) => Place::Subject(registry.meant(subject)),
+        (Some(subject), _) => Place::Subject(registry.subject(subject)),
         (None, Some(context)) => context_name(context).map_or(Place::Everything, Place::Context),
         (None, None) => Place::Everything,
     };

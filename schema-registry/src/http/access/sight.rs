@@ -76,7 +76,7 @@ impl Sight {
         if self.0.is_none() || submission.references.is_empty() {
             return Ok(());
         }
-        let subject = &registry.meant(subject);
+        let subject = &registry.subject(subject);
         let mut referred = submission.references.iter().map(|(_, name, _)| beside(subject, name));
         referred.try_for_each(|referred| self.check(Role::Read, &referred))
     }
@@ -91,7 +91,7 @@ impl Sight {
         if self.0.is_none() {
             return Ok(());
         }
-        self.check_drafted(&registry.meant(subject), submission)?;
+        self.check_drafted(&registry.subject(subject), submission)?;
         self.check_references(registry, subject, submission)
     }
 
