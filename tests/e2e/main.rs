@@ -22,6 +22,7 @@ mod outbox;
 mod paused;
 mod planted;
 mod readers;
+mod registry_apicurio;
 mod registry_consumers;
 mod registry_copy;
 mod registry_nodes;
