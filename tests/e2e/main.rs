@@ -26,6 +26,7 @@ mod registry_apicurio;
 mod registry_consumers;
 mod registry_copy;
 mod registry_nodes;
+mod registry_store;
 mod remove;
 mod replaced;
 mod rewritten;
