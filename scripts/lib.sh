@@ -155,16 +155,25 @@ ensure_librdkafka() {
     ensure_packages make g++ libssl-dev pkg-config
 }
 
+# maven GOAL ARGS, quietly.
+maven() {
+    command -v mvn >/dev/null || ensure_packages maven
+    mvn -B -q "$@" >&2 || fail "Maven cannot do this: $*"
+}
+
+# maven_jars NAME FOLDER ARGS: what scripts/NAME/pom.xml asks of Maven Central, into a folder.
+maven_jars() {
+    maven -f "$root/scripts/$1/pom.xml" dependency:copy-dependencies -DoutputDirectory="$2" "${@:3}"
+}
+
 # Apache Kafka's jars from Maven Central, fetched once into the cache, and a Java to run them.
 ensure_kafka() {
     kafka_jars="$cache/kafka-$kafka_version"
     command -v java >/dev/null || ensure_packages default-jre-headless
     [ -e "$kafka_jars/whole" ] && return
-    command -v mvn >/dev/null || ensure_packages maven
     say "fetching Kafka $kafka_version"
     rm -rf "$kafka_jars"
-    mvn -B -q -f "$root/scripts/kafka/pom.xml" dependency:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$kafka_jars" >&2 || fail "Kafka's jars cannot be fetched"
+    maven_jars kafka "$kafka_jars" -DincludeScope=runtime
     touch "$kafka_jars/whole"
 }
 
@@ -346,7 +355,6 @@ ensure_flink() {
     flink="$cache/flink-$flink_version"
     command -v java >/dev/null || ensure_packages default-jre-headless
     [ -e "$flink/whole" ] && return
-    command -v mvn >/dev/null || ensure_packages maven
     ensure_confluent_kafka
     say "fetching Flink $flink_version"
     rm -rf "$flink"
@@ -357,9 +365,7 @@ ensure_flink() {
     python3 -m zipfile -e "$flink"/wheel/*.whl "$flink/wheel"
     mv "$flink/wheel/pyflink/lib" "$flink/lib"
     rm -rf "$flink/wheel"
-    mvn -B -q -f "$root/scripts/flink/pom.xml" dependency:copy-dependencies \
-        -DexcludeTransitive=true -DoutputDirectory="$flink/lib" >&2 ||
-        fail "Flink's connectors cannot be fetched"
+    maven_jars flink "$flink/lib" -DexcludeTransitive=true
     mkdir "$flink/gateway"
     mv "$flink"/lib/flink-sql-gateway-*.jar "$flink/gateway"
     touch "$flink/whole"
@@ -442,12 +448,9 @@ ensure_avro() {
     avro_libs="$cache/avro-$avro_version"
     command -v javac >/dev/null || ensure_packages default-jdk-headless
     [ -e "$avro_libs/whole" ] && return
-    command -v mvn >/dev/null || ensure_packages maven
     say "fetching Avro Java $avro_version"
     rm -rf "$avro_libs"
-    mvn -B -q -f "$root/scripts/avro/pom.xml" dependency:copy-dependencies \
-        -Davro.version="$avro_version" -DincludeScope=runtime -DoutputDirectory="$avro_libs" >&2 ||
-        fail "Avro Java cannot be fetched"
+    maven_jars avro "$avro_libs" -Davro.version="$avro_version" -DincludeScope=runtime
     touch "$avro_libs/whole"
 }
 
@@ -456,14 +459,12 @@ ensure_avro() {
 ensure_debezium() {
     debezium="$cache/debezium-$debezium_version"
     [ -e "$debezium/whole" ] && return
-    command -v mvn >/dev/null || ensure_packages maven
     say "fetching Debezium $debezium_version and Apicurio $apicurio_version"
     rm -rf "$debezium"
     mkdir -p "$debezium/apicurio"
-    mvn -B -q -f "$root/scripts/debezium/pom.xml" dependency:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$debezium/libs" >&2
-    mvn -B -q dependency:copy -DoutputDirectory="$debezium" \
-        -Dartifact="io.apicurio:apicurio-registry-app:$apicurio_version:tar.gz:all" >&2
+    maven_jars debezium "$debezium/libs" -DincludeScope=runtime
+    maven dependency:copy -DoutputDirectory="$debezium" \
+        -Dartifact="io.apicurio:apicurio-registry-app:$apicurio_version:tar.gz:all"
     tar xzf "$debezium"/apicurio-registry-app-*.tar.gz -C "$debezium/apicurio"
     rm "$debezium"/apicurio-registry-app-*.tar.gz
     touch "$debezium/whole"

@@ -322,14 +322,9 @@ pub(crate) fn consumer_messages(verdicts: &[ConsumerVerdict]) -> Vec<String> {
             };
             for root in harm.finding.roots() {
                 messages.push(format!(
-                    "{{consumer: '{}', cannotRead: 'data {data}', rule: '{}', path: '{}', \
-                     field: '{}', readerType: '{}', writerType: '{}', suggestion: '{}'}}",
+                    "{{consumer: '{}', cannotRead: 'data {data}', {}, suggestion: '{}'}}",
                     verdict.consumer,
-                    root.rule.name(),
-                    root.new_path(direction),
-                    root.field.as_deref().unwrap_or_default(),
-                    root.reader,
-                    root.writer,
+                    root.members(direction),
                     root.suggestion
                 ));
             }

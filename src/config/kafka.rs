@@ -1,5 +1,6 @@
 //! The `[kafka]` table: with it, records travel through a cluster instead of the embedded log.
 
+use super::first_line;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -160,12 +161,7 @@ fn sasl(settings: SaslSettings) -> Result<kafka::Sasl> {
     let password = match (settings.password, settings.password_file) {
         (Some(password), None) => password,
         (None, Some(file)) => {
-            let text = std::fs::read_to_string(&file).map_err(|error| {
-                wrong("sasl.password_file: the file cannot be read")
-                    .with("file", file.display())
-                    .caused_by(error)
-            })?;
-            Secret::new(text.lines().next().unwrap_or_default())
+            first_line(&file, || wrong("sasl.password_file: the file cannot be read"))?
         }
         _ => return Err(wrong("sasl: set password or password_file, one of them")),
     };

@@ -240,29 +240,29 @@ fn read_secrets(source: &mut SourceSettings) -> Result<()> {
     let Some(postgres) = &mut source.postgres else {
         return Ok(());
     };
-    let name = &source.name;
+    let wrong = |problem: &str| {
+        Error::new(ErrorKind::Config, "use the configuration")
+            .because(problem)
+            .with("source", &source.name)
+    };
     if let Some(file) = postgres.password_file.take() {
-        let wrong = "postgres.password_file: the file cannot be read";
-        postgres.password = Some(first_line(&file, wrong, name)?);
+        let wrong = || wrong("postgres.password_file: the file cannot be read");
+        postgres.password = Some(first_line(&file, wrong)?);
     }
     for mask in &mut postgres.mask {
         if let Some(file) = mask.salt_file.take() {
-            let wrong = "postgres.mask.salt_file: the file cannot be read";
-            mask.salt = Some(first_line(&file, wrong, name)?);
+            let wrong = || wrong("postgres.mask.salt_file: the file cannot be read");
+            mask.salt = Some(first_line(&file, wrong)?);
             mask.validate()?;
         }
     }
     Ok(())
 }
 
-fn first_line(file: &Path, wrong: &str, source: &str) -> Result<Secret> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Error::new(ErrorKind::Config, "use the configuration")
-            .because(wrong)
-            .with("source", source)
-            .with("file", file.display())
-            .caused_by(error)
-    })?;
+/// The secret that a file's first line is; `wrong` is the error if it cannot be read.
+fn first_line(file: &Path, wrong: impl FnOnce() -> Error) -> Result<Secret> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| wrong().with("file", file.display()).caused_by(error))?;
     Ok(Secret::new(text.lines().next().unwrap_or_default()))
 }
 

@@ -1,5 +1,6 @@
 //! The `[registry]` table: where it listens and stores, what keeps it, and how our own clients reach it.
 
+use super::first_line;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -370,7 +371,10 @@ impl ClientSettings {
             (Some(_), Some(_)) => {
                 return Err(wrong("client", "set password or password_file, one of them"));
             }
-            (None, Some(file)) => Some(first_line(&file)?),
+            (None, Some(file)) => {
+                let wrong = || wrong("client.password_file", "the file cannot be read");
+                Some(first_line(&file, wrong)?)
+            }
             (password, None) => password,
         };
         let login = match (self.username, password, self.token, self.token_file) {
@@ -384,15 +388,6 @@ impl ClientSettings {
         };
         Ok(RegistryAccess { ca_file: self.ca_file, identity, login })
     }
-}
-
-fn first_line(file: &Path) -> Result<Secret> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        wrong("client.password_file", "the file cannot be read")
-            .with("file", file.display())
-            .caused_by(error)
-    })?;
-    Ok(Secret::new(text.lines().next().unwrap_or_default()))
 }
 
 fn between(

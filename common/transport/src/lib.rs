@@ -16,6 +16,7 @@ mod record;
 mod registry_access;
 mod registry_client;
 mod remote;
+mod stored;
 mod table_topic;
 mod topic;
 mod transport;
@@ -32,6 +33,7 @@ pub use registry_client::{RegistryClient, Verdict, escape};
 pub use remote::{
     FRAME_BYTES_MAX, Listener, RemoteCommitter, RemoteReader, RemoteTransport, serve_remote,
 };
+pub use stored::{read_stored, stored_item, take_stored};
 pub use table_topic::{Generations, check_topics, topic_name};
 pub use topic::{
     PARTITIONS_MAX, PartitionInfo, TOPIC_NAME_BYTES_MAX, TopicConfig, TopicInfo, check_topic_name,

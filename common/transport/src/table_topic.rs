@@ -1,6 +1,7 @@
 //! Which topic a table's events go to, and what it is called: a change that the readers of one topic cannot follow closes
 //! it, and the table goes on in the next.
 
+use crate::stored::{stored_item, take_stored};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tidemesh_avro::name::topic_part;
@@ -59,17 +60,9 @@ impl Generations {
     /// `Corrupt` and `NewerVersion`, with the item.
     pub fn take(items: &mut BTreeMap<String, Vec<u8>>) -> Result<Self> {
         let mut generations = Self::default();
-        for (key, value) in items.extract_if(.., |key, _| key.starts_with(PREFIX)) {
-            let wrong = |kind| Error::new(kind, "read a topic's generation").with("item", &key);
-            let stored: Stored = serde_json::from_slice(&value)
-                .map_err(|error| wrong(ErrorKind::Corrupt).caused_by(error))?;
-            if stored.version > VERSION {
-                return Err(wrong(ErrorKind::NewerVersion)
-                    .with("version", stored.version)
-                    .with("version_known", VERSION)
-                    .help("run the version of tidemesh that wrote it, or a newer one"));
-            }
-            generations.set(&stored.table, stored.generation);
+        let stored: Vec<Stored> = take_stored(items, PREFIX, VERSION, "read a topic's generation")?;
+        for Stored { table, generation, .. } in stored {
+            generations.set(&table, generation);
         }
         Ok(generations)
     }
@@ -82,11 +75,8 @@ impl Generations {
     pub fn item(&self, table: &TableName) -> Result<StateItem> {
         let generation = self.of(table);
         let stored = Stored { version: VERSION, table: table.clone(), generation };
-        let value = serde_json::to_vec(&stored).map_err(|error| {
-            Error::new(ErrorKind::Internal, "store a topic's generation").caused_by(error)
-        })?;
         let key = format!("{PREFIX}{}", serde_json::json!([table.schema, table.table]));
-        Ok(StateItem { key, value: Some(value) })
+        stored_item(key, &stored, "store a topic's generation")
     }
 
     /// A table's generation, from 1 on.

@@ -4,6 +4,7 @@ use crate::Checkpoint;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tidemesh_model::{Error, ErrorKind, Position, Result, StateItem};
+use tidemesh_transport::{read_stored, stored_item};
 
 /// The key of the run loop's own item in a writer's state.
 pub const POSITION_KEY: &str = "position";
@@ -29,9 +30,7 @@ struct Stored {
 /// `Internal` if it cannot be written as JSON, which does not happen.
 pub fn position_item(position: Position, at_us: i64) -> Result<StateItem> {
     let stored = Stored { version: VERSION, position: position.to_string(), at_us };
-    let value = serde_json::to_vec(&stored)
-        .map_err(|e| Error::new(ErrorKind::Internal, "write a checkpoint").caused_by(e))?;
-    Ok(StateItem { key: POSITION_KEY.to_owned(), value: Some(value) })
+    stored_item(POSITION_KEY.to_owned(), &stored, "write a checkpoint")
 }
 
 /// The checkpoint in a writer's state; none if nothing was ever stored.
@@ -46,17 +45,12 @@ pub fn read_checkpoint(
     let Some(bytes) = state.remove(POSITION_KEY) else {
         return Ok(None);
     };
-    let corrupt = || Error::new(ErrorKind::Corrupt, "read a checkpoint").with("source", source);
-    let stored: Stored = serde_json::from_slice(&bytes).map_err(|e| corrupt().caused_by(e))?;
-    if stored.version > VERSION {
-        return Err(Error::new(ErrorKind::NewerVersion, "read a checkpoint")
-            .because("it was written by a newer version of tidemesh")
-            .with("source", source)
-            .with("version", stored.version)
-            .with("version_known", VERSION)
-            .help("run that version or a newer one"));
-    }
-    let position = stored.position.parse().map_err(|e| corrupt().caused_by(e))?;
+    let doing = "read a checkpoint";
+    let stored: Stored =
+        read_stored(&bytes, VERSION, doing).map_err(|e| e.with("source", source))?;
+    let position = stored.position.parse().map_err(|error| {
+        Error::new(ErrorKind::Corrupt, doing).with("source", source).caused_by(error)
+    })?;
     Ok(Some(Checkpoint { position, items: state }))
 }
 

@@ -7,6 +7,7 @@
 
 mod connect;
 mod tables;
+mod tls;
 
 use std::time::{Duration, Instant};
 

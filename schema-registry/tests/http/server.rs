@@ -1,5 +1,6 @@
 //! A registry under test, and a client that checks what every answer must have.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,10 +18,10 @@ use tokio::task::JoinHandle;
 
 pub(crate) const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
-/// One registry that listens; it stops when this is dropped or stopped.
+/// One registry that listens; it stops when this is dropped or stopped. Whatever is sent to it itself
+/// says nothing of who asks.
 pub(crate) struct Server {
-    pub(crate) url: String,
-    pub(crate) client: Client,
+    nobody: Visitor,
     pub(crate) file: PathBuf,
     folder: Option<tempfile::TempDir>,
     stop: Option<oneshot::Sender<()>>,
@@ -110,7 +111,8 @@ impl Server {
             serve_secured(listener, registry, security, shutdown).await.expect("it serves");
         });
         let url = format!("http://{address}");
-        Self { url, client: client(), file, folder: Some(folder), stop: Some(stop), task }
+        let nobody = Visitor { client: client(), url, authorization: String::new() };
+        Self { nobody, file, folder: Some(folder), stop: Some(stop), task }
     }
 
     /// Stops it and starts another one over the same store.
@@ -124,12 +126,8 @@ impl Server {
     /// Stops it and waits until its store is closed.
     pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
-        drop(std::mem::take(&mut self.client));
+        drop(std::mem::take(&mut self.nobody.client));
         (&mut self.task).await.expect("it stops");
-    }
-
-    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        self.visitor("").send(method, path, body).await
     }
 
     /// Somebody who says this of themselves in `Authorization`; nothing, if it is empty.
@@ -142,34 +140,13 @@ impl Server {
     pub(crate) fn user(&self, name: &str, password: &str) -> Visitor {
         self.visitor(&format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}"))))
     }
+}
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send(Method::GET, path, None).await
-    }
+impl Deref for Server {
+    type Target = Visitor;
 
-    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
-        self.send(Method::POST, path, Some(body)).await
-    }
-
-    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
-        self.send(Method::PUT, path, Some(body)).await
-    }
-
-    pub(crate) async fn delete(&self, path: &str) -> Answer {
-        self.send(Method::DELETE, path, None).await
-    }
-
-    /// Registers a schema and gives its id.
-    #[track_caller]
-    pub(crate) fn register(&self, subject: &str, schema: &str) -> impl Future<Output = u64> {
-        let place = std::panic::Location::caller();
-        let path = format!("/subjects/{subject}/versions");
-        let body = json!({"schema": schema});
-        async move {
-            let answer = self.post(&path, body).await;
-            assert_eq!(answer.status, 200, "{place}: {}", answer.body);
-            answer.body["id"].as_u64().expect("an id")
-        }
+    fn deref(&self) -> &Visitor {
+        &self.nobody
     }
 }
 
@@ -214,9 +191,16 @@ impl Visitor {
     }
 
     /// Registers a schema and gives its id.
-    pub(crate) async fn register(&self, subject: &str, schema: &str) -> u64 {
+    #[track_caller]
+    pub(crate) fn register(&self, subject: &str, schema: &str) -> impl Future<Output = u64> {
+        let place = std::panic::Location::caller();
         let path = format!("/subjects/{subject}/versions");
-        self.post(&path, json!({"schema": schema})).await.ok()["id"].as_u64().expect("an id")
+        let body = json!({"schema": schema});
+        async move {
+            let answer = self.post(&path, body).await;
+            assert_eq!(answer.status, 200, "{place}: {}", answer.body);
+            answer.body["id"].as_u64().expect("an id")
+        }
     }
 }
 

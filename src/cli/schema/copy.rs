@@ -5,7 +5,8 @@
 //! import that was interrupted is simply begun anew.
 //!
 //! Not carried, for no call tells of it: configurations and modes of names that have no versions, and
-//! ids that were given out once and are gone.
+//! ids that were given out once and are gone. What another registry lists and does not give, and what
+//! ours refuses as no schema, is told and left out, and everything else goes on.
 
 use super::super::client::{Daemon, print_line};
 use super::http::Registry;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
+use std::ptr;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::escape;
@@ -47,12 +49,25 @@ enum Record {
     Consumer { subject: String, consumer: String, reads: Map<String, Json> },
 }
 
-pub(super) async fn export(prefix: Option<&str>, daemon: &Daemon) -> Result<()> {
+/// What was read of a registry.
+#[derive(Default)]
+struct Found {
+    records: Vec<Record>,
+    /// What it lists and does not give, as sentences with what to do.
+    not_given: Vec<String>,
+    /// What a reader of the records should know.
+    notes: Vec<String>,
+}
+
+pub(super) async fn export(prefix: Option<&str>, daemon: &Daemon) -> Result<ExitCode> {
     let registry = Registry::of(daemon).await?;
-    for record in read(&registry, prefix).await? {
-        print_line(&text(&record)?)?;
+    let found = read(&registry, prefix).await?;
+    for record in &found.records {
+        print_line(&text(record)?)?;
     }
-    Ok(())
+    // The records alone go where the others are sent.
+    found.not_given.iter().chain(&found.notes).for_each(|line| eprintln!("{line}"));
+    Ok(ExitCode::from(u8::from(!found.not_given.is_empty())))
 }
 
 fn text(record: &Record) -> Result<String> {
@@ -67,17 +82,19 @@ pub(super) async fn import(
     daemon: &Daemon,
 ) -> Result<ExitCode> {
     let registry = Registry::of(daemon).await?;
-    let records = match (file, peer) {
-        (Some(file), _) => from_file(file, prefix)?,
+    let found = match (file, peer) {
+        (Some(file), _) => Found { records: from_file(file, prefix)?, ..Found::default() },
         (None, Some(peer)) => read(&Registry::new(peer, daemon.peer_access())?, prefix).await?,
-        (None, None) => Vec::new(),
+        (None, None) => Found::default(),
     };
-    write(&registry, &records).await?;
-    let differences = compare(&records, &read(&registry, prefix).await?);
+    found.notes.iter().for_each(|note| eprintln!("{note}"));
+    let Written { taken, refused } = write(&registry, &found.records).await?;
+    let there = read(&registry, prefix).await?;
+    let differences = [found.not_given, refused, compare(&taken, &there.records)].concat();
     for difference in differences.iter().take(DIFFERENCES_TOLD_MAX) {
         print_line(difference)?;
     }
-    let versions = records.iter().filter(|record| matches!(record, Record::Version { .. })).count();
+    let versions = found.records.iter().filter_map(version_key).count();
     print_line(&format!("{versions} versions, {} differences", differences.len()))?;
     Ok(ExitCode::from(u8::from(!differences.is_empty())))
 }
@@ -102,12 +119,12 @@ fn from_file(file: &Path, prefix: Option<&str>) -> Result<Vec<Record>> {
 
 /// Everything a registry holds: versions by subject and number, then configurations and modes, then
 /// consumers.
-async fn read(registry: &Registry, prefix: Option<&str>) -> Result<Vec<Record>> {
+async fn read(registry: &Registry, prefix: Option<&str>) -> Result<Found> {
     let subjects = registry.list(&subjects_path(prefix, true)).await?;
-    let mut records = Vec::new();
+    let mut found = Found::default();
     let mut scopes = BTreeSet::new();
-    for subject in texts(&subjects) {
-        read_versions(registry, subject, &mut records).await?;
+    for subject in texts(&subjects).filter(|subject| begins(subject, prefix)) {
+        read_versions(registry, subject, &mut found).await?;
         if let Some(context) = subject.strip_prefix(":.").and_then(|rest| rest.split_once(':')) {
             scopes.insert(format!(":.{}:", context.0));
         }
@@ -117,10 +134,46 @@ async fn read(registry: &Registry, prefix: Option<&str>) -> Result<Vec<Record>> 
         scopes.extend([String::new(), ":.__GLOBAL:".to_owned()]);
     }
     for scope in scopes {
-        read_scope(registry, &scope, &mut records).await?;
+        read_scope(registry, &scope, &mut found.records).await?;
     }
-    read_consumers(registry, prefix, &mut records).await?;
-    Ok(records)
+    if registry.find("/mode").await?.is_none() {
+        found.forget_unset_levels();
+    }
+    read_consumers(registry, prefix, &mut found.records).await?;
+    Ok(found)
+}
+
+/// Whether a subject is one of a prefix: peers that know no prefixes list all subjects. Contexts are
+/// left to those that know them: `:*:` stands for every one, `:.:` for the default one.
+fn begins(subject: &str, prefix: Option<&str>) -> bool {
+    let Some(prefix) = prefix.map(|prefix| prefix.strip_prefix(":.:").unwrap_or(prefix)) else {
+        return true;
+    };
+    prefix.starts_with(":*:") || subject.starts_with(prefix)
+}
+
+impl Found {
+    /// Forgets of subjects the level NONE, as a registry without modes tells it. Apicurio 2.6 answers
+    /// it for a subject that has no level of its own, and makes one such that is set to it; the level
+    /// of all holds there, which written as NONE would no longer.
+    fn forget_unset_levels(&mut self) {
+        let before = self.records.len();
+        let none = json!("NONE");
+        self.records.retain(|record| match record {
+            Record::Config { scope, config } => {
+                scope.is_empty() || config.get("compatibility") != Some(&none)
+            }
+            _ => true,
+        });
+        let count = before - self.records.len();
+        if count > 0 {
+            self.notes.push(format!(
+                "note: the registry has no modes and tells the level NONE of {count} subjects, which \
+                 may mean that they have none of their own: the level of all holds for them here. For \
+                 one that is to have it: tidemesh schema config SUBJECT --set NONE"
+            ));
+        }
+    }
 }
 
 /// Who reads which fields; only a registry of ours knows.
@@ -143,11 +196,7 @@ async fn read_consumers(
     Ok(())
 }
 
-async fn read_versions(
-    registry: &Registry,
-    subject: &str,
-    records: &mut Vec<Record>,
-) -> Result<()> {
+async fn read_versions(registry: &Registry, subject: &str, told: &mut Found) -> Result<()> {
     let path = format!("/subjects/{}/versions", escape(subject));
     let numbers = |list: Vec<Json>| -> BTreeSet<u32> {
         let numbers = list.iter().filter_map(Json::as_u64);
@@ -155,12 +204,20 @@ async fn read_versions(
     };
     let live = numbers(registry.list(&path).await?);
     for number in numbers(registry.list(&format!("{path}?deleted=true")).await?) {
-        let found = registry.get(&format!("{path}/{number}?deleted=true")).await?;
+        let Some(found) = registry.find(&format!("{path}/{number}?deleted=true")).await? else {
+            // Apicurio 2.6 keeps what a deleted subject had to itself until it has a version again.
+            told.not_given.push(format!(
+                "{subject} version {number} is listed by the registry, which does not give it: if \
+                 records have its id, register a version of {subject} there, import, and delete it \
+                 on both sides"
+            ));
+            continue;
+        };
         if found["subject"] != subject {
             // Its name means another subject: an alias.
-            return read_aliased(registry, subject, records).await;
+            return read_aliased(registry, subject, &mut told.records).await;
         }
-        records.push(version(subject, !live.contains(&number), found)?);
+        told.records.push(version(subject, !live.contains(&number), found)?);
     }
     Ok(())
 }
@@ -211,24 +268,81 @@ async fn read_scope(registry: &Registry, scope: &str, records: &mut Vec<Record>)
     Ok(())
 }
 
+/// What became of records that were to be written.
+struct Written {
+    /// Those that were taken.
+    taken: Vec<Record>,
+    /// Those that were refused, as sentences.
+    refused: Vec<String>,
+}
+
+/// Subject and number of a record that is a version.
+fn version_key(record: &Record) -> Option<(&str, u32)> {
+    match record {
+        Record::Version { subject, version, .. } => Some((subject, *version)),
+        Record::Config { .. } | Record::Mode { .. } | Record::Consumer { .. } => None,
+    }
+}
+
 /// Writes versions, then consumers, then what scopes have: configurations first, for a mode may forbid
-/// them.
-async fn write(registry: &Registry, records: &[Record]) -> Result<()> {
-    let subjects: BTreeSet<&str> = records
-        .iter()
-        .filter_map(|record| match record {
-            Record::Version { subject, .. } => Some(subject.as_str()),
-            _ => None,
-        })
-        .collect();
+/// them. Of a subject whose versions were all refused nothing is written.
+async fn write(registry: &Registry, records: &[Record]) -> Result<Written> {
+    let refused = write_versions(registry, records).await?;
+    let taken = without(records, &refused);
+    for record in &taken {
+        write_consumer(registry, record).await?;
+    }
+    for wanted in [true, false] {
+        let of_turn = |record: &&Record| matches!(record, Record::Config { .. }) == wanted;
+        for record in taken.iter().filter(of_turn) {
+            write_scope(registry, record).await?;
+        }
+    }
+    Ok(Written { taken, refused: refused.iter().filter_map(refusal).collect() })
+}
+
+/// These records without those that were refused, and without what belongs to subjects of which no
+/// version is left.
+fn without(records: &[Record], refused: &[(&Record, Error)]) -> Vec<Record> {
+    let refused: BTreeSet<_> =
+        refused.iter().filter_map(|(record, _)| version_key(record)).collect();
+    let is_taken = |key: &(&str, u32)| !refused.contains(key);
+    let keys = records.iter().filter_map(version_key);
+    let left: BTreeSet<&str> = keys.filter(is_taken).map(|(subject, _)| subject).collect();
+    let lost: BTreeSet<&str> =
+        refused.iter().map(|(subject, _)| *subject).filter(|name| !left.contains(name)).collect();
+    let is_left = |record: &&Record| match record {
+        Record::Version { subject, version, .. } => is_taken(&(subject, *version)),
+        Record::Config { scope: subject, .. }
+        | Record::Mode { scope: subject, .. }
+        | Record::Consumer { subject, .. } => !lost.contains(subject.as_str()),
+    };
+    records.iter().filter(is_left).cloned().collect()
+}
+
+fn refusal((record, error): &(&Record, Error)) -> Option<String> {
+    let Record::Version { subject, version, .. } = record else { return None };
+    let why = error.message().unwrap_or_default();
+    Some(format!(
+        "{subject} version {version} is left out: {why}; who reads it stays with the other registry"
+    ))
+}
+
+/// Writes versions; answers those that are no schemas here.
+async fn write_versions<'a>(
+    registry: &Registry,
+    records: &'a [Record],
+) -> Result<Vec<(&'a Record, Error)>> {
+    let subjects: BTreeSet<&str> =
+        records.iter().filter_map(version_key).map(|(subject, _)| subject).collect();
     let mut modes = Vec::new();
-    let mut written = Ok(());
+    let mut written = Ok(Vec::new());
     for subject in subjects {
         let path = format!("/mode/{}", escape(subject));
         let before = registry.find(&path).await?.filter(|mode| mode["mode"] != "IMPORT");
-        written =
-            registry.put(&format!("{path}?force=true"), &json!({"mode": "IMPORT"})).await.map(drop);
-        if written.is_err() {
+        let import = json!({"mode": "IMPORT"});
+        if let Err(error) = registry.put(&format!("{path}?force=true"), &import).await {
+            written = Err(error);
             break;
         }
         modes.push((path, before));
@@ -245,56 +359,58 @@ async fn write(registry: &Registry, records: &[Record]) -> Result<()> {
             None => {}
         }
     }
-    written?;
-    for record in records {
-        write_consumer(registry, record).await?;
-    }
-    for wanted in [true, false] {
-        let of_turn = |record: &&Record| matches!(record, Record::Config { .. }) == wanted;
-        for record in records.iter().filter(of_turn) {
-            write_scope(registry, record).await?;
-        }
-    }
-    Ok(())
+    written
 }
 
 /// Writes versions by their ids, so that what is referred to is there before who refers to it, then
-/// deletes those that are deleted, who refers to others first.
-async fn write_subjects(registry: &Registry, records: &[Record]) -> Result<()> {
+/// deletes those that are deleted, who refers to others first. Answers those that are no schemas here.
+async fn write_subjects<'a>(
+    registry: &Registry,
+    records: &'a [Record],
+) -> Result<Vec<(&'a Record, Error)>> {
     let mut versions: Vec<&Record> =
         records.iter().filter(|record| matches!(record, Record::Version { .. })).collect();
     versions.sort_by_key(|record| match record {
         Record::Version { id, version, .. } => (*id, *version),
         _ => (0, 0),
     });
-    in_rounds(versions.clone(), async |record| write_version(registry, record).await).await?;
-    let backwards = versions.into_iter().rev().collect();
-    in_rounds(backwards, async |record| Ok(delete_version(registry, record).await.err())).await
+    let mut refused =
+        in_rounds(versions.clone(), async |record| write_version(registry, record).await).await?;
+    if let Some(place) = refused.iter().position(|(_, error)| error.kind() != ErrorKind::Malformed)
+    {
+        return Err(refused.swap_remove(place).1);
+    }
+    let is_refused =
+        |record: &&Record| refused.iter().any(|(refused, _)| ptr::eq(*refused, *record));
+    let backwards = versions.into_iter().rev().filter(|record| !is_refused(record)).collect();
+    let delete = async |record| Ok(delete_version(registry, record).await.err());
+    match in_rounds(backwards, delete).await?.pop() {
+        Some((_, error)) => Err(error),
+        None => Ok(refused),
+    }
 }
 
 /// Does something with each record, and again with those that answer an error, until none is left or
-/// a round brings nothing; an error that is not an answer ends it at once.
+/// a round brings nothing, and answers those; an error that is not an answer ends it at once.
 async fn in_rounds<'a>(
     mut left: Vec<&'a Record>,
     mut act: impl AsyncFnMut(&'a Record) -> Result<Option<Error>>,
-) -> Result<()> {
-    while !left.is_empty() {
-        let (count, mut refused, mut last) = (left.len(), Vec::new(), None);
+) -> Result<Vec<(&'a Record, Error)>> {
+    loop {
+        let (count, mut refused) = (left.len(), Vec::new());
         for record in left {
             if let Some(error) = act(record).await? {
-                last = Some(error);
-                refused.push(record);
+                refused.push((record, error));
             }
         }
-        match last {
-            Some(error) if refused.len() == count => return Err(error),
-            _ => left = refused,
+        if refused.is_empty() || refused.len() == count {
+            return Ok(refused);
         }
+        left = refused.into_iter().map(|(record, _)| record).collect();
     }
-    Ok(())
 }
 
-/// Writes a version. The error is answered if it refers to others, which may come yet.
+/// Writes a version. The error is answered if it refers to others, which may come yet, or is no schema.
 async fn write_version(registry: &Registry, record: &Record) -> Result<Option<Error>> {
     let Record::Version { subject, version, id, body, .. } = record else { return Ok(None) };
     let mut body = body.clone();
@@ -305,7 +421,9 @@ async fn write_version(registry: &Registry, record: &Record) -> Result<Option<Er
         Ok(_) => Ok(None),
         Err(error) => {
             let error = error.with("subject", subject).with("version", version);
-            if body.contains_key("references") { Ok(Some(error)) } else { Err(error) }
+            let may_be_left =
+                error.kind() == ErrorKind::Malformed || body.contains_key("references");
+            if may_be_left { Ok(Some(error)) } else { Err(error) }
         }
     }
 }
@@ -435,6 +553,25 @@ mod tests {
         );
         let mode = Record::Mode { scope: "s".into(), mode: "READONLY".into() };
         assert_eq!(compare(&[mode], &[]), ["the mode of \"s\" is another"]);
+    }
+
+    #[test]
+    fn a_prefix_is_kept_to_where_the_peer_lists_everything() {
+        assert!(begins("a", None) && begins("ab", Some("a")) && !begins("b", Some("a")));
+        assert!(begins(":.c:a", Some(":.c:")) && !begins("a", Some(":.c:")));
+        assert!(begins("ab", Some(":.:a")) && !begins("b", Some(":.:a")));
+        assert!(begins("a", Some(":*:")) && begins(":.c:a", Some(":*:")));
+    }
+
+    #[test]
+    fn what_was_refused_goes_and_a_subject_without_versions_with_it() {
+        let mode = |scope: &str| Record::Mode { scope: scope.into(), mode: "READONLY".into() };
+        let (one, two) = (version(1, 1, "\"int\""), version(2, 2, "\"long\""));
+        let records = [one.clone(), two.clone(), mode("s"), mode("")];
+        let refused = |record| (record, Error::new(ErrorKind::Malformed, "write"));
+        assert_eq!(without(&records, &[]), records);
+        assert_eq!(without(&records, &[refused(&one)]), [two.clone(), mode("s"), mode("")]);
+        assert_eq!(without(&records, &[refused(&one), refused(&two)]), [mode("")]);
     }
 
     #[test]

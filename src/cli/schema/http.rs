@@ -11,6 +11,9 @@ use super::super::client::Daemon;
 /// The longest that one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The code of an answer to what is no schema there.
+const INVALID_SCHEMA: u32 = 42201;
+
 /// One registry.
 pub(super) struct Registry {
     http: reqwest::Client,
@@ -114,6 +117,7 @@ impl Registry {
 
     fn refused(&self, path: &str, status: u16, body: &Json) -> Error {
         let kind = match status {
+            _ if body["error_code"] == INVALID_SCHEMA => ErrorKind::Malformed,
             401 => ErrorKind::Authentication,
             403 => ErrorKind::Privilege,
             404 => ErrorKind::NotFound,

@@ -73,7 +73,8 @@ pub(super) enum SchemaCommand {
     /// Show, set or delete the mode of a subject, a context, or all.
     #[command(after_help = "Example:\n  tidemesh schema mode payments-value --set READONLY")]
     Mode(Scope),
-    /// Write everything the registry holds as JSON lines.
+    /// Write everything the registry holds as JSON lines: exit code 1 if something could not be read,
+    /// which is told.
     #[command(after_help = "Example:\n  tidemesh schema export > registry.jsonl")]
     Export {
         /// Only subjects that begin so; `:.ctx:` for those of a context.
@@ -84,7 +85,7 @@ pub(super) enum SchemaCommand {
     },
     /// Take over schemas with their ids, versions and deletions, configurations and modes: from an
     /// export, or from any registry with Confluent's REST API. May be repeated, and goes on where it
-    /// ended. Compares afterwards: exit code 1 if something differs.
+    /// ended. Compares afterwards: exit code 1 if something differs or was left out, which is told.
     #[command(after_help = "Examples:\n  tidemesh schema import registry.jsonl\n  \
                             tidemesh schema import --from http://other:8081")]
     Import {
@@ -146,7 +147,7 @@ pub(super) async fn run(command: SchemaCommand) -> Result<ExitCode> {
         SchemaCommand::Config(scope) => change::scope("config", &scope).await?,
         SchemaCommand::Mode(scope) => change::scope("mode", &scope).await?,
         SchemaCommand::Export { prefix, daemon } => {
-            copy::export(prefix.as_deref(), &daemon).await?;
+            return copy::export(prefix.as_deref(), &daemon).await;
         }
         SchemaCommand::Import { file, from, prefix, daemon } => {
             let peer = from.as_deref();

@@ -85,18 +85,26 @@ impl Finding {
     pub fn lines(&self, version: u32, direction: Direction) -> Vec<String> {
         let line = |root: &Finding| {
             format!(
-                "{{rule: '{}', path: '{}', field: '{}', readerType: '{}', writerType: '{}', \
-                 direction: '{}', oldSchemaVersion: {version}, suggestion: '{}'}}",
-                root.rule.name(),
-                root.new_path(direction),
-                root.field.as_deref().unwrap_or_default(),
-                root.reader,
-                root.writer,
+                "{{{}, direction: '{}', oldSchemaVersion: {version}, suggestion: '{}'}}",
+                root.members(direction),
                 direction.name(),
                 root.suggestion
             )
         };
         self.roots().into_iter().map(line).collect()
+    }
+
+    /// What a line for people has of each reason: its rule, the place in the new schema, both types.
+    #[must_use]
+    pub fn members(&self, direction: Direction) -> String {
+        format!(
+            "rule: '{}', path: '{}', field: '{}', readerType: '{}', writerType: '{}'",
+            self.rule.name(),
+            self.new_path(direction),
+            self.field.as_deref().unwrap_or_default(),
+            self.reader,
+            self.writer
+        )
     }
 }
 

@@ -1,7 +1,8 @@
 //! What to change in the new schema: one sentence a rule and direction.
 
 use crate::compat::{
-    Checker, Direction, Found, IncompatibilityKind, Matter, PairStep, WriterField, writer_fields,
+    Checker, Direction, Found, IncompatibilityKind, Matter, PairStep, WriterField, promoted,
+    writer_fields,
 };
 use crate::schema::{Field, Kind, NodeId, Schema};
 
@@ -195,11 +196,11 @@ impl Context<'_> {
                 format!("leave `{written}` out at {here}: old readers take `{read}` alone")
             }
             (true, false) => {
-                let wider = promotions(&self.writer.node(found.writer).kind);
+                let wider = list(promotions(&self.writer.node(found.writer).kind));
                 let or = if wider.is_empty() {
                     String::new()
                 } else {
-                    format!(" or a type that reads it ({})", list(wider.iter().copied()))
+                    format!(" or a type that reads it ({wider})")
                 };
                 format!(
                     "keep the type `{written}`{or} at {here}, or add `{read}` as a new field with a \
@@ -220,16 +221,16 @@ fn record_fields(schema: &Schema, id: NodeId) -> &[Field] {
     }
 }
 
-/// The other types that read this one's data (specification 1.12, "Schema Resolution").
-fn promotions(written: &Kind) -> &'static [&'static str] {
-    match written {
-        Kind::Int => &["long", "float", "double"],
-        Kind::Long => &["float", "double"],
-        Kind::Float => &["double"],
-        Kind::String => &["bytes"],
-        Kind::Bytes => &["string"],
-        _ => &[],
-    }
+/// The names of the other types that read this one's data.
+fn promotions(written: &Kind) -> impl Iterator<Item = &'static str> {
+    let wider = [
+        (Kind::Long, "long"),
+        (Kind::Float, "float"),
+        (Kind::Double, "double"),
+        (Kind::Bytes, "bytes"),
+        (Kind::String, "string"),
+    ];
+    wider.into_iter().filter(|(read, _)| promoted(written, read)).map(|(_, name)| name)
 }
 
 fn list<'n>(names: impl Iterator<Item = &'n str>) -> String {

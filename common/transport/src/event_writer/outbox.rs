@@ -4,6 +4,7 @@
 
 use super::{EventWriter, POSITION_HEADER, Sink};
 use crate::partition::partition_of;
+use crate::stored::{stored_item, take_stored};
 use crate::{TopicConfig, Transport, check_topic_name};
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -51,28 +52,13 @@ impl OutboxTopics {
     ///
     /// `Corrupt` and `NewerVersion`, with the item.
     pub fn take(items: &mut BTreeMap<String, Vec<u8>>) -> Result<Self> {
-        let mut topics = Self::default();
-        for (key, value) in items.extract_if(.., |key, _| key.starts_with(PREFIX)) {
-            let wrong = |kind| Error::new(kind, "read an outbox's topic").with("item", &key);
-            let stored: Stored = serde_json::from_slice(&value)
-                .map_err(|error| wrong(ErrorKind::Corrupt).caused_by(error))?;
-            if stored.version > VERSION {
-                return Err(wrong(ErrorKind::NewerVersion)
-                    .with("version", stored.version)
-                    .with("version_known", VERSION)
-                    .help("run the version of tidemesh that wrote it, or a newer one"));
-            }
-            topics.0.insert(stored.topic);
-        }
-        Ok(topics)
+        let stored: Vec<Stored> = take_stored(items, PREFIX, VERSION, "read an outbox's topic")?;
+        Ok(Self(stored.into_iter().map(|stored| stored.topic).collect()))
     }
 
     fn item(topic: &str) -> Result<StateItem> {
         let stored = Stored { version: VERSION, topic: topic.to_owned() };
-        let value = serde_json::to_vec(&stored).map_err(|error| {
-            Error::new(ErrorKind::Internal, "store an outbox's topic").caused_by(error)
-        })?;
-        Ok(StateItem { key: format!("{PREFIX}{topic}"), value: Some(value) })
+        stored_item(format!("{PREFIX}{topic}"), &stored, "store an outbox's topic")
     }
 
     /// Whether a topic is one more than there may be.
@@ -91,8 +77,7 @@ pub(super) struct Outbox {
     known: OutboxTopics,
     /// Those that are not stored yet.
     made: Vec<String>,
-    /// Those that are ready.
-    /// By their names, and whether payloads are bytes.
+    /// Those that are ready, by their names and whether payloads are bytes.
     topics: BTreeMap<(String, bool), OutboxTopic>,
     key: Vec<u8>,
     value: Vec<u8>,

@@ -6,7 +6,8 @@ use super::{Key, Part, TablePlan};
 use crate::clock::now_us;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tidemesh_model::{Error, ErrorKind, Result, StateItem, TableName};
+use tidemesh_model::{Result, StateItem, TableName};
+use tidemesh_transport::{stored_item, take_stored};
 
 /// The prefix of the items under which tables' progress is stored.
 const PREFIX: &str = "snapshot/";
@@ -137,13 +138,8 @@ impl TableSnapshot {
     }
 
     fn item(&self) -> Result<StateItem> {
-        let value = serde_json::to_vec(self).map_err(|e| internal().caused_by(e))?;
-        Ok(StateItem { key: item_key(PREFIX, &self.table), value: Some(value) })
+        stored_item(item_key(PREFIX, &self.table), self, "store a snapshot's progress")
     }
-}
-
-fn internal() -> Error {
-    Error::new(ErrorKind::Internal, "store a snapshot's progress")
 }
 
 /// The key under which something of a table is stored: both names may have any characters.
@@ -182,21 +178,7 @@ impl Progress {
     pub(super) fn take(items: &mut BTreeMap<String, Vec<u8>>) -> Result<Self> {
         let mut progress = Self::default();
         progress.report.paused = items.remove(PAUSED).is_some_and(|value| value == b"paused");
-        let keys: Vec<String> =
-            items.keys().filter(|key| key.starts_with(PREFIX)).cloned().collect();
-        for key in keys {
-            let value = items.remove(&key).unwrap_or_default();
-            let wrong = |kind| Error::new(kind, "read a snapshot's progress").with("item", &key);
-            let table: TableSnapshot = serde_json::from_slice(&value)
-                .map_err(|e| wrong(ErrorKind::Corrupt).caused_by(e))?;
-            if table.version > VERSION {
-                return Err(wrong(ErrorKind::NewerVersion)
-                    .with("version", table.version)
-                    .with("version_known", VERSION)
-                    .help("run the version of tidemesh that wrote it, or a newer one"));
-            }
-            progress.report.tables.push(table);
-        }
+        progress.report.tables = take_stored(items, PREFIX, VERSION, "read a snapshot's progress")?;
         Ok(progress)
     }
 
@@ -280,6 +262,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemesh_model::ErrorKind;
 
     fn stored(progress: &mut Progress) -> BTreeMap<String, Vec<u8>> {
         let items = progress.items().unwrap();

@@ -1,21 +1,21 @@
-//! Connections to the database: by libpq's URL, over TLS where it says `sslmode=require`, against the
-//! system's certificates.
+//! Connections to the database by libpq's URL, over TLS where it says so.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::ring;
-use rustls::{ClientConfig, RootCertStore};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::STATEMENT_MS_MAX;
+use super::tls::{self, Asked};
 
 /// The longest that connecting may take.
 pub(super) const CONNECT_MS_MAX: u64 = 3_000;
+
+/// The port of a server that the URL names without one.
+const PORT_DEFAULT: u16 = 5432;
 
 /// How the database is reached.
 #[derive(Clone)]
@@ -29,12 +29,16 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// `Config`, without what the parser says, which may repeat the password.
+    /// `Config`, without what the parser says, which may repeat the password; or if the certificates
+    /// that it names cannot be used.
     pub(super) fn of(url: &str) -> Result<Self> {
+        let (url, asked) = Asked::of(url)?;
         let mut config: Config = url.parse().map_err(|_| {
             Error::new(ErrorKind::Config, "read the registry's store setting")
                 .because("it is no URL of a PostgreSQL database")
-                .help("write it as postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require")
+                .help(
+                    "write it as postgresql://USER:PASSWORD@HOST:5432/DATABASE?sslmode=verify-full",
+                )
         })?;
         config.connect_timeout(Duration::from_millis(CONNECT_MS_MAX));
         config.application_name("tidemesh registry");
@@ -44,25 +48,40 @@ impl Address {
         ));
         config.keepalives_idle(Duration::from_secs(10));
         config.tcp_user_timeout(Duration::from_millis(STATEMENT_MS_MAX));
-        let tls = match config.get_ssl_mode() {
-            SslMode::Require => Some(tls()?),
-            _ => None,
+        config.ssl_mode(if asked.tls { SslMode::Require } else { SslMode::Disable });
+        Ok(Self { config, tls: asked.connector()? })
+    }
+
+    /// Hosts and ports, as they may be shown.
+    fn servers(&self) -> String {
+        let ports = self.config.get_ports();
+        let server = |(place, host): (usize, &Host)| {
+            let port = ports.get(place).or(ports.first()).unwrap_or(&PORT_DEFAULT);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(folder) => format!("{}:{port}", folder.display()),
+            }
         };
-        Ok(Self { config, tls })
+        let servers: Vec<String> = self.config.get_hosts().iter().enumerate().map(server).collect();
+        servers.join(",")
     }
 
     /// Connects; `told` is called at each notification.
     ///
     /// # Errors
     ///
-    /// The database's own, or `Timeout`: a server that takes the connection may never answer.
+    /// The database's own; `Timeout`, for a server that takes the connection may never answer; and
+    /// `Prerequisite` or `Authentication` if there is no TLS with it.
     pub(super) async fn connect(
         &self,
         told: impl FnMut() + Send + 'static,
     ) -> Result<Client, std::result::Result<Error, tokio_postgres::Error>> {
         let limit = Duration::from_millis(CONNECT_MS_MAX);
         match tokio::time::timeout(limit, self.connect_unbounded(told)).await {
-            Ok(connected) => connected.map_err(Err),
+            Ok(connected) => connected.map_err(|error| {
+                let told = tls::told(error);
+                told.map(|error| error.with("server", self.servers()))
+            }),
             Err(_) => Err(Ok(Error::new(ErrorKind::Timeout, "connect to the registry's store")
                 .because("the database does not answer"))),
         }
@@ -103,16 +122,4 @@ where
             None => return,
         }
     }
-}
-
-fn tls() -> Result<MakeRustlsConnect> {
-    let mut roots = RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        // One that rustls does not take is of no use for checking either.
-        let _ = roots.add(certificate);
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::new(ErrorKind::Config, "prepare TLS").caused_by(error))?;
-    Ok(MakeRustlsConnect::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
