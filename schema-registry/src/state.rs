@@ -92,6 +92,7 @@ pub(crate) type Consumers = Arc<BTreeMap<Arc<str>, Arc<Consumer>>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct SchemaEntry {
     identity: Identity,
+    guid: Guid,
     /// Every version that has this id, soft-deleted ones included.
     uses: RedBlackTreeSetSync<(Arc<str>, u32)>,
 }
@@ -207,7 +208,7 @@ impl State {
         places.sort();
         self.guids.insert_mut(guid, places.into());
         let mut entry = self.context(&context);
-        let schema = SchemaEntry { identity, uses: RedBlackTreeSetSync::new_sync() };
+        let schema = SchemaEntry { identity, guid, uses: RedBlackTreeSetSync::new_sync() };
         entry.schemas.insert_mut(id, schema);
         entry.id_next = entry.id_next.max(id.saturating_add(1));
         entry.listed = true;
@@ -224,7 +225,7 @@ impl State {
         self.contexts.insert_mut(Arc::clone(context), entry);
         self.schema_count -= 1;
         let here = (Arc::clone(context), id);
-        let guid = schema.identity.guid();
+        let guid = schema.guid;
         let places = self.guids.get(&guid).map_or_else(Vec::new, |places| places.to_vec());
         let places: Vec<_> = places.into_iter().filter(|place| *place != here).collect();
         if places.is_empty() {
@@ -345,6 +346,11 @@ impl State {
     /// The schema with this id in a context.
     pub(crate) fn schema(&self, context: &str, id: u32) -> Option<&Identity> {
         Some(&self.contexts.get(context)?.schemas.get(&id)?.identity)
+    }
+
+    /// What the schema with this id is known by.
+    pub(crate) fn guid_of(&self, context: &str, id: u32) -> Option<Guid> {
+        Some(self.contexts.get(context)?.schemas.get(&id)?.guid)
     }
 
     /// The schema of a version of a subject.

@@ -48,7 +48,7 @@ pub(super) fn subject_version(found: &SubjectVersion) -> Value {
         "subject": &*found.subject,
         "version": found.version,
         "id": found.id,
-        "guid": found.schema.guid().to_string(),
+        "guid": found.guid.to_string(),
     });
     with_schema(&mut value, &found.schema);
     value["ts"] = json!(found.created_ms);
@@ -90,7 +90,7 @@ pub(super) fn with_schema(value: &mut Value, schema: &Identity) {
 pub(super) fn registered(registered: &Registered, whole: bool) -> Value {
     let mut value = json!({"id": registered.id, "version": registered.version});
     if let Some(found) = &registered.found {
-        value["guid"] = json!(found.schema.guid().to_string());
+        value["guid"] = json!(found.guid.to_string());
         if whole {
             with_schema(&mut value, &found.schema);
         }

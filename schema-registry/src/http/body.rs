@@ -1,5 +1,7 @@
 //! Request bodies: which content types are taken, and what their members mean.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request};
@@ -72,7 +74,7 @@ const TAG_MEMBERS: &[&str] = &[
 /// A JSON object that was sent, and whether unknown members are an error.
 #[derive(Debug)]
 pub(super) struct Body {
-    members: Map<String, Value>,
+    members: Arc<Map<String, Value>>,
     strict: bool,
 }
 
@@ -84,7 +86,7 @@ impl FromRequest<Service> for Body {
         let lenient = request.headers().get(ACCEPT_UNKNOWN).is_some_and(|value| value == "true");
         DefaultBodyLimit::max(service.body_bytes_max).apply(&mut request);
         let bytes = Bytes::from_request(request, service).await.map_err(unreadable)?;
-        Ok(Self { members: object(&bytes)?, strict: !lenient })
+        Ok(Self { members: service.bodies.members(&bytes, object)?, strict: !lenient })
     }
 }
 
@@ -195,11 +197,10 @@ impl Body {
     /// The body as a configuration: its members, and the body to send back.
     pub(super) fn setting(self) -> Result<(Map<String, Value>, Value), Reply> {
         self.check_members(&setting::MEMBERS)?;
-        let members: Map<String, Value> = self
-            .members
-            .into_iter()
-            .filter(|(name, _)| setting::MEMBERS.contains(&name.as_str()))
-            .collect();
+        let taken =
+            self.members.iter().filter(|(name, _)| setting::MEMBERS.contains(&name.as_str()));
+        let members: Map<String, Value> =
+            taken.map(|(name, value)| (name.clone(), value.clone())).collect();
         let echo = members.iter().filter(|(_, value)| !value.is_null());
         let echo = echo.map(|(name, value)| (name.clone(), value.clone())).collect();
         Ok((members, Value::Object(echo)))
@@ -208,7 +209,7 @@ impl Body {
     /// The body as a mode, and the body to send back.
     pub(super) fn mode(self) -> Result<(Option<String>, Value), Reply> {
         self.check_members(&["mode"])?;
-        Ok((self.text("mode")?, Value::Object(self.members)))
+        Ok((self.text("mode")?, Value::Object((*self.members).clone())))
     }
 
     fn check_members(&self, known: &[&str]) -> Result<(), Reply> {
@@ -317,7 +318,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn body(bytes: &[u8], strict: bool) -> Result<Body, Reply> {
-        object(bytes).map(|members| Body { members, strict })
+        object(bytes).map(|members| Body { members: Arc::new(members), strict })
     }
 
     #[test]
@@ -373,6 +374,7 @@ mod tests {
         ) {
             let members: Map<String, Value> =
                 members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            let members = Arc::new(members);
             let _ = Body { members: members.clone(), strict: true }.submission(false);
             let _ = Body { members: members.clone(), strict: false }.tag_request();
             let _ = Body { members, strict: false }.setting();

@@ -8,15 +8,24 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request};
-use axum::response::Response;
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
 use axum::serve::{IncomingStream, Listener};
-use tower::Service;
 
 use super::access::{PageRule, Peer};
+use super::watch::Watch;
+use super::{Service, schemas};
+
+/// Where schemas are by their ids.
+const ID_PATH: &str = "/schemas/ids/";
+
+/// The route of one.
+pub(super) const ID_ROUTE: &str = "/schemas/ids/{id}";
 
 /// Makes the service of each connection.
 #[derive(Debug, Clone)]
@@ -24,11 +33,35 @@ pub(super) struct Front {
     pub(super) routes: Router,
     /// How web pages are kept out, if they are.
     pub(super) pages: Option<PageRule>,
-    /// Whether the routes ask who is at the other end.
-    pub(super) guarded: bool,
+    /// What is answered without the routes; none, where these ask who is at the other end.
+    pub(super) hot: Option<Hot>,
 }
 
-impl<'a, L: Listener> Service<IncomingStream<'a, L>> for Front
+/// The request that consumers send again and again, a schema by its id: to find its route takes longer
+/// than to answer it.
+#[derive(Debug, Clone)]
+pub(super) struct Hot {
+    pub(super) service: Service,
+    pub(super) watch: Watch,
+}
+
+impl Hot {
+    /// The answer, if it is that request, with nothing else asked for, and the schema is there.
+    fn answer(&self, request: &Request) -> Option<Response> {
+        if request.method() != Method::GET || request.uri().query().is_some() {
+            return None;
+        }
+        let started = Instant::now();
+        let id = request.uri().path().strip_prefix(ID_PATH)?;
+        let is_number = id.bytes().all(|byte| byte.is_ascii_digit());
+        let reply = schemas::known(&self.service, id.parse().ok().filter(|_| is_number)?)?;
+        let response = reply.into_response();
+        self.watch.answered("GET", ID_ROUTE, &response, started);
+        Some(response)
+    }
+}
+
+impl<'a, L: Listener> tower::Service<IncomingStream<'a, L>> for Front
 where
     Peer: Connected<IncomingStream<'a, L>>,
 {
@@ -52,7 +85,7 @@ pub(super) struct Door {
     peer: Peer,
 }
 
-impl Service<Request> for Door {
+impl tower::Service<Request> for Door {
     type Response = Response;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
@@ -63,17 +96,16 @@ impl Service<Request> for Door {
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let open = self.peer.begin();
-        let refused = self.front.pages.and_then(|rule| rule.refusal(&request));
-        if let Some(refused) = refused {
-            return Box::pin(async move {
-                let _open = open;
-                Ok(refused)
-            });
+        let Front { routes, pages, hot } = &mut self.front;
+        let refused = pages.and_then(|rule| rule.refusal(&request));
+        let at_once = refused.or_else(|| hot.as_ref()?.answer(&request));
+        if let Some(response) = at_once {
+            return Box::pin(ready(Ok(response)));
         }
-        if self.front.guarded {
+        if hot.is_none() {
             request.extensions_mut().insert(ConnectInfo(self.peer.clone()));
         }
-        let answer = self.front.routes.call(request);
+        let answer = routes.call(request);
         Box::pin(async move {
             let _open = open;
             answer.await

@@ -10,6 +10,7 @@ mod consumers;
 mod context;
 mod explain;
 mod front;
+mod kept;
 mod listener;
 mod pool;
 mod query;
@@ -37,7 +38,8 @@ use crate::access::{Guard, Security};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, Submission};
 use access::PageRule;
-use front::Front;
+use front::{Front, Hot};
+use kept::{Answers, Bodies};
 use listener::Bounded;
 use pool::Pool;
 use reply::Reply;
@@ -59,9 +61,19 @@ struct Service {
     guarded: bool,
     /// The most bytes of a request's body.
     body_bytes_max: usize,
+    bodies: Arc<Bodies>,
+    answers: Arc<Answers>,
 }
 
 impl Service {
+    /// Starts the threads too that work on schemas.
+    fn new(registry: Arc<Registry>, guarded: bool) -> Self {
+        // Text in JSON can be twice as long as the text itself, and references come on top.
+        let body_bytes_max = registry.limits().schema_bytes_max.saturating_mul(2) + 64 * 1024;
+        let (bodies, answers) = (Arc::default(), Arc::default());
+        Self { registry, pool: Pool::start(), guarded, body_bytes_max, bodies, answers }
+    }
+
     /// Runs something that needs the processor and a deep stack.
     async fn compute<T: Send + 'static>(
         &self,
@@ -175,7 +187,9 @@ fn server(
     let in_clear = certificates.is_none();
     let pages = (is_local && !has_login).then_some(PageRule { in_clear });
     let guarded = guard.is_some();
-    let front = Front { routes: routes(registry, guard), pages, guarded };
+    let (service, watch) = (Service::new(registry, guarded), Watch::default());
+    let hot = (!guarded).then(|| Hot { service: service.clone(), watch: watch.clone() });
+    let front = Front { routes: routes(service, guard, watch), pages, hot };
     match certificates {
         None => {
             Box::pin(axum::serve(listener, front).with_graceful_shutdown(graceful).into_future())
@@ -190,15 +204,10 @@ fn server(
 /// The routes, to be served alone or inside another program's router. Starts the threads that work on
 /// schemas, which end with the last clone of the router.
 pub fn router(registry: Arc<Registry>) -> Router {
-    routes(registry, None)
+    routes(Service::new(registry, false), None, Watch::default())
 }
 
-fn routes(registry: Arc<Registry>, guard: Option<Arc<Guard>>) -> Router {
-    // Text in JSON can be twice as long as the text itself, and references come on top.
-    let body_bytes_max = registry.limits().schema_bytes_max.saturating_mul(2) + 64 * 1024;
-    let (pool, guarded) = (Pool::start(), guard.is_some());
-    let service = Service { registry, pool, guarded, body_bytes_max };
-    let watch = Watch::default();
+fn routes(service: Service, guard: Option<Arc<Guard>>, watch: Watch) -> Router {
     let mut routes = Router::new()
         .merge(server_routes())
         .merge(subject_routes())

@@ -1,5 +1,6 @@
 //! Answers: JSON under Confluent's content type, and errors with exactly two members.
 
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -8,15 +9,19 @@ use serde_json::{Value, json};
 use crate::config::IncompatibleCode;
 use crate::refusal::Refusal;
 
-/// The content type of every answer.
-pub(super) const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
+/// The content type of every answer of the contract.
+static CONTENT_TYPE: HeaderValue =
+    HeaderValue::from_static("application/vnd.schemaregistry.v1+json");
+
+/// The content type of others.
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// One answer.
 #[derive(Debug)]
 pub(super) struct Reply {
     status: StatusCode,
-    content_type: &'static str,
-    body: Vec<u8>,
+    content_type: &'static HeaderValue,
+    body: Bytes,
 }
 
 impl Reply {
@@ -35,23 +40,29 @@ impl Reply {
     }
 
     /// 200 with bytes that are JSON already: a schema's own text.
-    pub(super) fn raw(body: Vec<u8>) -> Self {
-        Self { status: StatusCode::OK, content_type: CONTENT_TYPE, body }
+    pub(super) fn raw(body: impl Into<Bytes>) -> Self {
+        Self { status: StatusCode::OK, content_type: &CONTENT_TYPE, body: body.into() }
+    }
+
+    /// What it says, if it is no error.
+    pub(super) fn ok_body(&self) -> Option<&Bytes> {
+        (self.status == StatusCode::OK).then_some(&self.body)
     }
 
     /// 200 with a document that is no part of the contract.
     pub(super) fn document(body: Vec<u8>) -> Self {
-        Self { status: StatusCode::OK, content_type: "application/json", body }
+        Self { status: StatusCode::OK, content_type: &JSON, body: body.into() }
     }
 
     /// 204.
     pub(super) fn nothing() -> Self {
-        Self { status: StatusCode::NO_CONTENT, content_type: CONTENT_TYPE, body: Vec::new() }
+        let (status, body) = (StatusCode::NO_CONTENT, Bytes::new());
+        Self { status, content_type: &CONTENT_TYPE, body }
     }
 
     /// A JSON value with a status.
     pub(super) fn with_status(status: StatusCode, value: &Value) -> Self {
-        Self { status, content_type: CONTENT_TYPE, body: value.to_string().into_bytes() }
+        Self { status, content_type: &CONTENT_TYPE, body: value.to_string().into() }
     }
 
     /// An error: the status, and in the body a code and a message and nothing else, because an
@@ -90,7 +101,7 @@ impl Reply {
 
 impl IntoResponse for Reply {
     fn into_response(self) -> Response {
-        let content_type = (header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        (self.status, [content_type], self.body).into_response()
+        let content_type = (header::CONTENT_TYPE, self.content_type.clone());
+        (self.status, [content_type], Body::from(self.body)).into_response()
     }
 }

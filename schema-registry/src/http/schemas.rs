@@ -41,6 +41,13 @@ pub(super) async fn types() -> Reply {
     Reply::json(&json!([crate::avro::TYPE]))
 }
 
+/// The answer to `GET /schemas/ids/{id}` of somebody who may see everything and asks for nothing else;
+/// none if the schema has to be looked for.
+pub(super) fn known(service: &Service, id: u32) -> Option<Reply> {
+    let (_, schema) = service.registry.schema_seen(id, "", |_| true).ok()?;
+    Some(service.answers.of(&schema))
+}
+
 /// `GET /schemas/ids/{id}`. `subject` chooses the context.
 pub(super) async fn by_id(
     State(service): App,
@@ -53,6 +60,9 @@ pub(super) async fn by_id(
     let (context, schema) =
         service.read(|registry| registry.schema_seen(id, subject, seen)).await?;
     sight.check_schema(&service.registry, &context, id)?;
+    if query.is_empty() {
+        return Ok(service.answers.of(&schema));
+    }
     let tags = tags(&service, &schema, &query)?;
     let schema = formatted(&service, &context, schema, &query).await?;
     let max_id = query.flag("fetchMaxId").then(|| service.registry.id_max(&context));

@@ -28,13 +28,26 @@ impl Watch {
     pub(super) fn count(&self, method: &'static str, why: &str, status: u16, took: Duration) {
         self.requests.count(method, why, status, took);
     }
+
+    /// Counts one that was answered.
+    pub(super) fn answered(
+        &self,
+        method: &'static str,
+        route: &str,
+        response: &Response,
+        started: Instant,
+    ) {
+        let (status, took) = (response.status().as_u16(), started.elapsed());
+        self.requests.count(method, route, status, took);
+        tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
+    }
 }
 
 impl<S> Layer<S> for Watch {
     type Service = Watched<S>;
 
     fn layer(&self, route: S) -> Watched<S> {
-        Watched { route, requests: Arc::clone(&self.requests) }
+        Watched { route, watch: self.clone() }
     }
 }
 
@@ -42,7 +55,7 @@ impl<S> Layer<S> for Watch {
 #[derive(Debug, Clone)]
 pub(super) struct Watched<S> {
     route: S,
-    requests: Arc<Requests>,
+    watch: Watch,
 }
 
 impl<S> Service<Request> for Watched<S>
@@ -62,7 +75,7 @@ where
         let started = Instant::now();
         let path = request.extensions().get::<MatchedPath>().cloned();
         let method = known_method(request.method());
-        let requests = Arc::clone(&self.requests);
+        let watch = self.watch.clone();
         let limit = Duration::from_millis(REQUEST_MS_MAX);
         let answer = tokio::time::timeout(limit, self.route.call(request));
         Box::pin(async move {
@@ -71,9 +84,7 @@ where
                 Err(_) => Reply::timed_out("The request took too long").into_response(),
             };
             let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
-            let (status, took) = (response.status().as_u16(), started.elapsed());
-            requests.count(method, route, status, took);
-            tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
+            watch.answered(method, route, &response, started);
             Ok(response)
         })
     }

@@ -53,6 +53,8 @@ pub struct SubjectVersion {
     pub created_ms: i64,
     /// The schema.
     pub schema: Identity,
+    /// What the schema is known by.
+    pub guid: Guid,
     /// Names that mean the subject; empty unless they were asked for.
     pub aliases: Vec<Arc<str>>,
 }
@@ -438,6 +440,7 @@ pub(super) fn subject_version(
 ) -> Result<SubjectVersion, Refusal> {
     let missing = || Refusal::SchemaNotFound(Some(version.id));
     let schema = state.schema_of(&subject, &version).ok_or_else(missing)?.clone();
+    let guid = state.guid_of(Name::of(&subject).context, version.id).ok_or_else(missing)?;
     Ok(SubjectVersion {
         subject,
         version: version.number,
@@ -445,6 +448,7 @@ pub(super) fn subject_version(
         deleted: version.deleted,
         created_ms: version.created_ms,
         schema,
+        guid,
         aliases: Vec::new(),
     })
 }

@@ -59,6 +59,14 @@ impl Identity {
         Guid(hash.finalize().into())
     }
 
+    /// Whether it is another's copy, told without a look at what they hold; if not it may still be equal.
+    pub(crate) fn is_copy_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.text, &other.text)
+            && Arc::ptr_eq(&self.references, &other.references)
+            && self.metadata.as_ref().map(Arc::as_ptr) == other.metadata.as_ref().map(Arc::as_ptr)
+            && self.rules.as_ref().map(Arc::as_ptr) == other.rules.as_ref().map(Arc::as_ptr)
+    }
+
     /// The versions that it refers to, as a schema of this context.
     pub(crate) fn referred(&self, context: &str) -> Vec<(Arc<str>, u32)> {
         let parent = scope_of(context);
@@ -75,13 +83,17 @@ pub struct Guid([u8; 16]);
 
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, byte) in self.0.iter().enumerate() {
-            if matches!(place, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        Ok(())
+        let number = u128::from_be_bytes(self.0);
+        let group = |from: u32, digits: u32| number >> from & ((1 << (4 * digits)) - 1);
+        write!(
+            f,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            group(96, 8),
+            group(80, 4),
+            group(64, 4),
+            group(48, 4),
+            group(0, 12)
+        )
     }
 }
 
