@@ -6,6 +6,7 @@ With Apicurio in the same turns where the environment names one. Started by scri
 """
 
 import json
+import math
 import os
 import re
 import statistics
@@ -107,10 +108,13 @@ class Registry:
 
     def fill(self):
         """New schemas a second, until there are as many as wanted or the time is over."""
-        sent, spent = 0, 0.0
+        sent, spent, rate = 0, 0.0, 0
         while (held := self.schemas()) < SCHEMAS and spent < FILL_LIMIT_S:
-            rate, _, count = wrk(self.url, "new", "", SUBJECTS, sent, seconds=FILL_STEP_S)
-            sent, spent = sent + count, spent + FILL_STEP_S
+            # The last step is as long as what is left takes.
+            left = math.ceil((SCHEMAS - held) / rate) if rate else FILL_STEP_S
+            seconds = min(FILL_STEP_S, left)
+            rate, _, count = wrk(self.url, "new", "", SUBJECTS, sent, seconds=seconds)
+            sent, spent = sent + count, spent + seconds
             print(f"{held} schemas, then {rate:.0f} new ones a second", flush=True)
         return self.schemas() / spent
 

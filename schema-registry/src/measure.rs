@@ -25,9 +25,7 @@ struct Series {
 
 impl Series {
     fn of(route: &str) -> Self {
-        let name = "tidemesh_registry_request_duration_seconds";
-        let duration = metrics::histogram!(name, "route" => route.to_owned());
-        Self { duration, counts: Vec::new() }
+        Self { duration: duration(route), counts: Vec::new() }
     }
 
     /// Counts, if that was counted before.
@@ -55,6 +53,29 @@ impl Requests {
             series.count(method, status, took);
         }
     }
+}
+
+/// The two series of one method, route and status, for who counts nothing else.
+#[derive(Debug)]
+pub(crate) struct One {
+    duration: Histogram,
+    count: Counter,
+}
+
+impl One {
+    pub(crate) fn of(method: &'static str, route: &str, status: u16) -> Self {
+        Self { duration: duration(route), count: counter(method, route, status) }
+    }
+
+    /// Counts one.
+    pub(crate) fn count(&self, took: Duration) {
+        self.count.increment(1);
+        self.duration.record(took.as_secs_f64());
+    }
+}
+
+fn duration(route: &str) -> Histogram {
+    metrics::histogram!("tidemesh_registry_request_duration_seconds", "route" => route.to_owned())
 }
 
 fn counter(method: &'static str, route: &str, status: u16) -> Counter {

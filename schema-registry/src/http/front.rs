@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -18,14 +19,14 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::{IncomingStream, Listener};
 
 use super::access::{PageRule, Peer};
-use super::watch::Watch;
 use super::{Service, schemas};
+use crate::measure::One;
 
 /// Where schemas are by their ids.
 const ID_PATH: &str = "/schemas/ids/";
 
 /// The route of one.
-pub(super) const ID_ROUTE: &str = "/schemas/ids/{id}";
+const ID_ROUTE: &str = "/schemas/ids/{id}";
 
 /// Makes the service of each connection.
 #[derive(Debug, Clone)]
@@ -41,11 +42,15 @@ pub(super) struct Front {
 /// than to answer it.
 #[derive(Debug, Clone)]
 pub(super) struct Hot {
-    pub(super) service: Service,
-    pub(super) watch: Watch,
+    service: Service,
+    counted: Arc<OnceLock<One>>,
 }
 
 impl Hot {
+    pub(super) fn of(service: &Service) -> Self {
+        Self { service: service.clone(), counted: Arc::default() }
+    }
+
     /// The answer, if it is that request, with nothing else asked for, and the schema is there.
     fn answer(&self, request: &Request) -> Option<Response> {
         if request.method() != Method::GET || request.uri().query().is_some() {
@@ -55,9 +60,10 @@ impl Hot {
         let id = request.uri().path().strip_prefix(ID_PATH)?;
         let is_number = id.bytes().all(|byte| byte.is_ascii_digit());
         let reply = schemas::known(&self.service, id.parse().ok().filter(|_| is_number)?)?;
-        let response = reply.into_response();
-        self.watch.answered("GET", ID_ROUTE, &response, started);
-        Some(response)
+        let took = started.elapsed();
+        self.counted.get_or_init(|| One::of("GET", ID_ROUTE, 200)).count(took);
+        tracing::debug!(method = "GET", route = ID_ROUTE, took_us = took.as_micros(), "answered");
+        Some(reply.into_response())
     }
 }
 
@@ -74,13 +80,18 @@ where
     }
 
     fn call(&mut self, stream: IncomingStream<'a, L>) -> Self::Future {
-        ready(Ok(Door { front: self.clone(), peer: Peer::connect_info(stream) }))
+        let entry = Entry { front: self.clone(), peer: Peer::connect_info(stream) };
+        ready(Ok(Door(Arc::new(entry))))
     }
 }
 
-/// The service of one connection.
+/// The service of one connection. It is cloned for each request, and what all connections share is
+/// counted by processors that wait for one another: so a connection has one count of its own.
 #[derive(Debug, Clone)]
-pub(super) struct Door {
+pub(super) struct Door(Arc<Entry>);
+
+#[derive(Debug)]
+struct Entry {
     front: Front,
     peer: Peer,
 }
@@ -95,17 +106,17 @@ impl tower::Service<Request> for Door {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let open = self.peer.begin();
-        let Front { routes, pages, hot } = &mut self.front;
+        let Entry { front: Front { routes, pages, hot }, peer } = &*self.0;
+        let open = peer.begin();
         let refused = pages.and_then(|rule| rule.refusal(&request));
         let at_once = refused.or_else(|| hot.as_ref()?.answer(&request));
         if let Some(response) = at_once {
             return Box::pin(ready(Ok(response)));
         }
         if hot.is_none() {
-            request.extensions_mut().insert(ConnectInfo(self.peer.clone()));
+            request.extensions_mut().insert(ConnectInfo(peer.clone()));
         }
-        let answer = routes.call(request);
+        let answer = routes.clone().call(request);
         Box::pin(async move {
             let _open = open;
             answer.await

@@ -33,9 +33,9 @@ pub(super) struct Bodies(Cache<Box<[u8]>, Members, ByLength>);
 
 /// Answers that hold a schema and nothing else, by the place of its text in memory.
 #[derive(Debug)]
-pub(super) struct Answers(Cache<usize, Answer, ByLength>);
+pub(super) struct Answers(Cache<usize, Arc<Answer>, ByLength>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Answer {
     /// Keeps the place of its text.
     schema: Identity,
@@ -51,8 +51,8 @@ impl Weighter<Box<[u8]>, Members> for ByLength {
     }
 }
 
-impl Weighter<usize, Answer> for ByLength {
-    fn weight(&self, _: &usize, answer: &Answer) -> u64 {
+impl Weighter<usize, Arc<Answer>> for ByLength {
+    fn weight(&self, _: &usize, answer: &Arc<Answer>) -> u64 {
         weight(answer.body.len())
     }
 }
@@ -96,11 +96,12 @@ impl Answers {
     pub(super) fn of(&self, schema: &Identity) -> Reply {
         let place = Arc::as_ptr(&schema.text).cast::<u8>().addr();
         if let Some(known) = self.0.get(&place).filter(|known| known.schema.is_copy_of(schema)) {
-            return Reply::raw(known.body);
+            return Reply::raw(known.body.clone());
         }
         let reply = Reply::of(&SchemaAnswer::of(schema, None));
         if let Some(body) = reply.ok_body() {
-            self.0.insert(place, Answer { schema: schema.clone(), body: body.clone() });
+            let (schema, body) = (schema.clone(), body.clone());
+            self.0.insert(place, Arc::new(Answer { schema, body }));
         }
         reply
     }

@@ -188,7 +188,7 @@ fn server(
     let pages = (is_local && !has_login).then_some(PageRule { in_clear });
     let guarded = guard.is_some();
     let (service, watch) = (Service::new(registry, guarded), Watch::default());
-    let hot = (!guarded).then(|| Hot { service: service.clone(), watch: watch.clone() });
+    let hot = (!guarded).then(|| Hot::of(&service));
     let front = Front { routes: routes(service, guard, watch), pages, hot };
     match certificates {
         None => {

@@ -44,8 +44,7 @@ pub(super) async fn types() -> Reply {
 /// The answer to `GET /schemas/ids/{id}` of somebody who may see everything and asks for nothing else;
 /// none if the schema has to be looked for.
 pub(super) fn known(service: &Service, id: u32) -> Option<Reply> {
-    let (_, schema) = service.registry.schema_seen(id, "", |_| true).ok()?;
-    Some(service.answers.of(&schema))
+    service.registry.with_schema(id, |schema| service.answers.of(schema))
 }
 
 /// `GET /schemas/ids/{id}`. `subject` chooses the context.

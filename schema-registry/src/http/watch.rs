@@ -24,22 +24,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Counts a request that came to no route.
-    pub(super) fn count(&self, method: &'static str, why: &str, status: u16, took: Duration) {
-        self.requests.count(method, why, status, took);
-    }
-
-    /// Counts one that was answered.
-    pub(super) fn answered(
-        &self,
-        method: &'static str,
-        route: &str,
-        response: &Response,
-        started: Instant,
-    ) {
-        let (status, took) = (response.status().as_u16(), started.elapsed());
+    /// Counts an answered request, by its route or why it came to none.
+    pub(super) fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
         self.requests.count(method, route, status, took);
-        tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
     }
 }
 
@@ -84,7 +71,9 @@ where
                 Err(_) => Reply::timed_out("The request took too long").into_response(),
             };
             let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
-            watch.answered(method, route, &response, started);
+            let (status, took) = (response.status().as_u16(), started.elapsed());
+            watch.count(method, route, status, took);
+            tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
             Ok(response)
         })
     }

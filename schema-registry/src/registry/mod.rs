@@ -10,10 +10,11 @@ mod read;
 mod submit;
 mod writer;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use serde_json::{Map, Value};
 use tidemesh_model::Result;
 use tokio::sync::Semaphore;
@@ -61,21 +62,20 @@ pub struct Registry {
 #[derive(Debug)]
 struct Shared {
     /// Swapped by each write; who reads keeps the one it began with, however long that takes.
-    state: RwLock<Arc<State>>,
+    state: ArcSwap<State>,
     healthy: AtomicBool,
     /// Whether the writer has been told that others may have written, and has not looked yet.
     told: AtomicBool,
 }
 
 impl Shared {
-    /// A panic while the lock was held leaves nothing half done: states are swapped whole.
-    fn state(&self) -> Arc<State> {
-        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
+    fn state(&self) -> Guard<Arc<State>> {
+        self.state.load()
     }
 
     fn show(&self, state: State) {
         crate::measure::sizes(state.schema_count(), state.subject_count());
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        self.state.store(Arc::new(state));
     }
 
     fn set_healthy(&self, healthy: bool) {
@@ -95,7 +95,7 @@ impl Registry {
         let (store, loaded) = open_store(&config.store)?;
         let registry_id = store.registry_id().to_owned();
         let shared = Arc::new(Shared {
-            state: RwLock::default(),
+            state: ArcSwap::default(),
             healthy: AtomicBool::new(true),
             told: AtomicBool::new(false),
         });
@@ -289,6 +289,9 @@ impl Registry {
     /// The subject that is meant by a name: itself, or what it is an alias of.
     pub(crate) fn subject(&self, name: &str) -> String {
         let name = normalized(name);
+        if name.is_empty() {
+            return String::new();
+        }
         let state = self.state();
         let alias = state.setting(&name).and_then(|setting| setting.alias.as_deref());
         match alias.filter(|alias| !alias.is_empty()) {
@@ -297,7 +300,7 @@ impl Registry {
         }
     }
 
-    fn state(&self) -> Arc<State> {
+    fn state(&self) -> Guard<Arc<State>> {
         self.shared.state()
     }
 }

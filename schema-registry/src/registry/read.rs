@@ -253,6 +253,11 @@ impl Registry {
         found.ok_or(Refusal::SchemaNotFound(Some(id)))
     }
 
+    /// Reads the schema that has this id in the default context, without a copy of it.
+    pub(crate) fn with_schema<T>(&self, id: u32, read: impl FnOnce(&Identity) -> T) -> Option<T> {
+        self.state().schema(CONTEXT_DEFAULT, id).map(read)
+    }
+
     /// The schema with this guid, with the first context where a `seen` subject has it.
     ///
     /// # Errors

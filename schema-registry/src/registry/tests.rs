@@ -206,10 +206,10 @@ async fn check_steps(steps: Vec<Step>) {
                 let scope = if context { ":.c:" } else { "" };
                 assert_eq!(&*registry.schema(made.id, scope).unwrap().1.text, SCHEMAS[schema]);
             }
-            (Err(_), _) => assert_eq!(&before, &*registry.state()),
+            (Err(_), _) => assert_eq!(&before, &**registry.state()),
             (Ok(_), _) => {}
         }
-        assert_eq!(&registry.stored().await, &*registry.state());
+        assert_eq!(&registry.stored().await, &**registry.state());
     }
 }
 
