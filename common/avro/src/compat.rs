@@ -16,7 +16,8 @@ use std::rc::Rc;
 /// The most reasons that one pair of types gives; more are left out.
 const FINDINGS_MAX: usize = 64;
 
-/// The most pairs of types that are compared; schemas that need more are taken for incompatible.
+/// The most pairs of types that are compared, those that fit at first sight not counted; schemas that
+/// need more are taken for incompatible.
 const PAIRS_MAX: usize = 20_000;
 
 /// The deepest nesting of pairs.
@@ -123,13 +124,12 @@ pub(crate) fn promoted(written: &Kind, read: &Kind) -> bool {
     )
 }
 
-/// Whether data of a type is read by another without a look at more than the two: both have no name
-/// and hold no other types.
+/// Whether data of a plain type is read by another.
 fn plainly_read(written: &Kind, read: &Kind) -> bool {
-    let is_same = std::mem::discriminant(written) == std::mem::discriminant(read);
-    is_plain(written) && (is_same || promoted(written, read))
+    std::mem::discriminant(written) == std::mem::discriminant(read) || promoted(written, read)
 }
 
+/// Whether a type has no name and holds no others, so that it is judged by nothing else.
 fn is_plain(kind: &Kind) -> bool {
     match kind {
         Kind::Null
@@ -175,6 +175,9 @@ impl<'s> Checker<'s> {
     /// kept.
     fn plainly_fits(&self, reader: NodeId, writer: NodeId) -> bool {
         let written = &self.writer.node(writer).kind;
+        if !is_plain(written) {
+            return false;
+        }
         match &self.reader.node(reader).kind {
             Kind::Union(branches) => {
                 let mut read = branches.iter().map(|branch| &self.reader.node(*branch).kind);

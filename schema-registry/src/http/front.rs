@@ -26,7 +26,7 @@ use crate::measure::One;
 const ID_PATH: &str = "/schemas/ids/";
 
 /// The route of one.
-const ID_ROUTE: &str = "/schemas/ids/{id}";
+pub(super) const ID_ROUTE: &str = "/schemas/ids/{id}";
 
 /// Makes the service of each connection.
 #[derive(Debug, Clone)]
@@ -34,8 +34,10 @@ pub(super) struct Front {
     pub(super) routes: Router,
     /// How web pages are kept out, if they are.
     pub(super) pages: Option<PageRule>,
-    /// What is answered without the routes; none, where these ask who is at the other end.
+    /// What is answered without the routes.
     pub(super) hot: Option<Hot>,
+    /// Whether the routes ask who is at the other end; then nothing may be hot.
+    pub(super) guarded: bool,
 }
 
 /// The request that consumers send again and again, a schema by its id: to find its route takes longer
@@ -43,6 +45,7 @@ pub(super) struct Front {
 #[derive(Debug, Clone)]
 pub(super) struct Hot {
     service: Service,
+    /// Its own way to the series: the one of all routes goes over a lock that processors share.
     counted: Arc<OnceLock<One>>,
 }
 
@@ -106,14 +109,14 @@ impl tower::Service<Request> for Door {
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
-        let Entry { front: Front { routes, pages, hot }, peer } = &*self.0;
+        let Entry { front: Front { routes, pages, hot, guarded }, peer } = &*self.0;
         let open = peer.begin();
         let refused = pages.and_then(|rule| rule.refusal(&request));
         let at_once = refused.or_else(|| hot.as_ref()?.answer(&request));
         if let Some(response) = at_once {
             return Box::pin(ready(Ok(response)));
         }
-        if hot.is_none() {
+        if *guarded {
             request.extensions_mut().insert(ConnectInfo(peer.clone()));
         }
         let answer = routes.clone().call(request);

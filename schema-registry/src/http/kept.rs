@@ -18,6 +18,10 @@ const BODIES_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The longest body that is kept.
 const BODY_BYTES_MAX: usize = 32 * 1024;
 
+/// The most members of one. With these, and without lists and objects within, it takes up little more
+/// than its bytes.
+const BODY_MEMBERS_MAX: usize = 16;
+
 /// The most bytes of answers that are kept.
 const ANSWERS_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -78,11 +82,16 @@ impl Bodies {
             return Ok(known);
         }
         let members = Arc::new(read(body)?);
-        if body.len() <= BODY_BYTES_MAX {
+        if body.len() <= BODY_BYTES_MAX && is_flat(&members) {
             self.0.insert(Box::from(body), Arc::clone(&members));
         }
         Ok(members)
     }
+}
+
+fn is_flat(members: &Map<String, Value>) -> bool {
+    let mut values = members.values();
+    members.len() <= BODY_MEMBERS_MAX && values.all(|value| !value.is_array() && !value.is_object())
 }
 
 impl Default for Answers {
@@ -110,6 +119,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn body(answers: &Answers, schema: &Identity) -> Bytes {
         answers.of(schema).ok_body().cloned().unwrap()
@@ -129,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_read_once_and_a_long_or_wrong_one_each_time() {
+    fn a_short_body_is_read_once_and_a_large_or_wrong_one_each_time() {
         let bodies = Bodies::default();
         let read = |_: &[u8]| Ok(Map::from_iter([("a".to_owned(), Value::Null)]));
         let first = bodies.members(b"x", read).unwrap();
@@ -138,6 +148,9 @@ mod tests {
         let long = vec![b'x'; BODY_BYTES_MAX + 1];
         let first = bodies.members(&long, read).unwrap();
         assert!(!Arc::ptr_eq(&first, &bodies.members(&long, read).unwrap()));
+        let nested = |_: &[u8]| Ok(Map::from_iter([("a".to_owned(), json!([[0]]))]));
+        let first = bodies.members(b"z", nested).unwrap();
+        assert!(!Arc::ptr_eq(&first, &bodies.members(b"z", nested).unwrap()), "a tree is large");
         let wrong = |_: &[u8]| Err(Reply::nothing());
         bodies.members(b"y", wrong).unwrap_err();
         bodies.members(b"y", read).unwrap();

@@ -38,7 +38,7 @@ use crate::access::{Guard, Security};
 use crate::refusal::Refusal;
 use crate::registry::{Registry, Submission};
 use access::PageRule;
-use front::{Front, Hot};
+use front::{Front, Hot, ID_ROUTE};
 use kept::{Answers, Bodies};
 use listener::Bounded;
 use pool::Pool;
@@ -189,7 +189,7 @@ fn server(
     let guarded = guard.is_some();
     let (service, watch) = (Service::new(registry, guarded), Watch::default());
     let hot = (!guarded).then(|| Hot::of(&service));
-    let front = Front { routes: routes(service, guard, watch), pages, hot };
+    let front = Front { routes: routes(service, guard, watch), pages, hot, guarded };
     match certificates {
         None => {
             Box::pin(axum::serve(listener, front).with_graceful_shutdown(graceful).into_future())
@@ -266,7 +266,7 @@ fn schema_routes() -> Router<Service> {
     Router::new()
         .route("/schemas", get(schemas::list))
         .route("/schemas/types", get(schemas::types))
-        .route("/schemas/ids/{id}", get(schemas::by_id))
+        .route(ID_ROUTE, get(schemas::by_id))
         .route("/schemas/ids/{id}/schema", get(schemas::text))
         .route("/schemas/ids/{id}/subjects", get(schemas::subjects))
         .route("/schemas/ids/{id}/versions", get(schemas::versions))

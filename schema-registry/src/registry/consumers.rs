@@ -152,6 +152,8 @@ impl Registry {
         let last = state.versions(subject, Filter::WithDeleted).next_back();
         let known = last.map_or(0, |version| version.number);
         let names = std::iter::once(Arc::from(subject)).chain(aliases_of(&state, subject));
+        // The state is let go before the wait.
+        drop(state);
         let groups = async {
             let _place = self.observing.acquire().await;
             let mut groups = Vec::new();

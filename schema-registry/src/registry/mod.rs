@@ -289,6 +289,7 @@ impl Registry {
     /// The subject that is meant by a name: itself, or what it is an alias of.
     pub(crate) fn subject(&self, name: &str) -> String {
         let name = normalized(name);
+        // No subject is named, so none is meant, whatever alias the configuration of all may have.
         if name.is_empty() {
             return String::new();
         }

@@ -365,13 +365,16 @@ impl Registry {
     }
 }
 
-/// Whether a subject has few and short versions, none of which refers to others.
+/// Whether a subject has few and short versions, none of which refers to others, wherever it is looked
+/// for.
 fn is_light(state: &State, subject: &str) -> bool {
     let mut bytes = 0;
-    state.versions(subject, Filter::WithDeleted).all(|version| {
-        let Some(schema) = state.schema_of(subject, version) else { return true };
-        bytes += schema.text.len().max(LIGHT_VERSION_BYTES_MIN);
-        bytes <= LIGHT_BYTES_MAX && schema.references.is_empty()
+    decide::in_contexts(state, subject, |_| true).all(|name| {
+        state.versions(&name, Filter::WithDeleted).all(|version| {
+            let Some(schema) = state.schema_of(&name, version) else { return true };
+            bytes += schema.text.len().max(LIGHT_VERSION_BYTES_MIN);
+            bytes <= LIGHT_BYTES_MAX && schema.references.is_empty()
+        })
     })
 }
 

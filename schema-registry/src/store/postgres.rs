@@ -248,13 +248,13 @@ impl Store for PostgresStore {
 
     fn probe(&mut self) -> Result<()> {
         let doing = "write to the registry's store";
-        let version = self.run(doing, async |client| {
+        let version = self.run(doing, layout_version)?;
+        check_layout(version, doing)?;
+        self.run(doing, async |client| {
             let sql = "UPDATE tidemesh_registry.fact SET value = (value::bigint + 1)::text
                        WHERE name = 'probes'";
-            client.execute(sql, &[]).await?;
-            layout_version(client).await
-        })?;
-        check_layout(version, doing)
+            client.execute(sql, &[]).await.map(|_| ())
+        })
     }
 }
 

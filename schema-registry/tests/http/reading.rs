@@ -1,8 +1,9 @@
 //! Lists, versions and schemas by id.
 
+use reqwest::Method;
 use serde_json::json;
 
-use crate::server::Server;
+use crate::server::{Server, record};
 
 /// Subjects `a` (two versions), `b` (one, soft-deleted) and `c` (the first soft-deleted).
 async fn filled() -> Server {
@@ -158,4 +159,35 @@ async fn the_text_is_answered_as_avro_java_writes_it() {
     let id = server.register("s", sent).await;
     let answer = server.get(&format!("/schemas/ids/{id}")).await.ok();
     assert_eq!(answer["schema"], json!(kept));
+}
+
+/// The plain address is answered before the routes; the others come to the same.
+#[tokio::test]
+async fn a_schema_is_the_same_by_every_spelling_of_its_id() {
+    let server = Server::start().await;
+    let text = record("R", &[("n", "\"int\"")]);
+    let id = server.register("a", &text).await;
+    let found = server.get(&format!("/schemas/ids/{id}")).await.ok();
+    assert_eq!(found, json!({"schema": text}));
+    for path in ["ids/1?subject=", "ids/1?x=1", "ids/%31", "ids/0001", "ids/1?format=default"] {
+        assert_eq!(server.get(&format!("/schemas/{path}")).await.ok(), found, "{path}");
+    }
+    assert_eq!(server.get("/contexts/.:/schemas/ids/1").await.ok(), found);
+    // An alias of all means no subject where none is named.
+    server.put("/config", json!({"alias": "b"})).await.ok();
+    assert_eq!(server.get("/schemas/ids/1?subject=").await.ok(), found);
+    server.get("/schemas/ids/2").await.code(404, 40403);
+    for path in ["ids/", "ids/x", "ids/99999999999", "ids/1/"] {
+        assert_eq!(server.get(&format!("/schemas/{path}")).await.status, 404, "{path}");
+    }
+    let head = server.request(Method::HEAD, "/schemas/ids/1").send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    // What is written anew under an id is what is answered.
+    server.delete("/subjects/a").await.ok();
+    server.delete("/subjects/a?permanent=true").await.ok();
+    server.get("/schemas/ids/1").await.code(404, 40403);
+    server.put("/mode", json!({"mode": "IMPORT"})).await.ok();
+    let other = json!({"schema": "\"long\"", "id": 1, "version": 1});
+    server.post("/subjects/a/versions", other).await.ok();
+    assert_eq!(server.get("/schemas/ids/1").await.ok(), json!({"schema": "\"long\""}));
 }
