@@ -182,7 +182,27 @@ pub enum RuleMode {
     WriteRead,
 }
 
+impl RuleKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Transform => "TRANSFORM",
+            Self::Condition => "CONDITION",
+        }
+    }
+}
+
 impl RuleMode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Upgrade => "UPGRADE",
+            Self::Downgrade => "DOWNGRADE",
+            Self::UpDown => "UPDOWN",
+            Self::Write => "WRITE",
+            Self::Read => "READ",
+            Self::WriteRead => "WRITEREAD",
+        }
+    }
+
     fn migrates(self) -> bool {
         matches!(self, Self::Upgrade | Self::Downgrade | Self::UpDown)
     }
@@ -251,16 +271,20 @@ impl Rule {
         None
     }
 
+    /// As Confluent's `Rule.java` does it, where a rule without kind or mode has these.
     fn update_hash(&self, hash: &mut Md5) {
         hash.update(&self.name);
-        let texts = [&self.doc, &self.r#type, &self.expr, &self.on_success, &self.on_failure];
-        texts.into_iter().flatten().for_each(|text| hash.update(text));
-        hash.update(serde_json::to_string(&(self.kind, self.mode)).unwrap_or_default());
+        self.doc.iter().for_each(|doc| hash.update(doc));
+        hash.update(self.kind.unwrap_or(RuleKind::Transform).name());
+        hash.update(self.mode.unwrap_or(RuleMode::WriteRead).name());
+        self.r#type.iter().for_each(|name| hash.update(name));
         self.tags.iter().flatten().for_each(|tag| hash.update(tag));
         for (name, value) in self.params.iter().flatten() {
             hash.update(name);
             hash.update(value);
         }
+        let texts = [&self.expr, &self.on_success, &self.on_failure];
+        texts.into_iter().flatten().for_each(|text| hash.update(text));
         if self.disabled {
             hash.update([1]);
         }
@@ -328,6 +352,28 @@ mod tests {
         let merged = merge_rules(Some(first), Some(second)).unwrap().domain_rules.unwrap();
         let found: Vec<_> = merged.iter().map(|r| (r.name.as_str(), r.expr.as_deref())).collect();
         assert_eq!(found, [("a", None), ("b", Some("2"))]);
+    }
+
+    #[test]
+    fn a_schema_with_notes_is_known_by_what_confluent_hashes() {
+        let metadata = metadata(json!({
+            "tags": {"r.f": ["PII", "A"]}, "properties": {"b": "2", "a": "1"}, "sensitive": ["b"]
+        }));
+        let rules = rules(json!({
+            "domainRules": [
+                {"name": "n", "doc": "d", "kind": "CONDITION", "mode": "WRITE", "type": "CEL",
+                 "tags": ["PII"], "params": {"k": "v"}, "expr": "e", "onSuccess": "NONE",
+                 "onFailure": "ERROR", "disabled": true},
+            ],
+            "migrationRules": [{"name": "m", "type": "JSONATA", "expr": "x", "mode": "UPGRADE"}],
+        }));
+        let mut found = Md5::new();
+        hash(Some(&metadata), Some(&rules), &mut found);
+        // The order of Metadata.java, RuleSet.java and Rule.java.
+        let migration = "mTRANSFORMUPGRADEJSONATAx";
+        let domain = "ndCONDITIONWRITECELPIIkveNONEERROR\x01";
+        let wanted = format!("r.fAPIIa1b2b{migration}{domain}");
+        assert_eq!(found.finalize(), Md5::digest(wanted));
     }
 
     #[test]

@@ -44,8 +44,8 @@ impl Identity {
         Self { text: text.into(), references, metadata: None, rules: None }
     }
 
-    /// What it is known by in every registry of ours: MD5 over all of it. Of a schema without references,
-    /// metadata and rules it is that of the text, as Confluent's is.
+    /// What it is known by in every registry: MD5 over text, references, metadata and rules, in the order
+    /// of Confluent's `Schema.java`. `enableAt` of rules, which is newer than what was read, comes last.
     #[must_use]
     pub fn guid(&self) -> Guid {
         let mut hash = Md5::new();
