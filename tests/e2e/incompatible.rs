@@ -10,6 +10,7 @@ use crate::support::postgres::{Database, Server};
 use crate::support::topic::{equals, fold, records};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 const TOPIC: &str = "shop.public.orders";
@@ -112,23 +113,28 @@ async fn a_change_in_the_backlog_splits_it_whatever_is_killed() {
     assert!(numbers(&first).iter().all(|n| n.as_i64() <= Some(20_000)));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn another_primary_key_opens_another_topic() {
-    let database = Database::new().await;
+/// Another key, and a row by it.
+const ANOTHER_KEY: &str = "ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (n);
+    UPDATE orders SET note = 'by n' WHERE id = 2";
+
+/// A daemon whose log has told of the table, under REPLICA IDENTITY FULL.
+async fn told_in_full(database: &Database, folder: &Path) -> Daemon {
     database.execute(TABLE).await;
     database.execute(FILL).await;
     database.execute("ALTER TABLE orders REPLICA IDENTITY FULL").await;
-    let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    let daemon = Daemon::up(folder, &configuration(database, &["public.orders"], "")).await;
     daemon.streaming().await;
     database.execute("UPDATE orders SET note = 'told' WHERE id = 1").await;
     verified(&daemon);
-    database
-        .execute(
-            "ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (n);
-             UPDATE orders SET note = 'by n' WHERE id = 2",
-        )
-        .await;
+    daemon
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_primary_key_opens_another_topic() {
+    let database = Database::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = told_in_full(&database, folder.path()).await;
+    database.execute(ANOTHER_KEY).await;
     let second = read_anew(&daemon, 200).await;
     verified(&daemon);
     assert_eq!(second["{\"n\":2}"]["note"], "by n");
@@ -139,21 +145,10 @@ async fn another_primary_key_opens_another_topic() {
 async fn another_primary_key_is_seen_though_nobody_sees_the_commit_yet() {
     let server = Server::start("");
     let database = Database::on_port(server.port).await;
-    database.execute(TABLE).await;
-    database.execute(FILL).await;
-    database.execute("ALTER TABLE orders REPLICA IDENTITY FULL").await;
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
-    daemon.streaming().await;
-    database.execute("UPDATE orders SET note = 'told' WHERE id = 1").await;
-    verified(&daemon);
+    let daemon = told_in_full(&database, folder.path()).await;
     database.hold_commits().await;
-    let held = database
-        .execute_held(
-            "ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (n);
-             UPDATE orders SET note = 'by n' WHERE id = 2",
-        )
-        .await;
+    let held = database.execute_held(ANOTHER_KEY).await;
     looks_for_the_commit(&database).await;
     database.let_commits_go().await;
     held.await.unwrap();
