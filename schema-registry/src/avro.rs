@@ -121,7 +121,8 @@ impl<V> Weighter<Texts, V> for ByText {
     }
 }
 
-fn weight(bytes: usize) -> u64 {
+/// What so many bytes weigh in a cache: an entry takes up something however short it is.
+pub(crate) fn weight(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX).max(64)
 }
 

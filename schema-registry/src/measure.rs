@@ -13,58 +13,42 @@ use metrics::{Counter, Histogram};
 /// most requests. There are as many as there are routes, methods and statuses.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    routes: RwLock<HashMap<Box<str>, Series>>,
-}
-
-/// The series of one route.
-#[derive(Debug)]
-struct Series {
-    duration: Histogram,
-    counts: Vec<(&'static str, u16, Counter)>,
-}
-
-impl Series {
-    fn of(route: &str) -> Self {
-        Self { duration: duration(route), counts: Vec::new() }
-    }
-
-    /// Counts, if that was counted before.
-    fn count(&self, method: &'static str, status: u16, took: Duration) -> bool {
-        let known = self.counts.iter().find(|(m, s, _)| *m == method && *s == status);
-        let Some((_, _, counter)) = known else { return false };
-        counter.increment(1);
-        self.duration.record(took.as_secs_f64());
-        true
-    }
+    routes: RwLock<HashMap<Box<str>, Vec<One>>>,
 }
 
 impl Requests {
     /// Counts one.
     pub(crate) fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        let is_it = |one: &&One| one.method == method && one.status == status;
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
-        if routes.get(route).is_some_and(|series| series.count(method, status, took)) {
-            return;
+        if let Some(one) = routes.get(route).and_then(|known| known.iter().find(is_it)) {
+            return one.count(took);
         }
         drop(routes);
+        let one = One::of(method, route, status);
+        one.count(took);
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
-        let series = routes.entry(Box::from(route)).or_insert_with(|| Series::of(route));
-        if !series.count(method, status, took) {
-            series.counts.push((method, status, counter(method, route, status)));
-            series.count(method, status, took);
+        let known = routes.entry(Box::from(route)).or_default();
+        // Another request may have been faster; both count into the same series.
+        if !known.iter().any(|known| is_it(&known)) {
+            known.push(one);
         }
     }
 }
 
-/// The two series of one method, route and status, for who counts nothing else.
+/// The two series of one method, route and status.
 #[derive(Debug)]
 pub(crate) struct One {
-    duration: Histogram,
+    method: &'static str,
+    status: u16,
     count: Counter,
+    duration: Histogram,
 }
 
 impl One {
     pub(crate) fn of(method: &'static str, route: &str, status: u16) -> Self {
-        Self { duration: duration(route), count: counter(method, route, status) }
+        let (count, duration) = (counter(method, route, status), duration(route));
+        Self { method, status, count, duration }
     }
 
     /// Counts one.

@@ -348,14 +348,19 @@ impl State {
         Some(&self.contexts.get(context)?.schemas.get(&id)?.identity)
     }
 
-    /// What the schema with this id is known by.
-    pub(crate) fn guid_of(&self, context: &str, id: u32) -> Option<Guid> {
-        Some(self.contexts.get(context)?.schemas.get(&id)?.guid)
-    }
-
     /// The schema of a version of a subject.
     pub(crate) fn schema_of(&self, subject: &str, version: &Version) -> Option<&Identity> {
         self.schema(Name::of(subject).context, version.id)
+    }
+
+    /// The same, with what the schema is known by.
+    pub(crate) fn schema_with_guid(
+        &self,
+        subject: &str,
+        version: &Version,
+    ) -> Option<(&Identity, Guid)> {
+        let entry = self.contexts.get(Name::of(subject).context)?.schemas.get(&version.id)?;
+        Some((&entry.identity, entry.guid))
     }
 
     /// The id of this schema in a context.

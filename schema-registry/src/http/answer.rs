@@ -63,26 +63,10 @@ pub(super) fn subject_version(found: &SubjectVersion) -> Value {
 
 /// Adds `references`, `metadata` and `ruleSet`, where there are any, and `schema`.
 pub(super) fn with_schema(value: &mut Value, schema: &Identity) {
-    if !schema.references.is_empty() {
-        value["references"] = schema
-            .references
-            .iter()
-            .map(|reference| {
-                json!({
-                    "name": reference.name,
-                    "subject": reference.subject,
-                    "version": reference.version,
-                })
-            })
-            .collect();
+    let members = json!(SchemaAnswer::of(schema, None));
+    if let (Value::Object(value), Value::Object(members)) = (value, members) {
+        value.extend(members);
     }
-    if let Some(metadata) = &schema.metadata {
-        value["metadata"] = json!(**metadata);
-    }
-    if let Some(rules) = &schema.rules {
-        value["ruleSet"] = json!(**rules);
-    }
-    value["schema"] = json!(&*schema.text);
 }
 
 /// What a registration gave: id, version and guid, and the `whole` schema too where it may be another

@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::{IncomingStream, Listener};
 
 use super::access::{PageRule, Peer};
-use super::{Service, schemas};
+use super::{Service, schemas, watch};
 use crate::measure::One;
 
 /// Where schemas are by their ids.
@@ -65,7 +65,7 @@ impl Hot {
         let reply = schemas::known(&self.service, id.parse().ok().filter(|_| is_number)?)?;
         let took = started.elapsed();
         self.counted.get_or_init(|| One::of("GET", ID_ROUTE, 200)).count(took);
-        tracing::debug!(method = "GET", route = ID_ROUTE, took_us = took.as_micros(), "answered");
+        watch::log("GET", ID_ROUTE, 200, took);
         Some(reply.into_response())
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::answer::SchemaAnswer;
 use super::reply::Reply;
+use crate::avro::weight;
 use crate::state::Identity;
 
 /// The most bytes of bodies that are kept with what they hold.
@@ -59,10 +60,6 @@ impl Weighter<usize, Arc<Answer>> for ByLength {
     fn weight(&self, _: &usize, answer: &Arc<Answer>) -> u64 {
         weight(answer.body.len())
     }
-}
-
-fn weight(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX).max(64)
 }
 
 impl Default for Bodies {

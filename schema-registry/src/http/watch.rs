@@ -73,8 +73,13 @@ where
             let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
             let (status, took) = (response.status().as_u16(), started.elapsed());
             watch.count(method, route, status, took);
-            tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
+            log(method, route, status, took);
             Ok(response)
         })
     }
+}
+
+/// Logs an answered request.
+pub(super) fn log(method: &str, route: &str, status: u16, took: Duration) {
+    tracing::debug!(method, route, status, took_us = took.as_micros(), "answered");
 }

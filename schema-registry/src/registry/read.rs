@@ -444,8 +444,8 @@ pub(super) fn subject_version(
     version: Version,
 ) -> Result<SubjectVersion, Refusal> {
     let missing = || Refusal::SchemaNotFound(Some(version.id));
-    let schema = state.schema_of(&subject, &version).ok_or_else(missing)?.clone();
-    let guid = state.guid_of(Name::of(&subject).context, version.id).ok_or_else(missing)?;
+    let (schema, guid) = state.schema_with_guid(&subject, &version).ok_or_else(missing)?;
+    let schema = schema.clone();
     Ok(SubjectVersion {
         subject,
         version: version.number,

@@ -203,8 +203,7 @@ impl Store for PostgresStore {
     fn begin(&mut self, known: Mark) -> Result<News> {
         let doing = "write to the registry's store";
         let version = self.run(doing, async |client| {
-            client.batch_execute("BEGIN").await?;
-            client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+            lock(client).await?;
             layout_version(client).await
         })?;
         self.in_transaction = true;
@@ -274,8 +273,7 @@ async fn write_number(client: &Client, text: &str) -> Result<Mark, tokio_postgre
 /// Makes or upgrades the tables, one process at a time; gives the layout's version, and the registry's
 /// name. What a newer program made is left as it is.
 async fn prepare(client: &Client) -> Result<(usize, String), tokio_postgres::Error> {
-    client.batch_execute("BEGIN").await?;
-    client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    lock(client).await?;
     client
         .batch_execute(
             "CREATE SCHEMA IF NOT EXISTS tidemesh_registry;
@@ -293,6 +291,11 @@ async fn prepare(client: &Client) -> Result<(usize, String), tokio_postgres::Err
     let registry_id = client.query_one(sql, &[]).await?.get(0);
     client.batch_execute("COMMIT").await?;
     Ok((version.max(LAYOUT.len()), registry_id))
+}
+
+/// Begins a transaction in which nobody else writes.
+async fn lock(client: &Client) -> Result<(), tokio_postgres::Error> {
+    client.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})")).await
 }
 
 async fn layout_version(client: &Client) -> Result<usize, tokio_postgres::Error> {
