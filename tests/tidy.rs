@@ -10,6 +10,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("avro", &["model"]),
     ("transport", &["model", "avro"]),
+    ("plan", &["model", "avro"]),
     ("source", &["model", "avro", "transport"]),
     ("postgres", &["model", "source"]),
     ("schema-registry", &["model", "avro"]),

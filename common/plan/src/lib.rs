@@ -1,0 +1,7 @@
+//! What a pipeline means: documents and SQL, resolved to a plan with its schemas, what it consumes,
+//! and where each field comes from. Pure: the controller, the registry's judges and the command line
+//! ask the same functions, and none of them reads a file or a socket.
+
+mod problem;
+
+pub use problem::{Place, Problem, Problems};
