@@ -2,6 +2,7 @@
 
 mod canonical;
 pub mod compat;
+pub mod compose;
 pub mod consumption;
 pub mod datum;
 pub mod diff;

@@ -2,6 +2,10 @@
 //! and where each field comes from. Pure: the controller, the registry's judges and the command line
 //! ask the same functions, and none of them reads a file or a socket.
 
+pub mod lineage;
 mod problem;
+pub mod query;
+pub mod relation;
+pub mod sql;
 
 pub use problem::{Place, Problem, Problems};

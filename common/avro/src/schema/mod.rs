@@ -209,6 +209,12 @@ impl Schema {
         Self { arena: Arc::new(Arena { nodes, names: HashMap::new() }), root }
     }
 
+    /// The type at `id`, which must come from this schema, as a schema of its own.
+    #[must_use]
+    pub fn at(&self, id: NodeId) -> Self {
+        Self { arena: self.arena.clone(), root: id }
+    }
+
     /// Whether two types are the same one of the same schema: not merely alike.
     pub(crate) fn same_node(&self, id: NodeId, other: &Self, other_id: NodeId) -> bool {
         id == other_id && Arc::ptr_eq(&self.arena, &other.arena)
