@@ -26,6 +26,9 @@ const POSITION: &str = "__position";
 const ADDED: [(&str, &str); 4] =
     [(DELETED, "string"), (OPERATION, "string"), (SOURCE_TS_US, "long"), (POSITION, "string")];
 
+/// Their names: what a flat record has beside the row's columns.
+pub const ADDED_FIELDS: [&str; 4] = [DELETED, OPERATION, SOURCE_TS_US, POSITION];
+
 /// The record of a topic's values, from that of the table's rows.
 pub(crate) fn record(
     table: &TableSchema,
@@ -33,7 +36,7 @@ pub(crate) fn record(
     namespace: &str,
     row: Json,
 ) -> Result<Json> {
-    for (added, _) in ADDED {
+    for added in ADDED_FIELDS {
         if names.iter().any(|name| name == added) {
             return Err(Error::new(ErrorKind::Unsupported, "name the fields of a topic")
                 .because("a column has a name that flat records need")
@@ -47,11 +50,16 @@ pub(crate) fn record(
         record.extend(row);
     }
     if let Some(fields) = record["fields"].as_array_mut() {
-        fields.extend(
-            ADDED.map(|(name, of)| json!({"name": name, "type": ["null", of], "default": null})),
-        );
+        fields.extend(added_fields());
     }
     Ok(record)
+}
+
+/// The fields behind the row's, for a record that is made.
+pub fn added_fields() -> impl Iterator<Item = Json> {
+    ADDED
+        .into_iter()
+        .map(|(name, of)| json!({"name": name, "type": ["null", of], "default": null}))
 }
 
 /// Encodes the events of one table for one topic.

@@ -322,9 +322,11 @@ fn nullable(name: &str, avro_type: &str) -> Json {
     json!({"name": name, "type": ["null", avro_type], "default": null})
 }
 
-fn envelope(namespace: &str, row: Json, block: &SourceBlock, types: RowTypes) -> Json {
-    let source = source_record(block);
-    let mut envelope = json!({
+/// Debezium's envelope around rows of the record type `row`, which is called `Value` in `namespace`;
+/// `source` is the type of the block that tells where a change comes from.
+#[must_use]
+pub fn envelope_record(namespace: &str, row: Json, source: Json) -> Json {
+    json!({
         "type": "record",
         "name": "Envelope",
         "namespace": namespace,
@@ -339,7 +341,11 @@ fn envelope(namespace: &str, row: Json, block: &SourceBlock, types: RowTypes) ->
             nullable("ts_us", "long"),
             nullable("ts_ns", "long"),
         ],
-    });
+    })
+}
+
+fn envelope(namespace: &str, row: Json, block: &SourceBlock, types: RowTypes) -> Json {
+    let mut envelope = envelope_record(namespace, row, source_record(block));
     if types == RowTypes::Debezium {
         let source = format!("io.debezium.connector.{}.Source", block.connector);
         types::envelope_names(&mut envelope, &source);
@@ -349,7 +355,8 @@ fn envelope(namespace: &str, row: Json, block: &SourceBlock, types: RowTypes) ->
 
 /// Debezium's `source` block (documentation 3.7, "PostgreSQL connector", "Change event values"),
 /// behind which a source's own fields stand, then the position's epoch and ordinal.
-pub(crate) fn source_record(block: &SourceBlock) -> Json {
+#[must_use]
+pub fn source_record(block: &SourceBlock) -> Json {
     let mut fields = vec![
         json!({"name": "version", "type": "string"}),
         json!({"name": "connector", "type": "string"}),

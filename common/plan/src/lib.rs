@@ -2,10 +2,13 @@
 //! and where each field comes from. Pure: the controller, the registry's judges and the command line
 //! ask the same functions, and none of them reads a file or a socket.
 
+mod key;
 pub mod lineage;
+pub mod output;
 mod problem;
 pub mod query;
 pub mod relation;
 pub mod sql;
 
+pub use key::key_columns;
 pub use problem::{Place, Problem, Problems};

@@ -6,13 +6,11 @@
 //! What an envelope or the flat form adds to the row is no column.
 
 use crate::sql::types::{SqlType, sql_type};
+use tidemesh_avro::flat::ADDED_FIELDS;
 use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 
 /// The most columns of one topic's rows.
 pub const COLUMNS_MAX: usize = 10_000;
-
-/// The fields behind a flat row's own (`tidemesh_avro::flat`).
-const FLAT_FIELDS: [&str; 4] = ["__deleted", "__op", "__source_ts_us", "__position"];
 
 /// What a topic's records are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,7 +65,7 @@ impl Relation {
         let Kind::Record(fields) = &value.node(row).kind else {
             return Err("its rows are no records".into());
         };
-        let added: &[&str] = if form == Form::Flat { &FLAT_FIELDS } else { &[] };
+        let added: &[&str] = if form == Form::Flat { &ADDED_FIELDS } else { &[] };
         let shown = |field: &&(usize, &Field)| !added.contains(&field.1.name.as_str());
         let columns: Vec<Column> = fields
             .iter()
@@ -128,7 +126,7 @@ fn form_of(value: &Schema) -> Result<(Form, NodeId), String> {
             return Ok((Form::Envelope, after));
         }
     }
-    let flat = FLAT_FIELDS.iter().all(|name| field(name).is_some());
+    let flat = ADDED_FIELDS.iter().all(|name| field(name).is_some());
     Ok((if flat { Form::Flat } else { Form::State }, value.root()))
 }
 

@@ -9,9 +9,7 @@ use datafusion_expr::expr::{Between, InList};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::planner::TypePlanner;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
-use datafusion_sql::sqlparser::ast::{
-    CharacterLength, DataType as SqlDataType, ExactNumberInfo, TimezoneInfo,
-};
+use sqlparser::ast::{CharacterLength, DataType as SqlDataType, ExactNumberInfo, TimezoneInfo};
 
 /// PostgreSQL's types where DataFusion takes their names for others, or does not know them.
 #[derive(Debug)]
@@ -203,7 +201,7 @@ fn exact_type(text: &str, other: &DataType) -> Option<DataType> {
         !digits.is_empty() && (whole.chars().chain(part.chars())).all(|c| c.is_ascii_digit());
     let scale = i8::try_from(part.len()).ok()?;
     let precision = u8::try_from(whole.len() + part.len()).ok()?;
-    (plain && (1..=38).contains(&precision)).then(|| DataType::Decimal128(precision, scale))
+    (plain && (1..=38).contains(&precision)).then_some(DataType::Decimal128(precision, scale))
 }
 
 #[cfg(test)]

@@ -9,10 +9,8 @@ use super::parse::{at, place};
 use crate::{Place, Problem};
 use datafusion_common::{DataFusionError, Diagnostic, SchemaError};
 use datafusion_expr::planner::ContextProvider;
-use datafusion_sql::sqlparser::ast::{
-    Expr, Query, Spanned, Value, visit_expressions, visit_expressions_mut,
-};
-use datafusion_sql::sqlparser::tokenizer::Location;
+use sqlparser::ast::{Expr, Query, Spanned, Value, VisitMut, VisitorMut, visit_expressions};
+use sqlparser::tokenizer::Location;
 use std::ops::ControlFlow;
 
 /// How often a query is planned again to find a mistake.
@@ -90,16 +88,26 @@ fn size(expr: &Expr) -> usize {
 /// The query with its expression of this number as NULL.
 fn without(query: &Query, number: usize) -> Query {
     let mut query = query.clone();
-    let mut count = 0;
-    let _ = visit_expressions_mut(&mut query, |expr: &mut Expr| {
-        if count == number {
+    let _: ControlFlow<()> = query.visit(&mut Without { left: number });
+    query
+}
+
+/// Sets an expression to NULL, counted as `visit_expressions` counts: before those within it.
+struct Without {
+    left: usize,
+}
+
+impl VisitorMut for Without {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.left == 0 {
             *expr = Expr::Value(Value::Null.with_empty_span());
             return ControlFlow::Break(());
         }
-        count += 1;
+        self.left -= 1;
         ControlFlow::Continue(())
-    });
-    query
+    }
 }
 
 /// What was wrong, and what would work.
@@ -172,6 +180,9 @@ fn plan_words(message: &str, context: &Context) -> (String, Option<String>) {
     if let Some(name) = between(&line, "Invalid function '", "'") {
         return function_words(name, &context.udf_names());
     }
+    if line.starts_with("Function '") && line.contains(OPAQUE) {
+        return ("a union of several types has no form in SQL: it can be selected, renamed and tested for NULL only".into(), None);
+    }
     if line.starts_with("Projections require unique expression names") {
         let help = "give one another name with AS".to_owned();
         return ("two columns have one name".into(), Some(help));
@@ -224,9 +235,12 @@ fn first_line(message: &str) -> String {
     TYPE_NAMES.iter().fold(line, |line, (theirs, ours)| line.replace(theirs, ours))
 }
 
+/// What a value that expressions cannot handle is called.
+const OPAQUE: &str = "a union of several types";
+
 /// Arrow's names of types and PostgreSQL's.
 const TYPE_NAMES: &[(&str, &str)] = &[
-    ("Union(Sparse, 0: (\"opaque\": Null))", "a union of several types"),
+    ("Union(Sparse, 0: (\"opaque\": Null))", OPAQUE),
     ("LargeUtf8", "text"),
     ("Utf8View", "text"),
     ("Utf8", "text"),

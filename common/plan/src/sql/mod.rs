@@ -7,6 +7,7 @@
 
 mod context;
 mod declared;
+mod dialect;
 mod functions;
 mod locate;
 mod parse;
@@ -28,8 +29,8 @@ use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
-use datafusion_sql::sqlparser::ast::{Query as Ast, Statement};
 use parse::Parsed;
+use sqlparser::ast::{Query as Ast, Statement};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -114,7 +115,7 @@ fn with_place(mut problem: Problem, parsed: &Parsed) -> Problem {
     problem
 }
 
-fn is_space(token: &datafusion_sql::sqlparser::tokenizer::TokenWithSpan) -> bool {
-    use datafusion_sql::sqlparser::tokenizer::Token;
+fn is_space(token: &sqlparser::tokenizer::TokenWithSpan) -> bool {
+    use sqlparser::tokenizer::Token;
     matches!(token.token, Token::Whitespace(_))
 }

@@ -1,10 +1,10 @@
 //! SQL text as a syntax tree, with the places of its tokens.
 
+use super::dialect::Postgres;
 use crate::{Place, Problem};
-use datafusion_sql::sqlparser::ast::{Query, Spanned, Statement};
-use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion_sql::sqlparser::parser::Parser;
-use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+use sqlparser::ast::{Query, Spanned, Statement};
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 /// The most tokens of one processor's SQL.
 pub const SQL_TOKENS_MAX: usize = 5_000;
@@ -52,7 +52,7 @@ pub(super) fn at(Location { line, column }: Location) -> Option<Place> {
 ///
 /// The first mistake, or that it is no query or more than one.
 pub(super) fn parse(sql: &str) -> Result<Parsed, Problem> {
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+    let tokens = Tokenizer::new(&Postgres, sql)
         .tokenize_with_location()
         .map_err(|error| Problem::new("", error.message).at_sql(at(error.location)))?;
     if tokens.len() > SQL_TOKENS_MAX {
@@ -61,7 +61,7 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, Problem> {
             .help("split it into several processors")
             .at_sql(place));
     }
-    let mut parser = Parser::new(&PostgreSqlDialect {})
+    let mut parser = Parser::new(&Postgres)
         .with_recursion_limit(NESTING_MAX)
         .with_tokens_with_locations(tokens.clone());
     let statements =
@@ -72,10 +72,10 @@ pub(super) fn parse(sql: &str) -> Result<Parsed, Problem> {
 
 fn syntax_error(
     parser: &Parser<'_>,
-    error: &datafusion_sql::sqlparser::parser::ParserError,
+    error: &sqlparser::parser::ParserError,
     tokens: &[TokenWithSpan],
 ) -> Problem {
-    use datafusion_sql::sqlparser::parser::ParserError;
+    use sqlparser::parser::ParserError;
     let message = match error {
         ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
         ParserError::RecursionLimitExceeded => {

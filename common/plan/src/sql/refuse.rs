@@ -3,12 +3,12 @@
 use super::parse::{Parsed, place};
 use super::rewrite::implied_name;
 use crate::{Place, Problem};
-use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Join, JoinConstraint, JoinOperator,
-    Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor,
-    TableWithJoins, Value, visit_expressions,
+use sqlparser::ast::{
+    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, Join, JoinConstraint,
+    JoinOperator, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned,
+    TableFactor, TableWithJoins, Value, visit_expressions,
 };
-use datafusion_sql::sqlparser::tokenizer::{Location, Span};
+use sqlparser::tokenizer::{Location, Span};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
@@ -70,6 +70,7 @@ pub(super) fn refused(parsed: &Parsed, lookups: &BTreeSet<&str>) -> Vec<Problem>
     refuser.query(&parsed.query);
     refuser.names(&parsed.query.body);
     refuser.expressions(&parsed.query);
+    refuser.problems.sort_by_key(|problem| problem.sql_place);
     refuser.problems
 }
 
@@ -348,30 +349,40 @@ impl Refuser<'_> {
             SetExpr::Query(query) => self.names(&query.body),
             SetExpr::SetOperation { left, .. } => self.names(left),
             SetExpr::Select(select) => {
+                let mut known = BTreeSet::new();
                 for item in &select.projection {
-                    if let SelectItem::UnnamedExpr(expr) = item
-                        && implied_name(expr).is_none()
-                    {
-                        let start = place(expr.span());
-                        self.add("this column has no name", "give it one: … AS name", start);
-                    }
+                    self.name(item, &mut known);
                 }
             }
             _ => {}
         }
     }
 
+    fn name(&mut self, item: &SelectItem, known: &mut BTreeSet<String>) {
+        let (name, start) = match item {
+            SelectItem::ExprWithAlias { expr, alias } => (Some(alias.clone()), expr.span()),
+            SelectItem::UnnamedExpr(expr) => (implied_name(expr), expr.span()),
+            _ => return,
+        };
+        match name.map(|name| normal(&name)) {
+            None => self.add("this column has no name", "give it one: … AS name", place(start)),
+            Some(name) if known.contains(&name) => {
+                let message = format!("two columns are called `{name}`");
+                self.add(&message, "give one another name with AS", place(start));
+            }
+            Some(name) => {
+                known.insert(name);
+            }
+        }
+    }
+
     fn expressions(&mut self, query: &Query) {
-        let mut found: Vec<(String, &str, Option<Place>)> = Vec::new();
         let _: ControlFlow<()> = visit_expressions(query, |expr: &Expr| {
             if let Some((message, help)) = refused_expression(expr) {
-                found.push((message, help, place(expr.span())));
+                self.add(&message, help, place(expr.span()));
             }
             ControlFlow::Continue(())
         });
-        for (message, help, place) in found {
-            self.add(&message, help, place);
-        }
     }
 }
 
@@ -385,11 +396,15 @@ fn body_start(query: &Query) -> Span {
 pub(super) fn table_name(factor: &TableFactor) -> Option<String> {
     let TableFactor::Table { name, .. } = factor else { return None };
     let [part] = name.0.as_slice() else { return None };
-    let ident = part.as_ident()?;
-    Some(match ident.quote_style {
+    Some(normal(part.as_ident()?))
+}
+
+/// A name as PostgreSQL reads it: in small letters unless it is quoted.
+pub(super) fn normal(ident: &Ident) -> String {
+    match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
-    })
+    }
 }
 
 /// Why an expression is refused, and what would work.

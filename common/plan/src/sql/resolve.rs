@@ -14,7 +14,7 @@ use datafusion_common::{Column, DFSchema, JoinType, ScalarValue};
 use datafusion_expr::expr::TryCast;
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
-use datafusion_sql::sqlparser::tokenizer::Location;
+use sqlparser::tokenizer::Location;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

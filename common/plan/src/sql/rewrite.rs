@@ -1,8 +1,8 @@
 //! What is spelled out before planning: stars that must not take every column, names that PostgreSQL
 //! gives by itself, its way to look into a composite value, `(customer).city`, and its time zones.
 
-use super::refuse::table_name;
-use datafusion_sql::sqlparser::ast::{
+use super::refuse::{normal, table_name};
+use sqlparser::ast::{
     AccessExpr, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
     SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, WildcardAdditionalOptions,
@@ -109,10 +109,7 @@ impl Selects<'_> {
         let known = self.shadowed.len();
         for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             self.query(&mut cte.query);
-            let name = &cte.alias.name;
-            let quoted = name.quote_style.is_some();
-            let name = if quoted { name.value.clone() } else { name.value.to_lowercase() };
-            self.shadowed.push(name);
+            self.shadowed.push(normal(&cte.alias.name));
         }
         self.set_expr(&mut query.body);
         self.shadowed.truncate(known);
@@ -210,10 +207,6 @@ fn spelled_out(item: SelectItem, tables: &[Table]) -> Vec<SelectItem> {
 
 /// Whether PostgreSQL takes two names for one.
 fn same(left: &Ident, right: &Ident) -> bool {
-    let normal = |ident: &Ident| match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    };
     normal(left) == normal(right)
 }
 

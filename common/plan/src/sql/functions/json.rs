@@ -14,10 +14,10 @@ use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
-use datafusion_sql::sqlparser::ast::BinaryOperator;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use sqlparser::ast::BinaryOperator;
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
@@ -35,10 +35,13 @@ enum What {
     Typeof,
 }
 
+const GET: &str = "json_extract_path";
+const GET_TEXT: &str = "json_extract_path_text";
+
 pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
     [
-        Json::new(What::Get, "json_extract_path", &["jsonb_extract_path"]),
-        Json::new(What::GetText, "json_extract_path_text", &["jsonb_extract_path_text"]),
+        Json::new(What::Get, GET, &["jsonb_extract_path"]),
+        Json::new(What::GetText, GET_TEXT, &["jsonb_extract_path_text"]),
         Json::new(What::ArrayLength, "json_array_length", &["jsonb_array_length"]),
         Json::new(What::Typeof, "json_typeof", &["jsonb_typeof"]),
     ]
@@ -64,7 +67,11 @@ impl ExprPlanner for JsonOperators {
             BinaryOperator::HashLongArrow => (What::GetText, true),
             _ => return Ok(PlannerResult::Original(expr)),
         };
-        let mut args = vec![expr.left];
+        // A chain of steps is one call.
+        let mut args = match expr.left {
+            Expr::ScalarFunction(call) if call.func.name() == GET => call.args,
+            other => vec![other],
+        };
         match (is_path, path_literal(&expr.right)) {
             (false, _) => args.push(expr.right),
             (true, Some(path)) => args.extend(path.into_iter().map(lit)),
@@ -72,7 +79,7 @@ impl ExprPlanner for JsonOperators {
                 return plan_err!("#> and #>> take a path that is written out, as '{{a,0,b}}'");
             }
         }
-        let name = if what == What::Get { "json_extract_path" } else { "json_extract_path_text" };
+        let name = if what == What::Get { GET } else { GET_TEXT };
         let function = Arc::new(ScalarUDF::from(Json::new(what, name, &[])));
         Ok(PlannerResult::Planned(Expr::ScalarFunction(ScalarFunction::new_udf(function, args))))
     }
