@@ -2,6 +2,7 @@
 //! and where each field comes from. Pure: the controller, the registry's judges and the command line
 //! ask the same functions, and none of them reads a file or a socket.
 
+pub mod document;
 mod key;
 pub mod lineage;
 pub mod output;

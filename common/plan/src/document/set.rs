@@ -1,0 +1,130 @@
+//! What must fit together among several documents: names, and topics that only one may write.
+
+use super::pipeline::check;
+use super::report::Report;
+use super::{Document, InputFrom, PipelineSpec, SourceSpec, Spec, names};
+use crate::Problems;
+use std::collections::BTreeMap;
+
+/// Checks documents against each other, as [`super::parse`] does those of one text: no two of a kind
+/// have one name, no topic is written twice, and no pipeline reads what it writes.
+///
+/// # Errors
+///
+/// All that does not fit, each placed in the later of the two documents.
+pub fn check_together(documents: &[Document]) -> Result<(), Problems> {
+    let mut report = Report::default();
+    check(documents, &mut report);
+    report.into_problems().map_or(Ok(()), Err)
+}
+
+pub(super) fn check(documents: &[Document], report: &mut Report) {
+    let mut written = BTreeMap::new();
+    let sources = unique(documents, report);
+    outputs(documents, report);
+    for document in documents {
+        let Spec::Pipeline(spec) = &document.spec else { continue };
+        check::check(document, spec, report);
+        topics(document, spec, &mut written, report);
+        inputs(document, spec, &sources, report);
+    }
+}
+
+/// Sources by their names. Two documents of one kind and name are reported.
+fn unique<'d>(documents: &'d [Document], report: &mut Report) -> BTreeMap<&'d str, &'d SourceSpec> {
+    let mut seen = BTreeMap::new();
+    let mut sources = BTreeMap::new();
+    for document in documents.iter().filter(|document| !document.name().is_empty()) {
+        if let Spec::Source(spec) = &document.spec {
+            sources.insert(document.name(), spec);
+        }
+        if let Some(other) = seen.insert((document.kind(), document.name()), document) {
+            report.made(|| {
+                let kind = document.kind().name();
+                let line = other.place("metadata.name").line;
+                let message = format!("there is a {kind} of this name too, in line {line}");
+                document.problem("metadata.name", message).help("give one of them another name")
+            });
+        }
+    }
+    sources
+}
+
+/// A published source names a sink of its pipeline, where that is among the documents.
+fn outputs(documents: &[Document], report: &mut Report) {
+    let pipelines: BTreeMap<_, _> = documents
+        .iter()
+        .filter_map(|document| match &document.spec {
+            Spec::Pipeline(spec) => Some((document.name(), spec)),
+            _ => None,
+        })
+        .collect();
+    for document in documents {
+        let Spec::Source(SourceSpec::Pipeline { output, .. }) = &document.spec else { continue };
+        let Some(spec) = pipelines.get(output.pipeline.as_str()) else { continue };
+        let sinks = spec.sinks.iter().map(|sink| sink.name.as_str());
+        if !output.sink.is_empty() && !sinks.clone().any(|sink| sink == output.sink) {
+            report.made(|| {
+                let (sink, pipeline) = (names::shown(&output.sink), names::shown(&output.pipeline));
+                let message = format!("the pipeline {pipeline} has no sink {sink}");
+                let help = names::instead_of(&output.sink, sinks);
+                document.problem("spec.pipeline.sink", message).help(help)
+            });
+        }
+    }
+}
+
+/// Who writes a topic: the pipeline, and the path there.
+type Written<'d> = BTreeMap<&'d str, (&'d str, String)>;
+
+/// A topic holds what one sink or tap writes. Pipelines may share a topic for dead letters.
+fn topics<'d>(
+    document: &'d Document,
+    spec: &'d PipelineSpec,
+    written: &mut Written<'d>,
+    report: &mut Report,
+) {
+    let letters = "spec.dead_letter_topic";
+    for (path, topic) in spec.topics_written().filter(|(_, topic)| !topic.is_empty()) {
+        let before = written.insert(topic, (document.name(), path.clone()));
+        let Some((pipeline, other)) = before else { continue };
+        if other == letters && path == letters {
+            continue;
+        }
+        report.made(|| {
+            let message = format!(
+                "{} is written by {other} of the pipeline {pipeline} too",
+                names::shown(topic)
+            );
+            document.problem(&path, message).help("give one of them another topic")
+        });
+    }
+}
+
+/// An input that is a source is the output of another pipeline.
+fn inputs(
+    document: &Document,
+    spec: &PipelineSpec,
+    sources: &BTreeMap<&str, &SourceSpec>,
+    report: &mut Report,
+) {
+    for (input, source) in &spec.inputs {
+        let InputFrom::Source(name) = &source.from else { continue };
+        let (message, help) = match sources.get(name.as_str()) {
+            Some(SourceSpec::Connector { .. }) => (
+                format!(
+                    "the source {} is a database, with a topic for each table",
+                    names::shown(name)
+                ),
+                "name one of its topics: topic: source.schema.table",
+            ),
+            Some(SourceSpec::Pipeline { output, .. }) if output.pipeline == document.name() => (
+                format!("the source {} is this pipeline's own output", names::shown(name)),
+                "read another source, or the processor itself",
+            ),
+            _ => continue,
+        };
+        let path = format!("spec.inputs.{input}.source");
+        report.made(|| document.problem(&path, message).help(help));
+    }
+}
