@@ -76,7 +76,6 @@ fn defaults_are_as_documented() {
         "name": "out", "from": "large",
         "kafka": {
             "topic": "mesh.large_orders", "envelope": "debezium", "partitions": 1,
-            "cleanup_policy": "compact",
         },
     });
     assert_eq!(document.to_json()["spec"]["sinks"][0], expected);

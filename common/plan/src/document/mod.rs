@@ -9,7 +9,7 @@ mod alert;
 mod catalog;
 mod limits;
 mod metadata;
-mod names;
+pub(crate) mod names;
 mod origin;
 mod pipeline;
 mod places;
@@ -34,7 +34,7 @@ pub use metadata::Metadata;
 pub use origin::SqlText;
 pub use pipeline::{
     Evolution, FieldRule, Flow, Input, InputFrom, KafkaSink, NewFields, OnError, PipelineSpec,
-    Processor, ProcessorKind, ProcessorRef, Sink, SinkTarget, Start,
+    Processor, ProcessorKind, ProcessorRef, Sink, SinkTarget, SinkTopicSettings, Start,
 };
 pub use processor::{AvroSchema, ProcessorInput, ProcessorOutput, ProcessorSpec};
 pub use set::check_together;

@@ -28,7 +28,7 @@ pub(super) fn topic(text: &str) -> bool {
 }
 
 /// A text as a message repeats it: in backquotes, and cut if it is long.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut begin: String = text.chars().take(SHOWN_CHARS_MAX).collect();
     if begin.len() < text.len() {
         begin.push('…');
@@ -37,7 +37,7 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// What to say where a name is none of those that there are.
-pub(super) fn instead_of<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
+pub(crate) fn instead_of<'n>(name: &str, known: impl Iterator<Item = &'n str> + Clone) -> String {
     if let Some(nearest) = nearest(name, known.clone()) {
         return format!("did you mean {}?", shown(nearest));
     }

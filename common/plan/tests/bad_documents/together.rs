@@ -106,10 +106,10 @@ kind: Pipeline
 metadata: {name: p}
 spec:
   inputs: {orders: a.orders}
-  sinks: [{name: out, from: orders, kafka: {topic: b.out, retention_ms: 1000}}]
+  sinks: [{name: out, from: orders, kafka: {topic: b.out, cleanup_policy: compact, retention_ms: 1}}]
 ",
         told: &[(
-            "6:59",
+            "6:84",
             "a compacted topic keeps the last record of each key",
             "leave it out, or write cleanup_policy: delete",
         )],

@@ -4,11 +4,10 @@ pub(super) mod check;
 pub(super) mod read;
 
 use super::SqlText;
-use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use tidemesh_model::{EnvelopeForm, TopicSettings};
+use tidemesh_model::{CleanupPolicy, EnvelopeForm, TopicSettings};
 
 /// What a pipeline does. Its SQL is a text here: what it means is decided elsewhere.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -182,11 +181,49 @@ pub struct KafkaSink {
     /// What a record holds beside the row. Default `debezium`.
     pub envelope: EnvelopeForm,
     /// How the topic is made.
-    #[serde(flatten, serialize_with = "without_nulls")]
-    pub topics: TopicSettings,
+    #[serde(flatten)]
+    pub settings: SinkTopicSettings,
     /// The fields of the record's key; none takes the key of what it writes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Vec<String>>,
+}
+
+/// How a sink's topic is made. An existing topic is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SinkTopicSettings {
+    /// Partitions. 1 to 1000; default 1, which keeps the order of all records.
+    pub partitions: u32,
+    /// What happens to old records. By default those of a topic with a key are compacted, and events,
+    /// which have none, go by age and size: which of them it is, is known with what is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cleanup_policy: Option<CleanupPolicy>,
+    /// With `delete`: how long records are kept, in milliseconds; none keeps them for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<u64>,
+    /// With `delete`: how many bytes a partition keeps; none keeps all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<u64>,
+}
+
+impl SinkTopicSettings {
+    /// The settings of a topic whose records have a key, or have none.
+    #[must_use]
+    pub fn of_topic(&self, keyed: bool) -> TopicSettings {
+        let usual = if keyed { CleanupPolicy::Compact } else { CleanupPolicy::Delete };
+        TopicSettings {
+            partitions: self.partitions,
+            cleanup_policy: self.cleanup_policy.unwrap_or(usual),
+            retention_ms: self.retention_ms,
+            retention_bytes: self.retention_bytes,
+        }
+    }
+}
+
+impl Default for SinkTopicSettings {
+    fn default() -> Self {
+        let partitions = TopicSettings::default().partitions;
+        Self { partitions, cleanup_policy: None, retention_ms: None, retention_bytes: None }
+    }
 }
 
 /// What becomes of a record that cannot be processed.
@@ -202,20 +239,6 @@ pub enum OnError {
         #[serde(rename = "dead_letter_topic")]
         topic: String,
     },
-}
-
-/// A topic's settings beside a sink's own; what is not set is not written.
-fn without_nulls<S: Serializer>(topics: &TopicSettings, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("partitions", &topics.partitions)?;
-    map.serialize_entry("cleanup_policy", &topics.cleanup_policy)?;
-    if let Some(retention_ms) = topics.retention_ms {
-        map.serialize_entry("retention_ms", &retention_ms)?;
-    }
-    if let Some(retention_bytes) = topics.retention_bytes {
-        map.serialize_entry("retention_bytes", &retention_bytes)?;
-    }
-    map.end()
 }
 
 impl std::fmt::Display for ProcessorRef {

@@ -2,13 +2,13 @@
 
 use super::{
     Evolution, FieldRule, Flow, Input, InputFrom, KafkaSink, NewFields, OnError, PipelineSpec,
-    Processor, ProcessorKind, ProcessorRef, Sink, SinkTarget, Start,
+    Processor, ProcessorKind, ProcessorRef, Sink, SinkTarget, SinkTopicSettings, Start,
 };
 use crate::document::names;
 use crate::document::read::{At, Choice, Table};
 use crate::document::report::Report;
 use std::collections::BTreeMap;
-use tidemesh_model::{CleanupPolicy, EnvelopeForm, TopicSettings};
+use tidemesh_model::{CleanupPolicy, EnvelopeForm};
 
 pub(in crate::document) const PIPELINE: &[&str] = &[
     "evolution",
@@ -280,27 +280,26 @@ impl KafkaSink {
         Self {
             topic: topic.map(|at| at.topic(report)).unwrap_or_default(),
             envelope: table.choice("envelope", report),
-            topics: topics(&table, report),
+            settings: settings(&table, report),
             key: key.map(|at| at.texts(report)),
         }
     }
 }
 
-fn topics(table: &Table<'_>, report: &mut Report) -> TopicSettings {
-    let default = TopicSettings::default();
-    let policy = table.get("cleanup_policy").and_then(|at| at.choice(report));
+fn settings(table: &Table<'_>, report: &mut Report) -> SinkTopicSettings {
+    let default = SinkTopicSettings::default();
+    let cleanup_policy = table.get("cleanup_policy").and_then(|at| at.choice(report));
     let mut number = |key, most| table.get(key).and_then(|at| at.integer(1..=most, report));
     let partitions =
         number("partitions", PARTITIONS_MAX).and_then(|number| u32::try_from(number).ok());
     let (retention_ms, retention_bytes) =
         (number("retention_ms", u64::MAX), number("retention_bytes", u64::MAX));
-    let cleanup_policy = policy.unwrap_or(default.cleanup_policy);
-    if cleanup_policy == CleanupPolicy::Compact {
+    if cleanup_policy == Some(CleanupPolicy::Compact) {
         for key in ["retention_ms", "retention_bytes"] {
             let help = "leave it out, or write cleanup_policy: delete";
             table.refuse(key, "a compacted topic keeps the last record of each key", help, report);
         }
     }
     let partitions = partitions.unwrap_or(default.partitions);
-    TopicSettings { partitions, cleanup_policy, retention_ms, retention_bytes }
+    SinkTopicSettings { partitions, cleanup_policy, retention_ms, retention_bytes }
 }
