@@ -5,7 +5,7 @@
 //! which branch of a CASE is taken, which row is looked up. The kinds are those of OpenLineage's
 //! `columnLineage` facet (version 1-2-0, "Transformation type").
 
-use crate::query::{Branch, Input, Origin, Output, Part, Query, Step};
+use crate::query::{Branch, Input, Origin, Output, Part, Query, Step, slot_of};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::Expr;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,7 +70,8 @@ impl Via {
     }
 
     /// The way of a field that goes this way and then another.
-    fn then(self, outer: Self) -> Self {
+    #[must_use]
+    pub fn then(self, outer: Self) -> Self {
         match (self.direct(), outer.direct()) {
             (true, true) => self.max(outer),
             (false, _) => self,
@@ -100,6 +101,66 @@ pub fn lineage(query: &Query, inputs: &[Input]) -> Lineage {
         lineage.rows.extend(sources.rows);
     }
     lineage
+}
+
+/// The fields by which the steps of a branch from the one at `from` on decide which rows there are.
+pub(crate) fn deciders(
+    branch: &Branch,
+    inputs: &[Input],
+    from: usize,
+) -> BTreeSet<(InputField, Via)> {
+    Sources::from_step(branch, inputs, from).rows
+}
+
+/// Whether a column is nothing but a hash, of which what it was made of cannot be told.
+#[must_use]
+pub fn masked(query: &Query, column: usize) -> bool {
+    let of_branch = |branch: &Branch| match branch.outputs.get(column) {
+        Some(Output::Slot { slot, .. }) => hashed(branch, *slot),
+        Some(Output::Constant(_)) | None => false,
+    };
+    query.branches.iter().all(of_branch)
+}
+
+/// Whether a slot holds a hash. What is computed stands behind what it is computed of, so the chain of
+/// slots has an end.
+fn hashed(branch: &Branch, mut slot: usize) -> bool {
+    for step in branch.steps.iter().rev() {
+        let Step::Compute { slot: computed, value } = step else { continue };
+        if *computed != slot {
+            continue;
+        }
+        match hash_or_slot(value) {
+            HashOf::Hash => return true,
+            HashOf::Slot(of) => slot = of,
+            HashOf::Other => return false,
+        }
+    }
+    false
+}
+
+enum HashOf {
+    Hash,
+    /// The value of a slot, in another form.
+    Slot(usize),
+    Other,
+}
+
+fn hash_or_slot(mut value: &Expr) -> HashOf {
+    loop {
+        value = match value {
+            Expr::Alias(alias) => &alias.expr,
+            Expr::Cast(cast) => &cast.expr,
+            Expr::TryCast(cast) => &cast.expr,
+            Expr::Column(column) => return slot_of(column).map_or(HashOf::Other, HashOf::Slot),
+            Expr::ScalarFunction(call) => match (call.func.name(), call.args.first()) {
+                ("md5" | "sha224" | "sha256" | "sha384" | "sha512", _) => return HashOf::Hash,
+                ("encode", Some(of)) => of,
+                _ => return HashOf::Other,
+            },
+            _ => return HashOf::Other,
+        };
+    }
 }
 
 /// The fields of each input that `query` reads: for values, filters, keys and lookups. A field within
@@ -154,13 +215,19 @@ struct Sources<'s> {
 
 impl<'s> Sources<'s> {
     fn of(branch: &'s Branch, inputs: &'s [Input]) -> Self {
+        Self::from_step(branch, inputs, 0)
+    }
+
+    /// As [`Self::of`], with what decides from a step on.
+    fn from_step(branch: &'s Branch, inputs: &'s [Input], from: usize) -> Self {
         let mut sources = Self { branch, inputs, computed: BTreeMap::new(), rows: BTreeSet::new() };
-        for step in &branch.steps {
+        for (place, step) in branch.steps.iter().enumerate() {
             match step {
                 Step::Compute { slot, value } => {
                     let fields = sources.expr(value);
                     sources.computed.insert(*slot, fields);
                 }
+                Step::Filter(_) | Step::Lookup(_) if place < from => {}
                 Step::Filter(predicate) => {
                     let fields = sources.expr(predicate);
                     sources.decide(fields, Via::Filter);

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use tidemesh_avro::compose::{Definitions, field_attributes};
 use tidemesh_avro::flat::{ADDED_FIELDS, added_fields};
 use tidemesh_avro::name::{avro_name, namespace};
-use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
+use tidemesh_avro::schema::{Field, Kind, Name, NodeId, Schema};
 use tidemesh_avro::table::{envelope_record, source_record};
 use tidemesh_model::{EnvelopeForm, SourceBlock};
 
@@ -92,6 +92,30 @@ pub fn output_schemas(
         key_columns,
         source_passed_on: form == Form::Envelope && source.is_some(),
     })
+}
+
+/// The schema of the rows alone: what a registered processor is handed. The record has the name that is
+/// given, since it says nothing of what the rows are.
+///
+/// # Errors
+///
+/// All columns that have no place in Avro, and a name twice.
+pub fn row_schema(
+    query: &Query,
+    inputs: &[Input],
+    key_columns: &[usize],
+    name: Option<&Name>,
+) -> Result<String, Problems> {
+    let names = field_names(query, Form::Event)?;
+    let space = name.and_then(|name| name.namespace.clone()).unwrap_or_default();
+    let name = name.map_or("Row", |name| &name.name);
+    let mut row = Row::new(query, inputs, &names, key_columns, &space);
+    row.definitions.reserve(&if space.is_empty() { name.into() } else { format!("{space}.{name}") });
+    let mut record = json!({"type": "record", "name": name, "fields": row.fields()?});
+    if !space.is_empty() {
+        record["namespace"] = space.into();
+    }
+    Ok(record.to_string())
 }
 
 /// What our own `source` block says of a pipeline.

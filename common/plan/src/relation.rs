@@ -5,7 +5,9 @@
 //! other record is a row as it is: of a keyed topic the newest state, of one without a key an event.
 //! What an envelope or the flat form adds to the row is no column.
 
-use crate::sql::types::{SqlType, sql_type};
+use crate::sql::types::{SqlType, nullable_branch, sql_type};
+use serde_json::{Value as Json, json};
+use tidemesh_avro::compose::Definitions;
 use tidemesh_avro::flat::ADDED_FIELDS;
 use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 
@@ -62,27 +64,9 @@ impl Relation {
     /// What is wrong, in words: records that are no rows, or more columns than [`COLUMNS_MAX`].
     pub fn of_topic(key: Option<Schema>, value: Schema) -> Result<Self, String> {
         let (form, row) = form_of(&value)?;
-        let Kind::Record(fields) = &value.node(row).kind else {
-            return Err("its rows are no records".into());
-        };
         let added: &[&str] = if form == Form::Flat { &ADDED_FIELDS } else { &[] };
-        let shown = |field: &&(usize, &Field)| !added.contains(&field.1.name.as_str());
-        let columns: Vec<Column> = fields
-            .iter()
-            .enumerate()
-            .collect::<Vec<_>>()
-            .iter()
-            .filter(shown)
-            .map(|(place, field)| Column {
-                name: sql_name(field),
-                place: *place,
-                sql: sql_type(&value, field.node),
-            })
-            .collect();
-        if columns.len() > COLUMNS_MAX {
-            return Err(format!("it has more than {COLUMNS_MAX} columns"));
-        }
-        let key_columns = key_columns(key.as_ref(), fields, &columns);
+        let columns = columns_of(&value, row, added)?;
+        let key_columns = key_columns(key.as_ref(), fields_of(&value, row), &columns);
         let form = match (form, key_columns.is_empty()) {
             (Form::State, true) => Form::Event,
             (form, _) => form,
@@ -90,13 +74,32 @@ impl Relation {
         Ok(Self { form, row, columns, key_columns, key, value })
     }
 
+    /// Rows as they are, whatever their fields are called, with the fields of their key. What a
+    /// registered processor makes are such rows.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, in words: rows that are no records, more columns than [`COLUMNS_MAX`], or a key
+    /// of a field that they lack.
+    pub fn of_rows(key: &[String], value: Schema) -> Result<Self, String> {
+        let row = value.root();
+        let columns = columns_of(&value, row, &[])?;
+        let fields = fields_of(&value, row);
+        let place = |name: &String| {
+            let found = columns.iter().position(|column| fields[column.place].name == *name);
+            found.ok_or_else(|| format!("its key has the field {name}, which its rows lack"))
+        };
+        let key_columns = key.iter().map(place).collect::<Result<Vec<_>, _>>()?;
+        let of_key = key_columns.iter().map(|column| &fields[columns[*column].place]);
+        let key = if key.is_empty() { None } else { Some(key_schema(&value, of_key)?) };
+        let form = if key.is_none() { Form::Event } else { Form::State };
+        Ok(Self { form, row, columns, key_columns, key, value })
+    }
+
     /// The rows' fields, in the value's schema.
     #[must_use]
     pub fn fields(&self) -> &[Field] {
-        match &self.value.node(self.row).kind {
-            Kind::Record(fields) => fields,
-            _ => &[],
-        }
+        fields_of(&self.value, self.row)
     }
 
     /// The field of a column.
@@ -104,6 +107,54 @@ impl Relation {
     pub fn field(&self, column: usize) -> &Field {
         &self.fields()[self.columns[column].place]
     }
+}
+
+fn fields_of(value: &Schema, row: NodeId) -> &[Field] {
+    match &value.node(row).kind {
+        Kind::Record(fields) => fields,
+        _ => &[],
+    }
+}
+
+/// The columns of rows, without those fields that are not the row's.
+fn columns_of(value: &Schema, row: NodeId, added: &[&str]) -> Result<Vec<Column>, String> {
+    let Kind::Record(fields) = &value.node(row).kind else {
+        return Err("its rows are no records".into());
+    };
+    let columns: Vec<Column> = fields
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| !added.contains(&field.name.as_str()))
+        .map(|(place, field)| Column {
+            name: sql_name(field),
+            place,
+            sql: sql_type(value, field.node),
+        })
+        .collect();
+    if columns.len() > COLUMNS_MAX {
+        return Err(format!("it has more than {COLUMNS_MAX} columns"));
+    }
+    Ok(columns)
+}
+
+/// The schema of a key of these fields: their bare types.
+fn key_schema<'k>(
+    value: &Schema,
+    fields: impl Iterator<Item = &'k Field>,
+) -> Result<Schema, String> {
+    let name = value.node(value.root()).name.as_ref();
+    let namespace = name.and_then(|name| name.namespace.clone()).unwrap_or_default();
+    let mut definitions = Definitions::new(&namespace);
+    let field = |field: &Field| {
+        let bare = nullable_branch(value, field.node).unwrap_or(field.node);
+        json!({"name": field.name, "type": definitions.type_json(value, bare)})
+    };
+    let fields: Vec<Json> = fields.map(field).collect();
+    let mut key = json!({"type": "record", "name": "Key", "fields": fields});
+    if !namespace.is_empty() {
+        key["namespace"] = namespace.into();
+    }
+    Schema::parse(&key.to_string()).map_err(|error| error.to_string())
 }
 
 /// A field's name in its database, where Avro's rule has changed it.
@@ -132,7 +183,7 @@ fn form_of(value: &Schema) -> Result<(Form, NodeId), String> {
 
 /// The record that a type is, or is beside null.
 fn record_branch(schema: &Schema, id: NodeId) -> Option<NodeId> {
-    let id = crate::sql::types::nullable_branch(schema, id).unwrap_or(id);
+    let id = nullable_branch(schema, id).unwrap_or(id);
     matches!(schema.node(id).kind, Kind::Record(_)).then_some(id)
 }
 
@@ -195,6 +246,25 @@ mod tests {
         assert_eq!(form(None), Form::Event);
         assert_eq!(form(key(&["other"])), Form::Event);
         assert_eq!(form(Some(schema(r#""string""#))), Form::Event);
+    }
+
+    #[test]
+    fn rows_that_are_made_are_no_envelope_whatever_their_fields_are_called() {
+        let value = format!(
+            r#"{{"type":"record","name":"Out","fields":[{{"name":"id","type":["null","long"]}},
+                {{"name":"before","type":["null",{ROW}]}},{{"name":"after","type":["null","Value"]}},
+                {{"name":"op","type":"string"}}]}}"#
+        );
+        let of = |key: &[&str]| {
+            let key: Vec<String> = key.iter().map(|name| (*name).to_owned()).collect();
+            Relation::of_rows(&key, schema(&value))
+        };
+        let keyed = of(&["id"]).unwrap();
+        assert_eq!((keyed.form, keyed.columns.len()), (Form::State, 4));
+        let key = keyed.key.unwrap().registry_text();
+        assert!(key.contains(r#""name":"id","type":"long""#), "{key}");
+        assert_eq!(of(&[]).unwrap().form, Form::Event);
+        assert!(of(&["no"]).unwrap_err().contains("no"));
     }
 
     #[test]
