@@ -5,6 +5,7 @@
 pub mod document;
 mod key;
 pub mod lineage;
+pub mod mesh;
 pub mod output;
 mod problem;
 pub mod query;

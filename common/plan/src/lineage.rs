@@ -199,7 +199,7 @@ fn key_fields(input: &Input) -> Vec<Vec<String>> {
 }
 
 /// Drops the fields that are within others.
-fn drop_inner(paths: &mut BTreeSet<Vec<String>>) {
+pub(crate) fn drop_inner(paths: &mut BTreeSet<Vec<String>>) {
     let all = paths.clone();
     paths.retain(|path| !(1..path.len()).any(|length| all.contains(&path[..length])));
 }

@@ -6,7 +6,7 @@
 
 use crate::key::key_columns;
 use crate::query::{Branch, Input, Origin, Output, OutputColumn, Query};
-use crate::relation::{Form, Relation};
+use crate::relation::{Form, Relation, field_within};
 use crate::sql::types::{avro_type, is_opaque, nullable_branch};
 use crate::{Problem, Problems};
 use serde_json::{Map, Value as Json, json};
@@ -334,18 +334,9 @@ fn kept_in<'k>(branch: &Branch, inputs: &'k [Input], place: usize) -> Option<Kep
         Origin::Computed => return None,
     };
     let field = path.iter().try_fold(relation.field(column), |field, name| {
-        within(&relation.value, field.node, name)
+        field_within(&relation.value, field.node, name)
     })?;
     Some(Kept { schema: &relation.value, field, required: !path.is_empty() })
-}
-
-/// The field called `name` of the record that a type is or is beside null.
-fn within<'k>(schema: &'k Schema, id: NodeId, name: &str) -> Option<&'k Field> {
-    let id = nullable_branch(schema, id).unwrap_or(id);
-    match &schema.node(id).kind {
-        Kind::Record(fields) => fields.iter().find(|field| field.name == name),
-        _ => None,
-    }
 }
 
 /// The key's record: names and types as they are in the inputs' keys, so that its id changes only when

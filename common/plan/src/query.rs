@@ -164,6 +164,16 @@ impl Query {
         }
     }
 
+    /// Leaves out the columns whose places are not kept.
+    pub(crate) fn retain(&mut self, keep: impl Fn(usize) -> bool) {
+        fn only<T>(items: &mut Vec<T>, keep: impl Fn(usize) -> bool) {
+            let mut places = 0..;
+            items.retain(|_| places.next().is_some_and(&keep));
+        }
+        only(&mut self.columns, &keep);
+        self.branches.iter_mut().for_each(|branch| only(&mut branch.outputs, &keep));
+    }
+
     /// Whether all of its input are events that nothing takes back.
     #[must_use]
     pub fn only_events(&self, inputs: &[Input]) -> bool {

@@ -102,6 +102,14 @@ impl Relation {
         fields_of(&self.value, self.row)
     }
 
+    /// The field that names in Avro lead to, from the row on, through records that may be null.
+    #[must_use]
+    pub fn field_at(&self, path: &[String]) -> Option<&Field> {
+        let (first, rest) = path.split_first()?;
+        let first = self.fields().iter().find(|field| field.name == *first)?;
+        rest.iter().try_fold(first, |field, name| field_within(&self.value, field.node, name))
+    }
+
     /// The field of a column.
     #[must_use]
     pub fn field(&self, column: usize) -> &Field {
@@ -114,6 +122,12 @@ fn fields_of(value: &Schema, row: NodeId) -> &[Field] {
         Kind::Record(fields) => fields,
         _ => &[],
     }
+}
+
+/// The field called `name` of the record that a type is or is beside null.
+pub(crate) fn field_within<'k>(schema: &'k Schema, id: NodeId, name: &str) -> Option<&'k Field> {
+    let record = record_branch(schema, id)?;
+    fields_of(schema, record).iter().find(|field| field.name == name)
 }
 
 /// The columns of rows, without those fields that are not the row's.

@@ -25,6 +25,7 @@ use context::Context;
 use datafusion_common::DataFusionError;
 use datafusion_common::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
@@ -44,10 +45,21 @@ const STACK_BYTES: usize = 256 * 1024 * 1024;
 /// All that is refused before planning, else the planner's first refusal; each with its place in the
 /// SQL where that is known.
 pub fn resolve_sql(sql: &str, tables: Tables<'_>) -> Result<Query, Problems> {
+    resolve_named(sql, tables).map(|(query, _)| query)
+}
+
+/// As [`resolve_sql`], with the names of the tables that the SQL reads.
+pub(crate) fn resolve_named(
+    sql: &str,
+    tables: Tables<'_>,
+) -> Result<(Query, BTreeSet<String>), Problems> {
     stacker::grow(STACK_BYTES, || resolve_here(sql, tables))
 }
 
-fn resolve_here(sql: &str, tables: Tables<'_>) -> Result<Query, Problems> {
+fn resolve_here(
+    sql: &str,
+    tables: Tables<'_>,
+) -> Result<(Query, BTreeSet<String>), Problems> {
     let mut parsed = parse::parse(sql)?;
     let lookups: BTreeSet<&str> = tables
         .inputs
@@ -69,7 +81,20 @@ fn resolve_here(sql: &str, tables: Tables<'_>) -> Result<Query, Problems> {
     })?;
     let query =
         resolve::resolve(&plan, tables, &parsed).map_err(|problem| with_place(problem, &parsed))?;
-    Ok(query)
+    Ok((query, scanned(&plan)))
+}
+
+/// The tables that a plan reads.
+fn scanned(plan: &LogicalPlan) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    // The closure never fails.
+    let _ = plan.apply(|part| {
+        if let LogicalPlan::TableScan(scan) = part {
+            names.insert(scan.table_name.table().to_owned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    names
 }
 
 /// Every table as the planner sees it.

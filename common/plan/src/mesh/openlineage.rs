@@ -1,0 +1,1 @@
+//! A pipeline's lineage for other catalogs.
