@@ -9,14 +9,16 @@ use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, ScalarUDF, TableSource, WindowUDF};
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The tables of one query.
 pub(super) struct Context {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
     functions: &'static Functions,
-    options: ConfigOptions,
 }
+
+/// DataFusion's options, all of which are left as they are.
+pub(super) static OPTIONS: LazyLock<ConfigOptions> = LazyLock::new(ConfigOptions::default);
 
 /// A table by its columns.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl Context {
             .into_iter()
             .map(|(name, schema)| (name, Arc::new(Table(schema)) as Arc<dyn TableSource>))
             .collect();
-        Self { tables, functions: functions(), options: ConfigOptions::default() }
+        Self { tables, functions: functions() }
     }
 
     pub(super) fn table_names(&self) -> Vec<&str> {
@@ -79,7 +81,7 @@ impl ContextProvider for Context {
     }
 
     fn options(&self) -> &ConfigOptions {
-        &self.options
+        &OPTIONS
     }
 
     fn udf_names(&self) -> Vec<String> {

@@ -79,11 +79,13 @@ pub(super) fn fold_casts(plan: LogicalPlan) -> Result<LogicalPlan> {
     })
 }
 
-/// Changes each expression of a plan from the inside out; names and types of columns follow.
+/// Changes each expression of a plan from the inside out; names and types of columns follow. A schema
+/// costs more than all else here, and is computed anew only where something behind it has changed.
 fn map_expressions(
     plan: LogicalPlan,
     change: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
+    let mut anything = false;
     let changed = plan.transform_up(|plan| {
         let mut schema = DFSchema::empty();
         plan.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
@@ -93,7 +95,8 @@ fn map_expressions(
             let changed = expr.transform_up(|expr| change(expr, &schema))?;
             Ok(changed.update_data(|expr| name.restore(expr)))
         })?;
-        changed.map_data(LogicalPlan::recompute_schema)
+        anything |= changed.transformed;
+        if anything { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
     })?;
     Ok(changed.data)
 }

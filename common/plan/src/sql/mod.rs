@@ -21,10 +21,9 @@ pub use resolve::{EXPR_DEPTH_MAX, Tables};
 
 use crate::query::Query;
 use crate::{Problem, Problems};
-use context::Context;
+use context::{Context, OPTIONS};
 use datafusion_common::DataFusionError;
 use datafusion_common::arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::AnalyzerRule;
@@ -53,13 +52,16 @@ pub(crate) fn resolve_named(
     sql: &str,
     tables: Tables<'_>,
 ) -> Result<(Query, BTreeSet<String>), Problems> {
-    stacker::grow(STACK_BYTES, || resolve_here(sql, tables))
+    stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || resolve_here(sql, tables))
 }
 
-fn resolve_here(
-    sql: &str,
-    tables: Tables<'_>,
-) -> Result<(Query, BTreeSet<String>), Problems> {
+/// Does something with a stack on which many queries can be resolved one after the other: a new one
+/// for each would cost a page fault for each of its pages.
+pub(crate) fn with_stack<T>(work: impl FnOnce() -> T) -> T {
+    stacker::grow(STACK_BYTES + STACK_BYTES / 16, work)
+}
+
+fn resolve_here(sql: &str, tables: Tables<'_>) -> Result<(Query, BTreeSet<String>), Problems> {
     let mut parsed = parse::parse(sql)?;
     let lookups: BTreeSet<&str> = tables
         .inputs
@@ -129,7 +131,7 @@ fn plan(query: &Ast, context: &Context) -> Result<LogicalPlan, DataFusionError> 
     let planner = SqlToRel::new_with_options(context, options);
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query.clone())))?;
     let plan = declared::typed_comparisons(declared::small_integers(plan)?)?;
-    declared::fold_casts(TypeCoercion::new().analyze(plan, &ConfigOptions::default())?)
+    declared::fold_casts(TypeCoercion::new().analyze(plan, &OPTIONS)?)
 }
 
 /// A problem of the whole query stands where it begins.
