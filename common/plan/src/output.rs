@@ -110,7 +110,11 @@ pub fn row_schema(
     let space = name.and_then(|name| name.namespace.clone()).unwrap_or_default();
     let name = name.map_or("Row", |name| &name.name);
     let mut row = Row::new(query, inputs, &names, key_columns, &space);
-    row.definitions.reserve(&if space.is_empty() { name.into() } else { format!("{space}.{name}") });
+    row.definitions.reserve(&if space.is_empty() {
+        name.into()
+    } else {
+        format!("{space}.{name}")
+    });
     let mut record = json!({"type": "record", "name": name, "fields": row.fields()?});
     if !space.is_empty() {
         record["namespace"] = space.into();

@@ -83,7 +83,11 @@ impl Check {
         let required = schema.get("required").and_then(Json::as_array);
         for name in required.into_iter().flatten().filter_map(Json::as_str) {
             if !table.contains_key(name) {
-                self.wrong(path, format!("{} is missing", shown(name)), format!("add the key {name}"));
+                self.wrong(
+                    path,
+                    format!("{} is missing", shown(name)),
+                    format!("add the key {name}"),
+                );
             }
         }
         let closed = schema.get("additionalProperties") == Some(&Json::Bool(false));

@@ -1,9 +1,9 @@
 //! What a pipeline reads: its topics' rows, and which of their columns a star takes.
 
+use super::InputPlan;
 use super::gather::Gather;
 use super::known::{Known, Rows};
 use super::set::{Pipeline, Set};
-use super::InputPlan;
 use crate::document::names::{instead_of, shown};
 use crate::document::{self, Evolution, FieldRule, Flow, InputFrom, NewFields};
 use crate::query;
@@ -136,14 +136,9 @@ impl<'d> Reader<'_, 'd> {
     }
 
     /// The columns that flow on unless a rule says `never`.
-    fn accepted(
-        &self,
-        relation: &Relation,
-        before: Option<&BTreeSet<String>>,
-    ) -> BTreeSet<String> {
+    fn accepted(&self, relation: &Relation, before: Option<&BTreeSet<String>>) -> BTreeSet<String> {
         let spec = self.pipeline.spec;
-        let grows =
-            spec.new_fields == NewFields::Follow && spec.evolution != Evolution::Pinned;
+        let grows = spec.new_fields == NewFields::Follow && spec.evolution != Evolution::Pinned;
         let names = relation.columns.iter().map(|column| column.name.clone());
         let Some(before) = before.filter(|_| !grows) else { return names.collect() };
         let always = self.flows(relation, Flow::Always);

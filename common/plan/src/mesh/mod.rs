@@ -26,6 +26,7 @@ pub use stage::{Edge, StagePlan};
 use crate::document::{Document, Metadata, OnError, Start, check_together};
 use crate::output::OutputSchemas;
 use crate::query::{Input, Query};
+use crate::sql::with_stack;
 use crate::{Problem, Problems};
 use gather::Gather;
 use known::Known;
@@ -169,6 +170,14 @@ pub fn plan(
     accepted: &Accepted,
 ) -> Result<MeshPlan, Problems> {
     check_together(documents)?;
+    with_stack(|| plan_all(documents, topics, accepted))
+}
+
+fn plan_all(
+    documents: &[Document],
+    topics: &Topics,
+    accepted: &Accepted,
+) -> Result<MeshPlan, Problems> {
     let set = Set::new(documents, topics);
     let mut gather = Gather::new(documents);
     set.check(documents, &mut gather);

@@ -114,9 +114,8 @@ impl<'w> Written<'w> {
     /// Of an input that is written as it is, columns are left out by rules alone.
     fn with_hidden(&self, problem: Problem, planner: &Planner<'_, '_>) -> Problem {
         let table = planner.tables.iter().find(|table| table.name == self.from);
-        let hidden = table.into_iter().flat_map(|table| &table.hidden);
-        let named = hidden.filter(|column| problem.message.contains(&shown(column))).next();
-        match named {
+        let mut hidden = table.into_iter().flat_map(|table| &table.hidden);
+        match hidden.find(|column| problem.message.contains(&shown(column))) {
             Some(column) => {
                 let help = format!("let {column} flow: leave out its rule in spec.fields");
                 problem.help(help)

@@ -4,9 +4,7 @@ use super::gather::Gather;
 use super::known::Known;
 use super::set::{Pipeline, Set};
 use super::stage::{self, Registered, StagePlan};
-use super::{
-    InputPlan, NamedQuery, Path, PipelinePlan, Runner, inputs, outputs, render, within,
-};
+use super::{InputPlan, NamedQuery, Path, PipelinePlan, Runner, inputs, outputs, render, within};
 use crate::document::names::shown;
 use crate::document::{Processor, ProcessorKind, SqlText};
 use crate::lineage::reads;
@@ -135,12 +133,7 @@ impl<'d> Planner<'_, 'd> {
     }
 
     /// The rows of an input or processor; none if it is wrong, which is told already, or a lookup.
-    pub(super) fn rows_of(
-        &self,
-        name: &str,
-        path: &str,
-        gather: &mut Gather<'_>,
-    ) -> Option<Query> {
+    pub(super) fn rows_of(&self, name: &str, path: &str, gather: &mut Gather<'_>) -> Option<Query> {
         if let Some(query) = self.queries.get(name) {
             return Some(query.clone());
         }

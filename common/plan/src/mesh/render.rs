@@ -116,7 +116,8 @@ impl Writer<'_> {
             CleanupPolicy::Delete => "delete",
         };
         let partitions = settings.partitions;
-        writeln!(self.out, "  {kind} {name}: {topic}, {form}, {key}, {policy}, {partitions} partitions")?;
+        writeln!(self.out, "  {kind} {name}: {topic}, {form}, {key}")?;
+        writeln!(self.out, "    cleanup {policy}, partitions {partitions}")?;
         if self.whole {
             writeln!(self.out, "    {:?} {:?}", settings.retention_ms, settings.retention_bytes)?;
             writeln!(self.out, "    {:?}\n    {}", schemas.key, schemas.value)?;
@@ -198,7 +199,11 @@ impl Names {
                     let number = lookups.entry(first).or_insert(number);
                     let name = &tables[input].name;
                     let of = column(input, of);
-                    if *number == 1 { format!("{name}.{of}") } else { format!("{name}#{number}.{of}") }
+                    if *number == 1 {
+                        format!("{name}.{of}")
+                    } else {
+                        format!("{name}#{number}.{of}")
+                    }
                 }
                 Origin::Computed => {
                     computed += 1;

@@ -139,7 +139,8 @@ fn check_config(
     let Some(schema) = &spec.config_schema else {
         if registered.config.is_some() {
             gather.wrong(place, &path, || {
-                let message = format!("{} takes no configuration", shown(&registered.of.to_string()));
+                let message =
+                    format!("{} takes no configuration", shown(&registered.of.to_string()));
                 (message, "leave it out, or declare a config_schema for it".into())
             });
         }

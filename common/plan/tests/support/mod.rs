@@ -9,7 +9,7 @@ use tidemesh_plan::relation::Relation;
 use tidemesh_plan::sql::{Tables, resolve_sql};
 
 /// The orders of a shop, as the connector writes them.
-const ORDERS: &str = r#"{"type":"record","name":"Value","namespace":"shop.orders","fields":[
+pub(crate) const ORDERS: &str = r#"{"type":"record","name":"Value","namespace":"shop.orders","fields":[
     {"name":"id","type":"long","source.type":"bigint"},
     {"name":"customer_id","type":["null","long"],"default":null},
     {"name":"status","type":["null","string"],"default":null,"doc":"where it is"},
@@ -28,14 +28,14 @@ const ORDERS: &str = r#"{"type":"record","name":"Value","namespace":"shop.orders
     {"name":"either","type":["null","int","string"],"default":null},
     {"name":"Mixed_u0020Case","type":["null","string"],"default":null,"source.name":"Mixed Case"}]}"#;
 
-const REFUNDS: &str = r#"{"type":"record","name":"Value","namespace":"shop.refunds","fields":[
+pub(crate) const REFUNDS: &str = r#"{"type":"record","name":"Value","namespace":"shop.refunds","fields":[
     {"name":"id","type":"long"},
     {"name":"order_id","type":["null","long"],"default":null},
     {"name":"amount","type":["null",{"type":"bytes","logicalType":"decimal","precision":12,"scale":2}],"default":null},
     {"name":"reason","type":["null","string"],"default":null},
     {"name":"at","type":["null",{"type":"long","logicalType":"timestamp-micros"}],"default":null}]}"#;
 
-const CUSTOMERS: &str = r#"{"type":"record","name":"Value","namespace":"shop.customers","fields":[
+pub(crate) const CUSTOMERS: &str = r#"{"type":"record","name":"Value","namespace":"shop.customers","fields":[
     {"name":"id","type":"long"},
     {"name":"name","type":["null","string"],"default":null},
     {"name":"email","type":["null","string"],"default":null},
@@ -43,7 +43,7 @@ const CUSTOMERS: &str = r#"{"type":"record","name":"Value","namespace":"shop.cus
     {"name":"home","type":["null",{"type":"record","name":"address","fields":[
         {"name":"city","type":["null","string"]}]}],"default":null}]}"#;
 
-const CLICKS: &str = r#"{"type":"record","name":"Click","namespace":"app","fields":[
+pub(crate) const CLICKS: &str = r#"{"type":"record","name":"Click","namespace":"app","fields":[
     {"name":"url","type":"string"},{"name":"at","type":{"type":"long","logicalType":"timestamp-millis"}},
     {"name":"user","type":["null","long"],"default":null}]}"#;
 

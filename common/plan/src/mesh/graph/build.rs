@@ -12,7 +12,7 @@ const DECLARED_DEPTH_MAX: usize = 16;
 
 /// Where something is taken from, within a pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum From {
+pub(in crate::mesh) enum From {
     /// An input, by its place.
     Input(usize),
     /// What a registered processor makes, by its place among the stages. Its fields are not told apart.
@@ -21,36 +21,36 @@ pub(super) enum From {
 
 /// A field that is taken, and how.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Taken {
-    pub(super) from: From,
-    pub(super) path: Path,
-    pub(super) via: Via,
+pub(in crate::mesh) struct Taken {
+    pub(in crate::mesh) from: From,
+    pub(in crate::mesh) path: Path,
+    pub(in crate::mesh) via: Via,
 }
 
 /// What a query takes.
 #[derive(Debug, Default)]
-pub(super) struct Takes {
+pub(in crate::mesh) struct Takes {
     /// For each column, by its name in Avro.
-    pub(super) columns: Vec<(String, BTreeSet<Taken>)>,
+    pub(in crate::mesh) columns: Vec<(String, BTreeSet<Taken>)>,
     /// What decides which rows there are.
-    pub(super) rows: BTreeSet<Taken>,
+    pub(in crate::mesh) rows: BTreeSet<Taken>,
     /// Whose rows it has.
-    pub(super) of: BTreeSet<From>,
+    pub(in crate::mesh) of: BTreeSet<From>,
 }
 
 /// A pipeline's queries.
 #[derive(Debug)]
-pub(super) struct Flows<'p> {
-    pub(super) plan: &'p PipelinePlan,
+pub(in crate::mesh) struct Flows<'p> {
+    pub(in crate::mesh) plan: &'p PipelinePlan,
     /// What each registered processor takes: all of it may be in all that it makes.
-    pub(super) stages: Vec<Takes>,
+    pub(in crate::mesh) stages: Vec<Takes>,
     /// What each processor of SQL does itself; what those before it decide is not in its rows.
-    pub(super) queries: Vec<Takes>,
-    pub(super) outputs: Vec<Takes>,
+    pub(in crate::mesh) queries: Vec<Takes>,
+    pub(in crate::mesh) outputs: Vec<Takes>,
 }
 
 impl<'p> Flows<'p> {
-    pub(super) fn of(plan: &'p PipelinePlan) -> Self {
+    pub(in crate::mesh) fn of(plan: &'p PipelinePlan) -> Self {
         let build = Build { plan };
         Self {
             plan,

@@ -5,7 +5,7 @@
 //! in all that it makes, since no more is known. A record and the fields within it are related: who asks
 //! for `shipping` is told of what reads `shipping.city`, and conversely. What is found has a bound.
 
-mod build;
+pub(super) mod build;
 
 use super::{MeshPlan, OutputKind, OutputPlan, Path};
 use crate::lineage::Via;
@@ -316,8 +316,7 @@ impl<'g> Down<'g> {
     fn stages(&mut self, flows: &Flows<'g>, arrival: &mut Arrival<'_>) {
         for (place, takes) in flows.stages.iter().enumerate() {
             let values = takes.columns.iter().flat_map(|(_, taken)| taken);
-            let ways: BTreeSet<Via> =
-                values.flat_map(|taken| arrival.ways(taken)).collect();
+            let ways: BTreeSet<Via> = values.flat_map(|taken| arrival.ways(taken)).collect();
             let all = arrival.all_ways(takes);
             if !all.is_empty() {
                 let name = flows.plan.stages[place].name.clone();
