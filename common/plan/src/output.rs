@@ -95,7 +95,8 @@ pub fn output_schemas(
 }
 
 /// The schema of the rows alone: what a registered processor is handed. The record has the name that is
-/// given, since it says nothing of what the rows are.
+/// given, since it says nothing of what the rows are. Of rows that are events, what is never null is not
+/// said to be; of others all but the key may be, since of a row that is deleted it may be all that is known.
 ///
 /// # Errors
 ///
@@ -110,6 +111,7 @@ pub fn row_schema(
     let space = name.and_then(|name| name.namespace.clone()).unwrap_or_default();
     let name = name.map_or("Row", |name| &name.name);
     let mut row = Row::new(query, inputs, &names, key_columns, &space);
+    row.exact = query.only_events(inputs);
     row.definitions.reserve(&if space.is_empty() {
         name.into()
     } else {
@@ -174,6 +176,8 @@ struct Row<'r> {
     names: &'r [String],
     key_columns: &'r [usize],
     definitions: Definitions,
+    /// Whether a column that is never null has a type without it.
+    exact: bool,
 }
 
 impl<'r> Row<'r> {
@@ -188,7 +192,7 @@ impl<'r> Row<'r> {
         for own in ["Value", "Envelope", "Key"] {
             definitions.reserve(&format!("{namespace}.{own}"));
         }
-        Self { query, inputs, names, key_columns, definitions }
+        Self { query, inputs, names, key_columns, definitions, exact: false }
     }
 
     fn fields(&mut self) -> Result<Vec<Json>, Problems> {
@@ -207,10 +211,10 @@ impl<'r> Row<'r> {
         let column = &self.query.columns[place];
         let mut json = Map::new();
         json.insert("name".into(), self.names[place].as_str().into());
-        let in_key = self.key_columns.contains(&place);
+        let bare = self.key_columns.contains(&place) || (self.exact && !column.sql.nullable);
         match kept(self.query, self.inputs, place) {
-            Some(kept) => self.kept_field(&kept, in_key, &mut json),
-            None => self.computed_field(column, place, in_key, &mut json)?,
+            Some(kept) => self.kept_field(&kept, bare, &mut json),
+            None => self.computed_field(column, place, bare, &mut json)?,
         }
         if self.names[place] == column.name {
             json.shift_remove("source.name");
@@ -220,14 +224,14 @@ impl<'r> Row<'r> {
         Ok(Json::Object(json))
     }
 
-    fn kept_field(&mut self, kept: &Kept<'_>, in_key: bool, json: &mut Map<String, Json>) {
+    fn kept_field(&mut self, kept: &Kept<'_>, is_bare: bool, json: &mut Map<String, Json>) {
         let Kept { schema, field, .. } = *kept;
         let nullable = nullable_branch(schema, field.node);
         let bare = nullable.unwrap_or(field.node);
         let mut attributes = field.clone();
         attributes.order = None;
         self.drop_taken_aliases(&mut attributes);
-        if in_key {
+        if is_bare {
             json.insert("type".into(), self.definitions.type_json(schema, bare));
             attributes.default = None;
         } else if may_be_null(schema, field.node) {
@@ -251,7 +255,7 @@ impl<'r> Row<'r> {
         &mut self,
         column: &OutputColumn,
         place: usize,
-        in_key: bool,
+        is_bare: bool,
         json: &mut Map<String, Json>,
     ) -> Result<(), Problem> {
         let name = &self.names[place];
@@ -265,7 +269,7 @@ impl<'r> Row<'r> {
         }
         let of = avro_type(&column.sql.data_type, &format!("{name}_value"))
             .map_err(|why| Problem::new("", format!("the column `{}`: {why}", column.name)))?;
-        if in_key {
+        if is_bare {
             json.insert("type".into(), of);
         } else {
             json.insert("type".into(), json!(["null", of]));

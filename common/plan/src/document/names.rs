@@ -56,8 +56,11 @@ fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n s
         return None;
     }
     let far = |known: &str| distance(&name.to_lowercase(), &known.to_lowercase());
+    let length = name.chars().count();
     let near = known
         .filter(|known| known.len() <= 4 * SHOWN_CHARS_MAX)
+        // A name that is so much longer or shorter is no slip; there may be thousands of topics.
+        .filter(|known| known.chars().count().abs_diff(length) <= slips_max(known))
         .map(|known| (far(known), known))
         .filter(|(far, known)| *far <= slips_max(known))
         .min_by_key(|(far, _)| *far);

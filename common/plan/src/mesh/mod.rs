@@ -192,6 +192,7 @@ fn plan_all(
             pipelines.push(planned);
         }
     }
+    debug_assert!(gather.count() > 0 || pipelines.len() == set.pipelines.len());
     gather.into_problems().map_or(Ok(MeshPlan { pipelines }), Err)
 }
 

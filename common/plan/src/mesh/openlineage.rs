@@ -1,7 +1,7 @@
 //! A pipeline's lineage for other catalogs: a run event of OpenLineage.
 //!
 //! The form is that of OpenLineage's specification 2-0-2 (`RunEvent`), with its facets `columnLineage`
-//! 1-2-0, `schema` 1-2-0, `jobType` 2-0-2, `documentation` 1-0-1 and `ownership` 1-0-1. Topics are
+//! 1-2-0, `schema` 1-2-0, `jobType` 2-0-4, `documentation` 1-1-0 and `ownership` 1-0-1. Topics are
 //! datasets (its "Naming": the namespace of Kafka is `kafka://host:port`, the name is the topic).
 
 use super::graph::build::{Flows, From, Taken, Takes};
@@ -120,10 +120,10 @@ impl Writer<'_> {
             "processingType": "STREAMING", "integration": "TIDEMESH", "jobType": "PIPELINE",
         });
         let mut facets = Map::new();
-        facets.insert("jobType".into(), self.facet("JobTypeJobFacet", "2-0-2", of_type));
+        facets.insert("jobType".into(), self.facet("JobTypeJobFacet", "2-0-4", of_type));
         if let Some(description) = &self.plan.metadata.description {
             let members = json!({"description": description});
-            let facet = self.facet("DocumentationJobFacet", "1-0-1", members);
+            let facet = self.facet("DocumentationJobFacet", "1-1-0", members);
             facets.insert("documentation".into(), facet);
         }
         if let Some(owner) = &self.plan.metadata.owner {

@@ -56,6 +56,7 @@ pub(super) fn plan(
     if gather.count() > before {
         return None;
     }
+    debug_assert!(planner.failed.is_empty());
     let of_stages = planner.stages.iter().map(|stage| &stage.reads);
     for (place, paths) in of_stages.chain(outputs.iter().map(|output| &output.reads)).flatten() {
         inputs[*place].reads.extend(paths.iter().cloned());

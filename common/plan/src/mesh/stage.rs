@@ -195,7 +195,16 @@ fn edge(
             return None;
         }
     };
-    let writer = Schema::parse(&written).ok()?;
+    let writer = match Schema::parse(&written) {
+        Ok(writer) => writer,
+        Err(error) => {
+            gather.wrong(planner.place(), path, || {
+                let message = format!("the rows of {} have no schema: {error}", shown(from));
+                (message, "give its columns other names with AS".into())
+            });
+            return None;
+        }
+    };
     let findings = explain(declared, &writer, Direction::Backward);
     for finding in findings.iter().flat_map(Finding::roots).take(FINDINGS_MAX) {
         let told = || unreadable(finding, input, from);

@@ -249,6 +249,20 @@ const CASES: &[Case] = &[
         told: &[("spec.processors[0].inputs[0]", "declared is string, and it is given", "select what fits")],
     },
     Case {
+        name: "a looked-up value that may be missing for a processor that takes no null",
+        text: "@Pipeline p
+  inputs: {clicks: app.clicks, c: {topic: shop.customers, lookup: true}}
+  processors:
+    - {name: one, sql: 'SELECT k.url, c.id FROM clicks k LEFT JOIN c ON c.id = k.user'}
+    - {name: x, processor: score@2, inputs: [«one]}
+  sinks: [{name: out, from: x, kafka: {topic: a}}]
+@Processor score
+  version: 2
+  inputs: [{name: in, schema: {type: record, name: R, fields: [{name: url, type: string}, {name: id, type: long}]}}]
+  output: {schema: {type: record, name: S, fields: [{name: id, type: long}]}}",
+        told: &[("spec.processors[1].inputs[0]", "at id (/fields/1/type): declared is long", "select what fits")],
+    },
+    Case {
         name: "a processor that is not handed the key",
         text: "@Pipeline p
   inputs: {r: shop.refunds}

@@ -125,3 +125,59 @@ fn a_new_topic_takes_its_schemas_from_the_plan_and_not_from_what_was_known() {
     let plan = plan(&documents(GOOD), &topics, &Accepted::new()).unwrap();
     assert_eq!(plan.pipelines.len(), 5);
 }
+
+/// Two processors, one behind the other, and a union of what the last makes with a topic.
+const BETWEEN: &str = "apiVersion: tidemesh/v1
+kind: Pipeline
+metadata: {name: p}
+spec:
+  inputs: {r: shop.refunds, clicks: app.clicks}
+  processors:
+    - {name: one, processor: echo@1, inputs: [r], tap: mesh.one}
+    - {name: cut, sql: \"SELECT id, upper(reason) AS reason FROM one\"}
+    - {name: two, processor: echo@1, inputs: [cut]}
+    - {name: both, sql: \"SELECT 'made' AS origin, id, reason FROM two UNION ALL SELECT 'read', id, reason FROM r\"}
+  sinks:
+    - {name: out, from: both, kafka: {topic: mesh.both}}
+    - {name: last, from: two, kafka: {topic: mesh.two, envelope: flat}}
+---
+apiVersion: tidemesh/v1
+kind: Processor
+metadata: {name: echo}
+spec:
+  version: 1
+  inputs: [{name: in, schema: {type: record, name: In, fields: [{name: id, type: long}, {name: reason, type: ['null', string]}]}}]
+  output:
+    schema: {type: record, name: Out, fields: [{name: id, type: long}, {name: reason, type: ['null', string]}]}
+    key: [id]
+";
+
+#[test]
+fn what_a_registered_processor_makes_is_read_like_an_input() {
+    let plan = planned(BETWEEN).unwrap_or_else(|problems| panic!("{problems}"));
+    let pipeline = plan.pipeline("p").unwrap();
+    let tables: Vec<&str> = pipeline.tables.iter().map(|table| table.name.as_str()).collect();
+    assert_eq!(tables, ["clicks", "r", "one", "two"]);
+    let of: Vec<_> =
+        pipeline.outputs.iter().map(|of| (of.topic.as_str(), of.schemas.form)).collect();
+    assert_eq!(
+        of,
+        [("mesh.both", Form::Envelope), ("mesh.two", Form::Flat), ("mesh.one", Form::Envelope)]
+    );
+    // Through both processors, what is read is what the first declares.
+    let reads: Vec<String> = pipeline.inputs[1].reads.iter().map(|path| path.join(".")).collect();
+    assert_eq!(reads, ["id", "reason"]);
+    assert!(pipeline.inputs[0].reads.is_empty());
+    let up = plan.graph().upstream("mesh.two", &["reason".to_owned()]);
+    let up: Vec<String> =
+        up.fields.iter().map(|of| format!("{} {}", of.path.join("."), of.via)).collect();
+    assert_eq!(up, ["id expression", "reason expression"]);
+    let down = plan.graph().downstream("shop.refunds", &["amount".to_owned()]);
+    assert!(down.readers.is_empty() && down.fields.is_empty());
+    let events = BETWEEN
+        .replace("    key: [id]\n", "")
+        .replace("'made' AS origin, ", "")
+        .replace("UNION ALL SELECT 'read', id, reason FROM r", "");
+    let plan = planned(&events).unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(plan.pipelines[0].outputs.iter().all(|of| of.schemas.form == Form::Event));
+}
