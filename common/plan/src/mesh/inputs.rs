@@ -108,7 +108,7 @@ impl<'d> Reader<'_, 'd> {
             }),
             Rows::Unknown => gather.wrong(self.pipeline.place, &path, || {
                 let message = format!("nobody knows a topic {}", shown(topic));
-                let readable = self.set.readable();
+                let readable = self.set.readable(self.pipeline.place);
                 (message, instead_of(topic, readable.iter().copied()))
             }),
         }

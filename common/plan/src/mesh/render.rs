@@ -10,6 +10,7 @@ use crate::relation::Form;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, ScalarValue};
 use datafusion_expr::Expr;
+use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -87,7 +88,8 @@ impl Writer<'_> {
     }
 
     fn stage(&mut self, stage: &StagePlan) -> fmt::Result {
-        let config = stage.config.as_ref().map_or(String::new(), |config| format!(" {config}"));
+        let config = stage.config.as_ref();
+        let config = config.map_or(String::new(), |config| format!(" {}", sorted(config)));
         writeln!(self.out, "  processor {}: {}{config}", stage.name, stage.processor)?;
         for edge in &stage.edges {
             let key = key(&edge.query, &edge.key_columns);
@@ -231,6 +233,19 @@ impl Names {
         });
         // The closure never fails.
         named.map_or_else(|error| error.to_string(), |named| named.data.to_string())
+    }
+}
+
+/// A value whose keys are in their order, whatever theirs was in the document.
+fn sorted(value: &Json) -> Json {
+    match value {
+        Json::Object(table) => {
+            let table: BTreeMap<&String, &Json> = table.iter().collect();
+            let sorted = table.into_iter().map(|(key, value)| (key.clone(), sorted(value)));
+            Json::Object(sorted.collect())
+        }
+        Json::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
     }
 }
 

@@ -102,9 +102,14 @@ impl<'d> Set<'d> {
         self.published.keys().copied()
     }
 
-    /// The topics that can be read, each once.
-    pub(super) fn readable(&self) -> BTreeSet<&str> {
-        self.topics.keys().map(String::as_str).chain(self.writers.keys().copied()).collect()
+    /// The topics that the pipeline at a place among the documents can read: all but its own.
+    pub(super) fn readable(&self, reader: usize) -> BTreeSet<&str> {
+        let others = self.writers.keys().copied();
+        let all = self.topics.keys().map(String::as_str).chain(others);
+        let own = |topic: &str| {
+            self.writer(topic).is_some_and(|writer| self.pipelines[writer].place == reader)
+        };
+        all.filter(|topic| !own(topic)).collect()
     }
 
     /// What is known of a topic that no pipeline of the set writes.

@@ -32,7 +32,7 @@ const CASES: &[Case] = &[
         told: &[(
             "Pipeline p: spec.inputs.x",
             "nobody knows a topic",
-            "there are `a`, `app.clicks`, `numbers`, `shop.customers`, `shop.orders`, `shop.refunds`",
+            "there are `app.clicks`, `numbers`, `shop.customers`, `shop.orders`, `shop.refunds`",
         )],
     },
     Case {
@@ -170,6 +170,19 @@ const CASES: &[Case] = &[
         told: &[
             ("spec.processors[0].sql", "nope", ""),
             ("spec.processors[1].sql", "GROUP BY", ""),
+        ],
+    },
+    Case {
+        name: "a wrong processor hides no mistake of one that does not name it",
+        text: "@Pipeline p
+  inputs: {orders: shop.orders}
+  processors:
+    - {name: a, sql: SELECT «nope FROM orders}
+    - {name: b, sql: 'SELECT id, «status_s FROM orders'}
+  sinks: [{name: out, from: b, kafka: {topic: t}}]",
+        told: &[
+            ("spec.processors[0].sql", "nope", ""),
+            ("spec.processors[1].sql", "status_s", ""),
         ],
     },
     Case {

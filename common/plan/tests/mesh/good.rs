@@ -80,6 +80,11 @@ fn the_same_documents_mean_the_same() {
         )
         .is_empty()
     );
+    // The order of keys.
+    let keys = GOOD.replace("config: {threshold: 0.5}", "config: {note: a, threshold: 0.5}");
+    let keys = keys.replace("    additionalProperties: false\n", "");
+    let turned = keys.replace("{note: a, threshold: 0.5}", "{threshold: 0.5, note: a}");
+    assert!(turned != keys && digests(&turned) == digests(&keys));
     // What filters, what is looked up, what is configured, how the topic is made.
     assert_eq!(changed(&GOOD.replace("total > 1000", "total > 1001")), ["large-orders"]);
     assert_eq!(changed(&GOOD.replace("threshold: 0.5", "threshold: 0.6")), ["scored-orders"]);

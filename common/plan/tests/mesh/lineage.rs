@@ -4,6 +4,7 @@ use super::{good, planned};
 use std::collections::BTreeSet;
 use tidemesh_plan::lineage::Via;
 use tidemesh_plan::mesh::Reader;
+use tidemesh_plan::relation::Relation;
 
 fn path(text: &str) -> Vec<String> {
     text.split('.').filter(|name| !name.is_empty()).map(str::to_owned).collect()
@@ -195,4 +196,26 @@ spec:
     let plan = planned(text).unwrap();
     let down = plan.graph().downstream("shop.orders", &path("qty"));
     assert_eq!(names(&down.readers[0].processors), ["one", "other"]);
+}
+
+#[test]
+fn what_a_field_reaches_comes_from_it() {
+    let plan = good();
+    let graph = plan.graph();
+    let mut asked = 0;
+    for (topic, of) in super::topics() {
+        let relation = Relation::of_topic(of.key, of.value).unwrap();
+        for field in relation.fields() {
+            let from = vec![field.name.clone()];
+            for reached in graph.downstream(&topic, &from).fields {
+                let before = graph.upstream(&reached.topic, &reached.path).fields;
+                let found = before.iter().any(|whence| {
+                    whence.topic == topic && whence.path[0] == from[0] && whence.via == reached.via
+                });
+                assert!(found, "{topic} {from:?}: {reached:?} comes from {before:?}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 30, "{asked}");
 }
