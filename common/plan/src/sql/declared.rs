@@ -50,24 +50,28 @@ fn text(length: Option<CharacterLength>, written: &SqlDataType) -> Result<DataTy
     Ok(DataType::Utf8)
 }
 
-/// Takes whole numbers that are written out as `integer` where they fit, as PostgreSQL does.
-pub(super) fn small_integers(plan: LogicalPlan) -> Result<LogicalPlan> {
-    map_expressions(plan, |expr, _| {
-        Ok(match &expr {
-            Expr::Literal(ScalarValue::Int64(Some(number)), _) => match i32::try_from(*number) {
-                Ok(number) => {
-                    Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(number)), None))
-                }
-                Err(_) => Transformed::no(expr),
-            },
-            _ => Transformed::no(expr),
-        })
+/// What is written out gets the type that it has in PostgreSQL.
+pub(super) fn typed_literals(plan: LogicalPlan) -> Result<LogicalPlan> {
+    map_expressions(plan, Types::Change, |expr, schema| match expr {
+        Expr::Literal(..) => Ok(small_integer(expr)),
+        other => comparison(other, schema),
     })
+}
+
+/// A whole number is an `integer` where it fits.
+fn small_integer(expr: Expr) -> Transformed<Expr> {
+    match &expr {
+        Expr::Literal(ScalarValue::Int64(Some(number)), _) => match i32::try_from(*number) {
+            Ok(number) => Transformed::yes(Expr::Literal(ScalarValue::Int32(Some(number)), None)),
+            Err(_) => Transformed::no(expr),
+        },
+        _ => Transformed::no(expr),
+    }
 }
 
 /// Does the casts of what is written out: a wrong date is found while planning, and not in each row.
 pub(super) fn fold_casts(plan: LogicalPlan) -> Result<LogicalPlan> {
-    map_expressions(plan, |expr, _| match &expr {
+    map_expressions(plan, Types::Stay, |expr, _| match &expr {
         Expr::Cast(cast) => match cast.expr.as_ref() {
             Expr::Literal(value, _) => match value.cast_to(&cast.data_type) {
                 Ok(value) => Ok(Transformed::yes(Expr::Literal(value, None))),
@@ -79,23 +83,34 @@ pub(super) fn fold_casts(plan: LogicalPlan) -> Result<LogicalPlan> {
     })
 }
 
-/// Changes each expression of a plan from the inside out; names and types of columns follow. A schema
-/// costs more than all else here, and is computed anew only where something behind it has changed.
+/// Whether a change of expressions changes their types.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Types {
+    Change,
+    Stay,
+}
+
+/// Changes each expression of a plan from the inside out; names and types of columns follow. Schemas
+/// cost more than all else here: they are computed anew only where types behind them may have changed,
+/// and handed to `change` only then.
 fn map_expressions(
     plan: LogicalPlan,
+    types: Types,
     change: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
     let mut anything = false;
     let changed = plan.transform_up(|plan| {
         let mut schema = DFSchema::empty();
-        plan.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
+        if types == Types::Change {
+            plan.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
+        }
         let names = NamePreserver::new(&plan);
         let changed = plan.map_expressions(|expr| {
             let name = names.save(&expr);
             let changed = expr.transform_up(|expr| change(expr, &schema))?;
             Ok(changed.update_data(|expr| name.restore(expr)))
         })?;
-        anything |= changed.transformed;
+        anything |= types == Types::Change && changed.transformed;
         if anything { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
     })?;
     Ok(changed.data)
@@ -104,10 +119,6 @@ fn map_expressions(
 /// Gives text that is written out the type of what it is compared with, as PostgreSQL does, and refuses
 /// to compare other text with what is none. DataFusion would look for a type that both have: text for
 /// numbers, and for times nanoseconds, which end in 2262.
-pub(super) fn typed_comparisons(plan: LogicalPlan) -> Result<LogicalPlan> {
-    map_expressions(plan, comparison)
-}
-
 fn comparison(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if compares(op) => {
