@@ -185,7 +185,7 @@ fn a_chain_is_one_step() {
     assert_eq!(ids, [json!(4)]);
     assert_eq!(given.failures.len(), 1);
     assert_eq!(given.failures[0].0, 3);
-    assert!(given.failures[0].1.contains("ivide by zero"), "{:?}", given.failures);
+    assert!(given.failures[0].1.contains("divided by zero"), "{:?}", given.failures);
 }
 
 #[test]
@@ -269,4 +269,15 @@ fn large_batches_are_cut_and_keep_their_order() {
     assert!(shown.iter().all(|record| {
         record[1]["after"]["q"] == json!(record[0]["id"].as_i64().unwrap() % 5 + 1)
     }));
+}
+
+#[test]
+fn casts_to_whole_numbers_round() {
+    let sql = "SELECT id, total::bigint AS t, (shipping).geo.lat::int AS lat, (qty + 0.5)::int AS q, \
+               2.5::int AS c FROM orders";
+    let mut row = order(1, "a", 2);
+    row["total"] = json!(250);
+    row["shipping"]["geo"]["lat"] = json!(-54.7);
+    let records = given(sql, &[("c", NULL, row)]);
+    assert_eq!(records[0][1]["after"], json!({"id": 1, "t": 3, "lat": -55, "q": 3, "c": 3}));
 }

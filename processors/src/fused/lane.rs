@@ -8,7 +8,6 @@ use super::row::{Rows, alike};
 use super::steps::Steps;
 use super::write::{Column, Writer};
 use super::{InputRecord, RecordOut};
-use datafusion_common::DataFusionError;
 use datafusion_common::arrow::array::{ArrayRef, BooleanArray};
 use datafusion_common::arrow::compute::filter;
 use std::collections::HashMap;
@@ -63,8 +62,13 @@ struct Event {
 }
 
 impl Lane {
-    pub(super) fn new(branch: &Branch, relation: &Relation, layout: Layout) -> Result<Self> {
-        let steps = Steps::new(branch, &layout.read_parts())?;
+    pub(super) fn new(
+        branch: &Branch,
+        relation: &Relation,
+        layout: Layout,
+        names: &[String],
+    ) -> Result<Self> {
+        let steps = Steps::new(branch, &layout.read_parts(), names)?;
         let rows = Rows::new(relation, layout.copies().to_vec(), steps.reads.clone())?;
         let mut layout = layout;
         layout.bind(branch, &steps)?;
@@ -198,7 +202,7 @@ impl Lane {
     fn evaluate(
         &mut self,
         columns: Vec<ArrayRef>,
-    ) -> Result<(Vec<ArrayRef>, HashMap<usize, String>)> {
+    ) -> Result<(Vec<ArrayRef>, HashMap<usize, Error>)> {
         let count = self.rows.count();
         self.places.clear();
         self.places.resize(count, GONE);
@@ -215,9 +219,10 @@ impl Lane {
                     (0..count).map(|row| Some(!failed.contains_key(&row))).collect();
                 let columns = columns.iter().map(|column| filter(column, &mask));
                 let columns = columns.collect::<std::result::Result<Vec<_>, _>>();
-                let columns = columns.map_err(|error| evaluation(&DataFusionError::from(error)))?;
-                let mut left =
-                    self.steps.run(columns, good.len()).map_err(|error| evaluation(&error))?;
+                let columns = columns.map_err(|error| {
+                    Error::new(ErrorKind::Internal, "set rows aside").caused_by(error)
+                })?;
+                let mut left = self.steps.run(columns, good.len())?;
                 left.rows = Some(match left.rows {
                     None => good,
                     Some(rows) => rows.into_iter().map(|row| good[row as usize]).collect(),
@@ -241,19 +246,13 @@ impl Lane {
     }
 
     /// The rows that an expression cannot handle, each tried alone.
-    fn failing(&self, columns: &[ArrayRef], count: usize) -> HashMap<usize, String> {
+    fn failing(&self, columns: &[ArrayRef], count: usize) -> HashMap<usize, Error> {
         let alone = |row: usize| {
             let columns = columns.iter().map(|column| column.slice(row, 1)).collect();
-            let error = self.steps.run(columns, 1).err()?;
-            Some((row, error.strip_backtrace()))
+            Some((row, self.steps.run(columns, 1).err()?))
         };
         (0..count).filter_map(alone).collect()
     }
-}
-
-#[cold]
-fn evaluation(error: &DataFusionError) -> Error {
-    Error::new(ErrorKind::Unsupported, "evaluate a row").because(error.strip_backtrace())
 }
 
 /// Where a part of a batch's bytes stands in them.
@@ -277,13 +276,12 @@ struct Emitter<'e> {
     lane: &'e Lane,
     bytes: &'e [u8],
     writers: &'e [Writer<'e>],
-    failed: &'e HashMap<usize, String>,
+    failed: &'e HashMap<usize, Error>,
 }
 
 impl Emitter<'_> {
     fn event(&self, event: &Event, buffers: &mut Buffers, out: &mut impl RecordOut) -> Result<()> {
-        if let Some(why) = self.failure(event) {
-            let error = Error::new(ErrorKind::Unsupported, "evaluate a row").because(why);
+        if let Some(error) = self.failure(event) {
             return out.failed(event.offset, error);
         }
         match self.written(event, buffers, out) {
@@ -293,10 +291,14 @@ impl Emitter<'_> {
         }
     }
 
-    fn failure(&self, event: &Event) -> Option<&str> {
+    fn failure(&self, event: &Event) -> Option<Error> {
         let before = event.image.before.as_ref().map(|before| before.0);
         let mut rows = before.into_iter().chain(event.image.after);
-        rows.find_map(|row| self.failed.get(&row)).map(String::as_str)
+        let error = rows.find_map(|row| self.failed.get(&row))?;
+        let told = Error::new(error.kind(), error.operation())
+            .because(error.message().unwrap_or_default());
+        let place = error.context().first().map(|(_, place)| place.as_str());
+        Some(told.with("in", place.unwrap_or_default()))
     }
 
     fn written(

@@ -26,7 +26,7 @@ use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, Result};
 use tidemesh_plan::output::OutputSchemas;
-use tidemesh_plan::query::{Input, Query};
+use tidemesh_plan::query::{Branch, Input, Query};
 
 /// A record of an input topic; its parts stand in the bytes of its batch.
 #[derive(Debug, Clone, Copy)]
@@ -98,11 +98,13 @@ impl Chain {
     ///
     /// `Unsupported` for a lookup; `Internal` if the schemas are not the query's.
     pub fn new(plan: ChainPlan<'_>) -> Result<Self> {
-        let lane = |branch: &tidemesh_plan::query::Branch| {
+        let names: Vec<String> =
+            plan.query.columns.iter().map(|column| column.name.clone()).collect();
+        let lane = |branch: &Branch| {
             let relation = &plan.inputs[branch.input].relation;
             let layout =
                 Layout::new(branch, relation, plan.schemas, plan.ids, plan.pipeline, plan.topic)?;
-            Ok((branch.input, Lane::new(branch, relation, layout)?))
+            Ok((branch.input, Lane::new(branch, relation, layout, &names)?))
         };
         Ok(Self { lanes: plan.query.branches.iter().map(lane).collect::<Result<_>>()? })
     }

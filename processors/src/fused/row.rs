@@ -476,11 +476,10 @@ pub(super) fn alike(
             (
                 Some(Logical::Decimal { scale, .. }),
                 Some(Logical::Decimal { scale: wanted, .. }),
-            ) => {
-                if scale != wanted {
-                    return Err(other_scale(scale, wanted));
-                }
+            ) if scale != wanted => {
+                return Err(other_scale(scale, wanted));
             }
+            (Some(Logical::Decimal { .. }), Some(Logical::Decimal { .. })) => {}
             (one, other) if one != other => return Ok(false),
             _ => {}
         }

@@ -1,10 +1,11 @@
 //! The filters and computations of one branch, over columns.
 
 use datafusion_common::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions,
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_empty_array,
 };
 use datafusion_common::arrow::compute::{FilterBuilder, prep_null_mask_filter};
 use datafusion_common::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::arrow::error::ArrowError;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, DataFusionError};
 use datafusion_expr::Expr;
@@ -32,6 +33,8 @@ struct Op {
     /// The columns that there are before it.
     schema: SchemaRef,
     what: What,
+    /// What it is to the user: the output's column, or a filter.
+    name: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +53,15 @@ pub(super) struct Left {
 }
 
 impl Steps {
-    /// Compiles a branch; `written` are slots that outputs take from columns.
+    /// Compiles a branch; `written` are slots that outputs take from columns, `names` the outputs'.
     ///
     /// # Errors
     ///
     /// `Internal` for a plan that does not fit its types; `Unsupported` for a lookup.
-    pub(super) fn new(branch: &Branch, written: &[Part]) -> Result<Self> {
+    pub(super) fn new(branch: &Branch, written: &[Part], names: &[String]) -> Result<Self> {
         let mut compiler = Compiler {
             branch,
+            names,
             needed: branch.needed().into_iter().collect(),
             steps: Self { ops: Vec::new(), reads: Vec::new(), computed: Vec::new() },
         };
@@ -85,34 +89,20 @@ impl Steps {
     ///
     /// # Errors
     ///
-    /// What an expression answers for a value that it cannot handle: then nothing is left of the batch.
-    pub(super) fn run(
-        &self,
-        mut columns: Vec<ArrayRef>,
-        rows: usize,
-    ) -> std::result::Result<Left, DataFusionError> {
+    /// `Unsupported` for a value that an expression cannot handle: then nothing is left of the batch.
+    pub(super) fn run(&self, mut columns: Vec<ArrayRef>, rows: usize) -> Result<Left> {
         let mut left: Option<Vec<u32>> = None;
         let mut count = rows;
         for op in &self.ops {
-            if count == 0 {
-                // Its type is that of the column, whatever it would compute.
-                if op.what == What::Compute {
-                    let data_type = op.expr.data_type(&op.schema)?;
-                    columns.push(datafusion_common::arrow::array::new_empty_array(&data_type));
-                }
-                continue;
-            }
-            let options = RecordBatchOptions::new().with_row_count(Some(count));
-            let batch =
-                RecordBatch::try_new_with_options(op.schema.clone(), columns.clone(), &options)?;
-            let value = op.expr.evaluate(&batch)?.into_array(count)?;
+            let told = |error| evaluation(&error, &op.name);
             match op.what {
-                What::Compute => columns.push(value),
+                What::Compute => columns.push(op.evaluate(&columns, count).map_err(told)?),
                 What::Filter => {
-                    let mask = mask(&value)?;
+                    let value = op.evaluate(&columns, count).map_err(told)?;
+                    let mask = mask(&value).map_err(told)?;
                     if mask.true_count() < count {
                         count = mask.true_count();
-                        columns = filtered(&columns, &mask)?;
+                        columns = filtered(&columns, &mask).map_err(told)?;
                         left = Some(still_there(left, &mask));
                     }
                 }
@@ -120,6 +110,44 @@ impl Steps {
         }
         Ok(Left { columns, rows: left })
     }
+}
+
+impl Op {
+    fn evaluate(
+        &self,
+        columns: &[ArrayRef],
+        count: usize,
+    ) -> std::result::Result<ArrayRef, DataFusionError> {
+        if count == 0 {
+            // Its type is that of the column, whatever it would compute.
+            return Ok(new_empty_array(&self.expr.data_type(&self.schema)?));
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let batch =
+            RecordBatch::try_new_with_options(self.schema.clone(), columns.to_vec(), &options)?;
+        self.expr.evaluate(&batch)?.into_array(count)
+    }
+}
+
+/// Why a row's evaluation failed: its kind only, since messages of the libraries repeat values.
+#[cold]
+fn evaluation(error: &DataFusionError, name: &str) -> Error {
+    let why = match error {
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::DivideByZero => "a number is divided by zero",
+            ArrowError::ArithmeticOverflow(_) => "a number leaves the range of its type",
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => {
+                "a value cannot be cast to another type"
+            }
+            ArrowError::InvalidArgumentError(_) => "a value does not fit its type",
+            _ => "an expression cannot handle a value",
+        },
+        DataFusionError::Internal(_) => {
+            return Error::new(ErrorKind::Internal, "evaluate a row").with("in", name);
+        }
+        _ => "an expression cannot handle a value",
+    };
+    Error::new(ErrorKind::Unsupported, "evaluate a row").because(why).with("in", name)
 }
 
 /// Which rows a filter lets through: null is no.
@@ -156,6 +184,7 @@ fn still_there(left: Option<Vec<u32>>, mask: &BooleanArray) -> Vec<u32> {
 
 struct Compiler<'c> {
     branch: &'c Branch,
+    names: &'c [String],
     needed: Vec<usize>,
     steps: Steps,
 }
@@ -226,9 +255,19 @@ impl Compiler<'_> {
                 fields.push(Field::new(computed_name(slot), data_type, true));
                 self.steps.computed.push(slot);
             }
-            self.steps.ops.push(Op { expr, schema, what });
+            self.steps.ops.push(Op { expr, schema, what, name: self.step_name(slot) });
         }
         Ok(())
+    }
+
+    fn step_name(&self, slot: Option<usize>) -> String {
+        let Some(slot) = slot else { return "a filter".into() };
+        let outputs = self.branch.outputs.iter().zip(self.names);
+        let mut of_slot = outputs.filter(|(output, _)| output.slot() == Some(slot));
+        match of_slot.next() {
+            Some((_, name)) => format!("the column `{name}`"),
+            None => "a column between processors".into(),
+        }
     }
 
     fn part_type(&self, (column, names): &Part) -> Result<DataType> {

@@ -96,6 +96,11 @@ pub(crate) fn shown(datum: &Datum) -> Json {
     }
 }
 
+/// The datum of a schema that bytes are, as JSON.
+pub(crate) fn decoded(schema: &Schema, bytes: &[u8]) -> Json {
+    shown(&decode(schema, bytes).unwrap())
+}
+
 pub(crate) fn framed(id: u32, schema: &Schema, json: &Json) -> Vec<u8> {
     let mut bytes = frame::head(id).to_vec();
     encode(schema, &datum(schema, schema.root(), json), &mut bytes).unwrap();

@@ -5,7 +5,7 @@ use super::types::UTC;
 use datafusion_common::arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion_expr::expr::{Between, InList};
+use datafusion_expr::expr::{Between, Cast, InList};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::planner::TypePlanner;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
@@ -62,6 +62,21 @@ pub(super) fn small_integers(plan: LogicalPlan) -> Result<LogicalPlan> {
             },
             _ => Transformed::no(expr),
         })
+    })
+}
+
+/// Casts of numbers with a fraction to whole ones round, as PostgreSQL's do, and do not cut.
+pub(super) fn rounding_casts(plan: LogicalPlan) -> Result<LogicalPlan> {
+    map_expressions(plan, |expr, schema| {
+        let Expr::Cast(Cast { expr: inner, data_type }) = expr else {
+            return Ok(Transformed::no(expr));
+        };
+        let of = inner.get_type(schema)?;
+        if !data_type.is_integer() || !(of.is_floating() || of.is_decimal()) {
+            return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, data_type })));
+        }
+        let rounded = datafusion_functions::math::round().call(vec![*inner]);
+        Ok(Transformed::yes(Expr::Cast(Cast { expr: Box::new(rounded), data_type })))
     })
 }
 

@@ -104,6 +104,7 @@ fn plan(query: &Ast, context: &Context) -> Result<LogicalPlan, DataFusionError> 
     let planner = SqlToRel::new_with_options(context, options);
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query.clone())))?;
     let plan = declared::typed_comparisons(declared::small_integers(plan)?)?;
+    let plan = declared::rounding_casts(plan)?;
     declared::fold_casts(TypeCoercion::new().analyze(plan, &ConfigOptions::default())?)
 }
 
