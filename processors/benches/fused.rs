@@ -79,7 +79,7 @@ fn main() {
         let us = start.elapsed().as_secs_f64() * 1e6 / records as f64;
         println!(
             "{name}: {us:.3} us a record of {} bytes, {:.0} records/s, {} out of {} bytes",
-            batch.bytes.len() / RECORDS as usize,
+            batch.bytes.len() / usize::try_from(RECORDS).unwrap(),
             1e6 / us,
             out.records / TURNS as u64,
             out.bytes / out.records,

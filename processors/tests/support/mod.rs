@@ -6,6 +6,7 @@ pub(crate) mod plan;
 
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use tidemesh_avro::datum::{Datum, decode, encode};
 use tidemesh_avro::envelope::SchemaIds;
@@ -23,7 +24,7 @@ pub(crate) fn datum(schema: &Schema, id: NodeId, json: &Json) -> Datum {
         Kind::Boolean => Datum::Boolean(json.as_bool().unwrap()),
         Kind::Int => Datum::Int(json.as_i64().unwrap().try_into().unwrap()),
         Kind::Long => Datum::Long(json.as_i64().unwrap()),
-        Kind::Float => Datum::Float(json.as_f64().unwrap() as f32),
+        Kind::Float => Datum::Float(json.to_string().parse().unwrap()),
         Kind::Double => Datum::Double(json.as_f64().unwrap()),
         Kind::Bytes => Datum::Bytes(decimal(json)),
         Kind::String => Datum::String(json.as_str().unwrap().into()),
@@ -107,11 +108,14 @@ pub(crate) fn framed(id: u32, schema: &Schema, json: &Json) -> Vec<u8> {
     bytes
 }
 
+/// Where a key or a value stands.
+type Part = Option<Range<usize>>;
+
 /// Records of one partition, in one run of bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) bytes: Vec<u8>,
-    parts: Vec<(Option<(usize, usize)>, Option<(usize, usize)>)>,
+    parts: Vec<(Part, Part)>,
 }
 
 impl Batch {
@@ -119,30 +123,32 @@ impl Batch {
         let mut add = |part: &[u8]| {
             let start = self.bytes.len();
             self.bytes.extend_from_slice(part);
-            (start, self.bytes.len())
+            start..self.bytes.len()
         };
         self.parts.push((key.map(&mut add), value.map(&mut add)));
     }
 
     pub(crate) fn records(&self) -> impl Iterator<Item = Result<InputRecord<'_>>> + Clone {
-        let part =
-            |range: Option<(usize, usize)>| range.map(|(start, end)| &self.bytes[start..end]);
+        let part = |range: &Part| range.clone().map(|range| &self.bytes[range]);
         self.parts.iter().enumerate().map(move |(offset, (key, value))| {
             Ok(InputRecord {
                 offset: offset as u64,
                 timestamp_ms: 1000,
-                key: part(*key),
-                value: part(*value),
+                key: part(key),
+                value: part(value),
                 position: None,
             })
         })
     }
 }
 
+/// Key and value.
+pub(crate) type Record = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// What a chain gave: records, and failures by offset.
 #[derive(Debug, Default)]
 pub(crate) struct Given {
-    pub(crate) records: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub(crate) records: Vec<Record>,
     pub(crate) failures: Vec<(u64, String)>,
 }
 
@@ -237,7 +243,7 @@ impl Bench {
             assert_eq!(found, id);
             shown(&decode(schema, payload).unwrap())
         };
-        let show = |(k, v): &(Option<Vec<u8>>, Option<Vec<u8>>)| {
+        let show = |(k, v): &Record| {
             let k = k.as_ref().zip(key.as_ref()).map(|(bytes, key)| read(key, IDS.key, bytes));
             let v = v.as_ref().map(|bytes| read(&value, IDS.value, bytes));
             json!([k, v])
