@@ -276,7 +276,13 @@ impl<S: Schemas> Work<'_, S> {
             if places.iter().all(|place| self.chain.knows(*place, id)) {
                 continue;
             }
-            let text = self.schemas.schema(id).await?;
+            let text = match self.schemas.schema(id).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    places.iter().for_each(|place| self.chain.learn_unknown(*place, id));
+                    continue;
+                }
+                answer => answer?,
+            };
             let schema = Schema::parse(&text)?;
             for place in &places {
                 self.chain

@@ -10,7 +10,7 @@ use super::write::{Column, Writer};
 use super::{InputRecord, RecordOut};
 use datafusion_common::arrow::array::{ArrayRef, BooleanArray};
 use datafusion_common::arrow::compute::filter;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use tidemesh_avro::frame;
 use tidemesh_avro::resolve::Resolver;
@@ -23,6 +23,9 @@ use tidemesh_plan::relation::{Form, Relation};
 /// to stay in the processor's cache.
 pub const ROWS_MAX: usize = 1024;
 
+/// The most ids without a schema that are remembered: beyond them the registry is asked again.
+const UNKNOWN_IDS_MAX: usize = 1024;
+
 /// A row that no longer is among those that are left.
 const GONE: u32 = u32::MAX;
 
@@ -34,6 +37,8 @@ pub(super) struct Lane {
     steps: Steps,
     layout: Layout,
     readers: HashMap<u32, (ValueReader, SourceWay)>,
+    /// Ids that no schema has.
+    unknown: HashSet<u32>,
     events: Vec<Event>,
     /// For each row its place among those that are left.
     places: Vec<u32>,
@@ -78,6 +83,7 @@ impl Lane {
             steps,
             layout,
             readers: HashMap::new(),
+            unknown: HashSet::new(),
             events: Vec::new(),
             places: Vec::new(),
             buffers: Buffers::default(),
@@ -87,7 +93,15 @@ impl Lane {
 
     /// Whether values of this schema can be read already.
     pub(super) fn knows(&self, id: u32) -> bool {
-        self.readers.contains_key(&id)
+        self.readers.contains_key(&id) || self.unknown.contains(&id)
+    }
+
+    /// Tells that no schema has this id: records with it fail.
+    pub(super) fn learn_unknown(&mut self, id: u32) {
+        if self.unknown.len() >= UNKNOWN_IDS_MAX {
+            self.unknown.clear();
+        }
+        self.unknown.insert(id);
     }
 
     /// Tells the schema behind an id.
@@ -107,6 +121,7 @@ impl Lane {
     ) -> Result<()> {
         let event = match self.event(bytes, record) {
             Ok(event) => event,
+            Err(error) if !of_record(error.kind()) => return Err(error),
             Err(error) => {
                 self.begin_anew(bytes)?;
                 self.flush(bytes, out)?;
@@ -141,9 +156,15 @@ impl Lane {
         let (id, _) = frame::split(value)?;
         let range = range_in(bytes, value);
         let Some((reader, _)) = self.readers.get(&id) else {
-            return Err(Error::new(ErrorKind::Internal, "read a record")
-                .because("its schema was not told")
-                .with("schema_id", id));
+            return Err(if self.unknown.contains(&id) {
+                Error::new(ErrorKind::NotFound, "read a record")
+                    .because("the registry has no schema of its id")
+                    .with("schema_id", id)
+            } else {
+                Error::new(ErrorKind::Internal, "read a record")
+                    .because("its schema was not told")
+                    .with("schema_id", id)
+            });
         };
         let mut cursor = Cursor::new(&bytes[..range.end], range.start + frame::FRAME_HEAD_BYTES);
         event.image = reader.read(&mut cursor, &mut self.rows)?;
@@ -285,8 +306,7 @@ impl Emitter<'_> {
             return out.failed(event.offset, error);
         }
         match self.written(event, buffers, out) {
-            // What a row cannot be written as is that row's failure.
-            Err(error) if error.kind() == ErrorKind::Unsupported => out.failed(event.offset, error),
+            Err(error) if of_record(error.kind()) => out.failed(event.offset, error),
             answer => answer,
         }
     }
@@ -470,6 +490,18 @@ impl Emitter<'_> {
             }
         }
     }
+}
+
+/// Whether an error is about one record: about the others it says nothing.
+fn of_record(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unsupported
+            | ErrorKind::Malformed
+            | ErrorKind::TooLarge
+            | ErrorKind::Incompatible
+            | ErrorKind::NotFound
+    )
 }
 
 #[cold]

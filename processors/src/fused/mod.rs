@@ -126,6 +126,12 @@ impl Chain {
         lanes.map(|(_, lane)| lane).try_for_each(|lane| lane.learn(id, schema))
     }
 
+    /// Tells that the registry has no schema of this id: records with it fail.
+    pub fn learn_unknown(&mut self, input: usize, id: u32) {
+        let lanes = self.lanes.iter_mut().filter(|(of, _)| *of == input);
+        lanes.for_each(|(_, lane)| lane.learn_unknown(id));
+    }
+
     /// Processes records of one partition of an input, in their order. `bytes` are what all of their
     /// parts stand in; the schemas of all values were told before.
     ///
