@@ -13,6 +13,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("plan", &["model", "avro"]),
     ("source", &["model", "avro", "transport"]),
     ("postgres", &["model", "source"]),
+    ("processors", &["model", "avro", "plan", "transport"]),
     ("schema-registry", &["model", "avro"]),
 ];
 

@@ -4,7 +4,7 @@
 //! sees no state that the table never had.
 
 use crate::envelope::{
-    EncodeBuffers, NOT_NULL, RecordSink, SchemaIds, begin_frame, write_some_long, write_text,
+    EncodeBuffers, NOT_NULL, NULL, RecordSink, SchemaIds, begin_frame, write_some_long, write_text,
 };
 use crate::row::RowPlan;
 use serde_json::{Value as Json, json};
@@ -16,7 +16,7 @@ use tidemesh_model::{
 /// `"true"` for a row that was deleted; the rows written here never are.
 pub const DELETED: &str = "__deleted";
 /// Debezium's letter of the operation.
-const OPERATION: &str = "__op";
+pub const OPERATION: &str = "__op";
 /// When the transaction was committed, in microseconds since 1970-01-01 00:00:00 UTC.
 const SOURCE_TS_US: &str = "__source_ts_us";
 /// The event's position, as text that sorts as it does.
@@ -57,9 +57,7 @@ pub(crate) fn record(
 
 /// The fields behind the row's, for a record that is made.
 pub fn added_fields() -> impl Iterator<Item = Json> {
-    ADDED
-        .into_iter()
-        .map(|(name, of)| json!({"name": name, "type": ["null", of], "default": null}))
+    ADDED.into_iter().map(|(name, of)| json!({"name": name, "type": ["null", of], "default": null}))
 }
 
 /// Encodes the events of one table for one topic.
@@ -129,7 +127,7 @@ impl FlatEncoder {
     ) -> Result<()> {
         self.row(after, buffers)?;
         let EncodeBuffers { value, key, .. } = buffers;
-        write_added(origin, operation, value);
+        write_added(origin.committed_at_us, Some(origin.position), operation, value);
         sink.record(origin, key, Some(value))
     }
 
@@ -154,7 +152,7 @@ impl FlatEncoder {
             sink.record(origin, old_key, None)?;
             Operation::Create
         };
-        write_added(origin, operation, value);
+        write_added(origin.committed_at_us, Some(origin.position), operation, value);
         sink.record(origin, key, Some(value))
     }
 
@@ -185,16 +183,26 @@ impl FlatEncoder {
     }
 }
 
-/// The fields behind the row's.
+/// Appends the fields behind the row's, for a row that is there.
 #[inline]
-fn write_added(origin: &Origin<'_>, operation: Operation, out: &mut Vec<u8>) {
+pub fn write_added(
+    committed_at_us: i64,
+    position: Option<Position>,
+    operation: Operation,
+    out: &mut Vec<u8>,
+) {
     out.push(NOT_NULL);
     write_text(out, "false");
     out.push(NOT_NULL);
     write_text(out, operation.code());
-    write_some_long(out, origin.committed_at_us);
-    out.push(NOT_NULL);
-    write_position(out, origin.position);
+    write_some_long(out, committed_at_us);
+    match position {
+        None => out.push(NULL),
+        Some(position) => {
+            out.push(NOT_NULL);
+            write_position(out, position);
+        }
+    }
 }
 
 /// The position's text, which is always of one length.

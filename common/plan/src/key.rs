@@ -1,10 +1,9 @@
 //! What identifies a row of a query's output: the inputs' keys, carried through.
 
 use crate::Problem;
-use crate::query::{Branch, Input, Origin, Output, Query, Step};
+use crate::query::{Branch, Input, Origin, Output, Query};
 use crate::relation::Form;
 use datafusion_common::arrow::datatypes::DataType;
-use datafusion_expr::Expr;
 use std::collections::BTreeSet;
 
 /// The columns that identify a row of the output, by their places, in the key's order; none for events.
@@ -81,19 +80,9 @@ fn key_outputs(branch: &Branch, input: &Input) -> Result<Vec<BTreeSet<usize>>, P
 /// Whether a slot holds a key column, as it is or in a form that no two keys share.
 fn holds_key(branch: &Branch, slot: usize, key: usize) -> bool {
     let is_key = |slot: usize| branch.slots[slot].origin == Origin::Input { column: key };
-    let value = branch.steps.iter().find_map(|step| match step {
-        Step::Compute { slot: computed, value } if *computed == slot => Some(value),
-        _ => None,
-    });
-    match value {
+    match branch.key_cast(slot) {
         None => is_key(slot),
-        Some(Expr::Cast(cast)) => match branch.part_of(&cast.expr) {
-            Some((from, path)) if path.is_empty() && is_key(from) => {
-                injective(&branch.slots[from].sql.data_type, &cast.data_type)
-            }
-            _ => false,
-        },
-        Some(_) => false,
+        Some((from, to)) => is_key(from) && injective(&branch.slots[from].sql.data_type, &to),
     }
 }
 

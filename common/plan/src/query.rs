@@ -203,6 +203,9 @@ impl Branch {
     #[must_use]
     pub fn part_of(&self, expr: &Expr) -> Option<Part> {
         let (slot, path) = look(expr)?;
+        if self.slots[slot].origin == Origin::Computed && !path.is_empty() {
+            return None;
+        }
         let mut within = &self.slots[slot].sql.data_type;
         for name in &path {
             // A map's value is found by the same call, and is a computation.
@@ -210,6 +213,18 @@ impl Branch {
             within = fields.find(name)?.1.data_type();
         }
         Some((slot, path))
+    }
+
+    /// The slot and the type that a computed slot is a cast of, if it is no more than that.
+    #[must_use]
+    pub fn key_cast(&self, slot: usize) -> Option<(usize, DataType)> {
+        let value = self.steps.iter().find_map(|step| match step {
+            Step::Compute { slot: computed, value } if *computed == slot => Some(value),
+            _ => None,
+        })?;
+        let Expr::Cast(cast) = value else { return None };
+        let (from, path) = self.part_of(&cast.expr)?;
+        path.is_empty().then(|| (from, cast.data_type.clone()))
     }
 
     /// The slots that something needs: a filter, a lookup, an output. What is computed and not needed

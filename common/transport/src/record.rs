@@ -349,7 +349,7 @@ pub struct FetchedBatch {
 
 impl FetchedBatch {
     /// The records with their offsets, from the first that was asked for.
-    pub fn iter(&self) -> impl Iterator<Item = Result<(u64, RecordRef<'_>)>> {
+    pub fn iter(&self) -> impl Iterator<Item = Result<(u64, RecordRef<'_>)>> + Clone {
         RecordIter::new(&self.bytes).filter_map(|record| match record {
             Err(error) => Some(Err(error
                 .with("topic", &self.topic)

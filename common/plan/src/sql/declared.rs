@@ -5,7 +5,7 @@ use super::types::UTC;
 use datafusion_common::arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion_expr::expr::{Between, InList};
+use datafusion_expr::expr::{Between, Cast, InList};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::planner::TypePlanner;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
@@ -50,10 +50,11 @@ fn text(length: Option<CharacterLength>, written: &SqlDataType) -> Result<DataTy
     Ok(DataType::Utf8)
 }
 
-/// What is written out gets the type that it has in PostgreSQL.
-pub(super) fn typed_literals(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Gives what is written out the type that it has in PostgreSQL, and has casts round as its do.
+pub(super) fn as_postgres(plan: LogicalPlan) -> Result<LogicalPlan> {
     map_expressions(plan, Types::Change, |expr, schema| match expr {
         Expr::Literal(..) => Ok(small_integer(expr)),
+        Expr::Cast(cast) => rounding_cast(cast, schema),
         other => comparison(other, schema),
     })
 }
@@ -67,6 +68,17 @@ fn small_integer(expr: Expr) -> Transformed<Expr> {
         },
         _ => Transformed::no(expr),
     }
+}
+
+/// A cast of a number with a fraction to a whole one rounds, and does not cut.
+fn rounding_cast(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let Cast { expr: inner, data_type } = cast;
+    let of = inner.get_type(schema)?;
+    if !data_type.is_integer() || !(of.is_floating() || of.is_decimal()) {
+        return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, data_type })));
+    }
+    let rounded = datafusion_functions::math::round().call(vec![*inner]);
+    Ok(Transformed::yes(Expr::Cast(Cast { expr: Box::new(rounded), data_type })))
 }
 
 /// Does the casts of what is written out: a wrong date is found while planning, and not in each row.

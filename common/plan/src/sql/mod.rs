@@ -130,7 +130,7 @@ fn plan(query: &Ast, context: &Context) -> Result<LogicalPlan, DataFusionError> 
         .with_collect_spans(true);
     let planner = SqlToRel::new_with_options(context, options);
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query.clone())))?;
-    let plan = declared::typed_literals(plan)?;
+    let plan = declared::as_postgres(plan)?;
     declared::fold_casts(TypeCoercion::new().analyze(plan, &OPTIONS)?)
 }
 

@@ -1,0 +1,516 @@
+//! One part of a UNION ALL at work: records of its input in, records of the output out.
+
+use super::changelog::{Effect, Row, effect};
+use super::cursor::Cursor;
+use super::image::{Image, SourceWay, ValueReader, source_of};
+use super::output::{Cell, Layout};
+use super::row::{Rows, alike};
+use super::steps::Steps;
+use super::write::{Column, Writer};
+use super::{InputRecord, RecordOut};
+use datafusion_common::arrow::array::{ArrayRef, BooleanArray};
+use datafusion_common::arrow::compute::filter;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use tidemesh_avro::frame;
+use tidemesh_avro::resolve::Resolver;
+use tidemesh_avro::schema::Schema;
+use tidemesh_model::{Error, ErrorKind, Operation, Result};
+use tidemesh_plan::query::Branch;
+use tidemesh_plan::relation::{Form, Relation};
+
+/// The most rows that are evaluated at once: enough that what a batch costs does not show, few enough
+/// to stay in the processor's cache.
+pub const ROWS_MAX: usize = 1024;
+
+/// The most ids without a schema that are remembered: beyond them the registry is asked again.
+const UNKNOWN_IDS_MAX: usize = 1024;
+
+/// A row that no longer is among those that are left.
+const GONE: u32 = u32::MAX;
+
+/// One branch, compiled.
+#[derive(Debug)]
+pub(super) struct Lane {
+    relation: Relation,
+    rows: Rows,
+    steps: Steps,
+    layout: Layout,
+    readers: HashMap<u32, (ValueReader, SourceWay)>,
+    /// Ids that no schema has.
+    unknown: HashSet<u32>,
+    events: Vec<Event>,
+    /// For each row its place among those that are left.
+    places: Vec<u32>,
+    buffers: Buffers,
+    /// The key of the event that was a delete last: the tombstone behind it says nothing more.
+    deleted: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// A record of the input that waits for its batch.
+#[derive(Debug)]
+struct Event {
+    offset: u64,
+    timestamp_ms: i64,
+    key: Option<Range<usize>>,
+    position: Option<Range<usize>>,
+    /// Where its value stands, and its schema; none for a tombstone.
+    value: Option<Range<usize>>,
+    writer: Option<u32>,
+    image: Image,
+}
+
+impl Lane {
+    pub(super) fn new(
+        branch: &Branch,
+        relation: &Relation,
+        layout: Layout,
+        names: &[String],
+    ) -> Result<Self> {
+        let steps = Steps::new(branch, &layout.read_parts(), names)?;
+        let rows = Rows::new(relation, layout.copies().to_vec(), steps.reads.clone())?;
+        let mut layout = layout;
+        layout.bind(branch, &steps)?;
+        Ok(Self {
+            relation: relation.clone(),
+            rows,
+            steps,
+            layout,
+            readers: HashMap::new(),
+            unknown: HashSet::new(),
+            events: Vec::new(),
+            places: Vec::new(),
+            buffers: Buffers::default(),
+            deleted: Vec::new(),
+        })
+    }
+
+    /// Whether values of this schema can be read already.
+    pub(super) fn knows(&self, id: u32) -> bool {
+        self.readers.contains_key(&id) || self.unknown.contains(&id)
+    }
+
+    /// Tells that no schema has this id: records with it fail.
+    pub(super) fn learn_unknown(&mut self, id: u32) {
+        if self.unknown.len() >= UNKNOWN_IDS_MAX {
+            self.unknown.clear();
+        }
+        self.unknown.insert(id);
+    }
+
+    /// Tells the schema behind an id.
+    pub(super) fn learn(&mut self, id: u32, schema: &Schema) -> Result<()> {
+        let reader = ValueReader::new(&self.relation, &self.rows, schema)?;
+        let source = source_way(&self.relation.value, schema)?;
+        self.readers.insert(id, (reader, source));
+        Ok(())
+    }
+
+    /// Takes one record.
+    pub(super) fn take(
+        &mut self,
+        bytes: &[u8],
+        record: &InputRecord<'_>,
+        out: &mut impl RecordOut,
+    ) -> Result<()> {
+        let event = match self.event(bytes, record) {
+            Ok(event) => event,
+            Err(error) if !of_record(error.kind()) => return Err(error),
+            Err(error) => {
+                self.begin_anew(bytes)?;
+                self.flush(bytes, out)?;
+                return out.failed(record.offset, error);
+            }
+        };
+        let Some(event) = event else { return Ok(()) };
+        self.events.push(event);
+        if self.rows.count() >= ROWS_MAX || self.events.len() >= ROWS_MAX {
+            self.flush(bytes, out)?;
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, bytes: &[u8], record: &InputRecord<'_>) -> Result<Option<Event>> {
+        let mut event = Event {
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(|key| range_in(bytes, key)),
+            position: record.position.map(|position| range_in(bytes, position)),
+            value: None,
+            writer: None,
+            image: Image::default(),
+        };
+        let Some(value) = record.value else {
+            let said = self.relation.form == Form::Envelope
+                && record.key.is_some_and(|key| key == self.deleted.as_slice());
+            self.deleted.clear();
+            event.image.operation = Some(Operation::Delete);
+            return Ok((!said && self.relation.form != Form::Event).then_some(event));
+        };
+        let (id, _) = frame::split(value)?;
+        let range = range_in(bytes, value);
+        let Some((reader, _)) = self.readers.get(&id) else {
+            return Err(if self.unknown.contains(&id) {
+                Error::new(ErrorKind::NotFound, "read a record")
+                    .because("the registry has no schema of its id")
+                    .with("schema_id", id)
+            } else {
+                Error::new(ErrorKind::Internal, "read a record")
+                    .because("its schema was not told")
+                    .with("schema_id", id)
+            });
+        };
+        let mut cursor = Cursor::new(&bytes[..range.end], range.start + frame::FRAME_HEAD_BYTES);
+        event.image = reader.read(&mut cursor, &mut self.rows)?;
+        event.writer = Some(id);
+        event.value = Some(range);
+        self.deleted.clear();
+        if event.image.operation == Some(Operation::Delete) {
+            self.deleted.extend_from_slice(record.key.unwrap_or_default());
+        }
+        Ok(Some(event))
+    }
+
+    /// Reads the records that wait once more: of one that could not be read some columns have a value
+    /// and others none.
+    fn begin_anew(&mut self, bytes: &[u8]) -> Result<()> {
+        self.rows =
+            Rows::new(&self.relation, self.layout.copies().to_vec(), self.steps.reads.clone())?;
+        for event in &mut self.events {
+            if let (Some(id), Some(range)) = (event.writer, event.value.clone()) {
+                let mut cursor =
+                    Cursor::new(&bytes[..range.end], range.start + frame::FRAME_HEAD_BYTES);
+                event.image = self.readers[&id].0.read(&mut cursor, &mut self.rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the records that were taken become. `bytes` are those of all of them.
+    pub(super) fn flush(&mut self, bytes: &[u8], out: &mut impl RecordOut) -> Result<()> {
+        if self.events.is_empty() {
+            self.rows.clear();
+            return Ok(());
+        }
+        let columns = self.rows.columns()?;
+        let (columns, failed) = self.evaluate(columns)?;
+        let written = self.layout.columns(&columns)?;
+        let writers = written.iter().map(Column::writer).collect::<Result<Vec<_>>>()?;
+        let events = std::mem::take(&mut self.events);
+        let mut buffers = std::mem::take(&mut self.buffers);
+        let mut answer = Ok(());
+        for event in &events {
+            let emitter = Emitter { lane: self, bytes, writers: &writers, failed: &failed };
+            answer = emitter.event(event, &mut buffers, out);
+            if answer.is_err() {
+                break;
+            }
+        }
+        self.events = events;
+        self.events.clear();
+        self.rows.clear();
+        self.buffers = buffers;
+        answer
+    }
+
+    /// Runs the steps and notes which rows are left. Rows whose evaluation fails are told with why.
+    fn evaluate(
+        &mut self,
+        columns: Vec<ArrayRef>,
+    ) -> Result<(Vec<ArrayRef>, HashMap<usize, Error>)> {
+        let count = self.rows.count();
+        self.places.clear();
+        self.places.resize(count, GONE);
+        let mut failed = HashMap::new();
+        let left = match self.steps.run(columns.clone(), count) {
+            Ok(left) => left,
+            Err(_) => {
+                failed = self.failing(&columns, count);
+                let good: Vec<u32> = (0..count)
+                    .filter(|row| !failed.contains_key(row))
+                    .filter_map(|row| u32::try_from(row).ok())
+                    .collect();
+                let mask: BooleanArray =
+                    (0..count).map(|row| Some(!failed.contains_key(&row))).collect();
+                let columns = columns.iter().map(|column| filter(column, &mask));
+                let columns = columns.collect::<std::result::Result<Vec<_>, _>>();
+                let columns = columns.map_err(|error| {
+                    Error::new(ErrorKind::Internal, "set rows aside").caused_by(error)
+                })?;
+                let mut left = self.steps.run(columns, good.len())?;
+                left.rows = Some(match left.rows {
+                    None => good,
+                    Some(rows) => rows.into_iter().map(|row| good[row as usize]).collect(),
+                });
+                left
+            }
+        };
+        match &left.rows {
+            None => {
+                for (place, row) in self.places.iter_mut().zip(0..) {
+                    *place = row;
+                }
+            }
+            Some(rows) => {
+                for (row, place) in rows.iter().zip(0..) {
+                    self.places[*row as usize] = place;
+                }
+            }
+        }
+        Ok((left.columns, failed))
+    }
+
+    /// The rows that an expression cannot handle, each tried alone.
+    fn failing(&self, columns: &[ArrayRef], count: usize) -> HashMap<usize, Error> {
+        let alone = |row: usize| {
+            let columns = columns.iter().map(|column| column.slice(row, 1)).collect();
+            Some((row, self.steps.run(columns, 1).err()?))
+        };
+        (0..count).filter_map(alone).collect()
+    }
+}
+
+/// Where a part of a batch's bytes stands in them.
+fn range_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(bytes.as_ptr() as usize);
+    start..start + part.len()
+}
+
+fn source_way(relation: &Schema, writer: &Schema) -> Result<SourceWay> {
+    let (Some(own), Some(written)) = (source_of(relation), source_of(writer)) else {
+        return Ok(SourceWay::Copy);
+    };
+    if alike(&written, written.root(), &own, own.root())? {
+        return Ok(SourceWay::Copy);
+    }
+    Ok(SourceWay::Resolve(Box::new((Resolver::new(&written, &own)?, own))))
+}
+
+/// Writes what one batch's events become.
+struct Emitter<'e> {
+    lane: &'e Lane,
+    bytes: &'e [u8],
+    writers: &'e [Writer<'e>],
+    failed: &'e HashMap<usize, Error>,
+}
+
+impl Emitter<'_> {
+    fn event(&self, event: &Event, buffers: &mut Buffers, out: &mut impl RecordOut) -> Result<()> {
+        if let Some(error) = self.failure(event) {
+            return out.failed(event.offset, error);
+        }
+        match self.written(event, buffers, out) {
+            Err(error) if of_record(error.kind()) => out.failed(event.offset, error),
+            answer => answer,
+        }
+    }
+
+    fn failure(&self, event: &Event) -> Option<Error> {
+        let before = event.image.before.as_ref().map(|before| before.0);
+        let mut rows = before.into_iter().chain(event.image.after);
+        let error = rows.find_map(|row| self.failed.get(&row))?;
+        let told = Error::new(error.kind(), error.operation())
+            .because(error.message().unwrap_or_default());
+        let place = error.context().first().map(|(_, place)| place.as_str());
+        Some(told.with("in", place.unwrap_or_default()))
+    }
+
+    fn written(
+        &self,
+        event: &Event,
+        buffers: &mut Buffers,
+        out: &mut impl RecordOut,
+    ) -> Result<()> {
+        let form = self.lane.relation.form;
+        let after = event.image.after.map_or(Row::Unknown, |row| self.row(row));
+        if form == Form::Event {
+            let Row::Passes(_) = after else { return Ok(()) };
+            let row = event.image.after.unwrap_or_default();
+            begin(&mut buffers.value, self.lane.layout.ids.value);
+            self.cells(row, &mut buffers.value)?;
+            return self.record(
+                event,
+                event.key.clone().map(|key| &self.bytes[key]),
+                Some(&buffers.value),
+                out,
+            );
+        }
+        let before = self.before(event)?;
+        let Some(effect) = effect(event.image.operation, before, after) else {
+            return Err(truncated());
+        };
+        if effect == Effect::Nothing {
+            return Ok(());
+        }
+        self.key(event, &mut buffers.key)?;
+        match effect {
+            Effect::Nothing => Ok(()),
+            Effect::Upsert { operation, before, .. } => {
+                let before = before.and(event.image.before.as_ref().map(|before| before.0));
+                self.value(event, operation, before, event.image.after, &mut buffers.value)?;
+                self.record(event, Some(&buffers.key), Some(&buffers.value), out)
+            }
+            Effect::Delete { before } => {
+                if self.lane.layout.form == Form::Envelope {
+                    let before = before.and(event.image.before.as_ref().map(|before| before.0));
+                    self.value(event, Operation::Delete, before, None, &mut buffers.value)?;
+                    self.record(event, Some(&buffers.key), Some(&buffers.value), out)?;
+                }
+                self.record(event, Some(&buffers.key), None, out)
+            }
+        }
+    }
+
+    fn row(&self, row: usize) -> Row {
+        match self.lane.places[row] {
+            GONE => Row::Fails,
+            place => Row::Passes(place as usize),
+        }
+    }
+
+    /// What is known of the row before.
+    fn before(&self, event: &Event) -> Result<Row> {
+        let (Some((row, range)), Some(writer)) = (&event.image.before, event.writer) else {
+            return Ok(Row::Unknown);
+        };
+        let row = self.row(*row);
+        if row == Row::Fails && self.lane.readers[&writer].0.only_key(self.bytes, range)? {
+            return Ok(Row::Unknown);
+        }
+        Ok(row)
+    }
+
+    fn record(
+        &self,
+        event: &Event,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        out: &mut impl RecordOut,
+    ) -> Result<()> {
+        let position = event.position.clone().map(|position| &self.bytes[position]);
+        out.record(event.timestamp_ms, key, position, value)
+    }
+
+    /// The row's columns, as the output has them.
+    fn cells(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
+        let place = self.lane.places[row] as usize;
+        for cell in &self.lane.layout.cells {
+            match cell {
+                Cell::Constant(bytes) => out.extend_from_slice(bytes),
+                Cell::Copy { copy, wrap } => match self.lane.rows.copy(self.bytes, row, *copy) {
+                    Some(bytes) => {
+                        out.extend_from_slice(wrap.before());
+                        out.extend_from_slice(bytes);
+                    }
+                    None => out.push(0),
+                },
+                Cell::Column { writer } => self.writers[*writer].write(place, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&self, event: &Event, out: &mut Vec<u8>) -> Result<()> {
+        let lost = || {
+            Error::new(ErrorKind::Unsupported, "read a record's key")
+                .because("a record of a topic with a key has none")
+        };
+        let range = event.key.clone().ok_or_else(lost)?;
+        begin(out, self.lane.layout.ids.key);
+        self.lane.layout.key.write(&self.bytes[range], out)
+    }
+
+    fn value(
+        &self,
+        event: &Event,
+        operation: Operation,
+        before: Option<usize>,
+        after: Option<usize>,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        begin(out, self.lane.layout.ids.value);
+        match self.lane.layout.form {
+            Form::Envelope => {
+                for row in [before, after] {
+                    match row {
+                        None => out.push(0),
+                        Some(row) => {
+                            out.push(2);
+                            self.cells(row, out)?;
+                        }
+                    }
+                }
+                self.source(event, operation, out)?;
+                self.lane.layout.envelope_tail(operation, &event.image.clock, self.bytes, out);
+            }
+            Form::Flat => {
+                if let Some(row) = after {
+                    self.cells(row, out)?;
+                }
+                let position = event.position.clone().map(|position| &self.bytes[position]);
+                self.lane.layout.flat_tail(operation, event.timestamp_ms, position, out);
+            }
+            Form::State | Form::Event => {
+                if let Some(row) = after {
+                    self.cells(row, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn source(&self, event: &Event, operation: Operation, out: &mut Vec<u8>) -> Result<()> {
+        let passed_on = event.image.source.clone().zip(event.writer);
+        match (&self.lane.layout.own_source, passed_on) {
+            (None, Some((source, writer))) => {
+                match &self.lane.readers[&writer].1 {
+                    SourceWay::Copy => out.extend_from_slice(&self.bytes[source]),
+                    SourceWay::Resolve(resolve) => {
+                        let datum = resolve.0.read(&self.bytes[source])?;
+                        tidemesh_avro::datum::encode(&resolve.1, &datum, out)?;
+                    }
+                }
+                Ok(())
+            }
+            // A tombstone whose delete compaction has taken away has no block to pass on.
+            (None, None) => {
+                out.extend_from_slice(&self.lane.layout.empty_source);
+                Ok(())
+            }
+            (Some(encoder), _) => {
+                let position = event.position.clone().map(|position| &self.bytes[position]);
+                let origin = super::output::origin(event.timestamp_ms, position);
+                encoder.write(&origin, operation == Operation::Read, out)
+            }
+        }
+    }
+}
+
+/// Whether an error is about one record: about the others it says nothing.
+fn of_record(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unsupported
+            | ErrorKind::Malformed
+            | ErrorKind::TooLarge
+            | ErrorKind::Incompatible
+            | ErrorKind::NotFound
+    )
+}
+
+#[cold]
+fn truncated() -> Error {
+    Error::new(ErrorKind::Prerequisite, "carry a truncate through a pipeline")
+        .because("the event names no row, and other partitions may be ahead of it")
+        .help("set truncate = \"reconcile\" for the source, which deletes each row instead")
+}
+
+fn begin(out: &mut Vec<u8>, id: u32) {
+    tidemesh_avro::envelope::begin_frame(out, id);
+}

@@ -1,0 +1,371 @@
+//! How a query's rows and keys are written.
+
+use super::cursor::{Cursor, ShapeId, Shapes};
+use super::row::{alike, part_node};
+use super::steps::Steps;
+use super::write::{Column, constant};
+use datafusion_common::ScalarValue;
+use datafusion_common::arrow::array::ArrayRef;
+use datafusion_common::arrow::datatypes::DataType;
+use std::ops::Range;
+use tidemesh_avro::envelope::{SchemaIds, SourceEncoder, write_bytes};
+use tidemesh_avro::flat::write_added;
+use tidemesh_avro::frame;
+use tidemesh_avro::schema::{Kind, NodeId, Schema};
+use tidemesh_model::{Error, ErrorKind, Operation, Origin as EventOrigin, Position, Result};
+use tidemesh_plan::output::{OutputSchemas, own_block};
+use tidemesh_plan::query::{Branch, Origin, Output, Part};
+use tidemesh_plan::relation::{Form, Relation};
+use tidemesh_plan::sql::types::nullable_branch;
+
+/// How one branch's output is written.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) form: Form,
+    pub(super) ids: SchemaIds,
+    pub(super) cells: Vec<Cell>,
+    pub(super) key: KeyWriter,
+    /// Our own `source` block, where the input's is not passed on.
+    pub(super) own_source: Option<SourceEncoder>,
+    /// A block that says nothing, for a delete of which nothing else is known.
+    pub(super) empty_source: Vec<u8>,
+    copies: Vec<Part>,
+    written: Vec<Written>,
+}
+
+/// One column of the output.
+#[derive(Debug)]
+pub(super) enum Cell {
+    /// The same bytes for all rows.
+    Constant(Vec<u8>),
+    /// The input's bytes.
+    Copy { copy: usize, wrap: Wrap },
+    /// A column of the batch.
+    Column { writer: usize },
+}
+
+/// What stands before bytes that are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrap {
+    /// Nothing: the types are alike.
+    None,
+    /// The branch of `["null", T]` that a value takes.
+    Value,
+}
+
+impl Wrap {
+    #[inline]
+    pub(super) fn before(self) -> &'static [u8] {
+        match self {
+            Self::None => &[],
+            Self::Value => &[2],
+        }
+    }
+}
+
+/// A column of the batch that is written.
+#[derive(Debug)]
+struct Written {
+    part: Part,
+    nullable: bool,
+    column: usize,
+}
+
+#[cold]
+fn internal(what: &'static str) -> Error {
+    Error::new(ErrorKind::Internal, "lay out a pipeline's output").because(what)
+}
+
+impl Layout {
+    /// The layout of `branch`, which reads `relation`, in a topic of these schemas.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if the schemas are not the branch's; `Malformed` for schemas that are none.
+    pub(super) fn new(
+        branch: &Branch,
+        relation: &Relation,
+        schemas: &OutputSchemas,
+        ids: SchemaIds,
+        pipeline: &str,
+        topic: &str,
+    ) -> Result<Self> {
+        let key = schemas.key.as_deref().map(Schema::parse).transpose()?;
+        let value = Schema::parse(&schemas.value)?;
+        let made = Relation::of_topic(key, value)
+            .map_err(|why| internal("it is none").with("why", why))?;
+        let mut layout = Self {
+            form: schemas.form,
+            ids,
+            cells: Vec::with_capacity(branch.outputs.len()),
+            key: KeyWriter::new(branch, relation, &schemas.key_columns)?,
+            own_source: (schemas.form == Form::Envelope && !schemas.source_passed_on)
+                .then(|| SourceEncoder::new(&own_block(pipeline), "", topic)),
+            empty_source: super::image::source_of(&made.value)
+                .map(|source| smallest(&source, source.root(), 0))
+                .unwrap_or_default(),
+            copies: Vec::new(),
+            written: Vec::new(),
+        };
+        for (place, output) in branch.outputs.iter().enumerate() {
+            let field = made.fields().get(place).ok_or_else(|| internal("a column is missing"))?;
+            let cell = layout.cell(branch, relation, output, &made.value, field.node)?;
+            layout.cells.push(cell);
+        }
+        Ok(layout)
+    }
+
+    fn cell(
+        &mut self,
+        branch: &Branch,
+        relation: &Relation,
+        output: &Output,
+        schema: &Schema,
+        node: NodeId,
+    ) -> Result<Cell> {
+        let inner = nullable_branch(schema, node);
+        let (slot, path) = match output {
+            Output::Constant(value) => {
+                return Ok(Cell::Constant(constant(value, inner.is_some())?));
+            }
+            Output::Slot { slot, path } => (*slot, path.clone()),
+        };
+        if let Origin::Input { column } = branch.slots[slot].origin {
+            let part = (column, path.clone());
+            let of = part_node(relation, &part)?;
+            let wrap = if alike(&relation.value, of, schema, node)? {
+                Some(Wrap::None)
+            } else if let Some(inner) = inner
+                && alike(&relation.value, of, schema, inner)?
+            {
+                Some(Wrap::Value)
+            } else {
+                None
+            };
+            if let Some(wrap) = wrap {
+                return Ok(Cell::Copy { copy: place_of(&mut self.copies, part), wrap });
+            }
+        }
+        let written = Written { part: (slot, path), nullable: inner.is_some(), column: 0 };
+        self.written.push(written);
+        Ok(Cell::Column { writer: self.written.len() - 1 })
+    }
+
+    /// The parts of rows that are passed on as they are.
+    pub(super) fn copies(&self) -> &[Part] {
+        &self.copies
+    }
+
+    /// The slots, and parts of them, that are written from columns.
+    pub(super) fn read_parts(&self) -> Vec<Part> {
+        self.written.iter().map(|written| written.part.clone()).collect()
+    }
+
+    /// Finds the columns that are written.
+    pub(super) fn bind(&mut self, branch: &Branch, steps: &Steps) -> Result<()> {
+        for written in &mut self.written {
+            let column = steps.column(branch, &written.part);
+            written.column = column.ok_or_else(|| internal("a column is not there"))?;
+        }
+        Ok(())
+    }
+
+    /// The batch's columns that are written.
+    pub(super) fn columns(&self, columns: &[ArrayRef]) -> Result<Vec<Column>> {
+        let of = |written: &Written| Column::new(&columns[written.column], written.nullable);
+        self.written.iter().map(of).collect()
+    }
+
+    /// What stands behind an envelope's `source`: no transaction, since the topic's are not the source's.
+    pub(super) fn envelope_tail(
+        &self,
+        operation: Operation,
+        clock: &[Option<Range<usize>>; 3],
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) {
+        out.push(0);
+        write_bytes(out, operation.code().as_bytes());
+        for number in clock {
+            match number {
+                None => out.push(0),
+                Some(range) => out.extend_from_slice(&bytes[range.clone()]),
+            }
+        }
+    }
+
+    /// What stands behind a flat row.
+    pub(super) fn flat_tail(
+        &self,
+        operation: Operation,
+        timestamp_ms: i64,
+        position: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) {
+        let position = position.and_then(|bytes| Position::from_bytes(bytes).ok());
+        write_added(timestamp_ms.saturating_mul(1000), position, operation, out);
+    }
+}
+
+/// What our own block says of a record.
+pub(super) fn origin(timestamp_ms: i64, position: Option<&[u8]>) -> EventOrigin<'static> {
+    EventOrigin {
+        position: position.and_then(|bytes| Position::from_bytes(bytes).ok()).unwrap_or_default(),
+        transaction: 0,
+        committed_at_us: timestamp_ms.saturating_mul(1000),
+        block: &[],
+    }
+}
+
+fn place_of(parts: &mut Vec<Part>, part: Part) -> usize {
+    match parts.iter().position(|other| *other == part) {
+        Some(place) => place,
+        None => {
+            parts.push(part);
+            parts.len() - 1
+        }
+    }
+}
+
+/// The value of a type that has the fewest bytes.
+fn smallest(schema: &Schema, id: NodeId, depth: usize) -> Vec<u8> {
+    if depth > tidemesh_avro::datum::DATA_DEPTH_MAX {
+        return Vec::new();
+    }
+    match &schema.node(id).kind {
+        Kind::Null => Vec::new(),
+        Kind::Float => vec![0; 4],
+        Kind::Double => vec![0; 8],
+        Kind::Fixed(size) => vec![0; *size],
+        Kind::Boolean
+        | Kind::Int
+        | Kind::Long
+        | Kind::Bytes
+        | Kind::String
+        | Kind::Enum { .. }
+        | Kind::Array(_)
+        | Kind::Map(_) => vec![0],
+        Kind::Union(branches) => {
+            let mut bytes = vec![0];
+            bytes.extend(
+                branches.first().map(|id| smallest(schema, *id, depth + 1)).unwrap_or_default(),
+            );
+            bytes
+        }
+        Kind::Record(fields) => {
+            fields.iter().flat_map(|field| smallest(schema, field.node, depth + 1)).collect()
+        }
+    }
+}
+
+/// Writes the output's keys from the input's: the row is not needed for them.
+#[derive(Debug)]
+pub(super) struct KeyWriter {
+    shapes: Shapes,
+    /// The fields of the input's key.
+    fields: Vec<ShapeId>,
+    cells: Vec<KeyCell>,
+}
+
+#[derive(Debug)]
+enum KeyCell {
+    Constant(Vec<u8>),
+    /// The bytes of the key's field at this place.
+    Copy(usize),
+    /// The field's text.
+    Text(usize, DataType),
+}
+
+impl KeyWriter {
+    fn new(branch: &Branch, relation: &Relation, key_columns: &[usize]) -> Result<Self> {
+        let mut shapes = Shapes::default();
+        let fields = match &relation.key {
+            Some(key) => match &key.node(key.root()).kind {
+                Kind::Record(fields) => {
+                    fields.iter().map(|field| shapes.add(key, field.node)).collect()
+                }
+                _ => Vec::new(),
+            },
+            None => Vec::new(),
+        };
+        let cell = |place: &usize| match &branch.outputs[*place] {
+            Output::Constant(value) => Ok(KeyCell::Constant(constant(value, false)?)),
+            Output::Slot { slot, .. } => key_cell(branch, relation, *slot),
+        };
+        let cells = key_columns.iter().map(cell).collect::<Result<_>>()?;
+        Ok(Self { shapes, fields, cells })
+    }
+
+    /// Appends the key that `key`, framed, becomes.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed` for bytes that are no key of the input.
+    pub(super) fn write(&self, key: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        frame::split(key)?;
+        for cell in &self.cells {
+            match cell {
+                KeyCell::Constant(bytes) => out.extend_from_slice(bytes),
+                KeyCell::Copy(place) => out.extend_from_slice(self.field(key, *place)?),
+                KeyCell::Text(place, data_type) => {
+                    write_text_of(self.field(key, *place)?, data_type, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn field<'k>(&self, key: &'k [u8], place: usize) -> Result<&'k [u8]> {
+        let mut cursor = Cursor::new(key, frame::FRAME_HEAD_BYTES);
+        for shape in &self.fields[..place] {
+            cursor.skip(&self.shapes, *shape)?;
+        }
+        let start = cursor.at();
+        cursor.skip(&self.shapes, self.fields[place])?;
+        Ok(cursor.since(start))
+    }
+}
+
+/// How a key column's slot is taken from the input's key.
+fn key_cell(branch: &Branch, relation: &Relation, slot: usize) -> Result<KeyCell> {
+    let (slot, to) = match branch.key_cast(slot) {
+        Some((from, to)) => (from, Some(to)),
+        None => (slot, None),
+    };
+    let Origin::Input { column } = branch.slots[slot].origin else {
+        return Err(internal("a key column is computed"));
+    };
+    let place = relation.key_columns.iter().position(|of| *of == column);
+    let place = place.ok_or_else(|| internal("a key column is not in the input's key"))?;
+    Ok(match to {
+        Some(DataType::Utf8) => KeyCell::Text(place, branch.slots[slot].sql.data_type.clone()),
+        // A whole number has the same bytes in both of its types.
+        _ => KeyCell::Copy(place),
+    })
+}
+
+/// Appends the text of a key's field.
+fn write_text_of(bytes: &[u8], data_type: &DataType, out: &mut Vec<u8>) -> Result<()> {
+    let mut cursor = Cursor::new(bytes, 0);
+    let value = match data_type {
+        DataType::Boolean => ScalarValue::Boolean(Some(cursor.boolean()?)),
+        DataType::Int32 => ScalarValue::Int32(Some(cursor.int()?)),
+        DataType::Date32 => ScalarValue::Date32(Some(cursor.int()?)),
+        DataType::Int64 => ScalarValue::Int64(Some(cursor.long()?)),
+        DataType::Utf8 => {
+            out.extend_from_slice(bytes);
+            return Ok(());
+        }
+        _ => return Err(internal("a key of this type has no text")),
+    };
+    let text = value
+        .cast_to(&DataType::Utf8)
+        .map_err(|error| internal("a key has no text").caused_by(error))?;
+    match text.try_as_str() {
+        Some(Some(text)) => {
+            write_bytes(out, text.as_bytes());
+            Ok(())
+        }
+        _ => Err(internal("a key has no text")),
+    }
+}

@@ -1,0 +1,12 @@
+//! What shapes records between topics.
+//!
+//! `fused` runs a chain of SQL processors as one step from input bytes to output bytes, and knows
+//! neither topics nor offsets. `run` is the loop around it: fetch, process, append output and offsets
+//! at once. Absent here: which pipelines there are, which the controller knows.
+
+pub mod fused;
+mod run;
+mod schemas;
+
+pub use run::{Job, JobInput, OnError, Progress};
+pub use schemas::Schemas;

@@ -1,0 +1,60 @@
+//! The hot path allocates for a batch, not for a record.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use allocation_counter::measure;
+use serde_json::json;
+use support::{Batch, Bench};
+use tidemesh_model::{EnvelopeForm, Error, Result};
+use tidemesh_processors::fused::{ROWS_MAX, RecordOut};
+
+/// Takes records and forgets them.
+struct Nowhere(u64);
+
+impl RecordOut for Nowhere {
+    fn record(
+        &mut self,
+        _: i64,
+        _: Option<&[u8]>,
+        _: Option<&[u8]>,
+        _: Option<&[u8]>,
+    ) -> Result<()> {
+        self.0 += 1;
+        Ok(())
+    }
+
+    fn failed(&mut self, _: u64, error: Error) -> Result<()> {
+        Err(error)
+    }
+}
+
+fn allocations(records: usize) -> u64 {
+    let sql = "SELECT id, status, note, total * qty AS amount, (shipping).city, qty + 1 AS more \
+               FROM orders WHERE qty > 2";
+    let mut bench = Bench::sql(sql, EnvelopeForm::Debezium);
+    let mut batch = Batch::default();
+    for id in 0..records {
+        let row = |qty: usize| {
+            json!({"id": id, "status": "paid", "qty": qty, "total": 100, "note": "some text",
+                   "shipping": {"city": "Kiel"}})
+        };
+        bench.event(&mut batch, 0, "u", row(id % 5), row(id % 7));
+    }
+    let mut out = Nowhere(0);
+    // Buffers grow to their size.
+    bench.chain.process(0, &batch.bytes, batch.records(), &mut out).unwrap();
+    let count = measure(|| {
+        bench.chain.process(0, &batch.bytes, batch.records(), &mut out).unwrap();
+    });
+    assert!(out.0 > 0);
+    count.count_total
+}
+
+#[test]
+fn a_record_costs_no_allocation() {
+    let (few, many) = (allocations(ROWS_MAX / 4), allocations(ROWS_MAX / 2));
+    // Both are one batch: twice the records may grow columns once or twice more each.
+    assert!(many < few + 64, "{few} allocations, then {many}");
+    assert!(many < 600, "{many} allocations a batch");
+}
