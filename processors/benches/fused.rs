@@ -10,34 +10,8 @@ mod support;
 
 use serde_json::{Value as Json, json};
 use std::time::Instant;
-use support::{Batch, Bench};
-use tidemesh_model::{EnvelopeForm, Error, Result};
-use tidemesh_processors::fused::RecordOut;
-
-/// Takes records and forgets them.
-#[derive(Default)]
-struct Nowhere {
-    records: u64,
-    bytes: u64,
-}
-
-impl RecordOut for Nowhere {
-    fn record(
-        &mut self,
-        _: i64,
-        key: Option<&[u8]>,
-        _: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) -> Result<()> {
-        self.records += 1;
-        self.bytes += (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
-        Ok(())
-    }
-
-    fn failed(&mut self, _: u64, error: Error) -> Result<()> {
-        Err(error)
-    }
-}
+use support::{Batch, Bench, Nowhere};
+use tidemesh_model::EnvelopeForm;
 
 const RECORDS: i64 = 20_000;
 const TURNS: i64 = 50;

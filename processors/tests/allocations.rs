@@ -5,29 +5,9 @@ mod support;
 
 use allocation_counter::measure;
 use serde_json::json;
-use support::{Batch, Bench};
-use tidemesh_model::{EnvelopeForm, Error, Result};
-use tidemesh_processors::fused::{ROWS_MAX, RecordOut};
-
-/// Takes records and forgets them.
-struct Nowhere(u64);
-
-impl RecordOut for Nowhere {
-    fn record(
-        &mut self,
-        _: i64,
-        _: Option<&[u8]>,
-        _: Option<&[u8]>,
-        _: Option<&[u8]>,
-    ) -> Result<()> {
-        self.0 += 1;
-        Ok(())
-    }
-
-    fn failed(&mut self, _: u64, error: Error) -> Result<()> {
-        Err(error)
-    }
-}
+use support::{Batch, Bench, Nowhere};
+use tidemesh_model::EnvelopeForm;
+use tidemesh_processors::fused::ROWS_MAX;
 
 fn allocations(records: usize) -> u64 {
     let sql = "SELECT id, status, note, total * qty AS amount, (shipping).city, qty + 1 AS more \
@@ -41,13 +21,13 @@ fn allocations(records: usize) -> u64 {
         };
         bench.event(&mut batch, 0, "u", row(id % 5), row(id % 7));
     }
-    let mut out = Nowhere(0);
+    let mut out = Nowhere::default();
     // Buffers grow to their size.
     bench.chain.process(0, &batch.bytes, batch.records(), &mut out).unwrap();
     let count = measure(|| {
         bench.chain.process(0, &batch.bytes, batch.records(), &mut out).unwrap();
     });
-    assert!(out.0 > 0);
+    assert!(out.records > 0);
     count.count_total
 }
 

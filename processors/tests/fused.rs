@@ -281,3 +281,15 @@ fn casts_to_whole_numbers_round() {
     let records = given(sql, &[("c", NULL, row)]);
     assert_eq!(records[0][1]["after"], json!({"id": 1, "t": 3, "lat": -55, "q": 3, "c": 3}));
 }
+
+#[test]
+fn an_exact_number_that_meets_an_inexact_one_is_inexact() {
+    let sql = "SELECT id, (shipping).geo.lat * 1.5 AS lat, (shipping).geo.lat > total AS north, \
+               (shipping).geo.lat BETWEEN 1.5 AND 1e30 AS between FROM orders";
+    let mut row = order(1, "a", 2);
+    row["shipping"]["geo"]["lat"] = json!(1e25);
+    let records = given(sql, &[("c", NULL, row)]);
+    let after = &records[0][1]["after"];
+    assert_eq!(after["lat"], 1e25 * 1.5);
+    assert_eq!((&after["north"], &after["between"]), (&json!(true), &json!(true)));
+}

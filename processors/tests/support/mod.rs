@@ -170,6 +170,31 @@ impl RecordOut for Given {
     }
 }
 
+/// Counts records and their bytes, and forgets them.
+#[derive(Debug, Default)]
+pub(crate) struct Nowhere {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+}
+
+impl RecordOut for Nowhere {
+    fn record(
+        &mut self,
+        _: i64,
+        key: Option<&[u8]>,
+        _: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) -> Result<()> {
+        self.records += 1;
+        self.bytes += (key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len)) as u64;
+        Ok(())
+    }
+
+    fn failed(&mut self, _: u64, error: Error) -> Result<()> {
+        Err(error)
+    }
+}
+
 pub(crate) const IDS: SchemaIds = SchemaIds { key: 101, value: 102 };
 
 /// A chain with what is needed to feed it and read it.

@@ -141,6 +141,14 @@ fn comparison(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             let both = BinaryExpr::new(Box::new(left.data), op, Box::new(right.data));
             Ok(Transformed::new_transformed(Expr::BinaryExpr(both), changed))
         }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if op.is_numerical_operators() => {
+            let (of_left, of_right) = (left.get_type(schema)?, right.get_type(schema)?);
+            let left = as_double(*left, &of_left, &of_right);
+            let right = as_double(*right, &of_right, &of_left);
+            let changed = left.transformed || right.transformed;
+            let both = BinaryExpr::new(Box::new(left.data), op, Box::new(right.data));
+            Ok(Transformed::new_transformed(Expr::BinaryExpr(both), changed))
+        }
         Expr::Between(Between { expr, negated, low, high }) => {
             let of = expr.get_type(schema)?;
             let low = typed(*low, &of, schema)?;
@@ -184,7 +192,7 @@ fn typed(expr: Expr, other: &DataType, schema: &DFSchema) -> Result<Transformed<
 /// One side of a comparison with something of the type `other`.
 fn literal_as(expr: Expr, of: &DataType, other: &DataType) -> Result<Transformed<Expr>> {
     if !is_text(of) || is_text(other) || !has_text_form(other) {
-        return Ok(Transformed::no(expr));
+        return Ok(as_double(expr, of, other));
     }
     let Expr::Literal(value, _) = &expr else {
         return plan_err!("text is compared with {other}: cast one of them");
@@ -198,6 +206,15 @@ fn literal_as(expr: Expr, of: &DataType, other: &DataType) -> Result<Transformed
         Ok(value) => Ok(Transformed::yes(Expr::Literal(value, None))),
         Err(_) => plan_err!("'{text}' is no {other}, with which it is compared"),
     }
+}
+
+/// An exact number that meets an inexact one becomes inexact, as in PostgreSQL. DataFusion would make
+/// both exact, and a large number would leave the type.
+fn as_double(expr: Expr, of: &DataType, other: &DataType) -> Transformed<Expr> {
+    if of.is_decimal() && other.is_floating() {
+        return Transformed::yes(Expr::Cast(Cast::new(Box::new(expr), DataType::Float64)));
+    }
+    Transformed::no(expr)
 }
 
 fn is_text(data_type: &DataType) -> bool {
