@@ -4,6 +4,8 @@
 #[path = "../../../common/plan/tests/support/mod.rs"]
 pub(crate) mod plan;
 
+pub(crate) mod job;
+
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -1,0 +1,23 @@
+//! Jobs over a real Kafka: output and offsets in one transaction.
+//!
+//! `scripts/test` starts the broker and names it in the environment.
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::time::Duration;
+use support::job::{Mesh, killed};
+use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_change_has_its_effect_once_however_often_the_job_is_killed() {
+    let servers = std::env::var("TIDEMESH_TEST_KAFKA").unwrap_or_else(|_| {
+        panic!("TIDEMESH_TEST_KAFKA is not set: start the broker and the tests with `scripts/test`")
+    });
+    let mut config = KafkaConfig::new(servers);
+    config.prefix = format!("job{}.", std::process::id());
+    let mut mesh = Mesh::open(KafkaTransport::new(&config).unwrap()).await;
+    mesh.quiet = Duration::from_secs(3);
+    killed(mesh, 16).await;
+}
