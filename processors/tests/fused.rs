@@ -293,3 +293,17 @@ fn an_exact_number_that_meets_an_inexact_one_is_inexact() {
     assert_eq!(after["lat"], 1e25 * 1.5);
     assert_eq!((&after["north"], &after["between"]), (&json!(true), &json!(true)));
 }
+
+#[test]
+fn times_reach_further_than_nanoseconds_do() {
+    // 32 503 680 000 s: the year 3000, and a moment in 4000.
+    let sql = "SELECT id, placed_at > '3000-01-01' AS late, placed_at AT TIME ZONE 'UTC' AS utc, \
+               CAST('3000-01-01' AS timestamp) AS fixed FROM orders";
+    let mut row = order(1, "a", 2);
+    row["placed_at"] = json!(64_060_588_800_000_000_i64);
+    let records = given(sql, &[("c", NULL, row)]);
+    let after = &records[0][1]["after"];
+    assert_eq!(after["late"], true);
+    assert_eq!(after["utc"], 64_060_588_800_000_000_i64);
+    assert_eq!(after["fixed"], 32_503_680_000_000_000_i64);
+}
