@@ -307,3 +307,25 @@ fn times_reach_further_than_nanoseconds_do() {
     assert_eq!(after["utc"], 64_060_588_800_000_000_i64);
     assert_eq!(after["fixed"], 32_503_680_000_000_000_i64);
 }
+
+#[test]
+fn a_part_of_a_record_that_is_null_is_null_wherever_its_union_has_that() {
+    let mut inputs = support::plan::inputs();
+    let value = inputs[0].relation.value.registry_text();
+    let value = value.replace(
+        r#"{"name":"city","type":["null","string"]}"#,
+        r#"{"name":"city","type":["string","null"]}"#,
+    );
+    let value = Schema::parse(&value).unwrap();
+    let key = inputs[0].relation.key.clone();
+    inputs[0] = support::plan::input("orders", key, value);
+    let mut bench =
+        Bench::over(inputs, &[("out", "SELECT id, (shipping).city, qty FROM orders")], Debezium);
+    let mut batch = Batch::default();
+    bench.event(&mut batch, 0, "c", NULL, json!({"id": 1, "qty": 2, "shipping": null}));
+    bench.event(&mut batch, 0, "c", NULL, order(2, "a", 3));
+    let given = bench.run(0, &batch);
+    let shown = bench.shown(&given);
+    assert_eq!(shown[0][1]["after"], json!({"id": 1, "city": null, "qty": 2}));
+    assert_eq!(shown[1][1]["after"], json!({"id": 2, "city": "Kiel", "qty": 3}));
+}

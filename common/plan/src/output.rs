@@ -6,8 +6,8 @@
 
 use crate::key::key_columns;
 use crate::query::{Branch, Input, Origin, Output, OutputColumn, Query};
-use crate::relation::{Form, Relation, field_within};
-use crate::sql::types::{avro_type, is_opaque, nullable_branch};
+use crate::relation::{Form, Relation};
+use crate::sql::types::{avro_type, is_opaque, may_be_null, null_branch, nullable_branch};
 use crate::{Problem, Problems};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeSet;
@@ -236,7 +236,10 @@ impl<'r> Row<'r> {
             attributes.default = None;
         } else if may_be_null(schema, field.node) {
             json.insert("type".into(), self.definitions.type_json(schema, field.node));
-            if kept.required && attributes.default.is_none() && null_is_first(schema, field.node) {
+            if kept.required
+                && attributes.default.is_none()
+                && null_branch(schema, field.node) == Some(0)
+            {
                 attributes.default = Some(Json::Null);
             }
         } else {
@@ -287,25 +290,6 @@ fn with_null(json: Json) -> Json {
     }
 }
 
-fn may_be_null(schema: &Schema, id: NodeId) -> bool {
-    match &schema.node(id).kind {
-        Kind::Null => true,
-        Kind::Union(branches) => {
-            branches.iter().any(|id| matches!(schema.node(*id).kind, Kind::Null))
-        }
-        _ => false,
-    }
-}
-
-fn null_is_first(schema: &Schema, id: NodeId) -> bool {
-    match &schema.node(id).kind {
-        Kind::Union(branches) => {
-            branches.first().is_some_and(|id| matches!(schema.node(*id).kind, Kind::Null))
-        }
-        _ => false,
-    }
-}
-
 /// A column that comes through as it is: the field of the input that it is.
 #[derive(Debug, Clone, Copy)]
 struct Kept<'k> {
@@ -341,9 +325,7 @@ fn kept_in<'k>(branch: &Branch, inputs: &'k [Input], place: usize) -> Option<Kep
         Origin::Lookup { input, column } => (&inputs[input].relation, column),
         Origin::Computed => return None,
     };
-    let field = path.iter().try_fold(relation.field(column), |field, name| {
-        field_within(&relation.value, field.node, name)
-    })?;
+    let field = relation.field_in(column, path)?;
     Some(Kept { schema: &relation.value, field, required: !path.is_empty() })
 }
 

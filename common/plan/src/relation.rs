@@ -107,7 +107,17 @@ impl Relation {
     pub fn field_at(&self, path: &[String]) -> Option<&Field> {
         let (first, rest) = path.split_first()?;
         let first = self.fields().iter().find(|field| field.name == *first)?;
-        rest.iter().try_fold(first, |field, name| field_within(&self.value, field.node, name))
+        self.within(first, rest)
+    }
+
+    /// The field that names in Avro lead to, from a column on; without names the column's own.
+    #[must_use]
+    pub fn field_in(&self, column: usize, names: &[String]) -> Option<&Field> {
+        self.within(self.field(column), names)
+    }
+
+    fn within<'f>(&'f self, field: &'f Field, names: &[String]) -> Option<&'f Field> {
+        names.iter().try_fold(field, |field, name| field_within(&self.value, field.node, name))
     }
 
     /// The field of a column.
@@ -125,7 +135,7 @@ fn fields_of(value: &Schema, row: NodeId) -> &[Field] {
 }
 
 /// The field called `name` of the record that a type is or is beside null.
-pub(crate) fn field_within<'k>(schema: &'k Schema, id: NodeId, name: &str) -> Option<&'k Field> {
+fn field_within<'k>(schema: &'k Schema, id: NodeId, name: &str) -> Option<&'k Field> {
     let record = record_branch(schema, id)?;
     fields_of(schema, record).iter().find(|field| field.name == name)
 }

@@ -16,7 +16,7 @@ use datafusion_common::arrow::datatypes::{
 use std::sync::Arc;
 use tidemesh_avro::schema::{Kind, NodeId, Schema};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::sql::types::{SqlType, nullable_branch, sql_type};
+use tidemesh_plan::sql::types::{SqlType, null_branch, nullable_branch, sql_type};
 
 /// One column under construction.
 #[derive(Debug)]
@@ -89,14 +89,8 @@ impl Cells {
 
     fn of(schema: &Schema, id: NodeId, data_type: &DataType) -> Result<Self> {
         let branch = nullable_branch(schema, id);
-        let null_branch = match (&schema.node(id).kind, branch) {
-            (Kind::Union(branches), Some(branch)) => {
-                branches.iter().position(|other| *other != branch)
-            }
-            _ => None,
-        };
         let values = Values::new(schema, branch.unwrap_or(id), data_type)?;
-        Ok(Self { null_branch, values })
+        Ok(Self { null_branch: null_branch(schema, id), values })
     }
 
     /// Appends the value that comes next.

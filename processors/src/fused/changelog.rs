@@ -11,8 +11,8 @@ use tidemesh_model::Operation;
 pub(super) enum Row {
     /// Nothing.
     Unknown,
-    /// It passes, and stands at this place among those that do.
-    Passes(usize),
+    /// It passes.
+    Passes,
     /// It does not pass.
     Fails,
 }
@@ -21,8 +21,15 @@ pub(super) enum Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     Nothing,
-    Upsert { operation: Operation, before: Option<usize>, after: usize },
-    Delete { before: Option<usize> },
+    /// The row after; with the one before if that was there too.
+    Upsert {
+        operation: Operation,
+        before: bool,
+    },
+    /// The key; with the row before if that is known.
+    Delete {
+        before: bool,
+    },
 }
 
 /// The effect of an operation; of a row that says nothing of its operation, of an update of something
@@ -31,28 +38,20 @@ pub(super) fn effect(operation: Option<Operation>, before: Row, after: Row) -> O
     use Operation::{Create, Delete, Read, Truncate, Update};
     Some(match (operation.unwrap_or(Update), before, after) {
         (Truncate, ..) => return None,
-        (Delete, Row::Passes(before), _) => Effect::Delete { before: Some(before) },
+        (Delete, Row::Passes, _) => Effect::Delete { before: true },
         (Delete, Row::Fails, _) => Effect::Nothing,
-        (Delete, Row::Unknown, _) => Effect::Delete { before: None },
+        (Delete, Row::Unknown, _) => Effect::Delete { before: false },
         // A row that is created was not there.
-        (Create, _, Row::Passes(after)) => {
-            Effect::Upsert { operation: Create, before: None, after }
-        }
+        (Create, _, Row::Passes) => Effect::Upsert { operation: Create, before: false },
         (Create, _, Row::Fails) => Effect::Nothing,
         // A row that is read may have been there as another.
-        (Read, _, Row::Passes(after)) => Effect::Upsert { operation: Read, before: None, after },
-        (Update, Row::Passes(before), Row::Passes(after)) => {
-            Effect::Upsert { operation: Update, before: Some(before), after }
-        }
-        (Update, Row::Unknown, Row::Passes(after)) => {
-            Effect::Upsert { operation: Update, before: None, after }
-        }
-        (Update, Row::Fails, Row::Passes(after)) => {
-            Effect::Upsert { operation: Create, before: None, after }
-        }
-        (Update, Row::Passes(before), _) => Effect::Delete { before: Some(before) },
+        (Read, _, Row::Passes) => Effect::Upsert { operation: Read, before: false },
+        (Update, Row::Passes, Row::Passes) => Effect::Upsert { operation: Update, before: true },
+        (Update, Row::Unknown, Row::Passes) => Effect::Upsert { operation: Update, before: false },
+        (Update, Row::Fails, Row::Passes) => Effect::Upsert { operation: Create, before: false },
+        (Update, Row::Passes, _) => Effect::Delete { before: true },
         (Update, Row::Fails, Row::Fails) => Effect::Nothing,
-        (Read | Update, ..) | (Create, _, Row::Unknown) => Effect::Delete { before: None },
+        (Read | Update, ..) | (Create, _, Row::Unknown) => Effect::Delete { before: false },
     })
 }
 
@@ -63,41 +62,21 @@ mod tests {
 
     #[test]
     fn a_filter_turns_updates_into_what_they_are_behind_it() {
-        let (passes, other) = (Row::Passes(1), Row::Passes(2));
+        let (passes, other) = (Row::Passes, Row::Passes);
         for (operation, before, after, expected) in [
-            (
-                Update,
-                passes,
-                other,
-                Effect::Upsert { operation: Update, before: Some(1), after: 2 },
-            ),
-            (Update, passes, Row::Fails, Effect::Delete { before: Some(1) }),
-            (
-                Update,
-                Row::Fails,
-                other,
-                Effect::Upsert { operation: Create, before: None, after: 2 },
-            ),
+            (Update, passes, other, Effect::Upsert { operation: Update, before: true }),
+            (Update, passes, Row::Fails, Effect::Delete { before: true }),
+            (Update, Row::Fails, other, Effect::Upsert { operation: Create, before: false }),
             (Update, Row::Fails, Row::Fails, Effect::Nothing),
-            (
-                Update,
-                Row::Unknown,
-                other,
-                Effect::Upsert { operation: Update, before: None, after: 2 },
-            ),
-            (Update, Row::Unknown, Row::Fails, Effect::Delete { before: None }),
-            (
-                Create,
-                Row::Unknown,
-                other,
-                Effect::Upsert { operation: Create, before: None, after: 2 },
-            ),
+            (Update, Row::Unknown, other, Effect::Upsert { operation: Update, before: false }),
+            (Update, Row::Unknown, Row::Fails, Effect::Delete { before: false }),
+            (Create, Row::Unknown, other, Effect::Upsert { operation: Create, before: false }),
             (Create, Row::Unknown, Row::Fails, Effect::Nothing),
-            (Read, Row::Unknown, other, Effect::Upsert { operation: Read, before: None, after: 2 }),
-            (Read, Row::Unknown, Row::Fails, Effect::Delete { before: None }),
-            (Delete, passes, Row::Unknown, Effect::Delete { before: Some(1) }),
+            (Read, Row::Unknown, other, Effect::Upsert { operation: Read, before: false }),
+            (Read, Row::Unknown, Row::Fails, Effect::Delete { before: false }),
+            (Delete, passes, Row::Unknown, Effect::Delete { before: true }),
             (Delete, Row::Fails, Row::Unknown, Effect::Nothing),
-            (Delete, Row::Unknown, Row::Unknown, Effect::Delete { before: None }),
+            (Delete, Row::Unknown, Row::Unknown, Effect::Delete { before: false }),
         ] {
             assert_eq!(
                 effect(Some(operation), before, after),

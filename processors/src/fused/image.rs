@@ -8,7 +8,7 @@ use tidemesh_avro::resolve::Resolver;
 use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 use tidemesh_model::{Error, ErrorKind, Operation, Result};
 use tidemesh_plan::relation::{Form, Relation};
-use tidemesh_plan::sql::types::nullable_branch;
+use tidemesh_plan::sql::types::{null_branch, nullable_branch};
 
 /// The operation of Debezium's letter; none for one that is about no row.
 fn operation_of(code: &[u8]) -> Option<Operation> {
@@ -124,9 +124,7 @@ impl ValueReader {
         };
         let columns = columns
             .iter()
-            .map(|field| {
-                (null_of(schema, field.node).map(|null| null.0), shapes.add(schema, field.node))
-            })
+            .map(|field| (null_branch(schema, field.node), shapes.add(schema, field.node)))
             .collect();
         let rows = RowReader::new(relation, rows, schema, row)?;
         Ok(Self { rows, layout: Layout::Envelope { shapes, fields: members, row: columns } })
@@ -228,8 +226,7 @@ impl ValueReader {
 /// Where null stands in a union, and how many branches it has.
 fn null_of(schema: &Schema, id: NodeId) -> Option<(usize, usize)> {
     let Kind::Union(branches) = &schema.node(id).kind else { return None };
-    let is_null = |id: &NodeId| matches!(schema.node(*id).kind, Kind::Null);
-    Some((branches.iter().position(is_null)?, branches.len()))
+    Some((null_branch(schema, id)?, branches.len()))
 }
 
 /// How the `source` blocks of one writer become those of the output.

@@ -199,19 +199,15 @@ impl Lane {
             return Ok(());
         }
         let columns = self.rows.columns()?;
-        let (columns, failed) = self.evaluate(columns)?;
+        let (columns, mut failed) = self.evaluate(columns)?;
         let written = self.layout.columns(&columns)?;
         let writers = written.iter().map(Column::writer).collect::<Result<Vec<_>>>()?;
         let events = std::mem::take(&mut self.events);
         let mut buffers = std::mem::take(&mut self.buffers);
-        let mut answer = Ok(());
-        for event in &events {
-            let emitter = Emitter { lane: self, bytes, writers: &writers, failed: &failed };
-            answer = emitter.event(event, &mut buffers, out);
-            if answer.is_err() {
-                break;
-            }
-        }
+        let emitter = Emitter { lane: self, bytes, writers: &writers };
+        let answer = events
+            .iter()
+            .try_for_each(|event| emitter.event(event, &mut failed, &mut buffers, out));
         self.events = events;
         self.events.clear();
         self.rows.clear();
@@ -297,28 +293,26 @@ struct Emitter<'e> {
     lane: &'e Lane,
     bytes: &'e [u8],
     writers: &'e [Writer<'e>],
-    failed: &'e HashMap<usize, Error>,
 }
 
 impl Emitter<'_> {
-    fn event(&self, event: &Event, buffers: &mut Buffers, out: &mut impl RecordOut) -> Result<()> {
-        if let Some(error) = self.failure(event) {
+    /// Writes what an event becomes; `failed` are the rows whose evaluation failed, with why.
+    fn event(
+        &self,
+        event: &Event,
+        failed: &mut HashMap<usize, Error>,
+        buffers: &mut Buffers,
+        out: &mut impl RecordOut,
+    ) -> Result<()> {
+        let before = event.image.before.as_ref().map(|before| before.0);
+        let mut rows = before.into_iter().chain(event.image.after);
+        if let Some(error) = rows.find_map(|row| failed.remove(&row)) {
             return out.failed(event.offset, error);
         }
         match self.written(event, buffers, out) {
             Err(error) if of_record(error.kind()) => out.failed(event.offset, error),
             answer => answer,
         }
-    }
-
-    fn failure(&self, event: &Event) -> Option<Error> {
-        let before = event.image.before.as_ref().map(|before| before.0);
-        let mut rows = before.into_iter().chain(event.image.after);
-        let error = rows.find_map(|row| self.failed.get(&row))?;
-        let told = Error::new(error.kind(), error.operation())
-            .because(error.message().unwrap_or_default());
-        let place = error.context().first().map(|(_, place)| place.as_str());
-        Some(told.with("in", place.unwrap_or_default()))
     }
 
     fn written(
@@ -330,8 +324,7 @@ impl Emitter<'_> {
         let form = self.lane.relation.form;
         let after = event.image.after.map_or(Row::Unknown, |row| self.row(row));
         if form == Form::Event {
-            let Row::Passes(_) = after else { return Ok(()) };
-            let row = event.image.after.unwrap_or_default();
+            let (Row::Passes, Some(row)) = (after, event.image.after) else { return Ok(()) };
             begin(&mut buffers.value, self.lane.layout.ids.value);
             self.cells(row, &mut buffers.value)?;
             return self.record(
@@ -351,14 +344,14 @@ impl Emitter<'_> {
         self.key(event, &mut buffers.key)?;
         match effect {
             Effect::Nothing => Ok(()),
-            Effect::Upsert { operation, before, .. } => {
-                let before = before.and(event.image.before.as_ref().map(|before| before.0));
+            Effect::Upsert { operation, before } => {
+                let before = row_before(event, before);
                 self.value(event, operation, before, event.image.after, &mut buffers.value)?;
                 self.record(event, Some(&buffers.key), Some(&buffers.value), out)
             }
             Effect::Delete { before } => {
                 if self.lane.layout.form == Form::Envelope {
-                    let before = before.and(event.image.before.as_ref().map(|before| before.0));
+                    let before = row_before(event, before);
                     self.value(event, Operation::Delete, before, None, &mut buffers.value)?;
                     self.record(event, Some(&buffers.key), Some(&buffers.value), out)?;
                 }
@@ -370,7 +363,7 @@ impl Emitter<'_> {
     fn row(&self, row: usize) -> Row {
         match self.lane.places[row] {
             GONE => Row::Fails,
-            place => Row::Passes(place as usize),
+            _ => Row::Passes,
         }
     }
 
@@ -403,13 +396,15 @@ impl Emitter<'_> {
         for cell in &self.lane.layout.cells {
             match cell {
                 Cell::Constant(bytes) => out.extend_from_slice(bytes),
-                Cell::Copy { copy, wrap } => match self.lane.rows.copy(self.bytes, row, *copy) {
-                    Some(bytes) => {
-                        out.extend_from_slice(wrap.before());
-                        out.extend_from_slice(bytes);
+                Cell::Copy { copy, wrap, null } => {
+                    match self.lane.rows.copy(self.bytes, row, *copy) {
+                        Some(bytes) => {
+                            out.extend_from_slice(wrap.before());
+                            out.extend_from_slice(bytes);
+                        }
+                        None => out.extend_from_slice(null),
                     }
-                    None => out.push(0),
-                },
+                }
                 Cell::Column { writer } => self.writers[*writer].write(place, out)?,
             }
         }
@@ -449,16 +444,13 @@ impl Emitter<'_> {
                 self.source(event, operation, out)?;
                 self.lane.layout.envelope_tail(operation, &event.image.clock, self.bytes, out);
             }
-            Form::Flat => {
+            Form::Flat | Form::State | Form::Event => {
                 if let Some(row) = after {
                     self.cells(row, out)?;
                 }
-                let position = event.position.clone().map(|position| &self.bytes[position]);
-                self.lane.layout.flat_tail(operation, event.timestamp_ms, position, out);
-            }
-            Form::State | Form::Event => {
-                if let Some(row) = after {
-                    self.cells(row, out)?;
+                if self.lane.layout.form == Form::Flat {
+                    let position = event.position.clone().map(|position| &self.bytes[position]);
+                    self.lane.layout.flat_tail(operation, event.timestamp_ms, position, out);
                 }
             }
         }
@@ -490,6 +482,11 @@ impl Emitter<'_> {
             }
         }
     }
+}
+
+/// The row before, by its place among the rows, if it is written.
+fn row_before(event: &Event, written: bool) -> Option<usize> {
+    event.image.before.as_ref().map(|before| before.0).filter(|_| written)
 }
 
 /// Whether an error is about one record: about the others it says nothing.

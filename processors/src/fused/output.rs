@@ -12,11 +12,12 @@ use tidemesh_avro::envelope::{SchemaIds, SourceEncoder, write_bytes};
 use tidemesh_avro::flat::write_added;
 use tidemesh_avro::frame;
 use tidemesh_avro::schema::{Kind, NodeId, Schema};
+use tidemesh_avro::write_long;
 use tidemesh_model::{Error, ErrorKind, Operation, Origin as EventOrigin, Position, Result};
 use tidemesh_plan::output::{OutputSchemas, own_block};
 use tidemesh_plan::query::{Branch, Origin, Output, Part};
 use tidemesh_plan::relation::{Form, Relation};
-use tidemesh_plan::sql::types::nullable_branch;
+use tidemesh_plan::sql::types::{null_branch, nullable_branch};
 
 /// How one branch's output is written.
 #[derive(Debug)]
@@ -39,7 +40,12 @@ pub(super) enum Cell {
     /// The same bytes for all rows.
     Constant(Vec<u8>),
     /// The input's bytes.
-    Copy { copy: usize, wrap: Wrap },
+    Copy {
+        copy: usize,
+        wrap: Wrap,
+        /// What is written where a record around it is null: the branch of null.
+        null: Vec<u8>,
+    },
     /// A column of the batch.
     Column { writer: usize },
 }
@@ -143,7 +149,11 @@ impl Layout {
                 None
             };
             if let Some(wrap) = wrap {
-                return Ok(Cell::Copy { copy: place_of(&mut self.copies, part), wrap });
+                let mut null = Vec::new();
+                if let Some(branch) = null_branch(schema, node) {
+                    write_long(&mut null, i64::try_from(branch).unwrap_or_default());
+                }
+                return Ok(Cell::Copy { copy: place_of(&mut self.copies, part), wrap, null });
             }
         }
         let written = Written { part: (slot, path), nullable: inner.is_some(), column: 0 };

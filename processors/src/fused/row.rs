@@ -14,7 +14,7 @@ use tidemesh_avro::schema::{Field, Kind, Logical, NodeId, Schema};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::query::Part;
 use tidemesh_plan::relation::{Form, Relation};
-use tidemesh_plan::sql::types::nullable_branch;
+use tidemesh_plan::sql::types::{null_branch, nullable_branch};
 
 /// Where a value stands: in a record's bytes, or in those that were made for it.
 #[derive(Debug, Clone, Copy)]
@@ -389,10 +389,7 @@ impl Planner<'_> {
             return None;
         }
         let record = nullable_branch(schema, id);
-        let null_branch = match &schema.node(id).kind {
-            Kind::Union(branches) => branches.iter().position(|branch| Some(*branch) != record),
-            _ => None,
-        };
+        let null_branch = null_branch(schema, id);
         let Kind::Record(fields) = &schema.node(record.unwrap_or(id)).kind else { return None };
         let visits = fields.iter().map(|field| {
             let mut path = part.1.clone();
@@ -421,17 +418,8 @@ fn operation(cursor: &mut Cursor<'_>) -> Result<([u8; 1], usize)> {
 
 /// The type of a part of a relation's rows.
 pub(super) fn part_node(relation: &Relation, (column, names): &Part) -> Result<NodeId> {
-    let mut node = relation.field(*column).node;
-    for name in names {
-        let record = nullable_branch(&relation.value, node).unwrap_or(node);
-        let found = match &relation.value.node(record).kind {
-            Kind::Record(fields) => fields.iter().find(|field| field.name == *name),
-            _ => None,
-        };
-        let lost = || Error::new(ErrorKind::Internal, "find a part of a row").with("name", name);
-        node = found.ok_or_else(lost)?.node;
-    }
-    Ok(node)
+    let lost = || Error::new(ErrorKind::Internal, "find a part of a row");
+    relation.field_in(*column, names).map(|field| field.node).ok_or_else(lost)
 }
 
 /// The bytes of a field's default.

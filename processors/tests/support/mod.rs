@@ -209,7 +209,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(chain: &[(&str, &str)], envelope: EnvelopeForm) -> Self {
-        let inputs = plan::inputs();
+        Self::over(plan::inputs(), chain, envelope)
+    }
+
+    pub(crate) fn over(inputs: Vec<Input>, chain: &[(&str, &str)], envelope: EnvelopeForm) -> Self {
         let query = plan::resolve_chain(&inputs, chain).unwrap_or_else(|error| panic!("{error}"));
         let target = Target { pipeline: "p", topic: "mesh.out", envelope, key: None };
         let schemas =

@@ -1,6 +1,7 @@
 //! A schema as text, as Avro Java 1.12's `Schema.toString()` prints it.
 
 use super::{Field, Kind, Name, Node, NodeId, Schema};
+use crate::compose::field_attributes;
 use serde_json::{Map, Value as Json};
 use std::collections::HashSet;
 
@@ -98,19 +99,7 @@ impl Printer<'_> {
         let mut object = Map::new();
         object.insert("name".into(), field.name.clone().into());
         object.insert("type".into(), self.node(field.node, around));
-        if let Some(doc) = &field.doc {
-            object.insert("doc".into(), doc.clone().into());
-        }
-        if let Some(default) = &field.default {
-            object.insert("default".into(), default.clone());
-        }
-        if let Some(order) = &field.order {
-            object.insert("order".into(), order.clone().into());
-        }
-        if !field.aliases.is_empty() {
-            object.insert("aliases".into(), field.aliases.clone().into());
-        }
-        object.extend(field.properties.clone());
+        field_attributes(field, &mut object);
         Json::Object(object)
     }
 }

@@ -51,7 +51,7 @@ pub(crate) fn instead_of<'n>(name: &str, known: impl Iterator<Item = &'n str> + 
 }
 
 /// The name that a few slips of the pen turn into the one that was written.
-fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     if name.chars().count() > SHOWN_CHARS_MAX {
         return None;
     }

@@ -6,6 +6,7 @@
 use super::context::Context;
 use super::functions::{NotTaken, functions};
 use super::parse::{at, place};
+use crate::document::names::nearest;
 use crate::{Place, Problem};
 use datafusion_common::{DataFusionError, Diagnostic, SchemaError};
 use datafusion_expr::planner::ContextProvider;
@@ -207,20 +208,10 @@ fn function_words(name: &str, known: &[String]) -> (String, Option<String>) {
         ),
         Some(NotTaken::LeftOut) => (format!("{name} is not among the functions of this runner"), None),
         None => {
-            let near = nearest(name, known);
+            let near = nearest(name, known.iter().map(String::as_str));
             (format!("there is no function `{name}`"), near.map(|near| format!("did you mean `{near}`?")))
         }
     }
-}
-
-/// The known name that takes the fewest changes, if they are few.
-fn nearest<'k>(name: &str, known: &'k [String]) -> Option<&'k str> {
-    known
-        .iter()
-        .map(|other| (datafusion_common::utils::datafusion_strsim::levenshtein(name, other), other))
-        .filter(|(distance, _)| *distance <= 2.min(name.len() / 3))
-        .min()
-        .map(|(_, other)| other.as_str())
 }
 
 fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {

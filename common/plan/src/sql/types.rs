@@ -49,14 +49,25 @@ pub fn sql_type(schema: &Schema, id: NodeId) -> SqlType {
     Reader { schema, within: Vec::new() }.read(id)
 }
 
+/// Where null stands among a union's branches; none for a type that is never null, or is null itself.
+#[must_use]
+pub fn null_branch(schema: &Schema, id: NodeId) -> Option<usize> {
+    let Kind::Union(branches) = &schema.node(id).kind else { return None };
+    branches.iter().position(|id| matches!(schema.node(*id).kind, Kind::Null))
+}
+
+/// Whether values of a type can be null.
+#[must_use]
+pub fn may_be_null(schema: &Schema, id: NodeId) -> bool {
+    matches!(schema.node(id).kind, Kind::Null) || null_branch(schema, id).is_some()
+}
+
 /// A union's branch beside null, if there is just one and null.
 #[must_use]
 pub fn nullable_branch(schema: &Schema, id: NodeId) -> Option<NodeId> {
     let Kind::Union(branches) = &schema.node(id).kind else { return None };
-    let is_null = |id: &&NodeId| matches!(schema.node(**id).kind, Kind::Null);
-    let mut others = branches.iter().filter(|id| !is_null(id));
-    match (others.next(), others.next(), branches.len()) {
-        (Some(other), None, 2) => Some(*other),
+    match (branches.as_slice(), null_branch(schema, id)?) {
+        ([_, other], 0) | ([other, _], 1) => Some(*other),
         _ => None,
     }
 }
@@ -72,13 +83,7 @@ impl Reader<'_> {
         if let Some(branch) = nullable_branch(self.schema, id) {
             return SqlType { data_type: self.data_type(branch), nullable: true };
         }
-        let nullable = match &self.schema.node(id).kind {
-            Kind::Null => true,
-            Kind::Union(branches) => {
-                branches.iter().any(|id| matches!(self.schema.node(*id).kind, Kind::Null))
-            }
-            _ => false,
-        };
+        let nullable = may_be_null(self.schema, id);
         SqlType { data_type: self.data_type(id), nullable }
     }
 
