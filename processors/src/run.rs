@@ -11,15 +11,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::frame;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 use tidemesh_plan::output::OutputSchemas;
 use tidemesh_plan::query::{Input, Query};
 use tidemesh_transport::{
-    Append, FetchLimit, FetchedBatch, GroupOffset, POSITION_HEADER, PartitionBatch, Reader,
-    RecordRef, Records, Start, Subscription, TopicConfig, Transport, WriterEpoch, partition_of,
+    Append, Counts, FetchLimit, FetchedBatch, GroupOffset, Outputs, POSITION_HEADER, Reader,
+    RecordRef, Start, Subscription, TopicConfig, Transport, WriterEpoch, partition_of,
 };
 use tokio::sync::watch;
 
@@ -28,9 +27,6 @@ const FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// How long an idle job waits before it looks whether it shall stop.
 const WAIT_MAX: Duration = Duration::from_millis(500);
-
-/// The level of the output's subject: readers of today read what comes, and those of tomorrow what is.
-const LEVEL: &str = "FULL_TRANSITIVE";
 
 /// The headers of a dead letter, beside the record's own key and value.
 const DEAD_LETTER_HEADERS: [&str; 4] =
@@ -112,7 +108,8 @@ impl Job {
         progress: &Progress,
         stop: watch::Receiver<bool>,
     ) -> Result<()> {
-        let ids = self.register(schemas).await?;
+        let OutputSchemas { key, value, .. } = &self.schemas;
+        let ids = schemas.register_topic(&self.topic, key.as_deref(), value).await?;
         let partitions = self.make_topics(transport).await?;
         let writer = transport.open_writer(&self.id()).await?;
         let reader = self.reader(transport, &writer).await?;
@@ -125,26 +122,23 @@ impl Job {
             pipeline: &self.pipeline,
             topic: &self.topic,
         })?;
+        let mut outputs = Outputs::default();
+        outputs.bound(transport.record_bytes_max());
+        let first = outputs.of(&self.topic, partitions);
+        let dead_letters = match &self.on_error {
+            OnError::Stop => None,
+            OnError::DeadLetter(topic) => Some(outputs.of(topic, 1)),
+        };
         let work = Work {
             job: self,
             chain,
             schemas,
             progress,
-            outputs: Outputs::new(self, partitions),
+            outputs,
+            places: OutputPlaces { partitions, first, dead_letters, next: 0 },
             writer,
         };
         work.run(transport, reader, stop).await
-    }
-
-    async fn register<S: Schemas>(&self, schemas: &S) -> Result<SchemaIds> {
-        let value_subject = format!("{}-value", self.topic);
-        let value = schemas.register(&value_subject, &self.schemas.value).await?;
-        schemas.set_level(&value_subject, LEVEL).await?;
-        let key = match &self.schemas.key {
-            None => 0,
-            Some(key) => schemas.register_alone(&format!("{}-key", self.topic), key).await?,
-        };
-        Ok(SchemaIds { key, value })
     }
 
     /// Makes the topics that are written; answers how many partitions the output has.
@@ -200,15 +194,41 @@ struct Work<'w, S> {
     schemas: &'w S,
     progress: &'w Progress,
     outputs: Outputs,
+    places: OutputPlaces,
     writer: WriterEpoch,
 }
 
-/// What an append answers for, told once it is durable.
+/// Where records go among the outputs.
+#[derive(Debug)]
+struct OutputPlaces {
+    /// How many partitions the output's topic has.
+    partitions: u32,
+    /// The first of them.
+    first: usize,
+    /// The partition of the dead letters.
+    dead_letters: Option<usize>,
+    /// Where a record without a key goes next.
+    next: u32,
+}
+
+impl OutputPlaces {
+    #[inline]
+    fn of(&mut self, key: Option<&[u8]>) -> usize {
+        let partition = match key {
+            Some(key) => partition_of(key, self.partitions),
+            None => {
+                self.next = (self.next + 1) % self.partitions;
+                self.next
+            }
+        };
+        self.first + partition as usize
+    }
+}
+
+/// What was read for an append.
 #[derive(Debug, Default)]
-struct Counts {
-    records_in: u64,
-    records_out: u64,
-    dead_letters: u64,
+struct Read {
+    records: u64,
     newest_ms: u64,
 }
 
@@ -223,35 +243,27 @@ impl<S: Schemas> Work<'_, S> {
         let mut fetched = reader.poll(limit).await?;
         loop {
             let mut offsets = BTreeMap::new();
-            let mut counts = Counts::default();
+            let mut read = Read::default();
             for batch in &fetched {
-                self.learn(batch, &mut counts).await?;
-                self.process(batch, &mut counts)?;
+                let places: Vec<usize> = self.places_of(&batch.topic).collect();
+                self.learn(batch, &places, &mut read).await?;
+                self.process(batch, &places)?;
                 offsets.insert((batch.topic.clone(), batch.partition), batch.next_offset);
             }
-            if *stop.borrow() && fetched.is_empty() {
-                return Ok(());
-            }
-            let append = self.append(offsets, &mut counts);
             // The next records are fetched while these are being made durable.
-            let limit = if *stop.borrow() {
-                FetchLimit { wait_max: Duration::ZERO, ..limit }
+            let stopping = *stop.borrow();
+            let wait_max = if stopping { Duration::ZERO } else { WAIT_MAX };
+            let next = reader.poll(FetchLimit { bytes_max: FETCH_BYTES_MAX, wait_max });
+            let next = if offsets.is_empty() {
+                next.await
             } else {
-                limit
+                let (append, written) = self.append(offsets);
+                let (appended, next) = tokio::join!(transport.append(append), next);
+                self.outputs.recycle(appended?.recycled);
+                self.tell(&read, &written);
+                next
             };
-            let (appended, next) = match append {
-                Some(append) => {
-                    let (appended, next) =
-                        tokio::join!(transport.append(append), reader.poll(limit));
-                    (Some(appended?), next)
-                }
-                None => (None, reader.poll(limit).await),
-            };
-            if let Some(appended) = appended {
-                self.outputs.take_back(appended.recycled);
-                self.tell(&counts);
-            }
-            if *stop.borrow() {
+            if stopping || *stop.borrow() {
                 return Ok(());
             }
             fetched = next?;
@@ -259,14 +271,18 @@ impl<S: Schemas> Work<'_, S> {
     }
 
     /// Counts a batch's records, and asks for the schemas of their values that are not known yet.
-    async fn learn(&mut self, batch: &FetchedBatch, counts: &mut Counts) -> Result<()> {
-        let places: Vec<usize> = self.places(&batch.topic).collect();
+    async fn learn(
+        &mut self,
+        batch: &FetchedBatch,
+        places: &[usize],
+        read: &mut Read,
+    ) -> Result<()> {
         let mut last = None;
         for record in batch.iter() {
             let (_, record) = record?;
-            counts.records_in += 1;
+            read.records += 1;
             let timestamp_ms = u64::try_from(record.timestamp_ms).unwrap_or_default();
-            counts.newest_ms = counts.newest_ms.max(timestamp_ms);
+            read.newest_ms = read.newest_ms.max(timestamp_ms);
             // What has no frame is told by the chain, with its offset.
             let Some(Ok((id, _))) = record.value.map(frame::split) else { continue };
             if last == Some(id) {
@@ -284,7 +300,7 @@ impl<S: Schemas> Work<'_, S> {
                 answer => answer?,
             };
             let schema = Schema::parse(&text)?;
-            for place in &places {
+            for place in places {
                 self.chain
                     .learn(*place, id, &schema)
                     .map_err(|error| error.with("topic", &batch.topic).with("schema_id", id))?;
@@ -294,57 +310,40 @@ impl<S: Schemas> Work<'_, S> {
     }
 
     /// The inputs that read a topic.
-    fn places<'t>(&'t self, topic: &'t str) -> impl Iterator<Item = usize> + 't {
+    fn places_of<'t>(&'t self, topic: &'t str) -> impl Iterator<Item = usize> + 't {
         let inputs = self.job.inputs.iter().enumerate();
         inputs.filter(move |(_, (_, input))| input.topic == topic).map(|(place, _)| place)
     }
 
-    fn process(&mut self, batch: &FetchedBatch, counts: &mut Counts) -> Result<()> {
+    fn process(&mut self, batch: &FetchedBatch, places: &[usize]) -> Result<()> {
         let records =
             batch.iter().map(|record| record.map(|(offset, record)| input(offset, &record)));
-        for place in 0..self.job.inputs.len() {
-            if *self.job.inputs[place].1.topic != *batch.topic {
-                continue;
-            }
-            let mut out = Out { outputs: &mut self.outputs, job: self.job, batch, counts };
+        for place in places {
+            let Self { chain, outputs, places, job, .. } = self;
+            let mut out = Out { outputs, places, job, batch };
             // The iterator only borrows: it is made anew for each part of the query.
-            self.chain.process(place, &batch.bytes, records.clone(), &mut out)?;
+            chain.process(*place, &batch.bytes, records.clone(), &mut out)?;
         }
         Ok(())
     }
 
-    /// The append of what was processed; none if nothing was read.
-    fn append(
-        &mut self,
-        offsets: BTreeMap<(Arc<str>, u32), u64>,
-        counts: &mut Counts,
-    ) -> Option<Append> {
-        if offsets.is_empty() {
-            return None;
-        }
-        let batches = self.outputs.take();
-        counts.records_out = batches
-            .iter()
-            .filter(|batch| *batch.topic == *self.job.topic)
-            .map(|batch| u64::from(batch.records.count()))
-            .sum();
+    /// The append of what was processed, with what it holds.
+    fn append(&mut self, offsets: BTreeMap<(Arc<str>, u32), u64>) -> (Append, Counts) {
+        let (append, written) = self.outputs.finish();
         let offset = |((topic, partition), offset): ((Arc<str>, u32), u64)| {
             self.job.offset(&topic, partition, offset)
         };
-        Some(Append {
-            writer: Some(self.writer.clone()),
-            batches,
-            offsets: offsets.into_iter().map(offset).collect(),
-            ..Append::default()
-        })
+        let offsets = offsets.into_iter().map(offset).collect();
+        (Append { writer: Some(self.writer.clone()), offsets, ..append }, written)
     }
 
-    fn tell(&self, counts: &Counts) {
+    /// Tells what an append answers for, once it is durable.
+    fn tell(&self, read: &Read, written: &Counts) {
         let Progress { records_in, records_out, dead_letters, newest_ms } = self.progress;
-        records_in.fetch_add(counts.records_in, Ordering::Relaxed);
-        records_out.fetch_add(counts.records_out, Ordering::Relaxed);
-        dead_letters.fetch_add(counts.dead_letters, Ordering::Relaxed);
-        newest_ms.fetch_max(counts.newest_ms, Ordering::Relaxed);
+        records_in.fetch_add(read.records, Ordering::Relaxed);
+        records_out.fetch_add(written.records - written.dead_letters, Ordering::Relaxed);
+        dead_letters.fetch_add(written.dead_letters, Ordering::Relaxed);
+        newest_ms.fetch_max(read.newest_ms, Ordering::Relaxed);
     }
 }
 
@@ -358,78 +357,12 @@ fn input<'r>(offset: u64, record: &RecordRef<'r>) -> InputRecord<'r> {
     }
 }
 
-/// The records of an append under construction.
-#[derive(Debug)]
-struct Outputs {
-    topic: Arc<str>,
-    partitions: Vec<Records>,
-    dead_letters: Option<(Arc<str>, Records)>,
-    spare: Vec<Records>,
-    /// For a record without a key: the partition that the next one goes to.
-    next: usize,
-}
-
-impl Outputs {
-    fn new(job: &Job, partitions: u32) -> Self {
-        let dead_letters = match &job.on_error {
-            OnError::Stop => None,
-            OnError::DeadLetter(topic) => Some((topic.as_str().into(), Records::default())),
-        };
-        Self {
-            topic: job.topic.as_str().into(),
-            partitions: (0..partitions).map(|_| Records::default()).collect(),
-            dead_letters,
-            spare: Vec::new(),
-            next: 0,
-        }
-    }
-
-    #[inline]
-    fn partition(&mut self, key: Option<&[u8]>) -> &mut Records {
-        let count = self.partitions.len();
-        let place = match key {
-            Some(key) => partition_of(key, u32::try_from(count).unwrap_or(u32::MAX)) as usize,
-            None => {
-                self.next = (self.next + 1) % count;
-                self.next
-            }
-        };
-        &mut self.partitions[place]
-    }
-
-    fn take(&mut self) -> Vec<PartitionBatch> {
-        let mut batches = Vec::new();
-        for (partition, records) in (0..).zip(&mut self.partitions) {
-            if !records.is_empty() {
-                let records = std::mem::replace(records, self.spare.pop().unwrap_or_default());
-                batches.push(PartitionBatch { topic: self.topic.clone(), partition, records });
-            }
-        }
-        if let Some((topic, records)) = &mut self.dead_letters
-            && !records.is_empty()
-        {
-            let records = std::mem::take(records);
-            batches.push(PartitionBatch { topic: topic.clone(), partition: 0, records });
-        }
-        batches
-    }
-
-    /// Keeps emptied buffers, one a partition.
-    fn take_back(&mut self, recycled: Vec<Records>) {
-        let free = self.partitions.len().saturating_sub(self.spare.len());
-        self.spare.extend(recycled.into_iter().take(free).map(|mut records| {
-            records.clear();
-            records
-        }));
-    }
-}
-
 /// Where a chain's records go.
 struct Out<'o> {
     outputs: &'o mut Outputs,
+    places: &'o mut OutputPlaces,
     job: &'o Job,
     batch: &'o FetchedBatch,
-    counts: &'o mut Counts,
 }
 
 impl RecordOut for Out<'_> {
@@ -441,17 +374,14 @@ impl RecordOut for Out<'_> {
         position: Option<&[u8]>,
         value: Option<&[u8]>,
     ) -> Result<()> {
-        let records = self.outputs.partition(key);
-        match position {
-            None => records.push(timestamp_ms, key, &[], value),
-            Some(position) => {
-                records.push(timestamp_ms, key, &[(POSITION_HEADER, position)], value)
-            }
-        }
+        let place = self.places.of(key);
+        let headers = position.map(|position| [(POSITION_HEADER, position)]);
+        let headers = headers.as_ref().map_or(&[][..], |headers| &headers[..]);
+        self.outputs.push_with(place, timestamp_ms, key, value, headers)
     }
 
     fn failed(&mut self, offset: u64, error: Error) -> Result<()> {
-        let Some((_, records)) = &mut self.outputs.dead_letters else {
+        let Some(place) = self.places.dead_letters else {
             return Err(error
                 .with("pipeline", &self.job.pipeline)
                 .with("topic", &self.batch.topic)
@@ -471,8 +401,9 @@ impl RecordOut for Out<'_> {
                     .into_iter()
                     .zip(values.iter().map(String::as_bytes))
                     .collect();
-                records.push(record.timestamp_ms, record.key, &headers, record.value)?;
-                self.counts.dead_letters += 1;
+                let (key, value) = (record.key, record.value);
+                self.outputs.push_with(place, record.timestamp_ms, key, value, &headers)?;
+                self.outputs.counts.dead_letters += 1;
             }
         }
         Ok(())

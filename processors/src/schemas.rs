@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_model::Result;
 use tidemesh_transport::RegistryClient;
 
@@ -14,30 +15,17 @@ pub trait Schemas: Send + Sync {
     /// `NotFound` if there is none; `Unavailable` if the registry cannot be reached.
     fn schema(&self, id: u32) -> impl Future<Output = Result<Arc<str>>> + Send;
 
-    /// Registers a schema under a subject and answers its id; the same schema has the same id.
+    /// Registers the schemas of a topic that is written, as [`RegistryClient::register_topic`].
     ///
     /// # Errors
     ///
-    /// `Incompatible` if the subject's level refuses it; `Unavailable`.
-    fn register(&self, subject: &str, schema: &str) -> impl Future<Output = Result<u32>> + Send;
-
-    /// Registers the one schema that a subject ever has.
-    ///
-    /// # Errors
-    ///
-    /// `Conflict` or `Incompatible` if it has another; `Unavailable`.
-    fn register_alone(
+    /// `Incompatible` if a subject refuses its schema; `Unavailable`.
+    fn register_topic(
         &self,
-        subject: &str,
-        schema: &str,
-    ) -> impl Future<Output = Result<u32>> + Send;
-
-    /// Sets a subject's compatibility level.
-    ///
-    /// # Errors
-    ///
-    /// `Unavailable`, and what the registry refuses.
-    fn set_level(&self, subject: &str, level: &str) -> impl Future<Output = Result<()>> + Send;
+        topic: &str,
+        key: Option<&str>,
+        value: &str,
+    ) -> impl Future<Output = Result<SchemaIds>> + Send;
 }
 
 impl Schemas for RegistryClient {
@@ -45,15 +33,12 @@ impl Schemas for RegistryClient {
         self.schema(id).await
     }
 
-    async fn register(&self, subject: &str, schema: &str) -> Result<u32> {
-        self.register(subject, schema).await
-    }
-
-    async fn register_alone(&self, subject: &str, schema: &str) -> Result<u32> {
-        self.register_alone(subject, schema).await
-    }
-
-    async fn set_level(&self, subject: &str, level: &str) -> Result<()> {
-        self.set_level(subject, level).await
+    async fn register_topic(
+        &self,
+        topic: &str,
+        key: Option<&str>,
+        value: &str,
+    ) -> Result<SchemaIds> {
+        self.register_topic(topic, key, value).await
     }
 }

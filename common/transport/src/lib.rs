@@ -25,7 +25,7 @@ mod transport;
 pub use embedded::{
     Cut, EmbeddedCommitter, EmbeddedConfig, EmbeddedReader, EmbeddedTransport, Recovery,
 };
-pub use event_writer::{Counts, EventWriter, OutboxTopics, POSITION_HEADER, SideNames};
+pub use event_writer::{Counts, EventWriter, OutboxTopics, Outputs, POSITION_HEADER, SideNames};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
 pub use registry_access::{RegistryAccess, RegistryLogin};

@@ -7,7 +7,12 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_model::{Error, ErrorKind, Result};
+
+/// The level of the values of topics that we write: the database goes first and old readers meet new
+/// data, and new readers meet old data.
+const VALUE_LEVEL: &str = "FULL_TRANSITIVE";
 
 /// The most schemas kept by id; past it the cache begins anew.
 const SCHEMAS_CACHED_MAX: usize = 10_000;
@@ -115,6 +120,29 @@ impl RegistryClient {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Registers the schemas of a topic that we write, under the subjects of `topic`, and answers their
+    /// ids; 0 for a key that has no schema. The key's is the only one for ever, and the value's subject
+    /// gets its level before it gets a schema.
+    ///
+    /// # Errors
+    ///
+    /// As [`RegistryClient::register_alone`] and [`RegistryClient::set_level`].
+    pub async fn register_topic(
+        &self,
+        topic: &str,
+        key: Option<&str>,
+        value: &str,
+    ) -> Result<SchemaIds> {
+        let key = match key {
+            None => 0,
+            Some(key) => self.register_alone(&format!("{topic}-key"), key).await?,
+        };
+        let value_subject = format!("{topic}-value");
+        self.set_level(&value_subject, VALUE_LEVEL).await?;
+        let value = self.register(&value_subject, value).await?;
+        Ok(SchemaIds { key, value })
     }
 
     /// Sets the compatibility level of `subject`, in Confluent's spelling.

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{EnvelopeForm, Error, ErrorKind, Result};
 use tidemesh_plan::output::{Target, output_schemas};
@@ -41,16 +42,8 @@ impl Schemas for Registry {
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "find a schema"))
     }
 
-    async fn register(&self, _: &str, schema: &str) -> Result<u32> {
-        Ok(self.add(schema))
-    }
-
-    async fn register_alone(&self, _: &str, schema: &str) -> Result<u32> {
-        Ok(self.add(schema))
-    }
-
-    async fn set_level(&self, _: &str, _: &str) -> Result<()> {
-        Ok(())
+    async fn register_topic(&self, _: &str, key: Option<&str>, value: &str) -> Result<SchemaIds> {
+        Ok(SchemaIds { key: key.map_or(0, |key| self.add(key)), value: self.add(value) })
     }
 }
 

@@ -7,7 +7,7 @@ mod outputs;
 mod side;
 
 pub use outbox::OutboxTopics;
-pub use outputs::Counts;
+pub use outputs::{Counts, Outputs};
 pub use side::SideNames;
 
 use crate::partition::partition_of;
@@ -15,7 +15,6 @@ use crate::registry_client::RegistryClient;
 use crate::table_topic::generation_topic;
 use crate::{Append, Generations, Records, TopicConfig, Transport};
 use outbox::{Outbox, OutboxColumns};
-use outputs::Outputs;
 use side::{SideTopics, TransactionCount};
 use std::sync::Arc;
 use tidemesh_avro::envelope::{EncodeBuffers, RecordSink, SchemaIds};
@@ -29,10 +28,6 @@ use tidemesh_model::{
 
 /// The header that carries an event's position, [`tidemesh_model::Position::to_bytes`].
 pub const POSITION_HEADER: &str = "tidemesh.position";
-
-/// The level of a captured table's value subject: the database goes first and old readers meet new
-/// data, and new readers meet old data.
-const VALUE_LEVEL: &str = "FULL_TRANSITIVE";
 
 /// The most topics of one table that are tried for a schema that none before took.
 const GENERATIONS_MAX: u32 = 1000;
@@ -203,11 +198,9 @@ impl EventWriter {
         schema: &TableSchema,
     ) -> Result<(RowPlan, SchemaIds)> {
         let (schemas, rows) = topic_schemas(topic, schema, &self.block, self.format)?;
-        let key = self.registry.register_alone(&format!("{subject}-key"), &schemas.key).await?;
-        let value_subject = format!("{subject}-value");
-        self.registry.set_level(&value_subject, VALUE_LEVEL).await?;
-        let value = self.registry.register(&value_subject, &schemas.value).await?;
-        Ok((rows, SchemaIds { key, value }))
+        let key = Some(schemas.key.as_str());
+        let ids = self.registry.register_topic(subject, key, &schemas.value).await?;
+        Ok((rows, ids))
     }
 
     fn forget_oldest(&mut self, table: &TableName) {

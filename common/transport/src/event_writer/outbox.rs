@@ -353,7 +353,8 @@ impl EventWriter {
         let partition = key.map_or(0, |key| partition_of(key, ready.partitions));
         let place = ready.first_output + partition as usize;
         let value = has_value.then_some(outbox.value.as_slice());
-        self.outputs.push_with(place, origin, key, value, &headers)?;
+        let timestamp_ms = origin.committed_at_us.div_euclid(1000);
+        self.outputs.push_with(place, timestamp_ms, key, value, &headers)?;
         self.outputs.counts.events += 1;
         Ok(())
     }

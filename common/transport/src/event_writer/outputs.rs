@@ -32,24 +32,25 @@ struct Output {
     records: Records,
 }
 
-/// Every partition's records.
+/// An append under construction: every partition's records, in buffers that are used again.
 #[derive(Debug, Default)]
-pub(super) struct Outputs {
+pub struct Outputs {
     partitions: Vec<Output>,
     spare: Vec<Records>,
-    pub(super) counts: Counts,
+    /// What was encoded since the last [`Outputs::finish`]; records and bytes are counted here.
+    pub counts: Counts,
     /// The most bytes of a record's key and value; 0: no bound but the records' own.
     record_bytes_max: usize,
 }
 
 impl Outputs {
     /// What the transport takes of one record.
-    pub(super) fn bound(&mut self, record_bytes_max: usize) {
+    pub fn bound(&mut self, record_bytes_max: usize) {
         self.record_bytes_max = record_bytes_max;
     }
 
     /// The place of a topic's first partition, which the others follow; made if they are missing.
-    pub(super) fn of(&mut self, topic: &str, partitions: u32) -> usize {
+    pub fn of(&mut self, topic: &str, partitions: u32) -> usize {
         if let Some(first) = self.partitions.iter().position(|output| *output.topic == *topic) {
             return first;
         }
@@ -63,7 +64,7 @@ impl Outputs {
         first
     }
 
-    /// Adds a record to the partition at `place`.
+    /// Adds a record of a source's event to the partition at `place`.
     #[inline]
     pub(super) fn push(
         &mut self,
@@ -73,15 +74,20 @@ impl Outputs {
         value: Option<&[u8]>,
     ) -> Result<()> {
         let position = origin.position.to_bytes();
-        self.push_with(place, origin, key, value, &[(POSITION_HEADER, &position)])
+        let timestamp_ms = origin.committed_at_us.div_euclid(1000);
+        self.push_with(place, timestamp_ms, key, value, &[(POSITION_HEADER, &position)])
     }
 
-    /// The same with these headers.
+    /// Adds a record with these headers to the partition at `place`.
+    ///
+    /// # Errors
+    ///
+    /// `TooLarge` past what the transport takes; as [`Records::push`].
     #[inline]
-    pub(super) fn push_with(
+    pub fn push_with(
         &mut self,
         place: usize,
-        origin: &Origin<'_>,
+        timestamp_ms: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
         headers: &[(&str, &[u8])],
@@ -95,7 +101,7 @@ impl Outputs {
         }
         let records = &mut self.partitions[place].records;
         let before = records.len_bytes();
-        records.push(origin.committed_at_us.div_euclid(1000), key, headers, value)?;
+        records.push(timestamp_ms, key, headers, value)?;
         self.counts.records += 1;
         self.counts.bytes += (records.len_bytes() - before) as u64;
         Ok(())
@@ -115,7 +121,7 @@ impl Outputs {
     }
 
     /// Ends the append.
-    pub(super) fn finish(&mut self) -> (Append, Counts) {
+    pub fn finish(&mut self) -> (Append, Counts) {
         let mut batches = Vec::with_capacity(self.partitions.len().min(16));
         for output in &mut self.partitions {
             if output.records.is_empty() {
@@ -132,7 +138,7 @@ impl Outputs {
     }
 
     /// Takes back the buffers of an append that was answered.
-    pub(super) fn recycle(&mut self, records: Vec<Records>) {
+    pub fn recycle(&mut self, records: Vec<Records>) {
         let mut held: usize = self.spare.iter().map(Records::capacity_bytes).sum();
         for mut records in records {
             held += records.capacity_bytes();
