@@ -377,6 +377,20 @@ pub async fn a_dropped_append_tears_nothing<T: Transport>(transport: &T) {
     assert_eq!(pairs.next_back(), Some(("last", "last")));
 }
 
+/// A call of `open_writer` that was dropped, wherever it was, fences nobody who opens the writer after it.
+pub async fn a_dropped_open_fences_nobody<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    for round in 0..12 {
+        let call = transport.open_writer("w");
+        drop(tokio::time::timeout(Duration::from_millis(round), call).await);
+        let writer = Some(transport.open_writer("w").await.unwrap());
+        for _ in 0..5 {
+            let append = Append { writer: writer.clone(), ..append("t", 0, &["a"]) };
+            transport.append(append).await.unwrap();
+        }
+    }
+}
+
 /// A writer that was never opened has no right to append, whatever epoch it says.
 pub async fn a_writer_that_was_not_opened_is_fenced<T: Transport>(transport: &T) {
     topic(transport, "t", 1).await;
@@ -674,7 +688,7 @@ macro_rules! __conformance_tests {
             a_topics_groups_are_known
             members_share_partitions a_removed_topic_is_gone topics_are_made_once
             what_is_not_there_is_told a_large_record_comes_alone writers_at_once_lose_nothing
-            a_dropped_append_tears_nothing a_writer_that_was_not_opened_is_fenced
+            a_dropped_append_tears_nothing a_dropped_open_fences_nobody a_writer_that_was_not_opened_is_fenced
             all_of_an_append_shows_at_once many_partitions_all_come a_dropped_poll_loses_nothing
             a_member_cannot_commit_what_it_lost a_group_skips_nothing_when_a_member_joins
             a_reader_of_a_removed_topic_is_told a_topic_tells_its_bytes

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::schema::Schema;
-use tidemesh_model::{EnvelopeForm, Error, ErrorKind, Result};
+use tidemesh_model::{CleanupPolicy, EnvelopeForm, Error, ErrorKind, Result};
 use tidemesh_plan::output::{Target, output_schemas};
 use tidemesh_plan::query::Input;
 use tidemesh_processors::{Job, JobInput, OnError, Progress, Schemas};
@@ -49,6 +49,13 @@ impl Schemas for Registry {
 
 const PARTITIONS: u32 = 3;
 
+/// Topics that keep every record. A compacted one may lose what a later record of its key supersedes
+/// at any time: Kafka closes a segment when a transaction's mark is a week younger than its first
+/// record, and these records' timestamps are of 1970.
+fn keeping(partitions: u32) -> TopicConfig {
+    TopicConfig { partitions, cleanup_policy: CleanupPolicy::Delete, ..TopicConfig::default() }
+}
+
 /// Orders on a topic, and a job that reads them.
 pub(crate) struct Mesh<T> {
     pub(crate) log: T,
@@ -68,8 +75,7 @@ impl<T: Transport> Mesh<T> {
         let registry = Registry::default();
         let key = registry.add(&orders.relation.key.as_ref().unwrap().registry_text());
         let value = registry.add(&orders.relation.value.registry_text());
-        let config = TopicConfig { partitions: PARTITIONS, ..TopicConfig::default() };
-        log.create_topic("shop.orders", &config).await.unwrap();
+        log.create_topic("shop.orders", &keeping(PARTITIONS)).await.unwrap();
         Self {
             log,
             registry,
@@ -96,7 +102,7 @@ impl<T: Transport> Mesh<T> {
             query,
             inputs: vec![(self.orders.clone(), JobInput { topic: "shop.orders".into(), latest })],
             topic: "mesh.paid".into(),
-            config: TopicConfig { partitions: 2, ..TopicConfig::default() },
+            config: keeping(2),
             on_error,
         }
     }

@@ -38,6 +38,8 @@ const RECORD_HEAD_BYTES: usize = 512;
 /// The writer of appends that name none; no source's name has a colon.
 const ANONYMOUS: &str = "anonymous:";
 
+type Opening = Arc<tokio::sync::Mutex<()>>;
+
 /// A cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct KafkaTransport {
@@ -49,6 +51,8 @@ struct Shared {
     topics: Topics,
     /// The writers that this process has opened, by id.
     writers: Mutex<HashMap<Arc<str>, Writer>>,
+    /// Held while a writer is opened, by id.
+    opening: Mutex<HashMap<Arc<str>, Opening>>,
     /// Held while the writer of appends that name none is opened.
     anonymous: tokio::sync::Mutex<()>,
     /// Sets this process's anonymous writer apart from others'.
@@ -68,6 +72,7 @@ impl KafkaTransport {
             shared: Arc::new(Shared {
                 topics: Topics::new(config)?,
                 writers: Mutex::default(),
+                opening: Mutex::default(),
                 anonymous: tokio::sync::Mutex::default(),
                 instance: format!("{:x}-{:x}", std::process::id(), now_us()),
                 budget: Arc::new(Semaphore::new(config.append_bytes_in_flight_max)),
@@ -80,13 +85,25 @@ impl KafkaTransport {
         self.shared.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a writer on a thread that may wait.
+    /// What is held while a writer is opened.
+    fn opening(&self, id: &Arc<str>) -> Opening {
+        let mut opening = self.shared.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(opening.entry(Arc::clone(id)).or_default())
+    }
+
+    /// Opens a writer on a thread that may wait. The thread goes on when the call is dropped, and then
+    /// must not fence whoever opens the writer next: that one waits for its end.
     async fn open(&self, id: Arc<str>, name: String) -> Result<WriterEpoch> {
         self.shared.topics.create_checkpoints().await?;
+        let held = self.opening(&id).lock_owned().await;
         let before = self.writers().get(&id).map_or(0, |writer| writer.epoch);
         let epoch = now_us().max(before + 1);
         let (config, prefix) = (self.shared.config.clone(), self.shared.config.prefix.clone());
-        let opened = blocking(move || Writer::open(&config, &name, epoch, &prefix)).await??;
+        let opened = blocking(move || {
+            let _held = held;
+            Writer::open(&config, &name, epoch, &prefix)
+        });
+        let opened = opened.await??;
         self.writers().insert(Arc::clone(&id), opened);
         Ok(WriterEpoch { id, epoch })
     }
