@@ -15,6 +15,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("postgres", &["model", "source"]),
     ("processors", &["model", "avro", "plan", "transport"]),
     ("schema-registry", &["model", "avro"]),
+    ("controller", &["model", "avro", "plan", "transport"]),
 ];
 
 /// Files that may allow `unsafe_code`, each with a SAFETY comment.

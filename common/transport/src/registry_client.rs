@@ -48,6 +48,12 @@ struct Registered {
 }
 
 #[derive(Deserialize)]
+struct Latest {
+    id: u32,
+    schema: String,
+}
+
+#[derive(Deserialize)]
 struct SchemaText {
     schema: String,
 }
@@ -169,6 +175,22 @@ impl RegistryClient {
             format!("{}/compatibility/subjects/{subject_path}/versions?verbose=true", self.url);
         let body = serde_json::json!({ "schema": schema });
         self.send("check a schema", subject, self.http.post(url).json(&body)).await
+    }
+
+    /// The newest schema of `subject`: its id and text; none if the subject has none.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away.
+    pub async fn latest(&self, subject: &str) -> Result<Option<(u32, Arc<str>)>> {
+        let url = format!("{}/subjects/{}/versions/latest", self.url, escape(subject));
+        let latest: Result<Latest> =
+            self.send("look up a schema", subject, self.http.get(url)).await;
+        match latest {
+            Ok(Latest { id, schema }) => Ok(Some((id, schema.into()))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The text of the schema that has `id`; kept after the first call.

@@ -1,0 +1,233 @@
+//! What users ask for: decided, planned, made durable, and shown.
+
+use crate::controller::{Controller, Refused, now_ms};
+use crate::planned::{self, Planned, Unplanned};
+use crate::proposal::{Changes, Handed, Text, Verb, changes};
+use crate::state::{Action, DOCUMENTS_MAX, Draft, Id, ManagedBy, PipelineState, State, parse_kept};
+use crate::topics::Registry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tidemesh_model::{Error, ErrorKind};
+use tidemesh_plan::document::{Document, Evolution, Kind, Spec};
+
+/// Who asks, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Who, if that is known.
+    pub by: Option<String>,
+    /// Whether it shall only be said what would be done.
+    pub dry_run: bool,
+}
+
+/// What is to be: documents in the place of others, and without one.
+struct Wanted<'w> {
+    handed: &'w Handed,
+    deleted: Option<&'w Id>,
+    action: Action,
+}
+
+impl<R: Registry> Controller<R> {
+    /// Declares the documents of these texts, beside and in the place of those that there are; with
+    /// `dry_run` it only says what would change.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong, and then nothing is changed. [`Refused::Error`] if it could not be done.
+    pub async fn apply(&self, texts: &[Text], asked: &Asked) -> Result<Changes, Refused> {
+        let handed = Handed::read(texts).map_err(Refused::Wrong)?;
+        let wanted = Wanted { handed: &handed, deleted: None, action: Action::Applied };
+        self.change(wanted, asked).await
+    }
+
+    /// Removes a document. A pipeline's job ends; its topics and offsets stay.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; [`Refused::Wrong`] if another document needs it.
+    pub async fn delete(&self, id: &Id, asked: &Asked) -> Result<Changes, Refused> {
+        self.own(id)?;
+        let handed = Handed::default();
+        let wanted = Wanted { handed: &handed, deleted: Some(id), action: Action::Deleted };
+        self.change(wanted, asked).await
+    }
+
+    /// Declares again what an earlier revision said, as a new revision.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if the revision is not kept; what [`Controller::apply`] says.
+    pub async fn roll_back(&self, id: &Id, to: u64, asked: &Asked) -> Result<Changes, Refused> {
+        let state = self.state();
+        let revision = state.history(id).iter().find(|revision| revision.number == to);
+        let revision = revision.ok_or_else(|| {
+            let known = state.history(id).iter().map(|one| one.number.to_string());
+            Error::new(ErrorKind::NotFound, "roll back")
+                .because(format!("{id} has no such revision"))
+                .with("revision", to)
+                .help(format!("name one of {}", known.collect::<Vec<_>>().join(", ")))
+        })?;
+        let document = Arc::new(parse_kept(&revision.document.to_string())?);
+        let handed = Handed::of(document);
+        let action = Action::RolledBack { to };
+        self.change(Wanted { handed: &handed, deleted: None, action }, asked).await
+    }
+
+    /// Has a pipeline not run, or run again. One that has failed is started anew.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such pipeline.
+    pub async fn pause(&self, pipeline: &str, paused: bool) -> Result<(), Refused> {
+        let _writing = self.writing.lock().await;
+        let epoch = self.epoch()?;
+        let state = self.state();
+        let id = Id { kind: Kind::Pipeline, name: pipeline.to_owned() };
+        if state.document(&id).is_none() {
+            return Err(missing(&id).into());
+        }
+        let mut draft = Draft::of(&state);
+        draft.accept(pipeline, PipelineState { paused, ..state.pipeline(pipeline) });
+        self.write(epoch, draft.changes).await?;
+        self.seen().state = Arc::new(draft.state);
+        // Its job of before goes, whatever became of it.
+        self.launcher.stop(pipeline).await;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    async fn change(&self, wanted: Wanted<'_>, asked: &Asked) -> Result<Changes, Refused> {
+        let _writing = self.writing.lock().await;
+        let epoch = self.epoch()?;
+        let state = self.state();
+        for (document, _) in &wanted.handed.documents {
+            self.allowed(&state, document)?;
+        }
+        let all = documents(&state, &wanted);
+        if all.len() > DOCUMENTS_MAX {
+            return Err(too_many(all.len()).into());
+        }
+        let before = self.planned();
+        let planned = self.proposed(&state, &before, &wanted, &all).await?;
+        let mut changes =
+            changes(wanted.handed, &state, &before.pipelines, &planned.pipelines, wanted.deleted);
+        if asked.dry_run || changes.is_empty() {
+            return Ok(changes);
+        }
+        let mut draft = Draft::of(&state);
+        declare(&mut draft, &wanted, &mut changes, asked);
+        accept(&mut draft, &planned);
+        self.write(epoch, draft.changes).await?;
+        let mut seen = self.seen();
+        seen.state = Arc::new(draft.state);
+        seen.planned = Arc::new(planned);
+        drop(seen);
+        self.wake.notify_one();
+        Ok(changes)
+    }
+
+    async fn proposed(
+        &self,
+        state: &State,
+        before: &Planned,
+        wanted: &Wanted<'_>,
+        all: &[Arc<Document>],
+    ) -> Result<Planned, Refused> {
+        let mut accepted = planned::accepted(state);
+        for (document, _) in &wanted.handed.documents {
+            // Whoever applies a pipeline that is upgraded by hand, upgrades it.
+            if let Spec::Pipeline(spec) = &document.spec
+                && spec.evolution == Evolution::Manual
+            {
+                accepted.remove(document.name());
+            }
+        }
+        // What is held already may stay so: it is not what this is about.
+        let handed = wanted.handed.ids();
+        let held = |id: &Id| before.held.contains_key(id) && !handed.contains(id);
+        let must: BTreeSet<Id> =
+            all.iter().map(|document| Id::of(document)).filter(|id| !held(id)).collect();
+        planned::plan(all, &accepted, &must, &self.topics).await.map_err(
+            |unplanned| match unplanned {
+                Unplanned::Problems(problems) => Refused::Wrong(wanted.handed.refusals(problems)),
+                Unplanned::Error(error) => error.into(),
+            },
+        )
+    }
+
+    /// Whether users may change a document.
+    fn allowed(&self, state: &State, document: &Document) -> Result<(), Refused> {
+        let id = Id::of(document);
+        if state.document(&id).is_some() {
+            self.own(&id)?;
+        }
+        if State::is_connector(document) {
+            return Err(Error::new(ErrorKind::Unsupported, "declare a source")
+                .because("connectors are not started by documents yet")
+                .with("source", document.name())
+                .help("write it as a [[source]] table of the daemon's configuration")
+                .into());
+        }
+        Ok(())
+    }
+
+    fn own(&self, id: &Id) -> Result<(), Refused> {
+        let state = self.state();
+        match state.document(id).map(|declared| declared.managed_by) {
+            None => Err(missing(id).into()),
+            Some(ManagedBy::User) => Ok(()),
+            Some(ManagedBy::File) => Err(Error::new(ErrorKind::Conflict, "change a document")
+                .because("a daemon's configuration file brings it")
+                .with("document", id)
+                .help("change it there")
+                .into()),
+        }
+    }
+}
+
+pub(crate) fn missing(id: &Id) -> Error {
+    Error::new(ErrorKind::NotFound, "find a document")
+        .because("there is none of this kind and name")
+        .with("document", id)
+        .help(format!("tidemesh get {} lists what there is", id.kind.name().to_lowercase()))
+}
+
+fn too_many(documents: usize) -> Error {
+    Error::new(ErrorKind::TooLarge, "declare documents")
+        .because("there would be more than a controller takes")
+        .with("documents", documents)
+        .with("documents_max", DOCUMENTS_MAX)
+}
+
+/// All documents as they shall be.
+fn documents(state: &State, wanted: &Wanted<'_>) -> Vec<Arc<Document>> {
+    let declared = state.documents.iter().map(|(id, one)| (id.clone(), Arc::clone(&one.document)));
+    let mut all: BTreeMap<Id, Arc<Document>> = declared.collect();
+    let handed = wanted.handed.documents.iter();
+    all.extend(handed.map(|(document, _)| (Id::of(document), Arc::clone(document))));
+    wanted.deleted.iter().for_each(|id| drop(all.remove(*id)));
+    all.into_values().collect()
+}
+
+/// Writes what was handed in into the draft, and its revisions into what is told.
+fn declare(draft: &mut Draft, wanted: &Wanted<'_>, changes: &mut Changes, asked: &Asked) {
+    let (by, at_ms) = (asked.by.as_deref(), now_ms());
+    let told = changes.documents.iter_mut();
+    for ((document, _), change) in wanted.handed.documents.iter().zip(told) {
+        if matches!(change.verb, Verb::Create | Verb::Change) {
+            let action = wanted.action.clone();
+            let document = Arc::clone(document);
+            change.revision = Some(draft.declare(document, ManagedBy::User, action, by, at_ms));
+        }
+    }
+    wanted.deleted.iter().for_each(|id| draft.remove(id, by, at_ms));
+}
+
+/// Keeps what plans accept.
+pub(crate) fn accept(draft: &mut Draft, planned: &Planned) {
+    for name in planned.pipelines.keys() {
+        let paused = draft.state.pipeline(name).paused;
+        if let Some(accepts) = planned.accepts(name, paused) {
+            draft.accept(name, accepts);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The controller: takes what is declared, keeps it, and makes it so, for ever.
+//!
+//! Whatever changes the state goes one after the other, under one lock: it is decided, planned, made
+//! durable, and only then shown (`act`). The loop (`run`) keeps the lease, plans anew when a schema of a
+//! topic is another one, and compares the jobs that there are with those that there shall be. Each step
+//! can be repeated, so that a controller that was killed goes on from what is durable.
+
+use crate::config::ControllerConfig;
+use crate::launcher::Launcher;
+use crate::planned::Planned;
+use crate::proposal::Refusal;
+use crate::report::{PipelineReport, pipeline_report};
+use crate::state::State;
+use crate::store::{self, Change, Holder, Store};
+use crate::topics::{KnownTopics, Registry};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tidemesh_model::{Error, ErrorKind, Result};
+use tokio::sync::Notify;
+
+/// Why something that was asked for was not done.
+#[derive(Debug)]
+pub enum Refused {
+    /// What was handed in is wrong.
+    Wrong(Vec<Refusal>),
+    /// Another controller acts: ask that one, if it is known.
+    NotLeading(Option<Holder>),
+    /// It could not be done.
+    Error(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The control plane of one mesh, or one of several that could be.
+pub struct Controller<R> {
+    pub(crate) config: ControllerConfig,
+    pub(crate) holder: Holder,
+    pub(crate) topics: KnownTopics<R>,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    /// Held by whatever changes the state.
+    pub(crate) writing: tokio::sync::Mutex<()>,
+    /// Told when there is something to do before the next round.
+    pub(crate) wake: Notify,
+    store: Arc<Mutex<Box<dyn Store>>>,
+    seen: Mutex<Seen>,
+}
+
+/// What is shown.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) role: Role,
+    pub(crate) state: Arc<State>,
+    pub(crate) planned: Arc<Planned>,
+    /// Why the last round could not be done, if it could not.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Whether this controller acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It does, by this lease.
+    Leading { epoch: u64 },
+    /// Another one does, if one is known.
+    Following(Option<Holder>),
+}
+
+impl<R: Registry> Controller<R> {
+    /// Opens the store; nothing runs yet. `holder` is this controller, as others see it.
+    ///
+    /// # Errors
+    ///
+    /// What the store says: `NewerVersion`, `Config`, `Storage`.
+    pub fn open(
+        config: ControllerConfig,
+        holder: Holder,
+        registry: R,
+        launcher: Arc<dyn Launcher>,
+    ) -> Result<Self> {
+        let store = store::open(&config.store)?;
+        let seen = Seen {
+            role: Role::Following(None),
+            state: Arc::default(),
+            planned: Arc::default(),
+            trouble: None,
+        };
+        Ok(Self {
+            config,
+            holder,
+            topics: KnownTopics::new(registry),
+            launcher,
+            writing: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+            store: Arc::new(Mutex::new(store)),
+            seen: Mutex::new(seen),
+        })
+    }
+
+    /// What is declared.
+    #[must_use]
+    pub fn state(&self) -> Arc<State> {
+        Arc::clone(&self.seen().state)
+    }
+
+    /// Whether it acts.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        matches!(self.seen().role, Role::Leading { .. })
+    }
+
+    /// Why the last round of comparing could not be done, if it could not.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.seen().trouble.clone()
+    }
+
+    /// All pipelines, by their names.
+    #[must_use]
+    pub fn pipelines(&self) -> Vec<PipelineReport> {
+        let seen = self.seen().clone();
+        let jobs = self.launcher.jobs();
+        let pipelines = seen.state.documents.values();
+        pipelines.filter_map(|declared| pipeline_report(declared, &seen, &jobs)).collect()
+    }
+
+    /// A pipeline.
+    #[must_use]
+    pub fn pipeline(&self, name: &str) -> Option<PipelineReport> {
+        self.pipelines().into_iter().find(|report| report.name == name)
+    }
+
+    pub(crate) fn planned(&self) -> Arc<Planned> {
+        Arc::clone(&self.seen().planned)
+    }
+
+    pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lease's epoch, if this controller acts.
+    pub(crate) fn epoch(&self) -> Result<u64, Refused> {
+        match &self.seen().role {
+            Role::Leading { epoch } => Ok(*epoch),
+            Role::Following(other) => Err(Refused::NotLeading(other.clone())),
+        }
+    }
+
+    /// Uses the store, on a thread that may wait.
+    pub(crate) async fn with_store<V: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Store) -> Result<V> + Send + 'static,
+    ) -> Result<V> {
+        let store = Arc::clone(&self.store);
+        let working = tokio::task::spawn_blocking(move || {
+            let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+            work(store.as_mut())
+        });
+        working.await.map_err(|error| {
+            Error::new(ErrorKind::Internal, "use the controller's store").caused_by(error)
+        })?
+    }
+
+    /// Makes changes durable. Whoever is no longer the one that acts learns it here.
+    pub(crate) async fn write(&self, epoch: u64, changes: Vec<Change>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let written = self.with_store(move |store| store.write(epoch, &changes)).await;
+        if let Err(error) = &written
+            && error.kind() == ErrorKind::Fenced
+        {
+            self.seen().role = Role::Following(None);
+        }
+        written
+    }
+}
+
+/// Milliseconds since 1970-01-01 00:00:00 UTC.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,330 @@
+//! The REST API. `openapi.json` describes it, and is served with it.
+//!
+//! What is refused has a JSON body ([`ErrorAnswer`]). A controller that does not act sends whoever
+//! asks for a change to the one that does (307), and answers what is read from what it has seen.
+
+use crate::act::Asked;
+use crate::controller::{Controller, Refused, now_ms};
+use crate::lineage::{LineageQuery, lineage, openlineage};
+use crate::proposal::{Changes, Refusal, Text};
+use crate::report::PipelineReport;
+use crate::state::{Action, Declared, Id, ManagedBy};
+use crate::topics::Registry;
+use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Query, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::sync::Arc;
+use tidemesh_model::{Error, ErrorKind};
+use tidemesh_plan::document::Kind;
+
+/// The most bytes of a request's body: several texts of the size that a text may have.
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The API's description (OpenAPI 3.1).
+const OPENAPI: &str = include_str!("openapi.json");
+
+/// What `plan` and `apply` take.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// Texts with documents.
+    pub texts: Vec<Text>,
+    /// Who asks, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackRequest {
+    revision: u64,
+    #[serde(default)]
+    by: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteQuery {
+    by: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Why something was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// In words, with causes and remedy.
+    pub message: String,
+    /// All that is wrong with what was handed in, each with its place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Refusal>,
+}
+
+/// A document as it is declared.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DocumentReport {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its revision.
+    pub revision: u64,
+    /// Who brings it.
+    pub managed_by: ManagedBy,
+    /// The document in its canonical form.
+    pub document: Value,
+}
+
+/// A revision, without the document.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RevisionReport {
+    /// Its number.
+    pub number: u64,
+    /// When, in milliseconds since 1970-01-01 00:00:00 UTC.
+    pub at_ms: u64,
+    /// Who, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What made it.
+    pub action: Action,
+    /// The document as it said then.
+    pub document: Value,
+}
+
+type Handle<R> = State<Arc<Controller<R>>>;
+type Answer<T> = Result<Json<T>, Response>;
+
+/// The API's routes, under `/v1`.
+pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
+    Router::new()
+        .route("/v1/openapi.json", get(description))
+        .route("/v1/plan", post(plan::<R>))
+        .route("/v1/apply", post(apply::<R>))
+        .route("/v1/documents", get(documents::<R>))
+        .route("/v1/documents/{kind}", get(documents_of::<R>))
+        .route("/v1/documents/{kind}/{name}", get(document::<R>).delete(delete::<R>))
+        .route("/v1/documents/{kind}/{name}/history", get(history::<R>))
+        .route("/v1/documents/{kind}/{name}/rollback", post(roll_back::<R>))
+        .route("/v1/pipelines", get(pipelines::<R>))
+        .route("/v1/pipelines/{name}", get(pipeline::<R>))
+        .route("/v1/pipelines/{name}/plan", get(pipeline_plan::<R>))
+        .route("/v1/pipelines/{name}/pause", post(pause::<R>))
+        .route("/v1/pipelines/{name}/resume", post(resume::<R>))
+        .route("/v1/pipelines/{name}/openlineage", get(pipeline_openlineage::<R>))
+        .route("/v1/lineage", get(field_lineage::<R>))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(controller)
+}
+
+async fn description() -> Response {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+async fn plan<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Json(request): Json<ApplyRequest>,
+) -> Answer<Changes> {
+    let asked = Asked { by: request.by, dry_run: true };
+    controller.apply(&request.texts, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
+}
+
+async fn apply<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Json(request): Json<ApplyRequest>,
+) -> Answer<Changes> {
+    let asked = Asked { by: request.by, dry_run: false };
+    controller.apply(&request.texts, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
+}
+
+async fn documents<R: Registry>(State(controller): Handle<R>) -> Json<Vec<DocumentReport>> {
+    Json(controller.state().documents().map(|(id, one)| document_report(id, one)).collect())
+}
+
+async fn documents_of<R: Registry>(
+    State(controller): Handle<R>,
+    Path(kind): Path<String>,
+) -> Answer<Vec<DocumentReport>> {
+    let kind = kind_of(&kind)?;
+    let state = controller.state();
+    let all = state.documents().filter(|(id, _)| id.kind == kind);
+    Ok(Json(all.map(|(id, one)| document_report(id, one)).collect()))
+}
+
+async fn document<R: Registry>(
+    State(controller): Handle<R>,
+    Path((kind, name)): Path<(String, String)>,
+) -> Answer<DocumentReport> {
+    let id = Id { kind: kind_of(&kind)?, name };
+    let state = controller.state();
+    let found = state.document(&id).ok_or_else(|| error(&crate::act::missing(&id)))?;
+    Ok(Json(document_report(&id, found)))
+}
+
+async fn delete<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Path((kind, name)): Path<(String, String)>,
+    Query(query): Query<DeleteQuery>,
+) -> Answer<Changes> {
+    let id = Id { kind: kind_of(&kind)?, name };
+    let asked = Asked { by: query.by, dry_run: query.dry_run };
+    controller.delete(&id, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
+}
+
+async fn history<R: Registry>(
+    State(controller): Handle<R>,
+    Path((kind, name)): Path<(String, String)>,
+) -> Answer<Vec<RevisionReport>> {
+    let id = Id { kind: kind_of(&kind)?, name };
+    let state = controller.state();
+    let report = |one: &Arc<crate::state::Revision>| RevisionReport {
+        number: one.number,
+        at_ms: one.at_ms,
+        by: one.by.clone(),
+        action: one.action.clone(),
+        document: one.document.clone(),
+    };
+    match state.history(&id) {
+        [] => Err(error(&crate::act::missing(&id))),
+        history => Ok(Json(history.iter().map(report).collect())),
+    }
+}
+
+async fn roll_back<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Path((kind, name)): Path<(String, String)>,
+    Json(request): Json<RollbackRequest>,
+) -> Answer<Changes> {
+    let id = Id { kind: kind_of(&kind)?, name };
+    let asked = Asked { by: request.by, dry_run: request.dry_run };
+    let done = controller.roll_back(&id, request.revision, &asked).await;
+    done.map(Json).map_err(|refused| no(refused, &uri))
+}
+
+async fn pipelines<R: Registry>(State(controller): Handle<R>) -> Json<Vec<PipelineReport>> {
+    Json(controller.pipelines())
+}
+
+async fn pipeline<R: Registry>(
+    State(controller): Handle<R>,
+    Path(name): Path<String>,
+) -> Answer<PipelineReport> {
+    controller.pipeline(&name).map(Json).ok_or_else(|| no_pipeline(name))
+}
+
+/// The plan for people.
+async fn pipeline_plan<R: Registry>(
+    State(controller): Handle<R>,
+    Path(name): Path<String>,
+) -> Result<String, Response> {
+    let planned = controller.planned();
+    planned.pipelines.get(&name).map(ToString::to_string).ok_or_else(|| no_pipeline(name))
+}
+
+async fn pause<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Path(name): Path<String>,
+) -> Answer<Value> {
+    pause_or_resume(&controller, &name, true, &uri).await
+}
+
+async fn resume<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Path(name): Path<String>,
+) -> Answer<Value> {
+    pause_or_resume(&controller, &name, false, &uri).await
+}
+
+async fn pause_or_resume<R: Registry>(
+    controller: &Controller<R>,
+    name: &str,
+    paused: bool,
+    uri: &Uri,
+) -> Answer<Value> {
+    controller.pause(name, paused).await.map_err(|refused| no(refused, uri))?;
+    Ok(Json(serde_json::json!({ "pipeline": name, "paused": paused })))
+}
+
+async fn pipeline_openlineage<R: Registry>(
+    State(controller): Handle<R>,
+    Path(name): Path<String>,
+) -> Answer<Value> {
+    let planned = controller.planned();
+    let plan = planned.pipelines.get(&name).ok_or_else(|| no_pipeline(name))?;
+    Ok(Json(openlineage(plan, &controller.config.dataset_namespace, now_ms())))
+}
+
+async fn field_lineage<R: Registry>(
+    State(controller): Handle<R>,
+    Query(query): Query<LineageQuery>,
+) -> Answer<crate::lineage::LineageAnswer> {
+    let planned = controller.planned();
+    let mesh = planned.mesh().map_err(|refused| error(&refused))?;
+    lineage(mesh, &query).map(Json).map_err(|refused| error(&refused))
+}
+
+fn document_report(id: &Id, declared: &Declared) -> DocumentReport {
+    DocumentReport {
+        kind: id.kind.name().to_owned(),
+        name: id.name.clone(),
+        revision: declared.revision,
+        managed_by: declared.managed_by,
+        document: declared.document.to_json(),
+    }
+}
+
+fn kind_of(text: &str) -> Result<Kind, Response> {
+    Id::kind(text).map_err(|refused| error(&refused))
+}
+
+fn no_pipeline(name: String) -> Response {
+    error(&crate::act::missing(&Id { kind: Kind::Pipeline, name }))
+}
+
+/// The answer to what was not done.
+fn no(refused: Refused, uri: &Uri) -> Response {
+    match refused {
+        Refused::Wrong(problems) => {
+            let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            let answer = ErrorAnswer { message, problems };
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(answer)).into_response()
+        }
+        Refused::NotLeading(Some(other)) => {
+            let place = format!("{}{uri}", other.url.trim_end_matches('/'));
+            (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, place)]).into_response()
+        }
+        Refused::NotLeading(None) => error(
+            &Error::new(ErrorKind::Unavailable, "change what is declared")
+                .because("no controller acts yet")
+                .help("try again in a few seconds"),
+        ),
+        Refused::Error(refused) => error(&refused),
+    }
+}
+
+fn error(error: &Error) -> Response {
+    let code = match error.kind() {
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict | ErrorKind::Fenced => StatusCode::CONFLICT,
+        ErrorKind::Unavailable | ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::Internal | ErrorKind::Storage | ErrorKind::Corrupt => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    let answer = ErrorAnswer { message: error.report(), problems: Vec::new() };
+    (code, Json(answer)).into_response()
+}

@@ -1,0 +1,68 @@
+//! What starts pipelines. The controller runs none itself: whoever runs it hands a launcher in.
+
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidemesh_plan::mesh::PipelinePlan;
+
+/// Starts and ends pipelines, and tries again what fails for a time. A pipeline has at most one job.
+pub trait Launcher: Send + Sync + 'static {
+    /// Runs a pipeline by this plan, once its job of before, if it has one, has come to an end.
+    fn start(&self, plan: Arc<PipelinePlan>) -> BoxFuture<'_, ()>;
+
+    /// Ends a pipeline's job between two appends, and waits for that.
+    fn stop<'l>(&'l self, pipeline: &'l str) -> BoxFuture<'l, ()>;
+
+    /// All jobs, by their pipelines; also those that have ended by themselves.
+    fn jobs(&self) -> BTreeMap<String, JobReport>;
+}
+
+/// What is known of a pipeline's job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobReport {
+    /// The digest of the plan that it runs by.
+    pub digest: String,
+    /// How it is.
+    #[serde(flatten)]
+    pub state: JobState,
+    /// What it has done since it was started.
+    pub counts: JobCounts,
+}
+
+/// How a job is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum JobState {
+    /// It runs.
+    Running,
+    /// It has failed for a reason that passes, and is started again after a while.
+    Retrying {
+        /// The reason, with its causes and a remedy.
+        error: String,
+    },
+    /// It has ended before a record that its plan cannot read.
+    Held {
+        /// The reason, with the place of that record.
+        error: String,
+    },
+    /// It has ended for a reason that does not pass by itself.
+    Failed {
+        /// The reason, with its causes and a remedy.
+        error: String,
+    },
+}
+
+/// What a job has done since it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct JobCounts {
+    /// Input records that are answered for.
+    pub records_in: u64,
+    /// Output records.
+    pub records_out: u64,
+    /// Records that could not be processed.
+    pub dead_letters: u64,
+    /// The timestamp of the newest input record that is answered for, in milliseconds since
+    /// 1970-01-01 00:00:00 UTC; 0 before the first.
+    pub newest_ms: u64,
+}

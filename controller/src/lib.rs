@@ -1,0 +1,35 @@
+//! The control plane: what is declared, what of it runs, and where each field goes.
+//!
+//! `store` keeps items for whoever holds the lease, `state` says what they mean. Documents that are
+//! handed in (`proposal`) are planned together with what is there (`planned`, by the schemas that
+//! `topics` knows) and become durable (`act`); the loop (`run`) has the jobs run that shall run,
+//! through a [`Launcher`]. `report` tells how pipelines are, `http` is the API. The data plane is
+//! elsewhere: it goes on when the controller is away.
+
+mod act;
+mod config;
+mod controller;
+mod difference;
+mod http;
+mod launcher;
+mod lineage;
+mod planned;
+mod proposal;
+mod report;
+mod run;
+mod state;
+mod store;
+mod topics;
+
+pub use act::Asked;
+pub use config::{ControllerConfig, StoreConfig};
+pub use controller::{Controller, Refused};
+pub use difference::{FieldChange, differences};
+pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, RevisionReport, router};
+pub use launcher::{JobCounts, JobReport, JobState, Launcher};
+pub use lineage::{LineageAnswer, LineageField, LineageReader};
+pub use proposal::{Changes, DocumentChange, Refusal, Text, Verb};
+pub use report::{InputReport, OutputReport, PipelineReport, PipelineStatus};
+pub use state::{Action, DOCUMENTS_MAX, Id, ManagedBy, REVISIONS_MAX, Revision, State};
+pub use store::Holder;
+pub use topics::Registry;

@@ -1,0 +1,160 @@
+//! What is known of a pipeline: what is declared, what of it runs, and how that is.
+
+use crate::controller::Seen;
+use crate::launcher::{JobCounts, JobReport, JobState};
+use crate::state::Declared;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use tidemesh_plan::document::Kind;
+use tidemesh_plan::mesh::{OutputKind, PipelinePlan};
+
+/// A pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PipelineReport {
+    /// Its name.
+    pub name: String,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Its document's revision.
+    pub revision: u64,
+    /// How it is.
+    pub state: PipelineStatus,
+    /// Why it is so, if it does not run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// The digest of the plan by which it shall run; none if it cannot be planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The topics that it reads.
+    pub inputs: Vec<InputReport>,
+    /// The topics that it writes.
+    pub outputs: Vec<OutputReport>,
+    /// What it has done since it was started.
+    pub counts: JobCounts,
+}
+
+/// How a pipeline is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PipelineStatus {
+    /// It is about to be started.
+    Starting,
+    /// It runs.
+    Running,
+    /// Somebody has paused it.
+    Paused,
+    /// It waits until it, or the schema of what it reads, is mended.
+    Held,
+    /// It is tried again after a failure that passes.
+    Retrying,
+    /// It has ended for a reason that does not pass by itself.
+    Failed,
+}
+
+impl std::fmt::Display for PipelineStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Held => "held",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// A topic that a pipeline reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputReport {
+    /// Its name in SQL.
+    pub name: String,
+    /// The topic.
+    pub topic: String,
+    /// The fields of it that are read, as paths joined by points.
+    pub reads: Vec<String>,
+}
+
+/// A topic that a pipeline writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputReport {
+    /// The sink's name; the processor's, of a tap.
+    pub name: String,
+    /// Whether it is a tap.
+    pub tap: bool,
+    /// The topic.
+    pub topic: String,
+    /// The fields of its key.
+    pub key: Vec<String>,
+    /// The fields of its rows.
+    pub fields: Vec<String>,
+}
+
+/// A pipeline's report; none of another document.
+pub(crate) fn pipeline_report(
+    declared: &Declared,
+    seen: &Seen,
+    jobs: &BTreeMap<String, JobReport>,
+) -> Option<PipelineReport> {
+    let document = &declared.document;
+    if document.kind() != Kind::Pipeline {
+        return None;
+    }
+    let name = document.name();
+    let (plan, job) = (seen.planned.pipelines.get(name), jobs.get(name));
+    let held = seen.planned.held(name);
+    let (state, reasons) = if seen.state.pipeline(name).paused {
+        (PipelineStatus::Paused, Vec::new())
+    } else if !held.is_empty() {
+        (PipelineStatus::Held, held.iter().map(ToString::to_string).collect())
+    } else {
+        status(job)
+    };
+    Some(PipelineReport {
+        name: name.to_owned(),
+        owner: document.metadata.owner.clone(),
+        revision: declared.revision,
+        state,
+        reasons,
+        digest: plan.map(|plan| plan.digest.clone()),
+        inputs: plan.map(|plan| inputs(plan)).unwrap_or_default(),
+        outputs: plan.map(|plan| outputs(plan)).unwrap_or_default(),
+        counts: job.map(|job| job.counts).unwrap_or_default(),
+    })
+}
+
+fn status(job: Option<&JobReport>) -> (PipelineStatus, Vec<String>) {
+    match job.map(|job| &job.state) {
+        None => (PipelineStatus::Starting, Vec::new()),
+        Some(JobState::Running) => (PipelineStatus::Running, Vec::new()),
+        Some(JobState::Retrying { error }) => (PipelineStatus::Retrying, vec![error.clone()]),
+        Some(JobState::Held { error }) => (PipelineStatus::Held, vec![error.clone()]),
+        Some(JobState::Failed { error }) => (PipelineStatus::Failed, vec![error.clone()]),
+    }
+}
+
+fn inputs(plan: &PipelinePlan) -> Vec<InputReport> {
+    let report = |input: &tidemesh_plan::mesh::InputPlan| InputReport {
+        name: input.name.clone(),
+        topic: input.topic.clone(),
+        reads: input.reads.iter().map(|path| path.join(".")).collect(),
+    };
+    plan.inputs.iter().map(report).collect()
+}
+
+fn outputs(plan: &PipelinePlan) -> Vec<OutputReport> {
+    let outputs = plan.outputs.iter().map(|output| {
+        let fields: Vec<String> =
+            output.query.columns.iter().map(|column| column.name.clone()).collect();
+        let key = output.schemas.key_columns.iter();
+        OutputReport {
+            name: output.name.clone(),
+            tap: output.kind == OutputKind::Tap,
+            topic: output.topic.clone(),
+            key: key.filter_map(|place| fields.get(*place).cloned()).collect(),
+            fields,
+        }
+    });
+    outputs.collect()
+}

@@ -1,0 +1,139 @@
+//! What is known of the topics that pipelines read and no pipeline writes: their newest schemas, as
+//! the registry has them.
+
+use crate::state::TopicSchemas;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use tidemesh_avro::schema::Schema;
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_plan::document::{Document, InputFrom, Spec};
+use tidemesh_plan::mesh::{Topic, Topics};
+use tidemesh_transport::RegistryClient;
+
+/// How many topics are asked for at once.
+const ASKED_AT_ONCE: usize = 8;
+
+/// The most schemas that are kept parsed; past it they are parsed anew.
+const PARSED_MAX: usize = 10_000;
+
+/// What the controller asks a registry.
+pub trait Registry: Send + Sync + 'static {
+    /// The newest schema of a subject: its id and text; none if the subject has none.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away.
+    fn latest(&self, subject: &str)
+    -> impl Future<Output = Result<Option<(u32, Arc<str>)>>> + Send;
+
+    /// The text of the schema with this id.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Unavailable` if the registry is away.
+    fn schema(&self, id: u32) -> impl Future<Output = Result<Arc<str>>> + Send;
+}
+
+impl Registry for RegistryClient {
+    async fn latest(&self, subject: &str) -> Result<Option<(u32, Arc<str>)>> {
+        self.latest(subject).await
+    }
+
+    async fn schema(&self, id: u32) -> Result<Arc<str>> {
+        self.schema(id).await
+    }
+}
+
+/// The schemas of each topic, by their ids.
+pub(crate) type Basis = BTreeMap<String, TopicSchemas>;
+
+/// A registry, and what it has told.
+pub(crate) struct KnownTopics<R> {
+    registry: R,
+    parsed: Mutex<HashMap<u32, Schema>>,
+}
+
+impl<R: Registry> KnownTopics<R> {
+    pub(crate) fn new(registry: R) -> Self {
+        Self { registry, parsed: Mutex::default() }
+    }
+
+    /// The newest schemas of these topics; without those that have none.
+    pub(crate) async fn newest(&self, topics: BTreeSet<String>) -> Result<Basis> {
+        let asked = topics.into_iter().map(|topic| async move {
+            let key = self.registry.latest(&format!("{topic}-key")).await?;
+            let value = self.registry.latest(&format!("{topic}-value")).await?;
+            let Some((id, text)) = value else { return Ok(None) };
+            self.keep(id, &text)?;
+            if let Some((id, text)) = &key {
+                self.keep(*id, text)?;
+            }
+            Ok(Some((topic, TopicSchemas { key: key.map(|(id, _)| id), value: id })))
+        });
+        let found: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// What plans are made by.
+    pub(crate) async fn topics(&self, basis: &Basis, documents: &[Document]) -> Result<Topics> {
+        let sources: Vec<&str> = documents
+            .iter()
+            .filter(|document| crate::state::State::is_connector(document))
+            .map(Document::name)
+            .collect();
+        let mut topics = Topics::new();
+        for (topic, TopicSchemas { key, value }) in basis {
+            let key = match key {
+                Some(id) => Some(self.schema(*id).await?),
+                None => None,
+            };
+            let value = self.schema(*value).await?;
+            let of = |source: &&&str| {
+                topic.strip_prefix(**source).is_some_and(|rest| rest.starts_with('.'))
+            };
+            let source = sources.iter().find(of).map(|source| (*source).to_owned());
+            topics.insert(topic.clone(), Topic { key, value, source });
+        }
+        Ok(topics)
+    }
+
+    async fn schema(&self, id: u32) -> Result<Schema> {
+        let known = self.parsed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        match known {
+            Some(schema) => Ok(schema),
+            None => self.keep(id, &self.registry.schema(id).await?),
+        }
+    }
+
+    fn keep(&self, id: u32, text: &str) -> Result<Schema> {
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(schema) = parsed.get(&id) {
+            return Ok(schema.clone());
+        }
+        let schema = Schema::parse(text).map_err(|error| {
+            Error::new(ErrorKind::Malformed, "read a schema").with("id", id).caused_by(error)
+        })?;
+        if parsed.len() >= PARSED_MAX {
+            parsed.clear();
+        }
+        parsed.insert(id, schema.clone());
+        Ok(schema)
+    }
+}
+
+/// The topics that these documents' pipelines read, and none of them writes.
+pub(crate) fn external<'d>(documents: impl Iterator<Item = &'d Document>) -> BTreeSet<String> {
+    let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
+    for document in documents {
+        let Spec::Pipeline(spec) = &document.spec else { continue };
+        written.extend(spec.topics_written().map(|(_, topic)| topic.to_owned()));
+        read.extend(spec.inputs.values().filter_map(|input| match &input.from {
+            InputFrom::Topic(topic) => Some(topic.clone()),
+            InputFrom::Source(_) => None,
+        }));
+    }
+    read.retain(|topic| !written.contains(topic));
+    read
+}
