@@ -8,5 +8,5 @@ pub mod fused;
 mod run;
 mod schemas;
 
-pub use run::{Job, JobInput, OnError, Progress};
+pub use run::{Cannot, Cut, Ended, PipelineJob, Progress, Until};
 pub use schemas::Schemas;

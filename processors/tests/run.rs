@@ -7,9 +7,9 @@ use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use support::job::{Mesh, SQL, killed};
+use support::job::{Mesh, SQL, USUAL, killed};
 use tidemesh_model::ErrorKind;
-use tidemesh_processors::{OnError, Progress};
+use tidemesh_processors::{Progress, Until};
 use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport};
 use tokio::sync::watch;
 
@@ -27,10 +27,10 @@ async fn each_change_has_its_effect_once_however_often_the_job_is_killed() {
 async fn an_instance_that_was_taken_over_from_writes_nothing_more() {
     let folder = tempfile::tempdir().unwrap();
     let mesh = Arc::new(open(folder.path()).await);
-    let job = mesh.job(SQL, OnError::Stop, false);
+    let job = mesh.job(SQL, USUAL);
     let start = |mesh: &Arc<Mesh<EmbeddedTransport>>| {
         let (job, mesh) = (job.clone(), mesh.clone());
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Until::Told);
         let progress = Progress::default();
         let run = async move { job.run(&mesh.log, &mesh.registry, &progress, stopped).await };
         (stop, tokio::spawn(run))
@@ -43,7 +43,7 @@ async fn an_instance_that_was_taken_over_from_writes_nothing_more() {
     let error = first.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Fenced);
     mesh.caught_up(&job).await;
-    stop.send(true).unwrap();
+    stop.send(Until::Now).unwrap();
     second.await.unwrap().unwrap();
     assert_eq!(mesh.records("mesh.paid").await.len(), 2);
 }
@@ -55,15 +55,15 @@ async fn a_record_that_cannot_be_processed_stops_the_job_or_is_set_aside() {
     let sql = "SELECT id, note::int AS n FROM orders";
     let row = |id: u64, note: &str| ("c", Json::Null, json!({"id": id, "note": note}));
     mesh.append(&[row(1, "5"), row(2, "five"), row(3, "7")]).await;
-    let job = mesh.job(sql, OnError::Stop, false);
-    let (_stop, stopped) = watch::channel(false);
+    let job = mesh.job(sql, USUAL);
+    let (_stop, stopped) = watch::channel(Until::Told);
     let progress = Progress::default();
     let error = job.run(&mesh.log, &mesh.registry, &progress, stopped).await.unwrap_err();
     let text = error.report();
     assert!(text.contains("topic=shop.orders") && text.contains("offset="), "{text}");
     assert!(!text.contains("five"), "a value is told: {text}");
-    let job = mesh.job(sql, OnError::DeadLetter("mesh.dead".into()), false);
-    let (stop, stopped) = watch::channel(false);
+    let job = mesh.job(sql, ("", "  on_error: dead_letter\n  dead_letter_topic: mesh.dead"));
+    let (stop, stopped) = watch::channel(Until::Told);
     let of = mesh.clone();
     let last = job.clone();
     let told = Arc::new(Progress::default());
@@ -71,7 +71,7 @@ async fn a_record_that_cannot_be_processed_stops_the_job_or_is_set_aside() {
     let running =
         tokio::spawn(async move { last.run(&of.log, &of.registry, &progress, stopped).await });
     mesh.caught_up(&job).await;
-    stop.send(true).unwrap();
+    stop.send(Until::Now).unwrap();
     running.await.unwrap().unwrap();
     assert_eq!(mesh.records("mesh.paid").await.len(), 2);
     let dead = mesh.records("mesh.dead").await;
@@ -86,9 +86,9 @@ async fn latest_begins_once_behind_what_is_there() {
     let mesh = Arc::new(open(folder.path()).await);
     let row = |id: u64| ("c", Json::Null, json!({"id": id, "status": "paid", "qty": id}));
     mesh.append(&[row(1)]).await;
-    let job = mesh.job(SQL, OnError::Stop, true);
+    let job = mesh.job(SQL, (", start: latest", ""));
     for id in [2, 3] {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Until::Told);
         let (last, of) = (job.clone(), mesh.clone());
         let progress = Progress::default();
         let running =
@@ -96,18 +96,18 @@ async fn latest_begins_once_behind_what_is_there() {
         mesh.caught_up(&job).await;
         mesh.append(&[row(id)]).await;
         mesh.caught_up(&job).await;
-        stop.send(true).unwrap();
+        stop.send(Until::Now).unwrap();
         running.await.unwrap().unwrap();
         // What comes while no job runs is not passed over at the next start.
         mesh.append(&[row(id * 10)]).await;
     }
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(Until::Told);
     let (last, of) = (job.clone(), mesh.clone());
     let running = tokio::spawn(async move {
         last.run(&of.log, &of.registry, &Progress::default(), stopped).await
     });
     mesh.caught_up(&job).await;
-    stop.send(true).unwrap();
+    stop.send(Until::Now).unwrap();
     running.await.unwrap().unwrap();
     let mut ids: Vec<u64> = mesh
         .records("mesh.paid")

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::schema::Schema;
-use tidemesh_model::{CleanupPolicy, EnvelopeForm, Error, ErrorKind, Result};
-use tidemesh_plan::output::{Target, output_schemas};
+use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
+use tidemesh_plan::document::parse;
+use tidemesh_plan::mesh::{Accepted, PipelinePlan, Topic, Topics, plan as plan_mesh};
 use tidemesh_plan::query::Input;
-use tidemesh_processors::{Job, JobInput, OnError, Progress, Schemas};
+use tidemesh_processors::{Ended, PipelineJob, Progress, Schemas, Until};
 use tidemesh_transport::{
     Append, FetchLimit, PartitionBatch, Reader, Records, Start, Subscription, TopicConfig,
     Transport, partition_of,
@@ -61,7 +62,7 @@ pub(crate) struct Mesh<T> {
     pub(crate) log: T,
     pub(crate) registry: Registry,
     orders: Input,
-    ids: (u32, u32),
+    key_id: u32,
     /// Behind the last record of each partition of the input. Kafka's own end is further on: the marks
     /// of its transactions have offsets too.
     ends: Mutex<BTreeMap<u32, u64>>,
@@ -74,48 +75,58 @@ impl<T: Transport> Mesh<T> {
         let orders = plan::inputs().remove(0);
         let registry = Registry::default();
         let key = registry.add(&orders.relation.key.as_ref().unwrap().registry_text());
-        let value = registry.add(&orders.relation.value.registry_text());
         log.create_topic("shop.orders", &keeping(PARTITIONS)).await.unwrap();
         Self {
             log,
             registry,
             orders,
-            ids: (key, value),
+            key_id: key,
             ends: Mutex::default(),
             quiet: Duration::from_millis(50),
         }
     }
 
-    pub(crate) fn job(&self, sql: &str, on_error: OnError, latest: bool) -> Job {
-        let inputs = vec![self.orders.clone()];
-        let query = plan::resolve(&inputs, sql).unwrap();
-        let target = Target {
-            pipeline: "paid",
-            topic: "mesh.paid",
-            envelope: EnvelopeForm::Debezium,
-            key: None,
-        };
-        Job {
-            pipeline: "paid".into(),
-            sink: "out".into(),
-            schemas: output_schemas(&query, &inputs, target).unwrap(),
-            query,
-            inputs: vec![(self.orders.clone(), JobInput { topic: "shop.orders".into(), latest })],
-            topic: "mesh.paid".into(),
-            config: keeping(2),
-            on_error,
-        }
+    /// The pipeline `paid` of these lines of its `spec`, behind an input `orders`.
+    pub(crate) fn plan(&self, spec: &str) -> PipelinePlan {
+        let relation = &self.orders.relation;
+        let topic =
+            Topic { key: relation.key.clone(), value: relation.value.clone(), source: None };
+        let topics = Topics::from([("shop.orders".to_owned(), topic)]);
+        let text = format!(
+            "apiVersion: tidemesh/v1\nkind: Pipeline\nmetadata: {{name: paid}}\nspec:\n{spec}"
+        );
+        let documents = parse(&text).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
+        let planned = plan_mesh(&documents, &topics, &Accepted::new());
+        planned.unwrap_or_else(|problems| panic!("{text}\n{problems}")).pipelines.remove(0)
+    }
+
+    /// One query over `orders`, written to `mesh.paid`; `more` is of the input and the `spec`.
+    pub(crate) fn job(&self, sql: &str, more: (&str, &str)) -> PipelineJob {
+        let (of_input, of_spec) = more;
+        let plan = self.plan(&format!(
+            "  inputs: {{orders: {{topic: shop.orders{of_input}}}}}
+  processors: [{{name: paid, sql: \"{sql}\"}}]
+  sinks: [{{name: out, from: paid, kafka: {{topic: mesh.paid, partitions: 2, cleanup_policy: delete}}}}]
+{of_spec}"
+        ));
+        PipelineJob::new(&plan).unwrap()
     }
 
     /// Appends events of orders: `(op, before, after)`.
     pub(crate) async fn append(&self, events: &[(&str, Json, Json)]) {
+        self.append_as(&self.orders.relation.value.clone(), events).await;
+    }
+
+    /// Appends events whose values have this schema.
+    pub(crate) async fn append_as(&self, schema: &Schema, events: &[(&str, Json, Json)]) {
         let relation = &self.orders.relation;
+        let value_id = self.registry.add(&schema.registry_text());
         let mut partitions = vec![Records::default(); PARTITIONS as usize];
         for (op, before, after) in events {
             let id = if after.is_null() { &before["id"] } else { &after["id"] };
-            let key = framed(self.ids.0, relation.key.as_ref().unwrap(), &json!({"id": id}));
+            let key = framed(self.key_id, relation.key.as_ref().unwrap(), &json!({"id": id}));
             let value = json!({"before": before, "after": after, "op": op});
-            let value = framed(self.ids.1, &relation.value, &value);
+            let value = framed(value_id, schema, &value);
             let records = &mut partitions[partition_of(&key, PARTITIONS) as usize];
             records.push(1000, Some(&key), &[], Some(&value)).unwrap();
             if *op == "d" {
@@ -140,7 +151,7 @@ impl<T: Transport> Mesh<T> {
     }
 
     /// Waits until the job has answered for all of its input.
-    pub(crate) async fn caught_up(&self, job: &Job) {
+    pub(crate) async fn caught_up(&self, job: &PipelineJob) {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             let committed = self.log.committed(&job.id()).await.unwrap();
@@ -157,6 +168,11 @@ impl<T: Transport> Mesh<T> {
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// The offset behind the last record of each partition of the input.
+    pub(crate) fn ends(&self) -> BTreeMap<u32, u64> {
+        self.ends.lock().unwrap().clone()
     }
 
     /// All records of a topic: key and value as JSON, in each key's order.
@@ -233,28 +249,41 @@ impl Table {
     }
 }
 
+/// Nothing more is said of the input and of the pipeline.
+pub(crate) const USUAL: (&str, &str) = ("", "");
+
 /// What the jobs compute, unless a test says otherwise.
 pub(crate) const SQL: &str = "SELECT id, qty FROM orders WHERE status = 'paid'";
 
-/// Kills a job so many times while its input grows; afterwards each change has had its effect once, in
-/// its key's order.
+/// What is killed: two sinks, of which one filters, and a tap of what it filters.
+const KILLED: &str = "  inputs: {orders: shop.orders}
+  processors: [{name: paid, sql: \"SELECT id, qty FROM orders WHERE status = 'paid'\", tap: mesh.tap}]
+  sinks:
+    - {name: out, from: paid, kafka: {topic: mesh.paid, partitions: 2, cleanup_policy: delete}}
+    - {name: all, from: orders, kafka: {topic: mesh.all, envelope: flat, cleanup_policy: delete}}
+";
+
+/// Kills a job so many times while its input grows; afterwards each change has had its effect once in
+/// each output, in its key's order.
 pub(crate) async fn killed<T: Transport>(mesh: Mesh<T>, rounds: u64) {
     let mesh = Arc::new(mesh);
-    let job = mesh.job(SQL, OnError::Stop, false);
-    let (mut table, mut numbers) = (Table::default(), Numbers(7));
+    // A tap's topic would be compacted.
+    mesh.log.create_topic("mesh.tap", &keeping(3)).await.unwrap();
+    let job = PipelineJob::new(&mesh.plan(KILLED)).unwrap();
+    let (mut table, mut numbers, mut events) = (Table::default(), Numbers(7), 0);
     let progress = Arc::new(Progress::default());
     for round in 0..rounds {
-        let (_stop, stopped) = watch::channel(false);
-        let (job, of, told) = (job.clone(), mesh.clone(), progress.clone());
-        let run = async move { job.run(&of.log, &of.registry, &told, stopped).await };
+        let (_stop, stopped) = watch::channel(Until::Told);
+        let (running, of, told) = (job.clone(), mesh.clone(), progress.clone());
+        let run = async move { running.run(&of.log, &of.registry, &told, stopped).await };
         let mut running = tokio::spawn(run);
         for _ in 0..numbers.below(6) {
-            let events: Vec<_> =
+            let changes: Vec<_> =
                 (0..numbers.below(60)).map(|_| table.change(&mut numbers)).collect();
-            mesh.append(&events).await;
+            events += changes.len();
+            mesh.append(&changes).await;
         }
         if round % 4 == 3 {
-            let job = mesh.job(SQL, OnError::Stop, false);
             tokio::select! {
                 () = mesh.caught_up(&job) => {}
                 ended = &mut running => panic!("the job ended: {ended:?}"),
@@ -265,21 +294,24 @@ pub(crate) async fn killed<T: Transport>(mesh: Mesh<T>, rounds: u64) {
         let ended = running.await;
         assert!(!matches!(ended, Ok(Err(_))), "{ended:?}");
     }
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(Until::Told);
     let (last, of, told) = (job.clone(), mesh.clone(), progress.clone());
     let running =
         tokio::spawn(async move { last.run(&of.log, &of.registry, &told, stopped).await });
     mesh.caught_up(&job).await;
-    stop.send(true).unwrap();
-    running.await.unwrap().unwrap();
-    let mut found: HashMap<u64, Vec<Json>> = HashMap::new();
-    for (key, value) in mesh.records("mesh.paid").await {
-        let id = key["id"].as_u64().unwrap();
-        // A delete is told by its event; the tombstone behind it says it again.
-        if !value.is_null() {
-            found.entry(id).or_default().push(value["after"]["qty"].clone());
-        }
-    }
+    stop.send(Until::Now).unwrap();
+    assert!(matches!(running.await.unwrap().unwrap(), Ended::Stopped));
     table.expected.retain(|_, changes| !changes.is_empty());
-    assert_eq!(found, table.expected);
+    for topic in ["mesh.paid", "mesh.tap"] {
+        let mut found: HashMap<u64, Vec<Json>> = HashMap::new();
+        for (key, value) in mesh.records(topic).await {
+            let id = key["id"].as_u64().unwrap();
+            // A delete is told by its event; the tombstone behind it says it again.
+            if !value.is_null() {
+                found.entry(id).or_default().push(value["after"]["qty"].clone());
+            }
+        }
+        assert_eq!(found, table.expected, "{topic}");
+    }
+    assert_eq!(mesh.records("mesh.all").await.len(), events);
 }

@@ -1,0 +1,240 @@
+//! Runs a pipeline: from its input topics to all of its output topics, exactly once.
+//!
+//! One append carries the output of a batch in every topic and how far the inputs were read, so that
+//! either all of it is there or none. The job's epoch is taken before the offsets are read: an instance
+//! that was paused is fenced with its next append. Offsets stand in the consumer group of the job, which
+//! other tools see as any group.
+//!
+//! `until` says how far a job runs, `work` is its loop, and `written` what it writes.
+
+mod until;
+mod work;
+mod written;
+
+pub use until::{Cut, Until};
+
+use crate::schemas::Schemas;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use tidemesh_avro::envelope::SchemaIds;
+use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
+use tidemesh_plan::document::{OnError, Start};
+use tidemesh_plan::mesh::{OutputPlan, PipelinePlan};
+use tidemesh_transport::{
+    Append, GroupOffset, Outputs, Subscription, TopicConfig, Transport, WriterEpoch,
+};
+use tokio::sync::watch;
+use until::Bounds;
+use work::Work;
+use written::{Places, Written};
+
+/// How far a job has come: for each topic and partition the offset that it takes next.
+type Offsets = BTreeMap<(String, u32), u64>;
+
+/// A pipeline to run.
+#[derive(Debug, Clone)]
+pub struct PipelineJob {
+    plan: Arc<PipelinePlan>,
+}
+
+/// Why a job ended that did not fail.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It has come to the cut that it was told: everything before it is answered for, nothing behind.
+    AtCut,
+    /// It stands before a record that it cannot read.
+    Cannot(Cannot),
+}
+
+/// A record whose schema the plan cannot read. All records of its partition before it are answered for.
+#[derive(Debug)]
+pub struct Cannot {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: u64,
+    /// Its value's schema in the registry.
+    pub schema_id: u32,
+    /// Why.
+    pub error: Error,
+}
+
+/// What a job has done, for whoever watches it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Input records that are answered for.
+    pub records_in: AtomicU64,
+    /// Output records, of all outputs.
+    pub records_out: AtomicU64,
+    /// Records that could not be processed.
+    pub dead_letters: AtomicU64,
+    /// The timestamp of the newest input record that is answered for, in milliseconds since
+    /// 1970-01-01 00:00:00 UTC.
+    pub newest_ms: AtomicU64,
+}
+
+impl PipelineJob {
+    /// The job of a plan, compiled once to see that it can be.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for what this runner cannot do; `Internal` for a plan that does not fit together.
+    pub fn new(plan: &PipelinePlan) -> Result<Self> {
+        let of = |error: Error| error.with("pipeline", plan.name());
+        if let Some(stage) = plan.stages.first() {
+            return Err(of(Error::new(ErrorKind::Unsupported, "run a pipeline")
+                .because("registered processors are planned and not run yet")
+                .with("processor", &stage.processor)));
+        }
+        for output in &plan.outputs {
+            written::chain(plan, output, SchemaIds { key: 0, value: 0 }).map_err(of)?;
+        }
+        Ok(Self { plan: Arc::new(plan.clone()) })
+    }
+
+    /// The name under which the job writes and keeps its offsets: `pipeline.<name>`, as writer and as
+    /// consumer group.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("pipeline.{}", self.plan.name())
+    }
+
+    /// Runs until `until` says so, a record cannot be read, or something fails. Whoever sends `until`
+    /// may drop it: then what it said last holds.
+    ///
+    /// Cancel-safe: a dropped call leaves what was appended, and the next run goes on from there.
+    ///
+    /// # Errors
+    ///
+    /// `Fenced` if another instance has taken over. `Incompatible` for output that its subject refuses.
+    /// With `on_error: stop` what a record failed with, with its place. What the transport and the
+    /// registry answer.
+    pub async fn run<T: Transport, S: Schemas>(
+        &self,
+        transport: &T,
+        schemas: &S,
+        progress: &Progress,
+        until: watch::Receiver<Until>,
+    ) -> Result<Ended> {
+        let ran = self.run_here(transport, schemas, progress, until).await;
+        ran.map_err(|error| error.with("pipeline", self.plan.name()))
+    }
+
+    async fn run_here<T: Transport, S: Schemas>(
+        &self,
+        transport: &T,
+        schemas: &S,
+        progress: &Progress,
+        until: watch::Receiver<Until>,
+    ) -> Result<Ended> {
+        let mut outputs = Outputs::default();
+        outputs.bound(transport.record_bytes_max());
+        let mut written = Vec::with_capacity(self.plan.outputs.len());
+        for output in &self.plan.outputs {
+            written.push(open(&self.plan, output, transport, schemas, &mut outputs).await?);
+        }
+        let letters = self.make_dead_letters(transport, &mut outputs).await?;
+        let writer = transport.open_writer(&self.id()).await?;
+        let committed = self.offsets(transport, &writer).await?;
+        let reader = transport.subscribe(self.subscription(committed.clone())).await?;
+        let work = Work {
+            job: self,
+            written,
+            schemas,
+            progress,
+            outputs,
+            letters,
+            writer,
+            committed,
+            bounds: Bounds::default(),
+        };
+        work.run(transport, reader, until).await
+    }
+
+    /// Makes the dead letters' topic; answers its place in the append.
+    async fn make_dead_letters<T: Transport>(
+        &self,
+        transport: &T,
+        outputs: &mut Outputs,
+    ) -> Result<Option<usize>> {
+        let OnError::DeadLetter { topic } = &self.plan.on_error else { return Ok(None) };
+        let config =
+            TopicConfig { cleanup_policy: CleanupPolicy::Delete, ..TopicConfig::default() };
+        transport.create_topic(topic, &config).await?;
+        Ok(Some(outputs.of(topic, 1)))
+    }
+
+    /// How far the job has come. Where "latest" is, is kept: it must not move with each start.
+    async fn offsets<T: Transport>(&self, transport: &T, writer: &WriterEpoch) -> Result<Offsets> {
+        let mut offsets = transport.committed(&self.id()).await?;
+        let mut first = Vec::new();
+        for input in self.plan.inputs.iter().filter(|input| input.start == Some(Start::Latest)) {
+            let info = transport.topic(&input.topic).await?;
+            for (partition, at) in (0..).zip(&info.partitions) {
+                offsets.entry((input.topic.clone(), partition)).or_insert_with(|| {
+                    first.push(self.offset(&input.topic, partition, at.end));
+                    at.end
+                });
+            }
+        }
+        if !first.is_empty() {
+            let writer = Some(writer.clone());
+            transport.append(Append { writer, offsets: first, ..Append::default() }).await?;
+        }
+        Ok(offsets)
+    }
+
+    /// The topics of which anything is read.
+    fn subscription(&self, offsets: Offsets) -> Subscription {
+        let branches = self.plan.outputs.iter().flat_map(|output| &output.query.branches);
+        let inputs = branches.filter_map(|branch| self.plan.inputs.get(branch.input));
+        let mut topics: Vec<String> = inputs.map(|input| input.topic.clone()).collect();
+        topics.sort();
+        topics.dedup();
+        let start = tidemesh_transport::Start::Offsets(offsets);
+        Subscription { topics, group: None, start }
+    }
+
+    fn offset(&self, topic: &str, partition: u32, offset: u64) -> GroupOffset {
+        GroupOffset { group: self.id(), topic: topic.to_owned(), partition, offset }
+    }
+}
+
+/// Makes an output's topic and registers its schemas.
+async fn open<T: Transport, S: Schemas>(
+    plan: &PipelinePlan,
+    output: &OutputPlan,
+    transport: &T,
+    schemas: &S,
+    outputs: &mut Outputs,
+) -> Result<Written> {
+    let (key, value) = (output.schemas.key.as_deref(), &output.schemas.value);
+    let ids = schemas.register_topic(&output.topic, key, value).await?;
+    let info = transport.create_topic(&output.topic, &config(output)).await?;
+    let partitions = u32::try_from(info.partitions.len().max(1)).map_err(|_| {
+        Error::new(ErrorKind::TooLarge, "run a pipeline").with("topic", &output.topic)
+    })?;
+    let first = outputs.of(&output.topic, partitions);
+    Ok(Written {
+        name: output.name.clone(),
+        chain: written::chain(plan, output, ids)?,
+        places: Places { partitions, first, next: 0 },
+    })
+}
+
+/// How an output's topic is made if it is not there.
+fn config(output: &OutputPlan) -> TopicConfig {
+    let settings = &output.settings;
+    TopicConfig {
+        partitions: settings.partitions,
+        cleanup_policy: settings.cleanup_policy,
+        retention_ms: settings.retention_ms,
+        retention_bytes: settings.retention_bytes,
+        ..TopicConfig::default()
+    }
+}
