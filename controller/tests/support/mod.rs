@@ -1,0 +1,188 @@
+//! A registry and a launcher in memory, and controllers over one store.
+
+use futures_util::future::{BoxFuture, FutureExt};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tidemesh_controller::{
+    Asked, Changes, Controller, ControllerConfig, Holder, JobCounts, JobReport, JobState, Launcher,
+    Refused, Registry, StoreConfig, Text,
+};
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_plan::mesh::PipelinePlan;
+use tokio::sync::watch;
+
+#[derive(Clone, Default)]
+pub(crate) struct Schemas {
+    /// Id by text, in the order of their registration, and the newest id of each subject.
+    known: Arc<Mutex<(Vec<Arc<str>>, BTreeMap<String, u32>)>>,
+    away: Arc<AtomicBool>,
+}
+
+impl Schemas {
+    fn answer<T>(&self, answer: T) -> Result<T> {
+        if self.away.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unavailable, "ask the registry"));
+        }
+        Ok(answer)
+    }
+
+    fn put(&self, subject: &str, text: &str) {
+        let mut known = self.known.lock().unwrap();
+        let place = known.0.iter().position(|one| **one == *text).unwrap_or_else(|| {
+            known.0.push(text.into());
+            known.0.len() - 1
+        });
+        known.1.insert(subject.to_owned(), u32::try_from(place).unwrap());
+    }
+}
+
+impl Registry for Schemas {
+    async fn latest(&self, subject: &str) -> Result<Option<(u32, Arc<str>)>> {
+        let known = self.known.lock().unwrap();
+        let found = known.1.get(subject);
+        self.answer(found.map(|id| (*id, known.0[*id as usize].clone())))
+    }
+
+    async fn schema(&self, id: u32) -> Result<Arc<str>> {
+        let known = self.known.lock().unwrap();
+        self.answer(known.0[id as usize].clone())
+    }
+}
+
+/// Keeps which plan each pipeline runs by.
+#[derive(Default)]
+struct Jobs(Mutex<BTreeMap<String, String>>);
+
+impl Launcher for Jobs {
+    fn start(&self, plan: Arc<PipelinePlan>) -> BoxFuture<'_, ()> {
+        self.0.lock().unwrap().insert(plan.name().to_owned(), plan.digest.clone());
+        async {}.boxed()
+    }
+
+    fn stop<'l>(&'l self, pipeline: &'l str) -> BoxFuture<'l, ()> {
+        self.0.lock().unwrap().remove(pipeline);
+        async {}.boxed()
+    }
+
+    fn jobs(&self) -> BTreeMap<String, JobReport> {
+        let report = |(name, digest): (&String, &String)| {
+            let (state, counts) = (JobState::Running, JobCounts::default());
+            (name.clone(), JobReport { digest: digest.clone(), state, counts })
+        };
+        self.0.lock().unwrap().iter().map(report).collect()
+    }
+}
+
+pub(crate) struct Mesh {
+    folder: tempfile::TempDir,
+    schemas: Schemas,
+    jobs: Arc<Jobs>,
+}
+
+/// A controller that runs.
+pub(crate) struct Running(
+    pub(crate) Arc<Controller<Schemas>>,
+    watch::Sender<bool>,
+    tokio::task::JoinHandle<Result<()>>,
+);
+
+impl Deref for Running {
+    type Target = Controller<Schemas>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl Running {
+    pub(crate) async fn apply(&self, text: &str) -> Result<Changes, Refused> {
+        self.0.apply(&texts(text), &Asked::default()).await
+    }
+
+    pub(crate) async fn plan(&self, text: &str) -> Result<Changes, Refused> {
+        self.0.apply(&texts(text), &Asked { dry_run: true, ..Asked::default() }).await
+    }
+
+    pub(crate) async fn end(self) {
+        self.1.send(true).unwrap();
+        self.2.await.unwrap().unwrap();
+    }
+}
+
+fn texts(text: &str) -> Vec<Text> {
+    vec![Text { name: "test.yaml".into(), text: text.to_owned() }]
+}
+
+impl Mesh {
+    pub(crate) fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, schemas: Schemas::default(), jobs: Arc::default() }
+    }
+
+    /// Gives a topic these schemas: of its keys and values.
+    pub(crate) fn topic(&self, topic: &str, (key, value): &(String, String)) {
+        self.schemas.put(&format!("{topic}-key"), key);
+        self.schemas.put(&format!("{topic}-value"), value);
+    }
+
+    pub(crate) fn registry_away(&self, away: bool) {
+        self.schemas.away.store(away, Ordering::Relaxed);
+    }
+
+    /// A controller over the mesh's store, which may have to wait until it acts.
+    pub(crate) fn start(&self, id: &str) -> Running {
+        let store = StoreConfig::Sqlite(self.folder.path().join("controller.sqlite"));
+        let mut config = ControllerConfig::new(store);
+        config.reconcile_every = Duration::from_millis(10);
+        let holder = Holder { id: id.into(), url: format!("http://{id}") };
+        let controller =
+            Controller::open(config, holder, self.schemas.clone(), self.jobs.clone()).unwrap();
+        let controller = Arc::new(controller);
+        let (stop, stopped) = watch::channel(false);
+        let running = controller.clone();
+        let run = tokio::spawn(async move { running.run(stopped).await });
+        Running(controller, stop, run)
+    }
+
+    /// A controller that acts.
+    pub(crate) async fn controller(&self, id: &str) -> Running {
+        let running = self.start(id);
+        self.until("it acts", || running.leads()).await;
+        running
+    }
+
+    /// The digest of the plan that a pipeline runs by.
+    pub(crate) fn runs(&self, pipeline: &str) -> Option<String> {
+        self.jobs.0.lock().unwrap().get(pipeline).cloned()
+    }
+
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < deadline, "never came: {what}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+/// The schemas of a table's topic as a connector has them: the key `id`, and columns of text.
+pub(crate) fn table(topic: &str, columns: &[&str]) -> (String, String) {
+    let key = json!({"type": "record", "name": format!("{topic}.Key"), "fields": [
+        {"name": "id", "type": "long"},
+    ]});
+    let text = |name: &&str| json!({"name": name, "type": ["null", "string"], "default": null});
+    let mut fields = vec![json!({"name": "id", "type": "long"})];
+    fields.extend(columns.iter().map(text));
+    let row = json!({"type": "record", "name": format!("{topic}.Value"), "fields": fields});
+    let value = json!({"type": "record", "name": format!("{topic}.Envelope"), "fields": [
+        {"name": "before", "type": ["null", row], "default": null},
+        {"name": "after", "type": ["null", format!("{topic}.Value")], "default": null},
+        {"name": "op", "type": "string"},
+        {"name": "ts_ms", "type": ["null", "long"], "default": null},
+    ]});
+    (key.to_string(), value.to_string())
+}
