@@ -88,9 +88,9 @@ impl<R: Registry> Controller<R> {
             trouble: None,
         };
         Ok(Self {
-            config,
             holder,
-            topics: KnownTopics::new(registry),
+            topics: KnownTopics::new(registry, config.topic_prefix.clone()),
+            config,
             launcher,
             writing: tokio::sync::Mutex::default(),
             wake: Notify::new(),

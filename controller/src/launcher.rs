@@ -26,7 +26,7 @@ pub struct JobReport {
     /// How it is.
     #[serde(flatten)]
     pub state: JobState,
-    /// What it has done since it was started.
+    /// What it has done.
     pub counts: JobCounts,
 }
 
@@ -53,7 +53,7 @@ pub enum JobState {
     },
 }
 
-/// What a job has done since it was started.
+/// What a pipeline has done since the process that runs it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct JobCounts {
     /// Input records that are answered for.

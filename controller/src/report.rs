@@ -30,7 +30,7 @@ pub struct PipelineReport {
     pub inputs: Vec<InputReport>,
     /// The topics that it writes.
     pub outputs: Vec<OutputReport>,
-    /// What it has done since it was started.
+    /// What it has done since the process that runs it was started.
     pub counts: JobCounts,
 }
 
@@ -50,6 +50,12 @@ pub enum PipelineStatus {
     Retrying,
     /// It has ended for a reason that does not pass by itself.
     Failed,
+}
+
+impl PipelineStatus {
+    /// Every status.
+    pub const ALL: [Self; 6] =
+        [Self::Starting, Self::Running, Self::Paused, Self::Held, Self::Retrying, Self::Failed];
 }
 
 impl std::fmt::Display for PipelineStatus {

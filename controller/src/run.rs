@@ -139,7 +139,10 @@ impl<R: Registry> Controller<R> {
         let may = |name: &str| !state.pipeline(name).paused && !planned.held(name).is_empty();
         self.stop_all(|name| !shall(name) && !may(name)).await;
         let jobs = self.launcher.jobs();
-        for (name, plan) in &planned.pipelines {
+        // Whoever makes a topic comes before who reads it.
+        let order = planned.mesh.iter().flat_map(|mesh| &mesh.pipelines);
+        let order = order.filter_map(|plan| planned.pipelines.get_key_value(plan.name()));
+        for (name, plan) in order {
             let runs = jobs.get(name).is_some_and(|job| job.digest == plan.digest);
             if shall(name) && !runs {
                 self.launcher.start(Arc::clone(plan)).await;

@@ -52,19 +52,22 @@ pub(crate) type Basis = BTreeMap<String, TopicSchemas>;
 /// A registry, and what it has told.
 pub(crate) struct KnownTopics<R> {
     registry: R,
+    /// Begins the names of all subjects.
+    prefix: String,
     parsed: Mutex<HashMap<u32, Schema>>,
 }
 
 impl<R: Registry> KnownTopics<R> {
-    pub(crate) fn new(registry: R) -> Self {
-        Self { registry, parsed: Mutex::default() }
+    pub(crate) fn new(registry: R, prefix: String) -> Self {
+        Self { registry, prefix, parsed: Mutex::default() }
     }
 
     /// The newest schemas of these topics; without those that have none.
     pub(crate) async fn newest(&self, topics: BTreeSet<String>) -> Result<Basis> {
         let asked = topics.into_iter().map(|topic| async move {
-            let key = self.registry.latest(&format!("{topic}-key")).await?;
-            let value = self.registry.latest(&format!("{topic}-value")).await?;
+            let prefix = &self.prefix;
+            let key = self.registry.latest(&format!("{prefix}{topic}-key")).await?;
+            let value = self.registry.latest(&format!("{prefix}{topic}-value")).await?;
             let Some((id, text)) = value else { return Ok(None) };
             self.keep(id, &text)?;
             if let Some((id, text)) = &key {

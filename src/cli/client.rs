@@ -6,6 +6,7 @@ use clap::Args;
 use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
+use tidemesh_controller::ErrorAnswer;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::{RegistryAccess, RegistryClient, RemoteTransport};
 
@@ -22,7 +23,50 @@ pub(super) struct Daemon {
     auth: RegistryAuth,
 }
 
+/// The answer to what may be refused for what was handed in.
+#[derive(Debug)]
+pub(super) enum Refusable<A> {
+    /// It was done.
+    Done(A),
+    /// What was handed in is wrong.
+    Refused(ErrorAnswer),
+}
+
 impl Daemon {
+    /// Has the daemon do something that it may refuse, naming what is wrong with each document.
+    pub(super) async fn post_refusable<A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<Refusable<A>> {
+        self.refusable(path, |http, url| http.post(url).json(body)).await
+    }
+
+    /// The same of a removal.
+    pub(super) async fn delete_refusable<A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<Refusable<A>> {
+        self.refusable(path, |http, url| http.delete(url)).await
+    }
+
+    async fn refusable<A: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        request: impl FnOnce(reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<Refusable<A>> {
+        let (response, url) = self.send_any(path, request).await?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| away(&url).caused_by(error))?;
+        if status.is_success() {
+            return parse(&body, &url).map(Refusable::Done);
+        }
+        match serde_json::from_slice::<ErrorAnswer>(&body) {
+            Ok(answer) if !answer.problems.is_empty() => Ok(Refusable::Refused(answer)),
+            _ => Err(refusal(status, &body, &url)),
+        }
+    }
+
     /// Asks the control port, for JSON.
     pub(super) async fn get<A: serde::de::DeserializeOwned>(&self, path: &str) -> Result<A> {
         self.ask(path, |http, url| http.get(url)).await
@@ -74,26 +118,27 @@ impl Daemon {
         path: &str,
         request: impl FnOnce(reqwest::Client, &str) -> reqwest::RequestBuilder,
     ) -> Result<(reqwest::Response, String)> {
-        let url = format!("{}{path}", self.url.trim_end_matches('/'));
-        // It may be a registry's own address, whose certificate the system need not know.
-        let http = self.auth.trust().client(CONTROL_TIMEOUT)?;
-        let sent = request(http, &url).send().await;
-        let response = sent.map_err(|error| away(&url).caused_by(error))?;
+        let (response, url) = self.send_any(path, request).await?;
         let status = response.status();
         if status.is_success() {
             return Ok((response, url));
         }
         let body = response.bytes().await.map_err(|error| away(&url).caused_by(error))?;
-        let text = String::from_utf8_lossy(&body).trim().to_owned();
-        let kind = match status.as_u16() {
-            404 => ErrorKind::NotFound,
-            409 => ErrorKind::Conflict,
-            503 => ErrorKind::Unavailable,
-            _ => ErrorKind::Config,
-        };
-        Err(Error::new(kind, "talk to the daemon")
-            .because(if text.is_empty() { status.to_string() } else { text })
-            .with("url", url))
+        Err(refusal(status, &body, &url))
+    }
+
+    /// The answer, whatever it is, and the address it came from.
+    async fn send_any(
+        &self,
+        path: &str,
+        request: impl FnOnce(reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Result<(reqwest::Response, String)> {
+        let url = format!("{}{path}", self.url.trim_end_matches('/'));
+        // It may be a registry's own address, whose certificate the system need not know.
+        let http = self.auth.trust().client(CONTROL_TIMEOUT)?;
+        let sent = request(http, &url).send().await;
+        let response = sent.map_err(|error| away(&url).caused_by(error))?;
+        Ok((response, url))
     }
 
     /// The log that the daemon holds or writes to.
@@ -174,6 +219,23 @@ impl Daemon {
     pub(super) fn peer_access(&self) -> RegistryAccess {
         self.auth.trust()
     }
+}
+
+/// Why the daemon refused: its words, which are a text or have a JSON body.
+fn refusal(status: reqwest::StatusCode, body: &[u8], url: &str) -> Error {
+    let text = match serde_json::from_slice::<ErrorAnswer>(body) {
+        Ok(answer) => answer.message,
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    let kind = match status.as_u16() {
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Conflict,
+        503 => ErrorKind::Unavailable,
+        _ => ErrorKind::Config,
+    };
+    Error::new(kind, "talk to the daemon")
+        .because(if text.is_empty() { status.to_string() } else { text })
+        .with("url", url)
 }
 
 /// Whether an address is on this machine.

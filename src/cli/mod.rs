@@ -3,6 +3,7 @@
 
 mod checkpoint;
 mod client;
+mod mesh;
 mod progress;
 mod registry;
 mod schema;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use tidemesh_model::Result;
 
-/// Change data capture from databases to Avro topics under a schema registry.
+/// Change data capture from databases to Avro topics under a schema registry, and pipelines over them.
 #[derive(Debug, Parser)]
 #[command(name = "tidemesh", version, propagate_version = true)]
 pub struct Cli {
@@ -27,7 +28,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything in one process: the log, the registry and the sources.
+    /// Run everything in one process: the log, the registry, the sources and the pipelines.
     #[command(after_help = "Example:\n  tidemesh up --config tidemesh.toml")]
     Up(ConfigFile),
     /// Run sources alone, writing to another process's log.
@@ -59,6 +60,43 @@ enum Command {
     /// Look at checkpoints and mend them.
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
+    /// Say what documents would change, without changing anything: exit code 0 if nothing, 1 if
+    /// something, 2 if they are wrong or it cannot be told.
+    #[command(
+        after_help = "Examples:\n  tidemesh plan -f mesh/\n  tidemesh plan -f paid.yaml --json"
+    )]
+    Plan(mesh::FileArgs),
+    /// Declare documents: what is new is started, what has changed goes on by its new plan.
+    #[command(after_help = "Example:\n  tidemesh apply -f paid.yaml")]
+    Apply(mesh::ApplyArgs),
+    /// List what is declared, or print a document.
+    #[command(
+        after_help = "Examples:\n  tidemesh get\n  tidemesh get pipelines\n  tidemesh get pipeline paid"
+    )]
+    Get(mesh::GetArgs),
+    /// Show how a pipeline is: what it reads and writes, what it has done, and why it is held.
+    #[command(after_help = "Example:\n  tidemesh describe pipeline paid")]
+    Describe(mesh::DescribeArgs),
+    /// Remove a document. A pipeline ends; its topics and offsets stay.
+    #[command(after_help = "Example:\n  tidemesh delete pipeline paid")]
+    Delete(mesh::DeleteArgs),
+    /// Have a pipeline not run.
+    #[command(after_help = "Example:\n  tidemesh pause paid")]
+    Pause(mesh::PipelineArgs),
+    /// Have a pipeline run again: one that was paused, or has failed.
+    #[command(after_help = "Example:\n  tidemesh resume paid")]
+    Resume(mesh::PipelineArgs),
+    /// Show the revisions of a document.
+    #[command(after_help = "Example:\n  tidemesh history pipeline paid")]
+    History(mesh::HistoryArgs),
+    /// Declare again what an earlier revision said.
+    #[command(after_help = "Example:\n  tidemesh rollback pipeline paid --to 3")]
+    Rollback(mesh::RollbackArgs),
+    /// Tell where a field comes from, or who reads it.
+    #[command(
+        after_help = "Examples:\n  tidemesh lineage mesh.paid total\n  tidemesh lineage shop.public.orders status --downstream"
+    )]
+    Lineage(mesh::LineageArgs),
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +131,16 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Snapshot(command) => return snapshot::run(command).await,
         Command::Verify(args) => return verify::run(args).await,
         Command::Checkpoint(command) => checkpoint::run(command).await?,
+        Command::Plan(args) => return mesh::plan(args).await,
+        Command::Apply(args) => return mesh::apply(args).await,
+        Command::Get(args) => mesh::get(args).await?,
+        Command::Describe(args) => mesh::describe(args).await?,
+        Command::Delete(args) => return mesh::delete(args).await,
+        Command::Pause(args) => mesh::pause(args).await?,
+        Command::Resume(args) => mesh::resume(args).await?,
+        Command::History(args) => mesh::history(args).await?,
+        Command::Rollback(args) => return mesh::rollback(args).await,
+        Command::Lineage(args) => mesh::lineage(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

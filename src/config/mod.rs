@@ -3,11 +3,13 @@
 //!
 //! Paths in a file are relative to the file's folder.
 
+mod controller;
 mod kafka;
 mod overrides;
 mod raw;
 mod registry;
 
+pub use controller::ControllerSettings;
 pub use kafka::{Compression, Delivery, KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
 pub use raw::{ControlSettings, DataSettings, RawConfig};
 pub use registry::{
@@ -17,6 +19,7 @@ pub use registry::{
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tidemesh_controller::ControllerConfig;
 use tidemesh_model::{Error, ErrorKind, Result, Secret, SourceSettings, TableName, TablePattern};
 use tidemesh_schema_registry::RegistryConfig;
 use tidemesh_transport::kafka::KafkaConfig;
@@ -35,6 +38,8 @@ pub struct UpConfig {
     pub registry_url: Option<String>,
     /// How the sources come to it.
     pub registry_access: RegistryAccess,
+    /// The controller.
+    pub controller: ControllerConfig,
     /// Where control and metrics listen.
     pub control: SocketAddr,
     /// Where the data port listens.
@@ -135,6 +140,7 @@ impl RawConfig {
             registry: self.registry.config(&self.data_dir)?,
             registry_url: self.registry.url,
             registry_access: self.registry.client.access()?,
+            controller: self.controller.config(&self.data_dir)?,
             control: self.control.listen,
             data: self.data.listen,
             data_socket: self.data.socket,

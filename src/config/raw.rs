@@ -1,5 +1,6 @@
 //! The configuration as written.
 
+use super::controller::ControllerSettings;
 use super::kafka::KafkaSettings;
 use super::registry::RegistrySettings;
 use serde::Deserialize;
@@ -20,6 +21,9 @@ pub struct RawConfig {
     /// Control, health and metrics.
     #[serde(default)]
     pub control: ControlSettings,
+    /// The controller.
+    #[serde(default)]
+    pub controller: ControllerSettings,
     /// The data port.
     #[serde(default)]
     pub data: DataSettings,
@@ -76,6 +80,7 @@ impl RawConfig {
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         self.data_dir = folder.join(&self.data_dir);
         self.registry.resolve_paths(folder);
+        self.controller.resolve_paths(folder);
         if let Some(kafka) = &mut self.kafka {
             kafka.resolve_paths(folder);
         }

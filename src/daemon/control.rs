@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tidemesh_controller::{Controller, PipelineReport, PipelineStatus};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
     RemoveRequest, SnapshotCommand, SnapshotRequest, SourceHandle, SourceReport, SourceState,
     TableState, VerifyEvent, VerifyRequest,
 };
+use tidemesh_transport::RegistryClient;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -59,6 +61,8 @@ pub(crate) struct Control {
     pub(crate) endpoints: Endpoints,
     /// The sources that run here.
     pub(crate) sources: Vec<SourceHandle>,
+    /// The controller, if it is here.
+    pub(crate) controller: Option<Arc<Controller<RegistryClient>>>,
     /// The collected metrics.
     pub(crate) metrics: Metrics,
 }
@@ -67,6 +71,19 @@ pub(crate) struct Control {
 struct Health {
     status: &'static str,
     sources: BTreeMap<String, SourceReport>,
+    /// Pipelines by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pipelines: BTreeMap<String, PipelineHealth>,
+    /// Why the controller's last round could not be done, if it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    controller: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PipelineHealth {
+    state: PipelineStatus,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
 }
 
 impl Control {
@@ -80,6 +97,7 @@ impl Control {
         listener: TcpListener,
         shutdown: watch::Receiver<bool>,
     ) -> Result<()> {
+        let pipelines = self.controller.clone().map(tidemesh_controller::router);
         let router = Router::new()
             .route("/health", get(health))
             .route("/metrics", get(render_metrics))
@@ -91,7 +109,8 @@ impl Control {
             .route("/v1/sources/{name}/snapshot/resume", post(resume_snapshot))
             .route("/v1/sources/{name}/verify", post(verify))
             .route("/v1/sources/{name}/remove", post(remove))
-            .with_state(Arc::new(self));
+            .with_state(Arc::new(self))
+            .merge(pipelines.unwrap_or_default());
         let serving = axum::serve(listener, router)
             .with_graceful_shutdown(stopped(shutdown.clone()))
             .into_future();
@@ -114,6 +133,10 @@ impl Control {
         let report =
             |source: &SourceHandle| (source.status.name().to_owned(), source.status.report());
         self.sources.iter().map(report).collect()
+    }
+
+    fn pipelines(&self) -> Vec<PipelineReport> {
+        self.controller.as_ref().map(|controller| controller.pipelines()).unwrap_or_default()
     }
 
     fn source(&self, name: &str) -> Option<&SourceHandle> {
@@ -230,23 +253,37 @@ async fn verify(
     Body::from_stream(lines).into_response()
 }
 
-/// 200 while every source runs or will run again, 503 when one has stopped for good or a table's
-/// snapshot has failed.
+/// 200 while every source and pipeline runs or will run again, 503 when one has stopped for good or a
+/// table's snapshot has failed. A pipeline that is held, or paused, is as it should be.
 async fn health(State(control): State<Arc<Control>>) -> Response {
     let sources = control.reports();
+    let pipelines = control.pipelines();
+    let is = |status| pipelines.iter().any(|pipeline| pipeline.state == status);
     let stopped =
         sources.values().any(|source| matches!(source.state, SourceState::Stopped { .. }));
     let retrying =
         sources.values().any(|source| matches!(source.state, SourceState::Retrying { .. }));
     let tables = || sources.values().flat_map(|source| &source.snapshot.tables);
-    let failed = tables().any(|table| table.state == TableState::Failed);
-    let (code, status) = match (stopped, failed, retrying) {
-        (true, _, _) => (StatusCode::SERVICE_UNAVAILABLE, "stopped"),
-        (_, true, _) => (StatusCode::SERVICE_UNAVAILABLE, "snapshot_failed"),
-        (_, _, true) => (StatusCode::OK, "retrying"),
-        _ => (StatusCode::OK, "up"),
+    let snapshot_failed = tables().any(|table| table.state == TableState::Failed);
+    let (code, status) = if stopped {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopped")
+    } else if snapshot_failed {
+        (StatusCode::SERVICE_UNAVAILABLE, "snapshot_failed")
+    } else if is(PipelineStatus::Failed) {
+        (StatusCode::SERVICE_UNAVAILABLE, "pipeline_failed")
+    } else if retrying || is(PipelineStatus::Retrying) {
+        (StatusCode::OK, "retrying")
+    } else if is(PipelineStatus::Held) {
+        (StatusCode::OK, "held")
+    } else {
+        (StatusCode::OK, "up")
     };
-    (code, Json(Health { status, sources })).into_response()
+    let pipelines = pipelines.into_iter().map(|PipelineReport { name, state, reasons, .. }| {
+        (name, PipelineHealth { state, reasons })
+    });
+    let pipelines = pipelines.collect();
+    let controller = control.controller.as_ref().and_then(|controller| controller.trouble());
+    (code, Json(Health { status, sources, pipelines, controller })).into_response()
 }
 
 async fn endpoints(State(control): State<Arc<Control>>) -> Json<Endpoints> {
@@ -266,5 +303,6 @@ async fn source(State(control): State<Arc<Control>>, Path(name): Path<String>) -
 
 async fn render_metrics(State(control): State<Arc<Control>>) -> Response {
     let reports: Vec<_> = control.reports().into_values().collect();
-    ([(CONTENT_TYPE, METRICS_TYPE)], control.metrics.render(&reports)).into_response()
+    ([(CONTENT_TYPE, METRICS_TYPE)], control.metrics.render(&reports, &control.pipelines()))
+        .into_response()
 }

@@ -4,6 +4,7 @@
 use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_process::Collector;
 use std::path::PathBuf;
+use tidemesh_controller::{PipelineReport, PipelineStatus};
 use tidemesh_model::ErrorKind;
 use tidemesh_source::{
     Outcome, SlotReport, SnapshotReport, SourceReport, SourceState, TableState, TableVerdict,
@@ -41,8 +42,9 @@ impl Metrics {
     }
 
     /// All of it as Prometheus' text.
-    pub(crate) fn render(&self, sources: &[SourceReport]) -> String {
+    pub(crate) fn render(&self, sources: &[SourceReport], pipelines: &[PipelineReport]) -> String {
         sources.iter().for_each(export);
+        pipelines.iter().for_each(export_pipeline);
         self.export_disk();
         self.process.collect();
         self.handle.render()
@@ -54,6 +56,25 @@ impl Metrics {
         let bytes = |blocks: u64| float(blocks.saturating_mul(disk.f_frsize));
         metrics::gauge!("tidemesh_data_dir_available_bytes").set(bytes(disk.f_bavail));
         metrics::gauge!("tidemesh_data_dir_capacity_bytes").set(bytes(disk.f_blocks));
+    }
+}
+
+/// Writes a pipeline's figures into the recorder.
+fn export_pipeline(report: &PipelineReport) {
+    let pipeline = || [("pipeline", report.name.clone())];
+    let counts = &report.counts;
+    metrics::counter!("tidemesh_pipeline_records_in_total", &pipeline())
+        .absolute(counts.records_in);
+    metrics::counter!("tidemesh_pipeline_records_out_total", &pipeline())
+        .absolute(counts.records_out);
+    metrics::counter!("tidemesh_pipeline_dead_letters_total", &pipeline())
+        .absolute(counts.dead_letters);
+    metrics::gauge!("tidemesh_pipeline_newest_record_timestamp_seconds", &pipeline())
+        .set(seconds(counts.newest_ms));
+    metrics::gauge!("tidemesh_pipeline_revision", &pipeline()).set(float(report.revision));
+    for status in PipelineStatus::ALL {
+        let labels = [("pipeline", report.name.clone()), ("state", status.to_string())];
+        metrics::gauge!("tidemesh_pipeline_state", &labels).set(flag(report.state == status));
     }
 }
 

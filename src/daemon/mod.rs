@@ -2,6 +2,7 @@
 
 mod control;
 mod metrics;
+mod pipelines;
 mod roles;
 mod signals;
 mod watch;

@@ -2,12 +2,15 @@
 
 use super::control::{Control, Endpoints};
 use super::metrics::Metrics;
+use super::pipelines::Pipelines;
 use super::signals::{stopped, watch_signals};
 use super::watch::LogWatch;
 use crate::config::{ConnectorConfig, LogConfig, RegistryRole, UpConfig};
 use crate::telemetry::install_metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tidemesh_controller::{Controller, ControllerConfig, Holder};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
 use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, Security, StoreConfig};
@@ -29,6 +32,8 @@ use tokio::task::JoinSet;
 pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
     let shutdown = watch_signals()?;
     if let Some(kafka) = config.kafka.take() {
+        config.controller.topic_prefix.clone_from(&kafka.prefix);
+        config.controller.dataset_namespace = dataset_namespace(&kafka.bootstrap_servers);
         let transport = Arc::new(KafkaTransport::new(&kafka)?);
         return Box::pin(up_on(config, transport, watch_cluster(&kafka)?, shutdown)).await;
     }
@@ -75,10 +80,42 @@ async fn up_on<T: Transport>(
     }
     let client = RegistryClient::with_access(&registry_url, config.registry_access)?;
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
+    let url = format!("http://{}", local(&control)?);
+    let controller =
+        start_controller(config.controller, url, &transport, client, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));
-    let control_port = Control { endpoints, sources, metrics };
+    let control_port = Control { endpoints, sources, controller: Some(controller), metrics };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
+}
+
+/// Starts the controller, and ends its pipelines with it.
+fn start_controller<T: Transport>(
+    config: ControllerConfig,
+    url: String,
+    transport: &Arc<T>,
+    registry: RegistryClient,
+    shutdown: &watch::Receiver<bool>,
+    parts: &mut JoinSet<Result<()>>,
+) -> Result<Arc<Controller<RegistryClient>>> {
+    let pipelines = Arc::new(Pipelines::new(Arc::clone(transport), registry.clone()));
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let holder = Holder { id: format!("{}-{:x}", std::process::id(), since.as_micros()), url };
+    let launcher = Arc::clone(&pipelines);
+    let controller = Arc::new(Controller::open(config, holder, registry, launcher)?);
+    let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
+    parts.spawn(async move {
+        let ended = running.run(shutdown).await;
+        pipelines.stop_all().await;
+        ended
+    });
+    Ok(controller)
+}
+
+/// The namespace of a cluster's topics, as OpenLineage names it.
+fn dataset_namespace(bootstrap_servers: &str) -> String {
+    let first = bootstrap_servers.split(',').next().unwrap_or_default();
+    format!("kafka://{}", first.trim())
 }
 
 /// Runs sources alone, whose records go to another process or to a cluster.
@@ -117,7 +154,8 @@ async fn connector_on<T: Transport>(
     let endpoints = Endpoints { data: Some(data_url), registry: Some(config.registry_url.clone()) };
     announce(&local(&control)?, &endpoints);
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
-    let control_port = Control { endpoints, sources, metrics: Metrics::new(metrics, None) };
+    let metrics = Metrics::new(metrics, None);
+    let control_port = Control { endpoints, sources, controller: None, metrics };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
@@ -148,7 +186,7 @@ pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) ->
     let mut parts = JoinSet::new();
     let stopping = stopped(shutdown.clone());
     parts.spawn(tidemesh_schema_registry::serve_secured(listener, registry, security, stopping));
-    let control_port = Control { endpoints, sources: Vec::new(), metrics };
+    let control_port = Control { endpoints, sources: Vec::new(), controller: None, metrics };
     parts.spawn(control_port.serve(control, shutdown));
     wait(parts).await
 }

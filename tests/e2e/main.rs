@@ -20,6 +20,7 @@ mod operations;
 mod oracle;
 mod outbox;
 mod paused;
+mod pipelines;
 mod planted;
 mod readers;
 mod registry_apicurio;

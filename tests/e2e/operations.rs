@@ -97,7 +97,7 @@ fn names(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-async fn get(url: &str) -> String {
+pub(crate) async fn get(url: &str) -> String {
     // The provider of TLS that every client of HTTP needs; another test may have set it.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap()

@@ -214,7 +214,9 @@ async fn open<T: Transport, S: Schemas>(
     outputs: &mut Outputs,
 ) -> Result<Written> {
     let (key, value) = (output.schemas.key.as_deref(), &output.schemas.value);
-    let ids = schemas.register_topic(&output.topic, key, value).await?;
+    // Subjects are named as readers see the topic.
+    let subject = format!("{}{}", transport.topic_prefix(), output.topic);
+    let ids = schemas.register_topic(&subject, key, value).await?;
     let info = transport.create_topic(&output.topic, &config(output)).await?;
     let partitions = u32::try_from(info.partitions.len().max(1)).map_err(|_| {
         Error::new(ErrorKind::TooLarge, "run a pipeline").with("topic", &output.topic)

@@ -1,0 +1,13 @@
+//! Documents and pipelines by the command line: what would change, making it so, and looking at it.
+
+mod apply;
+mod lineage;
+mod look;
+mod pipeline;
+
+pub(super) use apply::{
+    ApplyArgs, DeleteArgs, FileArgs, RollbackArgs, apply, delete, plan, rollback,
+};
+pub(super) use lineage::{LineageArgs, lineage};
+pub(super) use look::{DescribeArgs, GetArgs, HistoryArgs, describe, get, history};
+pub(super) use pipeline::{PipelineArgs, pause, resume};
