@@ -8,5 +8,6 @@ pub mod fused;
 mod run;
 mod schemas;
 
+pub use fused::LOOKUP_BYTES_MAX;
 pub use run::{Cannot, Cut, Ended, PipelineJob, Progress, Until};
 pub use schemas::Schemas;

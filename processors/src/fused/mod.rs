@@ -2,7 +2,7 @@
 //!
 //! `image` reads what a record says; `row` goes through its rows once (`cursor`), remembers what is
 //! passed on and puts what expressions read into columns (`cells`); `steps` filters and computes over
-//! those columns; `changelog` decides what an event becomes, and `output` and `write` put that together.
+//! those columns, for which `lookup` finds rows of the tables it keeps; `changelog` decides what an event becomes, and `output` and `write` put that together.
 //! A `lane` is one part of a UNION ALL with all of these.
 //!
 //! Nothing is allocated for a record whose schema is the plan's: columns, spans and buffers are reused
@@ -10,16 +10,20 @@
 
 mod cells;
 mod changelog;
+mod compile;
 mod cursor;
 mod image;
 mod lane;
+mod lookup;
 mod output;
 mod row;
 mod steps;
 mod write;
 
 pub use lane::ROWS_MAX;
+pub use lookup::{LOOKUP_BYTES_MAX, Lookups};
 
+use compile::BranchPlan;
 use lane::Lane;
 use output::Layout;
 use tidemesh_avro::envelope::SchemaIds;
@@ -27,6 +31,9 @@ use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, Result};
 use tidemesh_plan::output::OutputSchemas;
 use tidemesh_plan::query::{Branch, Input, Query};
+
+/// The most ids without a schema that are remembered: beyond them the registry is asked again.
+const UNKNOWN_IDS_MAX: usize = 1024;
 
 /// A record of an input topic; its parts stand in the bytes of its batch.
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +88,8 @@ pub struct ChainPlan<'p> {
     pub query: &'p Query,
     /// The pipeline's inputs.
     pub inputs: &'p [Input],
+    /// The tables that rows are looked up in: those of the pipeline.
+    pub lookups: &'p Lookups,
     /// The schemas of its output.
     pub schemas: &'p OutputSchemas,
     /// Their ids.
@@ -96,15 +105,15 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a lookup; `Internal` if the schemas are not the query's.
+    /// `Unsupported` for a lookup by values of another type than the key's; `Internal` if the schemas are not the query's.
     pub fn new(plan: ChainPlan<'_>) -> Result<Self> {
         let names: Vec<String> =
             plan.query.columns.iter().map(|column| column.name.clone()).collect();
         let lane = |branch: &Branch| {
-            let relation = &plan.inputs[branch.input].relation;
-            let layout =
-                Layout::new(branch, relation, plan.schemas, plan.ids, plan.pipeline, plan.topic)?;
-            Ok((branch.input, Lane::new(branch, relation, layout, &names)?))
+            let ChainPlan { inputs, lookups, schemas, ids, .. } = plan;
+            let of = BranchPlan { branch, inputs, lookups, names: &names };
+            let layout = Layout::new(of, schemas, ids, plan.pipeline, plan.topic)?;
+            Ok((branch.input, Lane::new(of, layout)?))
         };
         Ok(Self { lanes: plan.query.branches.iter().map(lane).collect::<Result<_>>()? })
     }
@@ -133,7 +142,8 @@ impl Chain {
     }
 
     /// Processes records of one partition of an input, in their order. `bytes` are what all of their
-    /// parts stand in; the schemas of all values were told before.
+    /// parts stand in; the schemas of all values were told before. `lookups` are the tables that the
+    /// chain was compiled for, as they are now.
     ///
     /// # Errors
     ///
@@ -144,13 +154,14 @@ impl Chain {
         input: usize,
         bytes: &[u8],
         records: impl Iterator<Item = Result<InputRecord<'r>>> + Clone,
+        lookups: &Lookups,
         out: &mut impl RecordOut,
     ) -> Result<()> {
         for (_, lane) in self.lanes.iter_mut().filter(|(of, _)| *of == input) {
             for record in records.clone() {
-                lane.take(bytes, &record?, out)?;
+                lane.take(bytes, &record?, lookups, out)?;
             }
-            lane.flush(bytes, out)?;
+            lane.flush(bytes, lookups, out)?;
         }
         Ok(())
     }

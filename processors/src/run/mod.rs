@@ -5,15 +5,28 @@
 //! that was paused is fenced with its next append. Offsets stand in the consumer group of the job, which
 //! other tools see as any group.
 //!
-//! `until` says how far a job runs, `work` is its loop, and `written` what it writes.
+//! `until` says how far a job runs, `load` fills the tables of its lookups, `work` is its loop, `flow` all
+//! that is between the topics, and `written` what it writes.
+//!
+//! **Lookups** are tables in memory, read from their topics' first records at each start and followed from
+//! there. A record finds the row that the table has when it is processed: a row that changes later takes
+//! nothing back of what was written, and neither does one that comes late. So what a job writes depends on
+//! when it reads the lookup's topic; each record still has its effect exactly once. After a restart a
+//! table is at least as new as it was before. Where a lookup decides whether a row comes through, an
+//! update or delete of a row is passed on as one whose row before is not known: an update as an upsert,
+//! one that finds nothing (any more) as a delete of its key, which may delete nothing.
 
+mod flow;
+mod load;
 mod until;
 mod work;
 mod written;
 
 pub use until::{Cut, Until};
 
+use crate::fused::{LOOKUP_BYTES_MAX, Lookups};
 use crate::schemas::Schemas;
+use flow::Flow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,9 +34,8 @@ use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 use tidemesh_plan::document::{OnError, Start};
 use tidemesh_plan::mesh::{OutputPlan, PipelinePlan};
-use tidemesh_transport::{
-    Append, GroupOffset, Outputs, Subscription, TopicConfig, Transport, WriterEpoch,
-};
+use tidemesh_plan::query::{Query, Step};
+use tidemesh_transport::{Append, GroupOffset, Outputs, TopicConfig, Transport, WriterEpoch};
 use tokio::sync::watch;
 use until::Bounds;
 use work::Work;
@@ -36,6 +48,7 @@ type Offsets = BTreeMap<(String, u32), u64>;
 #[derive(Debug, Clone)]
 pub struct PipelineJob {
     plan: Arc<PipelinePlan>,
+    lookup_bytes_max: usize,
 }
 
 /// Why a job ended that did not fail.
@@ -91,10 +104,56 @@ impl PipelineJob {
                 .because("registered processors are planned and not run yet")
                 .with("processor", &stage.processor)));
         }
+        let job = Self { plan: Arc::new(plan.clone()), lookup_bytes_max: LOOKUP_BYTES_MAX };
+        let lookups = job.lookups().map_err(of)?;
         for output in &plan.outputs {
-            written::chain(plan, output, SchemaIds { key: 0, value: 0 }).map_err(of)?;
+            written::chain(plan, output, SchemaIds { key: 0, value: 0 }, &lookups).map_err(of)?;
         }
-        Ok(Self { plan: Arc::new(plan.clone()) })
+        Ok(job)
+    }
+
+    /// Sets the most bytes of memory that the tables of its lookups take; [`LOOKUP_BYTES_MAX`] unless it is
+    /// set. A job whose tables need more fails with `TooLarge`.
+    #[must_use]
+    pub fn lookup_bytes_max(mut self, bytes: usize) -> Self {
+        self.lookup_bytes_max = bytes;
+        self
+    }
+
+    /// The tables that rows are looked up in, empty.
+    fn lookups(&self) -> Result<Lookups> {
+        Lookups::new(self.queries(), &self.plan.tables, self.lookup_bytes_max)
+    }
+
+    /// All that is computed.
+    fn queries(&self) -> impl Iterator<Item = &Query> {
+        self.plan.outputs.iter().map(|output| &output.query)
+    }
+
+    /// Whether rows of a table are read.
+    fn reads(&self, place: usize) -> bool {
+        self.queries().flat_map(|query| &query.branches).any(|branch| branch.input == place)
+    }
+
+    /// Whether rows of a topic are read, by whichever of its inputs.
+    fn reads_rows_of(&self, topic: &str) -> bool {
+        let inputs = self.plan.inputs.iter().enumerate();
+        inputs.filter(|(_, input)| input.topic == topic).any(|(place, _)| self.reads(place))
+    }
+
+    /// The topics of the inputs that are `wanted`, among those of which anything is read.
+    fn topics(&self, wanted: impl Fn(usize) -> bool) -> Vec<String> {
+        let steps = || self.queries().flat_map(|query| &query.branches).flat_map(|of| &of.steps);
+        let looked_up = |place: usize| {
+            steps().any(|step| matches!(step, Step::Lookup(lookup) if lookup.input == place))
+        };
+        let inputs = self.plan.inputs.iter().enumerate();
+        let read = inputs.filter(|(place, _)| self.reads(*place) || looked_up(*place));
+        let read = read.filter(|(place, _)| wanted(*place));
+        let mut topics: Vec<String> = read.map(|(_, input)| input.topic.clone()).collect();
+        topics.sort();
+        topics.dedup();
+        topics
     }
 
     /// The name under which the job writes and keeps its offsets: `pipeline.<name>`, as writer and as
@@ -134,26 +193,28 @@ impl PipelineJob {
     ) -> Result<Ended> {
         let mut outputs = Outputs::default();
         outputs.bound(transport.record_bytes_max());
-        let mut written = Vec::with_capacity(self.plan.outputs.len());
+        let mut flow = Flow { lookups: self.lookups()?, written: Vec::new() };
         for output in &self.plan.outputs {
-            written.push(open(&self.plan, output, transport, schemas, &mut outputs).await?);
+            let (ids, places) = open(output, transport, schemas, &mut outputs).await?;
+            let chain = written::chain(&self.plan, output, ids, &flow.lookups)?;
+            flow.written.push(Written { name: output.name.clone(), chain, places });
         }
         let letters = self.make_dead_letters(transport, &mut outputs).await?;
         let writer = transport.open_writer(&self.id()).await?;
         let committed = self.offsets(transport, &writer).await?;
-        let reader = transport.subscribe(self.subscription(committed.clone())).await?;
         let work = Work {
             job: self,
-            written,
+            flow,
             schemas,
             progress,
             outputs,
             letters,
             writer,
             committed,
+            loaded: Offsets::new(),
             bounds: Bounds::default(),
         };
-        work.run(transport, reader, until).await
+        work.run(transport, until).await
     }
 
     /// Makes the dead letters' topic; answers its place in the append.
@@ -189,17 +250,6 @@ impl PipelineJob {
         Ok(offsets)
     }
 
-    /// The topics of which anything is read.
-    fn subscription(&self, offsets: Offsets) -> Subscription {
-        let branches = self.plan.outputs.iter().flat_map(|output| &output.query.branches);
-        let inputs = branches.filter_map(|branch| self.plan.inputs.get(branch.input));
-        let mut topics: Vec<String> = inputs.map(|input| input.topic.clone()).collect();
-        topics.sort();
-        topics.dedup();
-        let start = tidemesh_transport::Start::Offsets(offsets);
-        Subscription { topics, group: None, start }
-    }
-
     fn offset(&self, topic: &str, partition: u32, offset: u64) -> GroupOffset {
         GroupOffset { group: self.id(), topic: topic.to_owned(), partition, offset }
     }
@@ -207,12 +257,11 @@ impl PipelineJob {
 
 /// Makes an output's topic and registers its schemas.
 async fn open<T: Transport, S: Schemas>(
-    plan: &PipelinePlan,
     output: &OutputPlan,
     transport: &T,
     schemas: &S,
     outputs: &mut Outputs,
-) -> Result<Written> {
+) -> Result<(SchemaIds, Places)> {
     let (key, value) = (output.schemas.key.as_deref(), &output.schemas.value);
     let ids = schemas.register_topic(&output.topic, key, value).await?;
     let info = transport.create_topic(&output.topic, &config(output)).await?;
@@ -220,11 +269,7 @@ async fn open<T: Transport, S: Schemas>(
         Error::new(ErrorKind::TooLarge, "run a pipeline").with("topic", &output.topic)
     })?;
     let first = outputs.of(&output.topic, partitions);
-    Ok(Written {
-        name: output.name.clone(),
-        chain: written::chain(plan, output, ids)?,
-        places: Places { partitions, first, next: 0 },
-    })
+    Ok((ids, Places { partitions, first, next: 0 }))
 }
 
 /// How an output's topic is made if it is not there.
