@@ -106,21 +106,21 @@ fn many_rows_of_which_some_fail_find_their_own() {
     let mut batch = Batch::default();
     let row = |id: u64| {
         json!({"id": id, "customer_id": id % 70, "qty": id % 4,
-               "status": if id % 5 == 0 { "open" } else { "paid" }})
+               "status": if id.is_multiple_of(5) { "open" } else { "paid" }})
     };
     for id in 0..3000 {
         bench.event(&mut batch, ORDERS, "c", Json::Null, row(id));
     }
     let given = bench.run(ORDERS, &batch);
-    let comes = |id: &u64| id % 5 != 0 && id % 70 < 50 && id % 70 % 3 == 2;
-    let expected: Vec<u64> = (0..3000).filter(comes).filter(|id| id % 4 != 0).collect();
+    let comes = |id: &u64| !id.is_multiple_of(5) && id % 70 < 50 && id % 70 % 3 == 2;
+    let expected: Vec<u64> = (0..3000).filter(comes).filter(|id| !id.is_multiple_of(4)).collect();
     let shown = folded(&bench.shown(&given));
     assert_eq!(shown.len(), expected.len());
     for id in expected {
         let row = &shown[&json!({"id": id}).to_string()];
         assert_eq!(row["name"], format!("n{}", id % 70));
     }
-    let failing = (0..3000).filter(comes).filter(|id| id % 4 == 0).count();
+    let failing = (0..3000).filter(comes).filter(|id| id.is_multiple_of(4)).count();
     assert_eq!(given.failures.len(), failing, "{:?}", given.failures.first());
 }
 

@@ -1,14 +1,14 @@
 //! One part of a UNION ALL at work: records of its input in, records of the output out.
 
-use super::changelog::{Effect, Row, effect};
 use super::compile::{BranchPlan, compile};
 use super::cursor::Cursor;
+use super::emit::Emitter;
 use super::image::{Image, SourceWay, ValueReader, source_of};
 use super::lookup::{Found, Lookups};
-use super::output::{Cell, Layout};
+use super::output::Layout;
 use super::row::{Rows, alike};
 use super::steps::{Left, Steps};
-use super::write::{Column, Writer};
+use super::write::Column;
 use super::{InputRecord, RecordOut, UNKNOWN_IDS_MAX};
 use datafusion_common::arrow::array::{ArrayRef, BooleanArray};
 use datafusion_common::arrow::compute::filter;
@@ -25,45 +25,45 @@ use tidemesh_plan::relation::{Form, Relation};
 pub const ROWS_MAX: usize = 1024;
 
 /// A row that no longer is among those that are left.
-const GONE: u32 = u32::MAX;
+pub(super) const GONE: u32 = u32::MAX;
 
 /// One branch, compiled.
 #[derive(Debug)]
 pub(super) struct Lane {
-    relation: Relation,
-    rows: Rows,
-    steps: Steps,
-    layout: Layout,
-    readers: HashMap<u32, (ValueReader, SourceWay)>,
+    pub(super) relation: Relation,
+    pub(super) rows: Rows,
+    pub(super) steps: Steps,
+    pub(super) layout: Layout,
+    pub(super) readers: HashMap<u32, (ValueReader, SourceWay)>,
     /// Ids that no schema has.
     unknown: HashSet<u32>,
     events: Vec<Event>,
     /// For each row its place among those that are left.
-    places: Vec<u32>,
+    pub(super) places: Vec<u32>,
     /// With lookups: for each row whether it has come to the first of them.
-    reached: Vec<bool>,
+    pub(super) reached: Vec<bool>,
     buffers: Buffers,
     /// The key of the event that was a delete last: the tombstone behind it says nothing more.
     deleted: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
-struct Buffers {
-    key: Vec<u8>,
-    value: Vec<u8>,
+pub(super) struct Buffers {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
 }
 
 /// A record of the input that waits for its batch.
 #[derive(Debug)]
-struct Event {
-    offset: u64,
-    timestamp_ms: i64,
-    key: Option<Range<usize>>,
-    position: Option<Range<usize>>,
+pub(super) struct Event {
+    pub(super) offset: u64,
+    pub(super) timestamp_ms: i64,
+    pub(super) key: Option<Range<usize>>,
+    pub(super) position: Option<Range<usize>>,
     /// Where its value stands, and its schema; none for a tombstone.
     value: Option<Range<usize>>,
-    writer: Option<u32>,
-    image: Image,
+    pub(super) writer: Option<u32>,
+    pub(super) image: Image,
 }
 
 impl Lane {
@@ -165,6 +165,9 @@ impl Lane {
         };
         let mut cursor = Cursor::new(&bytes[..range.end], range.start + frame::FRAME_HEAD_BYTES);
         event.image = reader.read(&mut cursor, &mut self.rows)?;
+        if record.operation.is_some() {
+            event.image.operation = record.operation;
+        }
         event.writer = Some(id);
         event.value = Some(range);
         self.deleted.clear();
@@ -325,225 +328,6 @@ fn source_way(relation: &Schema, writer: &Schema) -> Result<SourceWay> {
     Ok(SourceWay::Resolve(Box::new((Resolver::new(&written, &own)?, own))))
 }
 
-/// Writes what one batch's events become.
-struct Emitter<'e> {
-    lane: &'e Lane,
-    bytes: &'e [u8],
-    writers: &'e [Writer<'e>],
-    found: &'e [Vec<Found<'e>>],
-}
-
-impl Emitter<'_> {
-    /// Writes what an event becomes; `failed` are the rows whose evaluation failed, with why.
-    fn event(
-        &self,
-        event: &Event,
-        failed: &mut HashMap<usize, Error>,
-        buffers: &mut Buffers,
-        out: &mut impl RecordOut,
-    ) -> Result<()> {
-        let before = event.image.before.as_ref().map(|before| before.0);
-        let mut rows = before.into_iter().chain(event.image.after);
-        if let Some(error) = rows.find_map(|row| failed.remove(&row)) {
-            return out.failed(event.offset, error);
-        }
-        match self.written(event, buffers, out) {
-            Err(error) if of_record(error.kind()) => out.failed(event.offset, error),
-            answer => answer,
-        }
-    }
-
-    fn written(
-        &self,
-        event: &Event,
-        buffers: &mut Buffers,
-        out: &mut impl RecordOut,
-    ) -> Result<()> {
-        let form = self.lane.relation.form;
-        let after = event.image.after.map_or(Row::Unknown, |row| self.row(row));
-        if form == Form::Event {
-            let (Row::Passes, Some(row)) = (after, event.image.after) else { return Ok(()) };
-            begin(&mut buffers.value, self.lane.layout.ids.value);
-            self.cells(row, &mut buffers.value)?;
-            return self.record(
-                event,
-                event.key.clone().map(|key| &self.bytes[key]),
-                Some(&buffers.value),
-                out,
-            );
-        }
-        let before = self.before(event)?;
-        let Some(effect) = effect(event.image.operation, before, after) else {
-            return Err(truncated());
-        };
-        if effect == Effect::Nothing {
-            return Ok(());
-        }
-        self.key(event, &mut buffers.key)?;
-        match effect {
-            Effect::Nothing => Ok(()),
-            Effect::Upsert { operation, before } => {
-                let before = row_before(event, before);
-                self.value(event, operation, before, event.image.after, &mut buffers.value)?;
-                self.record(event, Some(&buffers.key), Some(&buffers.value), out)
-            }
-            Effect::Delete { before } => {
-                if self.lane.layout.form == Form::Envelope {
-                    let before = row_before(event, before);
-                    self.value(event, Operation::Delete, before, None, &mut buffers.value)?;
-                    self.record(event, Some(&buffers.key), Some(&buffers.value), out)?;
-                }
-                self.record(event, Some(&buffers.key), None, out)
-            }
-        }
-    }
-
-    fn row(&self, row: usize) -> Row {
-        match self.lane.places[row] {
-            GONE => Row::Fails,
-            _ => Row::Passes,
-        }
-    }
-
-    /// What is known of the row before.
-    fn before(&self, event: &Event) -> Result<Row> {
-        let (Some((row, range)), Some(writer)) = (&event.image.before, event.writer) else {
-            return Ok(Row::Unknown);
-        };
-        let row = match self.lane.reached.get(*row) {
-            None => self.row(*row),
-            // What it found when it was written last, nobody knows any more.
-            Some(true) => Row::Unknown,
-            Some(false) => Row::Fails,
-        };
-        if row == Row::Fails && self.lane.readers[&writer].0.only_key(self.bytes, range)? {
-            return Ok(Row::Unknown);
-        }
-        Ok(row)
-    }
-
-    fn record(
-        &self,
-        event: &Event,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        out: &mut impl RecordOut,
-    ) -> Result<()> {
-        let position = event.position.clone().map(|position| &self.bytes[position]);
-        out.record(event.timestamp_ms, key, position, value)
-    }
-
-    /// The row's columns, as the output has them.
-    fn cells(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
-        let place = self.lane.places[row] as usize;
-        for cell in &self.lane.layout.cells {
-            match cell {
-                Cell::Constant(bytes) => out.extend_from_slice(bytes),
-                Cell::Copy { copy, wrap, null } => {
-                    match self.lane.rows.copy(self.bytes, row, *copy) {
-                        Some(bytes) => {
-                            out.extend_from_slice(wrap.before());
-                            out.extend_from_slice(bytes);
-                        }
-                        None => out.extend_from_slice(null),
-                    }
-                }
-                Cell::Found { lookup, copy, wrap, null } => {
-                    let rows = &self.lane.steps.joins[*lookup].rows;
-                    let found = self.found[*lookup][row];
-                    match found.and_then(|(place, bytes)| rows.copy(bytes, place, *copy)) {
-                        Some(bytes) => {
-                            out.extend_from_slice(wrap.before());
-                            out.extend_from_slice(bytes);
-                        }
-                        None if null.is_empty() => return Err(no_null()),
-                        None => out.extend_from_slice(null),
-                    }
-                }
-                Cell::Column { writer } => self.writers[*writer].write(place, out)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn key(&self, event: &Event, out: &mut Vec<u8>) -> Result<()> {
-        let lost = || {
-            Error::new(ErrorKind::Unsupported, "read a record's key")
-                .because("a record of a topic with a key has none")
-        };
-        let range = event.key.clone().ok_or_else(lost)?;
-        begin(out, self.lane.layout.ids.key);
-        self.lane.layout.key.write(&self.bytes[range], out)
-    }
-
-    fn value(
-        &self,
-        event: &Event,
-        operation: Operation,
-        before: Option<usize>,
-        after: Option<usize>,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        begin(out, self.lane.layout.ids.value);
-        match self.lane.layout.form {
-            Form::Envelope => {
-                for row in [before, after] {
-                    match row {
-                        None => out.push(0),
-                        Some(row) => {
-                            out.push(2);
-                            self.cells(row, out)?;
-                        }
-                    }
-                }
-                self.source(event, operation, out)?;
-                self.lane.layout.envelope_tail(operation, &event.image.clock, self.bytes, out);
-            }
-            Form::Flat | Form::State | Form::Event => {
-                if let Some(row) = after {
-                    self.cells(row, out)?;
-                }
-                if self.lane.layout.form == Form::Flat {
-                    let position = event.position.clone().map(|position| &self.bytes[position]);
-                    self.lane.layout.flat_tail(operation, event.timestamp_ms, position, out);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn source(&self, event: &Event, operation: Operation, out: &mut Vec<u8>) -> Result<()> {
-        let passed_on = event.image.source.clone().zip(event.writer);
-        match (&self.lane.layout.own_source, passed_on) {
-            (None, Some((source, writer))) => {
-                match &self.lane.readers[&writer].1 {
-                    SourceWay::Copy => out.extend_from_slice(&self.bytes[source]),
-                    SourceWay::Resolve(resolve) => {
-                        let datum = resolve.0.read(&self.bytes[source])?;
-                        tidemesh_avro::datum::encode(&resolve.1, &datum, out)?;
-                    }
-                }
-                Ok(())
-            }
-            // A tombstone whose delete compaction has taken away has no block to pass on.
-            (None, None) => {
-                out.extend_from_slice(&self.lane.layout.empty_source);
-                Ok(())
-            }
-            (Some(encoder), _) => {
-                let position = event.position.clone().map(|position| &self.bytes[position]);
-                let origin = super::output::origin(event.timestamp_ms, position);
-                encoder.write(&origin, operation == Operation::Read, out)
-            }
-        }
-    }
-}
-
-/// The row before, by its place among the rows, if it is written.
-fn row_before(event: &Event, written: bool) -> Option<usize> {
-    event.image.before.as_ref().map(|before| before.0).filter(|_| written)
-}
-
 /// Whether an error is about one record: about the others it says nothing.
 pub(super) fn of_record(kind: ErrorKind) -> bool {
     matches!(
@@ -557,18 +341,8 @@ pub(super) fn of_record(kind: ErrorKind) -> bool {
 }
 
 #[cold]
-fn no_null() -> Error {
-    Error::new(ErrorKind::Unsupported, "write a column")
-        .because("no row was found, and the schema has no null there")
-}
-
-#[cold]
 pub(super) fn truncated() -> Error {
     Error::new(ErrorKind::Prerequisite, "carry a truncate through a pipeline")
         .because("the event names no row, and other partitions may be ahead of it")
         .help("set truncate = \"reconcile\" for the source, which deletes each row instead")
-}
-
-fn begin(out: &mut Vec<u8>, id: u32) {
-    tidemesh_avro::envelope::begin_frame(out, id);
 }

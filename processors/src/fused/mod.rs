@@ -3,15 +3,18 @@
 //! `image` reads what a record says; `row` goes through its rows once (`cursor`), remembers what is
 //! passed on and puts what expressions read into columns (`cells`); `steps` filters and computes over
 //! those columns, for which `lookup` finds rows of the tables it keeps; `changelog` decides what an event becomes, and `output` and `write` put that together.
-//! A `lane` is one part of a UNION ALL with all of these.
+//! A `lane` is one part of a UNION ALL with all of these, and `emit` what it writes; `changes` is the form
+//! that registered processors are handed.
 //!
 //! Nothing is allocated for a record whose schema is the plan's: columns, spans and buffers are reused
 //! or made once a batch.
 
 mod cells;
 mod changelog;
+pub(crate) mod changes;
 mod compile;
 mod cursor;
+mod emit;
 mod image;
 mod lane;
 mod lookup;
@@ -20,6 +23,7 @@ mod row;
 mod steps;
 mod write;
 
+pub(crate) use changes::ChangeReader;
 pub use lane::ROWS_MAX;
 pub use lookup::{LOOKUP_BYTES_MAX, Lookups};
 
@@ -28,7 +32,8 @@ use lane::Lane;
 use output::Layout;
 use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::schema::Schema;
-use tidemesh_model::{Error, Result};
+use tidemesh_model::{Error, Operation, Result};
+use tidemesh_plan::mesh::Edge;
 use tidemesh_plan::output::OutputSchemas;
 use tidemesh_plan::query::{Branch, Input, Query};
 
@@ -48,6 +53,8 @@ pub struct InputRecord<'r> {
     pub value: Option<&'r [u8]>,
     /// Its position in its source's log, if a header tells it.
     pub position: Option<&'r [u8]>,
+    /// What it does, where something beside its bytes tells that.
+    pub operation: Option<Operation>,
 }
 
 /// Takes what comes out.
@@ -107,15 +114,29 @@ impl Chain {
     ///
     /// `Unsupported` for a lookup by values of another type than the key's; `Internal` if the schemas are not the query's.
     pub fn new(plan: ChainPlan<'_>) -> Result<Self> {
-        let names: Vec<String> =
-            plan.query.columns.iter().map(|column| column.name.clone()).collect();
+        let ChainPlan { query, inputs, lookups, schemas, ids, .. } = plan;
+        Self::of_layout(query, inputs, lookups, |of| {
+            Layout::new(of, schemas, ids, plan.pipeline, plan.topic)
+        })
+    }
+
+    /// Compiles what hands rows to a registered processor, in the form that [`ChangeReader`] reads.
+    pub(crate) fn changes(edge: &Edge, inputs: &[Input], lookups: &Lookups) -> Result<Self> {
+        Self::of_layout(&edge.query, inputs, lookups, |of| Layout::changes(of, edge))
+    }
+
+    fn of_layout(
+        query: &Query,
+        inputs: &[Input],
+        lookups: &Lookups,
+        layout: impl Fn(BranchPlan<'_>) -> Result<Layout>,
+    ) -> Result<Self> {
+        let names: Vec<String> = query.columns.iter().map(|column| column.name.clone()).collect();
         let lane = |branch: &Branch| {
-            let ChainPlan { inputs, lookups, schemas, ids, .. } = plan;
             let of = BranchPlan { branch, inputs, lookups, names: &names };
-            let layout = Layout::new(of, schemas, ids, plan.pipeline, plan.topic)?;
-            Ok((branch.input, Lane::new(of, layout)?))
+            Ok((branch.input, Lane::new(of, layout(of)?)?))
         };
-        Ok(Self { lanes: plan.query.branches.iter().map(lane).collect::<Result<_>>()? })
+        Ok(Self { lanes: query.branches.iter().map(lane).collect::<Result<_>>()? })
     }
 
     /// Whether values with this schema id can be read from an input already.

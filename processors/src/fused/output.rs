@@ -15,6 +15,7 @@ use tidemesh_avro::frame;
 use tidemesh_avro::schema::{Kind, NodeId, Schema};
 use tidemesh_avro::write_long;
 use tidemesh_model::{Error, ErrorKind, Operation, Origin as EventOrigin, Position, Result};
+use tidemesh_plan::mesh::Edge;
 use tidemesh_plan::output::{OutputSchemas, own_block};
 use tidemesh_plan::query::{Branch, Origin, Output, Part};
 use tidemesh_plan::relation::{Form, Relation};
@@ -24,6 +25,8 @@ use tidemesh_plan::sql::types::{null_branch, nullable_branch};
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) form: Form,
+    /// Whether values are the changes that a processor is handed, and no records of a topic.
+    pub(super) changes: bool,
     pub(super) ids: SchemaIds,
     pub(super) cells: Vec<Cell>,
     pub(super) key: KeyWriter,
@@ -120,11 +123,34 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The layout of the changes that a registered processor is handed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Layout::new`].
+    pub(super) fn changes(plan: BranchPlan<'_>, edge: &Edge) -> Result<Self> {
+        let made = Relation::of_rows(&[], Schema::parse(&edge.written)?)
+            .map_err(|why| internal("it is none").with("why", why))?;
+        let is_event = edge.key_columns.is_empty();
+        let schemas = OutputSchemas {
+            form: if is_event { Form::Event } else { Form::Envelope },
+            key: None,
+            value: edge.written.clone(),
+            key_columns: edge.key_columns.clone(),
+            source_passed_on: true,
+        };
+        let mut layout = Self::empty(plan, &schemas, SchemaIds { key: 0, value: 0 })?;
+        layout.changes = true;
+        layout.lay_out(plan, &made)?;
+        Ok(layout)
+    }
+
     /// A layout without cells.
     fn empty(plan: BranchPlan<'_>, schemas: &OutputSchemas, ids: SchemaIds) -> Result<Self> {
         let relation = &plan.inputs[plan.branch.input].relation;
         Ok(Self {
             form: schemas.form,
+            changes: false,
             ids,
             cells: Vec::with_capacity(plan.branch.outputs.len()),
             key: KeyWriter::new(plan.branch, relation, &schemas.key_columns)?,

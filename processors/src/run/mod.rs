@@ -26,6 +26,8 @@ pub use until::{Cut, Until};
 
 use crate::fused::{LOOKUP_BYTES_MAX, Lookups};
 use crate::schemas::Schemas;
+use crate::sdk::Processors;
+use crate::sdk::stage::Stage;
 use flow::Flow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ type Offsets = BTreeMap<(String, u32), u64>;
 #[derive(Debug, Clone)]
 pub struct PipelineJob {
     plan: Arc<PipelinePlan>,
+    processors: Processors,
     lookup_bytes_max: usize,
 }
 
@@ -92,24 +95,50 @@ pub struct Progress {
 }
 
 impl PipelineJob {
-    /// The job of a plan, compiled once to see that it can be.
+    /// The job of a plan without registered processors; as [`PipelineJob::with_processors`].
     ///
     /// # Errors
     ///
-    /// `Unsupported` for what this runner cannot do; `Internal` for a plan that does not fit together.
+    /// As [`PipelineJob::with_processors`].
     pub fn new(plan: &PipelinePlan) -> Result<Self> {
-        let of = |error: Error| error.with("pipeline", plan.name());
-        if let Some(stage) = plan.stages.first() {
-            return Err(of(Error::new(ErrorKind::Unsupported, "run a pipeline")
-                .because("registered processors are planned and not run yet")
-                .with("processor", &stage.processor)));
-        }
-        let job = Self { plan: Arc::new(plan.clone()), lookup_bytes_max: LOOKUP_BYTES_MAX };
-        let lookups = job.lookups().map_err(of)?;
-        for output in &plan.outputs {
-            written::chain(plan, output, SchemaIds { key: 0, value: 0 }, &lookups).map_err(of)?;
-        }
+        Self::with_processors(plan, &Processors::new())
+    }
+
+    /// The job of a plan, which finds its registered processors among these. It is compiled once to see
+    /// that it can be.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a processor that is not registered; `Config` for one that declares something else
+    /// than the plan was made with, or that refuses its configuration; `Unsupported` for what this runner
+    /// cannot do; `Internal` for a plan that does not fit together.
+    pub fn with_processors(plan: &PipelinePlan, processors: &Processors) -> Result<Self> {
+        let job = Self {
+            plan: Arc::new(plan.clone()),
+            processors: processors.clone(),
+            lookup_bytes_max: LOOKUP_BYTES_MAX,
+        };
+        job.compile().map_err(|error| error.with("pipeline", plan.name()))?;
         Ok(job)
+    }
+
+    /// Compiles all of it, to see that it can be.
+    fn compile(&self) -> Result<()> {
+        let flow = self.flow()?;
+        let ids = SchemaIds { key: 0, value: 0 };
+        let chain = |output| written::chain(&self.plan, output, ids, &flow.lookups).map(drop);
+        self.plan.outputs.iter().try_for_each(chain)
+    }
+
+    /// What is before the outputs.
+    fn flow(&self) -> Result<Flow> {
+        let lookups = self.lookups()?;
+        let stages = self.plan.stages.iter().map(|stage| {
+            let made = Stage::new(stage, &self.plan, &lookups, &self.processors);
+            made.map_err(|error| error.with("of", &stage.name))
+        });
+        let stages = stages.collect::<Result<_>>()?;
+        Ok(Flow { lookups, stages, written: Vec::new() })
     }
 
     /// Sets the most bytes of memory that the tables of its lookups take; [`LOOKUP_BYTES_MAX`] unless it is
@@ -127,7 +156,9 @@ impl PipelineJob {
 
     /// All that is computed.
     fn queries(&self) -> impl Iterator<Item = &Query> {
-        self.plan.outputs.iter().map(|output| &output.query)
+        let edges = self.plan.stages.iter().flat_map(|stage| &stage.edges);
+        let outputs = self.plan.outputs.iter().map(|output| &output.query);
+        edges.map(|edge| &edge.query).chain(outputs)
     }
 
     /// Whether rows of a table are read.
@@ -193,12 +224,13 @@ impl PipelineJob {
     ) -> Result<Ended> {
         let mut outputs = Outputs::default();
         outputs.bound(transport.record_bytes_max());
-        let mut flow = Flow { lookups: self.lookups()?, written: Vec::new() };
+        let mut flow = self.flow()?;
         for output in &self.plan.outputs {
             let (ids, places) = open(output, transport, schemas, &mut outputs).await?;
             let chain = written::chain(&self.plan, output, ids, &flow.lookups)?;
             flow.written.push(Written { name: output.name.clone(), chain, places });
         }
+        flow.learn_tables(&self.plan.tables)?;
         let letters = self.make_dead_letters(transport, &mut outputs).await?;
         let writer = transport.open_writer(&self.id()).await?;
         let committed = self.offsets(transport, &writer).await?;

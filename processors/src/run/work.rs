@@ -49,6 +49,14 @@ pub(super) struct Round {
     pub(super) cannot: Option<Cannot>,
 }
 
+impl Round {
+    /// Counts a record that the append answers for.
+    fn count(&mut self, timestamp_ms: i64) {
+        self.records += 1;
+        self.newest_ms = self.newest_ms.max(u64::try_from(timestamp_ms).unwrap_or_default());
+    }
+}
+
 /// What takes a topic's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
@@ -108,7 +116,7 @@ impl<S: Schemas> Work<'_, S> {
     /// Whether the job has come to its end with what was taken; `positions` are where its reader is, if
     /// it goes to a cut. The cut's offsets are added, since what lies before it may be no record.
     async fn ended<T: Transport>(
-        &self,
+        &mut self,
         round: &mut Round,
         positions: Option<Offsets>,
         is_idle: bool,
@@ -150,13 +158,11 @@ impl<S: Schemas> Work<'_, S> {
         let held = self.bounds.of(&batch.topic, batch.partition);
         let end = if takes == Takes::Tables { held.max(committed) } else { held };
         let answers = takes == Takes::Rows || self.places_of(&batch.topic, Takes::Rows).is_empty();
-        let end = self.learn(batch, &places, end, round).await?;
+        let counted = if answers { committed } else { u64::MAX };
+        let end = self.learn(batch, &places, end, counted, round).await?;
         let first = batch.from_offset.max(batch.base_offset);
         if end <= first {
             return Ok(());
-        }
-        if answers {
-            count(batch, committed, end, round)?;
         }
         let mut failures = Failures::new(self.letters);
         match takes {
@@ -180,13 +186,15 @@ impl<S: Schemas> Work<'_, S> {
         Ok(())
     }
 
-    /// Asks for the schemas of a batch's values that are not known yet. Answers the offset of the first
-    /// record that is not taken: that at `end`, or one that cannot be read.
+    /// Asks for the schemas of a batch's values that are not known yet, and counts its records from the
+    /// offset `counted` on. Answers the offset of the first record that is not taken: that at `end`, or
+    /// one that cannot be read.
     async fn learn(
         &mut self,
         batch: &FetchedBatch,
         places: &[usize],
         end: u64,
+        counted: u64,
         round: &mut Round,
     ) -> Result<u64> {
         let mut last = None;
@@ -196,15 +204,18 @@ impl<S: Schemas> Work<'_, S> {
                 break;
             }
             // What has no frame is told by the chain, with its offset.
-            let Some(Ok((id, _))) = record.value.map(frame::split) else { continue };
-            if last == Some(id) {
-                continue;
+            if let Some(Ok((id, _))) = record.value.map(frame::split)
+                && last != Some(id)
+            {
+                if let Some(error) = self.learn_schema(id, places).await? {
+                    self.hold(batch, offset, id, error, round);
+                    return Ok(offset);
+                }
+                last = Some(id);
             }
-            if let Some(error) = self.learn_schema(id, places).await? {
-                self.hold(batch, offset, id, error, round);
-                return Ok(offset);
+            if offset >= counted {
+                round.count(record.timestamp_ms);
             }
-            last = Some(id);
         }
         Ok(end)
     }
@@ -286,19 +297,6 @@ impl<S: Schemas> Work<'_, S> {
         dead_letters.fetch_add(written.dead_letters, Ordering::Relaxed);
         newest_ms.fetch_max(round.newest_ms, Ordering::Relaxed);
     }
-}
-
-/// Counts the records of a batch that an append answers for.
-fn count(batch: &FetchedBatch, from: u64, end: u64, round: &mut Round) -> Result<()> {
-    for record in batch.iter() {
-        let (offset, record) = record?;
-        if (from..end).contains(&offset) {
-            round.records += 1;
-            let timestamp_ms = u64::try_from(record.timestamp_ms).unwrap_or_default();
-            round.newest_ms = round.newest_ms.max(timestamp_ms);
-        }
-    }
-    Ok(())
 }
 
 /// The next records; none if the wait ran out or something is told. Dropping a poll loses nothing.

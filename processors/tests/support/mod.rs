@@ -141,6 +141,7 @@ impl Batch {
                 key: part(key),
                 value: part(value),
                 position: None,
+                operation: None,
             })
         })
     }
