@@ -43,11 +43,14 @@ fn main() {
             bench.event(&mut batch, 0, "c", Json::Null, row);
         }
         let mut out = Nowhere::default();
-        bench.chain.process(0, &batch.bytes, batch.records(), &mut out).unwrap();
+        bench.chain.process(0, &batch.bytes, batch.records(), &bench.lookups, &mut out).unwrap();
         let mut out = Nowhere::default();
         let start = Instant::now();
         for _ in 0..TURNS {
-            bench.chain.process(0, &batch.bytes, batch.records(), &mut out).unwrap();
+            bench
+                .chain
+                .process(0, &batch.bytes, batch.records(), &bench.lookups, &mut out)
+                .unwrap();
         }
         let records = RECORDS * TURNS;
         let us = start.elapsed().as_secs_f64() * 1e6 / records as f64;

@@ -2,11 +2,14 @@
 //!
 //! `fused` runs a chain of SQL processors as one step from input bytes to output bytes, and knows
 //! neither topics nor offsets. `run` is the loop around it: fetch, process, append output and offsets
-//! at once. Absent here: which pipelines there are, which the controller knows.
+//! at once. `sdk` is for processors in Rust, and `testing` tests them. Absent here: which pipelines there are, which the controller knows.
 
 pub mod fused;
 mod run;
 mod schemas;
+pub mod sdk;
+pub mod testing;
 
+pub use fused::LOOKUP_BYTES_MAX;
 pub use run::{Cannot, Cut, Ended, PipelineJob, Progress, Until};
 pub use schemas::Schemas;

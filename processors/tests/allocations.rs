@@ -23,9 +23,9 @@ fn allocations(records: usize) -> u64 {
     }
     let mut out = Nowhere::default();
     // Buffers grow to their size.
-    bench.chain.process(0, &batch.bytes, batch.records(), &mut out).unwrap();
+    bench.chain.process(0, &batch.bytes, batch.records(), &bench.lookups, &mut out).unwrap();
     let count = measure(|| {
-        bench.chain.process(0, &batch.bytes, batch.records(), &mut out).unwrap();
+        bench.chain.process(0, &batch.bytes, batch.records(), &bench.lookups, &mut out).unwrap();
     });
     assert!(out.records > 0);
     count.count_total

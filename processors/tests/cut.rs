@@ -4,11 +4,10 @@
 mod support;
 
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
 use std::path::Path;
 use support::job::{Mesh, SQL, USUAL};
 use support::plan::{ORDERS, envelope};
-use tidemesh_processors::{Cut, Ended, PipelineJob, Progress, Until};
+use tidemesh_processors::{Ended, PipelineJob, Progress, Until};
 use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport, Transport};
 use tokio::sync::watch;
 
@@ -18,11 +17,6 @@ async fn open(folder: &Path) -> Mesh<EmbeddedTransport> {
 
 fn paid(id: u64) -> (&'static str, Json, Json) {
     ("c", Json::Null, json!({"id": id, "status": "paid", "qty": id}))
-}
-
-fn cut(places: &BTreeMap<u32, u64>) -> Cut {
-    let of = |(partition, offset): (&u32, &u64)| (("shop.orders".to_owned(), *partition), *offset);
-    places.iter().map(of).collect()
 }
 
 async fn run(mesh: &Mesh<EmbeddedTransport>, job: &PipelineJob, until: Until) -> Ended {
@@ -45,16 +39,16 @@ async fn a_job_ends_at_its_cut_and_goes_on_from_there() {
     mesh.append(&(0..100).map(paid).collect::<Vec<_>>()).await;
     let ends = mesh.ends();
     mesh.append(&(100..200).map(paid).collect::<Vec<_>>()).await;
-    let told = Until::Cut(cut(&ends));
+    let told = Until::Cut(ends.clone());
     assert!(matches!(run(&mesh, &job, told.clone()).await, Ended::AtCut));
     assert_eq!(ids(&mesh).await, (0..100).collect::<Vec<_>>());
-    assert_eq!(mesh.log.committed(&job.id()).await.unwrap(), cut(&ends));
+    assert_eq!(mesh.log.committed(&job.id()).await.unwrap(), ends.clone());
     // It is there already, and also if the cut is one that lies behind it.
     assert!(matches!(run(&mesh, &job, told).await, Ended::AtCut));
-    let before = cut(&ends).into_keys().map(|place| (place, 1)).collect();
+    let before = ends.keys().cloned().map(|place| (place, 1)).collect();
     assert!(matches!(run(&mesh, &job, Until::Cut(before)).await, Ended::AtCut));
-    assert_eq!(mesh.log.committed(&job.id()).await.unwrap(), cut(&ends));
-    assert!(matches!(run(&mesh, &job, Until::Cut(cut(&mesh.ends()))).await, Ended::AtCut));
+    assert_eq!(mesh.log.committed(&job.id()).await.unwrap(), ends.clone());
+    assert!(matches!(run(&mesh, &job, Until::Cut(mesh.ends())).await, Ended::AtCut));
     assert_eq!(ids(&mesh).await, (0..200).collect::<Vec<_>>());
 }
 
@@ -72,13 +66,13 @@ async fn a_cut_among_records_to_come_is_waited_for() {
     let running = job.run(&mesh.log, &mesh.registry, &progress, told);
     let telling = async {
         mesh.caught_up(&job).await;
-        until.send(Until::Cut(cut(&ends))).unwrap();
+        until.send(Until::Cut(ends.clone())).unwrap();
         tokio::task::yield_now().await;
         mesh.append(&more).await;
     };
     let (ended, ()) = tokio::join!(running, telling);
     assert!(matches!(ended.unwrap(), Ended::AtCut));
-    assert_eq!(mesh.log.committed(&job.id()).await.unwrap(), cut(&ends));
+    assert_eq!(mesh.log.committed(&job.id()).await.unwrap(), ends.clone());
     assert_eq!(ids(&mesh).await.len(), 39);
 }
 
@@ -94,24 +88,22 @@ async fn a_job_ends_before_a_record_that_its_plan_cannot_read() {
         r#"{"name":"status","type":["null","int"]"#,
     );
     let odd = ("c", Json::Null, json!({"id": 20, "status": 1, "qty": 1}));
-    mesh.append_as(&envelope(&other), &[odd]).await;
+    mesh.append_as("shop.orders", &envelope(&other), &[odd]).await;
     mesh.append(&(21..40).map(paid).collect::<Vec<_>>()).await;
-    let moved = ends.iter().map(|(partition, end)| (*partition, *end));
-    let held: Vec<(u32, u64)> = moved.collect();
     for _ in 0..2 {
         let Ended::Cannot(cannot) = run(&mesh, &job, Until::Told).await else {
             panic!("it goes on");
         };
         assert_eq!(cannot.topic, "shop.orders");
-        assert!(held.contains(&(cannot.partition, cannot.offset)), "{cannot:?}");
+        let place = (cannot.topic.clone(), cannot.partition);
+        assert_eq!(ends[&place], cannot.offset, "{cannot:?}");
         assert!(mesh.registry.0.lock().unwrap()[cannot.schema_id as usize].contains("\"int\""));
         let committed = mesh.log.committed(&job.id()).await.unwrap();
-        let place = ("shop.orders".to_owned(), cannot.partition);
         assert_eq!(committed[&place], cannot.offset);
         let ids = ids(&mesh).await;
         assert!((0..20).all(|id| ids.contains(&id)) && !ids.contains(&20), "{ids:?}");
         // The others are drained to where they shall be held.
-        let rest = Until::Cut(cut(&mesh.ends()));
+        let rest = Until::Cut(mesh.ends());
         assert!(matches!(run(&mesh, &job, rest).await, Ended::Cannot(_)));
     }
 }

@@ -368,6 +368,6 @@ fn extended<const N: usize>(bytes: &[u8], cursor: &Cursor<'_>) -> Result<[u8; N]
     Ok(out)
 }
 
-fn uuid_text(bytes: [u8; 16]) -> String {
+pub(super) fn uuid_text(bytes: [u8; 16]) -> String {
     tidemesh_avro::row::uuid_text(&bytes).map(char::from).iter().collect()
 }

@@ -1,13 +1,15 @@
 //! One part of a UNION ALL at work: records of its input in, records of the output out.
 
-use super::changelog::{Effect, Row, effect};
+use super::compile::{BranchPlan, compile};
 use super::cursor::Cursor;
+use super::emit::Emitter;
 use super::image::{Image, SourceWay, ValueReader, source_of};
-use super::output::{Cell, Layout};
+use super::lookup::{Found, Lookups};
+use super::output::Layout;
 use super::row::{Rows, alike};
-use super::steps::Steps;
-use super::write::{Column, Writer};
-use super::{InputRecord, RecordOut};
+use super::steps::{Left, Steps};
+use super::write::Column;
+use super::{InputRecord, RecordOut, UNKNOWN_IDS_MAX};
 use datafusion_common::arrow::array::{ArrayRef, BooleanArray};
 use datafusion_common::arrow::compute::filter;
 use std::collections::{HashMap, HashSet};
@@ -16,67 +18,60 @@ use tidemesh_avro::frame;
 use tidemesh_avro::resolve::Resolver;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Operation, Result};
-use tidemesh_plan::query::Branch;
 use tidemesh_plan::relation::{Form, Relation};
 
 /// The most rows that are evaluated at once: enough that what a batch costs does not show, few enough
 /// to stay in the processor's cache.
 pub const ROWS_MAX: usize = 1024;
 
-/// The most ids without a schema that are remembered: beyond them the registry is asked again.
-const UNKNOWN_IDS_MAX: usize = 1024;
-
 /// A row that no longer is among those that are left.
-const GONE: u32 = u32::MAX;
+pub(super) const GONE: u32 = u32::MAX;
 
 /// One branch, compiled.
 #[derive(Debug)]
 pub(super) struct Lane {
-    relation: Relation,
-    rows: Rows,
-    steps: Steps,
-    layout: Layout,
-    readers: HashMap<u32, (ValueReader, SourceWay)>,
+    pub(super) relation: Relation,
+    pub(super) rows: Rows,
+    pub(super) steps: Steps,
+    pub(super) layout: Layout,
+    pub(super) readers: HashMap<u32, (ValueReader, SourceWay)>,
     /// Ids that no schema has.
     unknown: HashSet<u32>,
     events: Vec<Event>,
     /// For each row its place among those that are left.
-    places: Vec<u32>,
+    pub(super) places: Vec<u32>,
+    /// With lookups: for each row whether it has come to the first of them.
+    pub(super) reached: Vec<bool>,
     buffers: Buffers,
     /// The key of the event that was a delete last: the tombstone behind it says nothing more.
     deleted: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
-struct Buffers {
-    key: Vec<u8>,
-    value: Vec<u8>,
+pub(super) struct Buffers {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
 }
 
 /// A record of the input that waits for its batch.
 #[derive(Debug)]
-struct Event {
-    offset: u64,
-    timestamp_ms: i64,
-    key: Option<Range<usize>>,
-    position: Option<Range<usize>>,
+pub(super) struct Event {
+    pub(super) offset: u64,
+    pub(super) timestamp_ms: i64,
+    pub(super) key: Option<Range<usize>>,
+    pub(super) position: Option<Range<usize>>,
     /// Where its value stands, and its schema; none for a tombstone.
     value: Option<Range<usize>>,
-    writer: Option<u32>,
-    image: Image,
+    pub(super) writer: Option<u32>,
+    pub(super) image: Image,
 }
 
 impl Lane {
-    pub(super) fn new(
-        branch: &Branch,
-        relation: &Relation,
-        layout: Layout,
-        names: &[String],
-    ) -> Result<Self> {
-        let steps = Steps::new(branch, &layout.read_parts(), names)?;
+    pub(super) fn new(plan: BranchPlan<'_>, mut layout: Layout) -> Result<Self> {
+        let relation = &plan.inputs[plan.branch.input].relation;
+        let steps = compile(plan, &layout.read_parts(), layout.found())?;
         let rows = Rows::new(relation, layout.copies().to_vec(), steps.reads.clone())?;
-        let mut layout = layout;
-        layout.bind(branch, &steps)?;
+        layout.bind(plan.branch, &steps)?;
         Ok(Self {
             relation: relation.clone(),
             rows,
@@ -86,6 +81,7 @@ impl Lane {
             unknown: HashSet::new(),
             events: Vec::new(),
             places: Vec::new(),
+            reached: Vec::new(),
             buffers: Buffers::default(),
             deleted: Vec::new(),
         })
@@ -117,6 +113,7 @@ impl Lane {
         &mut self,
         bytes: &[u8],
         record: &InputRecord<'_>,
+        lookups: &Lookups,
         out: &mut impl RecordOut,
     ) -> Result<()> {
         let event = match self.event(bytes, record) {
@@ -124,14 +121,14 @@ impl Lane {
             Err(error) if !of_record(error.kind()) => return Err(error),
             Err(error) => {
                 self.begin_anew(bytes)?;
-                self.flush(bytes, out)?;
+                self.flush(bytes, lookups, out)?;
                 return out.failed(record.offset, error);
             }
         };
         let Some(event) = event else { return Ok(()) };
         self.events.push(event);
         if self.rows.count() >= ROWS_MAX || self.events.len() >= ROWS_MAX {
-            self.flush(bytes, out)?;
+            self.flush(bytes, lookups, out)?;
         }
         Ok(())
     }
@@ -168,6 +165,9 @@ impl Lane {
         };
         let mut cursor = Cursor::new(&bytes[..range.end], range.start + frame::FRAME_HEAD_BYTES);
         event.image = reader.read(&mut cursor, &mut self.rows)?;
+        if record.operation.is_some() {
+            event.image.operation = record.operation;
+        }
         event.writer = Some(id);
         event.value = Some(range);
         self.deleted.clear();
@@ -193,18 +193,23 @@ impl Lane {
     }
 
     /// Writes what the records that were taken become. `bytes` are those of all of them.
-    pub(super) fn flush(&mut self, bytes: &[u8], out: &mut impl RecordOut) -> Result<()> {
+    pub(super) fn flush(
+        &mut self,
+        bytes: &[u8],
+        lookups: &Lookups,
+        out: &mut impl RecordOut,
+    ) -> Result<()> {
         if self.events.is_empty() {
             self.rows.clear();
             return Ok(());
         }
         let columns = self.rows.columns()?;
-        let (columns, mut failed) = self.evaluate(columns)?;
+        let Evaluation { columns, found, mut failed } = self.evaluate(columns, lookups)?;
         let written = self.layout.columns(&columns)?;
         let writers = written.iter().map(Column::writer).collect::<Result<Vec<_>>>()?;
         let events = std::mem::take(&mut self.events);
         let mut buffers = std::mem::take(&mut self.buffers);
-        let emitter = Emitter { lane: self, bytes, writers: &writers };
+        let emitter = Emitter { lane: self, bytes, writers: &writers, found: &found };
         let answer = events
             .iter()
             .try_for_each(|event| emitter.event(event, &mut failed, &mut buffers, out));
@@ -216,64 +221,99 @@ impl Lane {
     }
 
     /// Runs the steps and notes which rows are left. Rows whose evaluation fails are told with why.
-    fn evaluate(
+    fn evaluate<'t>(
         &mut self,
         columns: Vec<ArrayRef>,
-    ) -> Result<(Vec<ArrayRef>, HashMap<usize, Error>)> {
+        lookups: &'t Lookups,
+    ) -> Result<Evaluation<'t>> {
         let count = self.rows.count();
+        let (left, failed) = match self.steps.run(columns.clone(), count, lookups) {
+            Ok(left) => (left, HashMap::new()),
+            Err(_) => self.evaluate_each(&columns, count, lookups)?,
+        };
+        self.note(&left, count);
+        Ok(Evaluation { columns: left.columns, found: left.found, failed })
+    }
+
+    /// Runs the steps over the rows that they can handle.
+    fn evaluate_each<'t>(
+        &mut self,
+        columns: &[ArrayRef],
+        count: usize,
+        lookups: &'t Lookups,
+    ) -> Result<(Left<'t>, HashMap<usize, Error>)> {
+        let failed = self.failing(columns, count, lookups);
+        let good: Vec<u32> = (0..count)
+            .filter(|row| !failed.contains_key(row))
+            .filter_map(|row| u32::try_from(row).ok())
+            .collect();
+        let mask: BooleanArray = (0..count).map(|row| Some(!failed.contains_key(&row))).collect();
+        let columns = columns.iter().map(|column| filter(column, &mask));
+        let columns = columns.collect::<std::result::Result<Vec<_>, _>>();
+        let columns = columns
+            .map_err(|error| Error::new(ErrorKind::Internal, "set rows aside").caused_by(error))?;
+        let mut left = self.steps.run(columns, good.len(), lookups)?;
+        let of_batch = |rows: Option<Vec<u32>>| match rows {
+            None => good.clone(),
+            Some(rows) => rows.into_iter().map(|row| good[row as usize]).collect(),
+        };
+        left.rows = Some(of_batch(left.rows));
+        left.reached = Some(of_batch(left.reached));
+        for found in &mut left.found {
+            let mut all = vec![None; count];
+            good.iter().zip(found.iter()).for_each(|(row, found)| all[*row as usize] = *found);
+            *found = all;
+        }
+        Ok((left, failed))
+    }
+
+    /// Notes which rows are left, and which have come to a lookup.
+    fn note(&mut self, left: &Left<'_>, count: usize) {
         self.places.clear();
         self.places.resize(count, GONE);
-        let mut failed = HashMap::new();
-        let left = match self.steps.run(columns.clone(), count) {
-            Ok(left) => left,
-            Err(_) => {
-                failed = self.failing(&columns, count);
-                let good: Vec<u32> = (0..count)
-                    .filter(|row| !failed.contains_key(row))
-                    .filter_map(|row| u32::try_from(row).ok())
-                    .collect();
-                let mask: BooleanArray =
-                    (0..count).map(|row| Some(!failed.contains_key(&row))).collect();
-                let columns = columns.iter().map(|column| filter(column, &mask));
-                let columns = columns.collect::<std::result::Result<Vec<_>, _>>();
-                let columns = columns.map_err(|error| {
-                    Error::new(ErrorKind::Internal, "set rows aside").caused_by(error)
-                })?;
-                let mut left = self.steps.run(columns, good.len())?;
-                left.rows = Some(match left.rows {
-                    None => good,
-                    Some(rows) => rows.into_iter().map(|row| good[row as usize]).collect(),
-                });
-                left
-            }
-        };
         match &left.rows {
-            None => {
-                for (place, row) in self.places.iter_mut().zip(0..) {
-                    *place = row;
-                }
-            }
+            None => self.places.iter_mut().zip(0..).for_each(|(place, row)| *place = row),
             Some(rows) => {
                 for (row, place) in rows.iter().zip(0..) {
                     self.places[*row as usize] = place;
                 }
             }
         }
-        Ok((left.columns, failed))
+        if !self.steps.joins.is_empty() {
+            self.reached.clear();
+            self.reached.resize(count, left.reached.is_none());
+            for row in left.reached.iter().flatten() {
+                self.reached[*row as usize] = true;
+            }
+        }
     }
 
     /// The rows that an expression cannot handle, each tried alone.
-    fn failing(&self, columns: &[ArrayRef], count: usize) -> HashMap<usize, Error> {
-        let alone = |row: usize| {
+    fn failing(
+        &mut self,
+        columns: &[ArrayRef],
+        count: usize,
+        lookups: &Lookups,
+    ) -> HashMap<usize, Error> {
+        let mut alone = |row: usize| {
             let columns = columns.iter().map(|column| column.slice(row, 1)).collect();
-            Some((row, self.steps.run(columns, 1).err()?))
+            Some((row, self.steps.run(columns, 1, lookups).err()?))
         };
-        (0..count).filter_map(alone).collect()
+        (0..count).filter_map(&mut alone).collect()
     }
 }
 
+/// What is left of a batch.
+struct Evaluation<'t> {
+    columns: Vec<ArrayRef>,
+    /// For each lookup what was found for each row.
+    found: Vec<Vec<Found<'t>>>,
+    /// Rows whose evaluation failed, with why.
+    failed: HashMap<usize, Error>,
+}
+
 /// Where a part of a batch's bytes stands in them.
-fn range_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
+pub(super) fn range_in(bytes: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(bytes.as_ptr() as usize);
     start..start + part.len()
 }
@@ -288,209 +328,8 @@ fn source_way(relation: &Schema, writer: &Schema) -> Result<SourceWay> {
     Ok(SourceWay::Resolve(Box::new((Resolver::new(&written, &own)?, own))))
 }
 
-/// Writes what one batch's events become.
-struct Emitter<'e> {
-    lane: &'e Lane,
-    bytes: &'e [u8],
-    writers: &'e [Writer<'e>],
-}
-
-impl Emitter<'_> {
-    /// Writes what an event becomes; `failed` are the rows whose evaluation failed, with why.
-    fn event(
-        &self,
-        event: &Event,
-        failed: &mut HashMap<usize, Error>,
-        buffers: &mut Buffers,
-        out: &mut impl RecordOut,
-    ) -> Result<()> {
-        let before = event.image.before.as_ref().map(|before| before.0);
-        let mut rows = before.into_iter().chain(event.image.after);
-        if let Some(error) = rows.find_map(|row| failed.remove(&row)) {
-            return out.failed(event.offset, error);
-        }
-        match self.written(event, buffers, out) {
-            Err(error) if of_record(error.kind()) => out.failed(event.offset, error),
-            answer => answer,
-        }
-    }
-
-    fn written(
-        &self,
-        event: &Event,
-        buffers: &mut Buffers,
-        out: &mut impl RecordOut,
-    ) -> Result<()> {
-        let form = self.lane.relation.form;
-        let after = event.image.after.map_or(Row::Unknown, |row| self.row(row));
-        if form == Form::Event {
-            let (Row::Passes, Some(row)) = (after, event.image.after) else { return Ok(()) };
-            begin(&mut buffers.value, self.lane.layout.ids.value);
-            self.cells(row, &mut buffers.value)?;
-            return self.record(
-                event,
-                event.key.clone().map(|key| &self.bytes[key]),
-                Some(&buffers.value),
-                out,
-            );
-        }
-        let before = self.before(event)?;
-        let Some(effect) = effect(event.image.operation, before, after) else {
-            return Err(truncated());
-        };
-        if effect == Effect::Nothing {
-            return Ok(());
-        }
-        self.key(event, &mut buffers.key)?;
-        match effect {
-            Effect::Nothing => Ok(()),
-            Effect::Upsert { operation, before } => {
-                let before = row_before(event, before);
-                self.value(event, operation, before, event.image.after, &mut buffers.value)?;
-                self.record(event, Some(&buffers.key), Some(&buffers.value), out)
-            }
-            Effect::Delete { before } => {
-                if self.lane.layout.form == Form::Envelope {
-                    let before = row_before(event, before);
-                    self.value(event, Operation::Delete, before, None, &mut buffers.value)?;
-                    self.record(event, Some(&buffers.key), Some(&buffers.value), out)?;
-                }
-                self.record(event, Some(&buffers.key), None, out)
-            }
-        }
-    }
-
-    fn row(&self, row: usize) -> Row {
-        match self.lane.places[row] {
-            GONE => Row::Fails,
-            _ => Row::Passes,
-        }
-    }
-
-    /// What is known of the row before.
-    fn before(&self, event: &Event) -> Result<Row> {
-        let (Some((row, range)), Some(writer)) = (&event.image.before, event.writer) else {
-            return Ok(Row::Unknown);
-        };
-        let row = self.row(*row);
-        if row == Row::Fails && self.lane.readers[&writer].0.only_key(self.bytes, range)? {
-            return Ok(Row::Unknown);
-        }
-        Ok(row)
-    }
-
-    fn record(
-        &self,
-        event: &Event,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        out: &mut impl RecordOut,
-    ) -> Result<()> {
-        let position = event.position.clone().map(|position| &self.bytes[position]);
-        out.record(event.timestamp_ms, key, position, value)
-    }
-
-    /// The row's columns, as the output has them.
-    fn cells(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
-        let place = self.lane.places[row] as usize;
-        for cell in &self.lane.layout.cells {
-            match cell {
-                Cell::Constant(bytes) => out.extend_from_slice(bytes),
-                Cell::Copy { copy, wrap, null } => {
-                    match self.lane.rows.copy(self.bytes, row, *copy) {
-                        Some(bytes) => {
-                            out.extend_from_slice(wrap.before());
-                            out.extend_from_slice(bytes);
-                        }
-                        None => out.extend_from_slice(null),
-                    }
-                }
-                Cell::Column { writer } => self.writers[*writer].write(place, out)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn key(&self, event: &Event, out: &mut Vec<u8>) -> Result<()> {
-        let lost = || {
-            Error::new(ErrorKind::Unsupported, "read a record's key")
-                .because("a record of a topic with a key has none")
-        };
-        let range = event.key.clone().ok_or_else(lost)?;
-        begin(out, self.lane.layout.ids.key);
-        self.lane.layout.key.write(&self.bytes[range], out)
-    }
-
-    fn value(
-        &self,
-        event: &Event,
-        operation: Operation,
-        before: Option<usize>,
-        after: Option<usize>,
-        out: &mut Vec<u8>,
-    ) -> Result<()> {
-        begin(out, self.lane.layout.ids.value);
-        match self.lane.layout.form {
-            Form::Envelope => {
-                for row in [before, after] {
-                    match row {
-                        None => out.push(0),
-                        Some(row) => {
-                            out.push(2);
-                            self.cells(row, out)?;
-                        }
-                    }
-                }
-                self.source(event, operation, out)?;
-                self.lane.layout.envelope_tail(operation, &event.image.clock, self.bytes, out);
-            }
-            Form::Flat | Form::State | Form::Event => {
-                if let Some(row) = after {
-                    self.cells(row, out)?;
-                }
-                if self.lane.layout.form == Form::Flat {
-                    let position = event.position.clone().map(|position| &self.bytes[position]);
-                    self.lane.layout.flat_tail(operation, event.timestamp_ms, position, out);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn source(&self, event: &Event, operation: Operation, out: &mut Vec<u8>) -> Result<()> {
-        let passed_on = event.image.source.clone().zip(event.writer);
-        match (&self.lane.layout.own_source, passed_on) {
-            (None, Some((source, writer))) => {
-                match &self.lane.readers[&writer].1 {
-                    SourceWay::Copy => out.extend_from_slice(&self.bytes[source]),
-                    SourceWay::Resolve(resolve) => {
-                        let datum = resolve.0.read(&self.bytes[source])?;
-                        tidemesh_avro::datum::encode(&resolve.1, &datum, out)?;
-                    }
-                }
-                Ok(())
-            }
-            // A tombstone whose delete compaction has taken away has no block to pass on.
-            (None, None) => {
-                out.extend_from_slice(&self.lane.layout.empty_source);
-                Ok(())
-            }
-            (Some(encoder), _) => {
-                let position = event.position.clone().map(|position| &self.bytes[position]);
-                let origin = super::output::origin(event.timestamp_ms, position);
-                encoder.write(&origin, operation == Operation::Read, out)
-            }
-        }
-    }
-}
-
-/// The row before, by its place among the rows, if it is written.
-fn row_before(event: &Event, written: bool) -> Option<usize> {
-    event.image.before.as_ref().map(|before| before.0).filter(|_| written)
-}
-
 /// Whether an error is about one record: about the others it says nothing.
-fn of_record(kind: ErrorKind) -> bool {
+pub(super) fn of_record(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::Unsupported
@@ -502,12 +341,8 @@ fn of_record(kind: ErrorKind) -> bool {
 }
 
 #[cold]
-fn truncated() -> Error {
+pub(super) fn truncated() -> Error {
     Error::new(ErrorKind::Prerequisite, "carry a truncate through a pipeline")
         .because("the event names no row, and other partitions may be ahead of it")
         .help("set truncate = \"reconcile\" for the source, which deletes each row instead")
-}
-
-fn begin(out: &mut Vec<u8>, id: u32) {
-    tidemesh_avro::envelope::begin_frame(out, id);
 }

@@ -2,31 +2,43 @@
 //!
 //! `image` reads what a record says; `row` goes through its rows once (`cursor`), remembers what is
 //! passed on and puts what expressions read into columns (`cells`); `steps` filters and computes over
-//! those columns; `changelog` decides what an event becomes, and `output` and `write` put that together.
-//! A `lane` is one part of a UNION ALL with all of these.
+//! those columns, for which `lookup` finds rows of the tables it keeps; `changelog` decides what an event becomes, and `output` and `write` put that together.
+//! A `lane` is one part of a UNION ALL with all of these, and `emit` what it writes; `changes` is the form
+//! that registered processors are handed.
 //!
 //! Nothing is allocated for a record whose schema is the plan's: columns, spans and buffers are reused
 //! or made once a batch.
 
 mod cells;
 mod changelog;
+pub(crate) mod changes;
+mod compile;
 mod cursor;
+mod emit;
 mod image;
 mod lane;
+mod lookup;
 mod output;
 mod row;
 mod steps;
 mod write;
 
+pub(crate) use changes::ChangeReader;
 pub use lane::ROWS_MAX;
+pub use lookup::{LOOKUP_BYTES_MAX, Lookups};
 
+use compile::BranchPlan;
 use lane::Lane;
 use output::Layout;
 use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::schema::Schema;
-use tidemesh_model::{Error, Result};
+use tidemesh_model::{Error, Operation, Result};
+use tidemesh_plan::mesh::Edge;
 use tidemesh_plan::output::OutputSchemas;
 use tidemesh_plan::query::{Branch, Input, Query};
+
+/// The most ids without a schema that are remembered: beyond them the registry is asked again.
+const UNKNOWN_IDS_MAX: usize = 1024;
 
 /// A record of an input topic; its parts stand in the bytes of its batch.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +53,8 @@ pub struct InputRecord<'r> {
     pub value: Option<&'r [u8]>,
     /// Its position in its source's log, if a header tells it.
     pub position: Option<&'r [u8]>,
+    /// What it does, where something beside its bytes tells that.
+    pub operation: Option<Operation>,
 }
 
 /// Takes what comes out.
@@ -81,6 +95,8 @@ pub struct ChainPlan<'p> {
     pub query: &'p Query,
     /// The pipeline's inputs.
     pub inputs: &'p [Input],
+    /// The tables that rows are looked up in: those of the pipeline.
+    pub lookups: &'p Lookups,
     /// The schemas of its output.
     pub schemas: &'p OutputSchemas,
     /// Their ids.
@@ -96,17 +112,31 @@ impl Chain {
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a lookup; `Internal` if the schemas are not the query's.
+    /// `Unsupported` for a lookup by values of another type than the key's; `Internal` if the schemas are not the query's.
     pub fn new(plan: ChainPlan<'_>) -> Result<Self> {
-        let names: Vec<String> =
-            plan.query.columns.iter().map(|column| column.name.clone()).collect();
+        let ChainPlan { query, inputs, lookups, schemas, ids, .. } = plan;
+        Self::of_layout(query, inputs, lookups, |of| {
+            Layout::new(of, schemas, ids, plan.pipeline, plan.topic)
+        })
+    }
+
+    /// Compiles what hands rows to a registered processor, in the form that [`ChangeReader`] reads.
+    pub(crate) fn changes(edge: &Edge, inputs: &[Input], lookups: &Lookups) -> Result<Self> {
+        Self::of_layout(&edge.query, inputs, lookups, |of| Layout::changes(of, edge))
+    }
+
+    fn of_layout(
+        query: &Query,
+        inputs: &[Input],
+        lookups: &Lookups,
+        layout: impl Fn(BranchPlan<'_>) -> Result<Layout>,
+    ) -> Result<Self> {
+        let names: Vec<String> = query.columns.iter().map(|column| column.name.clone()).collect();
         let lane = |branch: &Branch| {
-            let relation = &plan.inputs[branch.input].relation;
-            let layout =
-                Layout::new(branch, relation, plan.schemas, plan.ids, plan.pipeline, plan.topic)?;
-            Ok((branch.input, Lane::new(branch, relation, layout, &names)?))
+            let of = BranchPlan { branch, inputs, lookups, names: &names };
+            Ok((branch.input, Lane::new(of, layout(of)?)?))
         };
-        Ok(Self { lanes: plan.query.branches.iter().map(lane).collect::<Result<_>>()? })
+        Ok(Self { lanes: query.branches.iter().map(lane).collect::<Result<_>>()? })
     }
 
     /// Whether values with this schema id can be read from an input already.
@@ -133,7 +163,8 @@ impl Chain {
     }
 
     /// Processes records of one partition of an input, in their order. `bytes` are what all of their
-    /// parts stand in; the schemas of all values were told before.
+    /// parts stand in; the schemas of all values were told before. `lookups` are the tables that the
+    /// chain was compiled for, as they are now.
     ///
     /// # Errors
     ///
@@ -144,13 +175,14 @@ impl Chain {
         input: usize,
         bytes: &[u8],
         records: impl Iterator<Item = Result<InputRecord<'r>>> + Clone,
+        lookups: &Lookups,
         out: &mut impl RecordOut,
     ) -> Result<()> {
         for (_, lane) in self.lanes.iter_mut().filter(|(of, _)| *of == input) {
             for record in records.clone() {
-                lane.take(bytes, &record?, out)?;
+                lane.take(bytes, &record?, lookups, out)?;
             }
-            lane.flush(bytes, out)?;
+            lane.flush(bytes, lookups, out)?;
         }
         Ok(())
     }

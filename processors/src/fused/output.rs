@@ -1,5 +1,6 @@
 //! How a query's rows and keys are written.
 
+use super::compile::{BranchPlan, lookup_of, lookups_of};
 use super::cursor::{Cursor, ShapeId, Shapes};
 use super::row::{alike, part_node};
 use super::steps::Steps;
@@ -14,6 +15,7 @@ use tidemesh_avro::frame;
 use tidemesh_avro::schema::{Kind, NodeId, Schema};
 use tidemesh_avro::write_long;
 use tidemesh_model::{Error, ErrorKind, Operation, Origin as EventOrigin, Position, Result};
+use tidemesh_plan::mesh::Edge;
 use tidemesh_plan::output::{OutputSchemas, own_block};
 use tidemesh_plan::query::{Branch, Origin, Output, Part};
 use tidemesh_plan::relation::{Form, Relation};
@@ -23,6 +25,8 @@ use tidemesh_plan::sql::types::{null_branch, nullable_branch};
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) form: Form,
+    /// Whether values are the changes that a processor is handed, and no records of a topic.
+    pub(super) changes: bool,
     pub(super) ids: SchemaIds,
     pub(super) cells: Vec<Cell>,
     pub(super) key: KeyWriter,
@@ -31,6 +35,8 @@ pub(super) struct Layout {
     /// A block that says nothing, for a delete of which nothing else is known.
     pub(super) empty_source: Vec<u8>,
     copies: Vec<Part>,
+    /// For each lookup of the branch the parts of found rows that are passed on.
+    found: Vec<Vec<Part>>,
     written: Vec<Written>,
 }
 
@@ -44,6 +50,14 @@ pub(super) enum Cell {
         copy: usize,
         wrap: Wrap,
         /// What is written where a record around it is null: the branch of null.
+        null: Vec<u8>,
+    },
+    /// The bytes of a row that was found.
+    Found {
+        lookup: usize,
+        copy: usize,
+        wrap: Wrap,
+        /// What is written where there is none.
         null: Vec<u8>,
     },
     /// A column of the batch.
@@ -83,14 +97,13 @@ fn internal(what: &'static str) -> Error {
 }
 
 impl Layout {
-    /// The layout of `branch`, which reads `relation`, in a topic of these schemas.
+    /// The layout of a branch in a topic of these schemas.
     ///
     /// # Errors
     ///
     /// `Internal` if the schemas are not the branch's; `Malformed` for schemas that are none.
     pub(super) fn new(
-        branch: &Branch,
-        relation: &Relation,
+        plan: BranchPlan<'_>,
         schemas: &OutputSchemas,
         ids: SchemaIds,
         pipeline: &str,
@@ -100,31 +113,68 @@ impl Layout {
         let value = Schema::parse(&schemas.value)?;
         let made = Relation::of_topic(key, value)
             .map_err(|why| internal("it is none").with("why", why))?;
-        let mut layout = Self {
-            form: schemas.form,
-            ids,
-            cells: Vec::with_capacity(branch.outputs.len()),
-            key: KeyWriter::new(branch, relation, &schemas.key_columns)?,
-            own_source: (schemas.form == Form::Envelope && !schemas.source_passed_on)
-                .then(|| SourceEncoder::new(&own_block(pipeline), "", topic)),
-            empty_source: super::image::source_of(&made.value)
-                .map(|source| smallest(&source, source.root(), 0))
-                .unwrap_or_default(),
-            copies: Vec::new(),
-            written: Vec::new(),
-        };
-        for (place, output) in branch.outputs.iter().enumerate() {
-            let field = made.fields().get(place).ok_or_else(|| internal("a column is missing"))?;
-            let cell = layout.cell(branch, relation, output, &made.value, field.node)?;
-            layout.cells.push(cell);
-        }
+        let mut layout = Self::empty(plan, schemas, ids)?;
+        layout.own_source = (schemas.form == Form::Envelope && !schemas.source_passed_on)
+            .then(|| SourceEncoder::new(&own_block(pipeline), "", topic));
+        layout.empty_source = super::image::source_of(&made.value)
+            .map(|source| smallest(&source, source.root(), 0))
+            .unwrap_or_default();
+        layout.lay_out(plan, &made)?;
         Ok(layout)
+    }
+
+    /// The layout of the changes that a registered processor is handed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Layout::new`].
+    pub(super) fn changes(plan: BranchPlan<'_>, edge: &Edge) -> Result<Self> {
+        let made = Relation::of_rows(&[], Schema::parse(&edge.written)?)
+            .map_err(|why| internal("it is none").with("why", why))?;
+        let is_event = edge.key_columns.is_empty();
+        let schemas = OutputSchemas {
+            form: if is_event { Form::Event } else { Form::Envelope },
+            key: None,
+            value: edge.written.clone(),
+            key_columns: edge.key_columns.clone(),
+            source_passed_on: true,
+        };
+        let mut layout = Self::empty(plan, &schemas, SchemaIds { key: 0, value: 0 })?;
+        layout.changes = true;
+        layout.lay_out(plan, &made)?;
+        Ok(layout)
+    }
+
+    /// A layout without cells.
+    fn empty(plan: BranchPlan<'_>, schemas: &OutputSchemas, ids: SchemaIds) -> Result<Self> {
+        let relation = &plan.inputs[plan.branch.input].relation;
+        Ok(Self {
+            form: schemas.form,
+            changes: false,
+            ids,
+            cells: Vec::with_capacity(plan.branch.outputs.len()),
+            key: KeyWriter::new(plan.branch, relation, &schemas.key_columns)?,
+            own_source: None,
+            empty_source: Vec::new(),
+            copies: Vec::new(),
+            found: vec![Vec::new(); lookups_of(plan.branch).count()],
+            written: Vec::new(),
+        })
+    }
+
+    /// Lays out the columns as those of `made`.
+    fn lay_out(&mut self, plan: BranchPlan<'_>, made: &Relation) -> Result<()> {
+        for (place, output) in plan.branch.outputs.iter().enumerate() {
+            let field = made.fields().get(place).ok_or_else(|| internal("a column is missing"))?;
+            let cell = self.cell(plan, output, &made.value, field.node)?;
+            self.cells.push(cell);
+        }
+        Ok(())
     }
 
     fn cell(
         &mut self,
-        branch: &Branch,
-        relation: &Relation,
+        plan: BranchPlan<'_>,
         output: &Output,
         schema: &Schema,
         node: NodeId,
@@ -136,29 +186,37 @@ impl Layout {
             }
             Output::Slot { slot, path } => (*slot, path.clone()),
         };
-        if let Origin::Input { column } = branch.slots[slot].origin {
-            let part = (column, path.clone());
-            let of = part_node(relation, &part)?;
-            let wrap = if alike(&relation.value, of, schema, node)? {
-                Some(Wrap::None)
-            } else if let Some(inner) = inner
-                && alike(&relation.value, of, schema, inner)?
-            {
-                Some(Wrap::Value)
-            } else {
-                None
-            };
-            if let Some(wrap) = wrap {
-                let mut null = Vec::new();
-                if let Some(branch) = null_branch(schema, node) {
-                    write_long(&mut null, i64::try_from(branch).unwrap_or_default());
-                }
-                return Ok(Cell::Copy { copy: place_of(&mut self.copies, part), wrap, null });
-            }
+        let (input, column) = match plan.branch.slots[slot].origin {
+            Origin::Input { column } => (plan.branch.input, column),
+            Origin::Lookup { input, column } => (input, column),
+            Origin::Computed => return Ok(self.column(slot, path, inner.is_some())),
+        };
+        let (part, relation) = ((column, path.clone()), &plan.inputs[input].relation);
+        let Some(wrap) = wrap(relation, &part, schema, node)? else {
+            return Ok(self.column(slot, path, inner.is_some()));
+        };
+        let mut null = Vec::new();
+        if let Some(branch) = null_branch(schema, node) {
+            write_long(&mut null, i64::try_from(branch).unwrap_or_default());
         }
-        let written = Written { part: (slot, path), nullable: inner.is_some(), column: 0 };
-        self.written.push(written);
-        Ok(Cell::Column { writer: self.written.len() - 1 })
+        Ok(match lookup_of(plan.branch, slot) {
+            None => Cell::Copy { copy: place_of(&mut self.copies, part), wrap, null },
+            Some(lookup) => {
+                let copy = place_of(&mut self.found[lookup], part);
+                Cell::Found { lookup, copy, wrap, null }
+            }
+        })
+    }
+
+    /// A cell that is written from a column.
+    fn column(&mut self, slot: usize, path: Vec<String>, nullable: bool) -> Cell {
+        self.written.push(Written { part: (slot, path), nullable, column: 0 });
+        Cell::Column { writer: self.written.len() - 1 }
+    }
+
+    /// For each lookup the parts of its rows that are passed on.
+    pub(super) fn found(&self) -> &[Vec<Part>] {
+        &self.found
     }
 
     /// The parts of rows that are passed on as they are.
@@ -225,6 +283,16 @@ pub(super) fn origin(timestamp_ms: i64, position: Option<&[u8]>) -> EventOrigin<
         committed_at_us: timestamp_ms.saturating_mul(1000),
         block: &[],
     }
+}
+
+/// What stands before the bytes of a part where they can be passed on; none if they cannot.
+fn wrap(relation: &Relation, part: &Part, schema: &Schema, node: NodeId) -> Result<Option<Wrap>> {
+    let of = part_node(relation, part)?;
+    if alike(&relation.value, of, schema, node)? {
+        return Ok(Some(Wrap::None));
+    }
+    let Some(inner) = nullable_branch(schema, node) else { return Ok(None) };
+    Ok(alike(&relation.value, of, schema, inner)?.then_some(Wrap::Value))
 }
 
 fn place_of(parts: &mut Vec<Part>, part: Part) -> usize {

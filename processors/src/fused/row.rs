@@ -6,9 +6,12 @@ use super::cursor::{Cursor, ShapeId, Shapes};
 use datafusion_common::arrow::array::ArrayRef;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeSet;
+use tidemesh_avro::compat::Direction;
 use tidemesh_avro::compose::Definitions;
+use tidemesh_avro::consumption::{Reads, unreadable};
 use tidemesh_avro::datum::encode;
 use tidemesh_avro::flat::OPERATION;
+use tidemesh_avro::project::{FieldPath, project};
 use tidemesh_avro::resolve::Resolver;
 use tidemesh_avro::schema::{Field, Kind, Logical, NodeId, Schema};
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -112,6 +115,13 @@ impl Rows {
             Place::Made => Some(&self.made[range]),
             Place::Null => None,
         }
+    }
+
+    /// Adds a row that is not there.
+    pub(super) fn add_missing(&mut self) {
+        self.spans.resize(self.spans.len() + self.copies.len(), Span::NULL);
+        self.cells.iter_mut().for_each(Cells::append_null);
+        self.count += 1;
     }
 
     /// Goes through one row; afterwards the cursor stands behind it.
@@ -275,12 +285,14 @@ impl RowReader {
         if let Some(direct) = planner.direct(schema, row)? {
             return Ok(Self { way: Way::Direct(direct) });
         }
-        let own_schema = relation.value.at(relation.row);
-        let own = planner.direct(&relation.value, relation.row)?;
+        let own_schema = planner.taken()?;
+        let written = schema.at(row);
+        readable(&own_schema, &written)?;
+        let own = planner.direct(&own_schema, own_schema.root())?;
         let own = own.ok_or_else(|| Error::new(ErrorKind::Internal, "read a row's own schema"))?;
+        let resolver = Resolver::new(&written, &own_schema)?;
         let mut shapes = Shapes::default();
         let written = shapes.add(schema, row);
-        let resolver = Resolver::new(&schema.at(row), &own_schema)?;
         Ok(Self { way: Way::Resolved { shapes, written, resolver, schema: own_schema, own } })
     }
 }
@@ -348,6 +360,14 @@ impl Planner<'_> {
         by_name.or_else(|| columns.clone().find(is_alias))
     }
 
+    /// The relation's row with the columns that are taken.
+    fn taken(&self) -> Result<Schema> {
+        let columns = (0..self.relation.columns.len()).filter(|column| self.takes(*column));
+        let paths = columns.map(|column| self.relation.field(column).name.parse());
+        let paths: Vec<FieldPath> = paths.collect::<Result<_>>()?;
+        project(&self.relation.value.at(self.relation.row), &paths)
+    }
+
     fn takes(&self, column: usize) -> bool {
         self.rows.copies.iter().chain(&self.rows.reads).any(|(of, _)| *of == column)
     }
@@ -405,6 +425,19 @@ impl Planner<'_> {
             cells: cells.map(|(place, _)| place).collect(),
         })
     }
+}
+
+/// Whether any row of a writer's schema can be read; some of its values might be, and others not.
+fn readable(own: &Schema, written: &Schema) -> Result<()> {
+    let findings = unreadable(own, &Reads::All, written, Direction::Backward)?;
+    let Some(finding) = findings.first() else { return Ok(()) };
+    Err(Error::new(ErrorKind::Incompatible, "read rows")
+        .because("they were written with a schema that cannot be read as the plan's")
+        .with("rule", finding.rule.name())
+        .with("field", finding.field.as_deref().unwrap_or("/"))
+        .with("written", &finding.writer)
+        .with("read", &finding.reader)
+        .help("apply the pipeline again, so that it takes the topic's new schema"))
 }
 
 /// The operation's letter behind a union's branch; nothing if it is null.

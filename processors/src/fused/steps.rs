@@ -1,88 +1,71 @@
 //! The filters and computations of one branch, over columns.
 
+use super::lookup::{Found, Join, Lookups};
+use datafusion_common::DataFusionError;
 use datafusion_common::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, new_empty_array,
 };
 use datafusion_common::arrow::compute::{FilterBuilder, prep_null_mask_filter};
-use datafusion_common::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::arrow::error::ArrowError;
-use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_common::{Column, DFSchema, DataFusionError};
-use datafusion_expr::Expr;
-use datafusion_expr::execution_props::ExecutionProps;
-use datafusion_physical_expr::expressions::BinaryExpr;
-use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::query::{Branch, Origin, Part, Step};
+use tidemesh_plan::query::{Branch, Origin, Part};
 
 /// What a branch does with its rows. Columns are first the parts of the row that it reads, then what it
-/// computes.
+/// computes and finds, in the order of its work.
 #[derive(Debug)]
 pub(super) struct Steps {
-    ops: Vec<Op>,
+    pub(super) ops: Vec<Op>,
     /// The parts that are read; a part's slot is a column's place in the relation.
     pub(super) reads: Vec<Part>,
-    /// The slots that are computed, in the order of their columns.
-    computed: Vec<usize>,
+    /// The slots that are computed and the parts of rows that are found, in the order of their columns.
+    pub(super) made: Vec<Part>,
+    /// The branch's lookups.
+    pub(super) joins: Vec<Join>,
 }
 
 #[derive(Debug)]
-struct Op {
-    expr: Arc<dyn PhysicalExpr>,
-    /// The columns that there are before it.
-    schema: SchemaRef,
-    what: What,
-    /// What it is to the user: the output's column, or a filter.
-    name: String,
+pub(super) enum Op {
+    Filter(Evaluated),
+    Compute(Evaluated),
+    /// The next of the lookups, by the columns of its key.
+    Join(Vec<Evaluated>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Filter,
-    Compute,
+/// An expression.
+#[derive(Debug)]
+pub(super) struct Evaluated {
+    pub(super) expr: Arc<dyn PhysicalExpr>,
+    /// The columns that there are before it.
+    pub(super) schema: SchemaRef,
+    /// What it is to the user: the output's column, or a filter.
+    pub(super) name: String,
 }
 
 /// What is left of a batch.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct Left<'t> {
     /// The columns, of the rows that are left.
     pub(super) columns: Vec<ArrayRef>,
     /// The rows that are left, by their places in the batch; none if all are.
     pub(super) rows: Option<Vec<u32>>,
+    /// For each lookup what was found for each row of the batch.
+    pub(super) found: Vec<Vec<Found<'t>>>,
+    /// The rows that have come to the first lookup; none if all have, or there is none.
+    pub(super) reached: Option<Vec<u32>>,
 }
 
 impl Steps {
-    /// Compiles a branch; `written` are slots that outputs take from columns, `names` the outputs'.
-    ///
-    /// # Errors
-    ///
-    /// `Internal` for a plan that does not fit its types; `Unsupported` for a lookup.
-    pub(super) fn new(branch: &Branch, written: &[Part], names: &[String]) -> Result<Self> {
-        let mut compiler = Compiler {
-            branch,
-            names,
-            needed: branch.needed().into_iter().collect(),
-            steps: Self { ops: Vec::new(), reads: Vec::new(), computed: Vec::new() },
-        };
-        compiler.find_reads(written)?;
-        compiler.compile()?;
-        Ok(compiler.steps)
-    }
-
-    /// The column of a slot, or of a part of the row that is read.
+    /// The column of a slot, or of a part of a row that is read or found.
     pub(super) fn column(&self, branch: &Branch, part: &Part) -> Option<usize> {
-        match branch.slots[part.0].origin {
-            Origin::Input { column } => {
-                let part = (column, part.1.clone());
-                self.reads.iter().position(|other| *other == part)
-            }
-            Origin::Computed => {
-                let place = self.computed.iter().position(|slot| *slot == part.0)?;
-                part.1.is_empty().then_some(self.reads.len() + place)
-            }
-            Origin::Lookup { .. } => None,
+        if let Origin::Input { column } = branch.slots[part.0].origin {
+            let part = (column, part.1.clone());
+            return self.reads.iter().position(|other| *other == part);
         }
+        let place = self.made.iter().position(|other| other == part)?;
+        Some(self.reads.len() + place)
     }
 
     /// Runs the steps over `rows` rows, of which `columns` are what is read.
@@ -90,30 +73,96 @@ impl Steps {
     /// # Errors
     ///
     /// `Unsupported` for a value that an expression cannot handle: then nothing is left of the batch.
-    pub(super) fn run(&self, mut columns: Vec<ArrayRef>, rows: usize) -> Result<Left> {
-        let mut left: Option<Vec<u32>> = None;
-        let mut count = rows;
+    pub(super) fn run<'t>(
+        &mut self,
+        columns: Vec<ArrayRef>,
+        rows: usize,
+        lookups: &'t Lookups,
+    ) -> Result<Left<'t>> {
+        let mut running = Running {
+            left: Left { columns, rows: None, found: Vec::new(), reached: None },
+            rows,
+            count: rows,
+        };
+        let mut joins = self.joins.iter_mut();
         for op in &self.ops {
-            let told = |error| evaluation(&error, &op.name);
-            match op.what {
-                What::Compute => columns.push(op.evaluate(&columns, count).map_err(told)?),
-                What::Filter => {
-                    let value = op.evaluate(&columns, count).map_err(told)?;
-                    let mask = mask(&value).map_err(told)?;
-                    if mask.true_count() < count {
-                        count = mask.true_count();
-                        columns = filtered(&columns, &mask).map_err(told)?;
-                        left = Some(still_there(left, &mask));
-                    }
+            match op {
+                Op::Compute(value) => {
+                    let column = value.evaluate(&running)?;
+                    running.left.columns.push(column);
+                }
+                Op::Filter(value) => {
+                    let column = value.evaluate(&running)?;
+                    let mask = mask(&column).map_err(|error| evaluation(&error, &value.name))?;
+                    running.keep(&mask, &value.name)?;
+                }
+                Op::Join(keys) => {
+                    let join = joins.next().ok_or_else(no_lookup)?;
+                    running.join(join, keys, lookups)?;
                 }
             }
         }
-        Ok(Left { columns, rows: left })
+        Ok(running.left)
     }
 }
 
-impl Op {
-    fn evaluate(
+#[cold]
+fn no_lookup() -> Error {
+    Error::new(ErrorKind::Internal, "look rows up").because("a step has no lookup")
+}
+
+/// A batch under way.
+struct Running<'t> {
+    left: Left<'t>,
+    /// How many rows the batch has.
+    rows: usize,
+    /// How many of them are left.
+    count: usize,
+}
+
+impl<'t> Running<'t> {
+    /// Keeps the rows of a mask over those that are left.
+    fn keep(&mut self, mask: &BooleanArray, name: &str) -> Result<()> {
+        if mask.true_count() == self.count {
+            return Ok(());
+        }
+        self.count = mask.true_count();
+        self.left.columns =
+            filtered(&self.left.columns, mask).map_err(|error| evaluation(&error, name))?;
+        self.left.rows = Some(still_there(self.left.rows.take(), mask));
+        Ok(())
+    }
+
+    fn join(&mut self, join: &mut Join, keys: &[Evaluated], lookups: &'t Lookups) -> Result<()> {
+        if self.left.found.is_empty() {
+            self.left.reached.clone_from(&self.left.rows);
+        }
+        let keys = keys.iter().map(|key| key.evaluate(self)).collect::<Result<Vec<_>>>()?;
+        let found = join.find(&keys, self.count, lookups.table(join.input)?)?;
+        self.left.columns.extend(join.rows.columns()?);
+        let mask: BooleanArray = found.iter().map(|found| Some(found.is_some())).collect();
+        let found = match &self.left.rows {
+            None => found,
+            Some(rows) => {
+                let mut of_batch = vec![None; self.rows];
+                for (row, found) in rows.iter().zip(found) {
+                    of_batch[*row as usize] = found;
+                }
+                of_batch
+            }
+        };
+        self.left.found.push(found);
+        if join.required { self.keep(&mask, "a lookup") } else { Ok(()) }
+    }
+}
+
+impl Evaluated {
+    fn evaluate(&self, running: &Running<'_>) -> Result<ArrayRef> {
+        let evaluated = self.evaluated(&running.left.columns, running.count);
+        evaluated.map_err(|error| evaluation(&error, &self.name))
+    }
+
+    fn evaluated(
         &self,
         columns: &[ArrayRef],
         count: usize,
@@ -180,160 +229,4 @@ fn still_there(left: Option<Vec<u32>>, mask: &BooleanArray) -> Vec<u32> {
         None => places.collect(),
         Some(left) => places.map(|place| left[place as usize]).collect(),
     }
-}
-
-struct Compiler<'c> {
-    branch: &'c Branch,
-    names: &'c [String],
-    needed: Vec<usize>,
-    steps: Steps,
-}
-
-impl Compiler<'_> {
-    /// Finds what has to be read: columns come before everything that is computed.
-    fn find_reads(&mut self, written: &[Part]) -> Result<()> {
-        for part in written {
-            self.read(part);
-        }
-        for step in &self.branch.steps {
-            match step {
-                Step::Filter(expr) => self.find_in(expr)?,
-                Step::Compute { slot, value } if self.needed.contains(slot) => {
-                    self.find_in(value)?
-                }
-                Step::Compute { .. } => {}
-                Step::Lookup(_) => {
-                    return Err(Error::new(ErrorKind::Unsupported, "run a pipeline")
-                        .because("lookups are planned and not run yet"));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn find_in(&mut self, expr: &Expr) -> Result<()> {
-        let mut parts = Vec::new();
-        expr.apply(|expr| {
-            Ok(match self.branch.part_of(expr) {
-                Some(part) => {
-                    parts.push(part);
-                    TreeNodeRecursion::Jump
-                }
-                None => TreeNodeRecursion::Continue,
-            })
-        })
-        .map_err(misfit)?;
-        parts.iter().for_each(|part| self.read(part));
-        Ok(())
-    }
-
-    fn read(&mut self, (slot, path): &Part) {
-        if let Origin::Input { column } = self.branch.slots[*slot].origin {
-            let part = (column, path.clone());
-            if !self.steps.reads.contains(&part) {
-                self.steps.reads.push(part);
-            }
-        }
-    }
-
-    fn compile(&mut self) -> Result<()> {
-        let mut fields: Vec<Field> = Vec::new();
-        for (place, part) in self.steps.reads.iter().enumerate() {
-            fields.push(Field::new(read_name(place), self.part_type(part)?, true));
-        }
-        for step in &self.branch.steps {
-            let (expr, slot) = match step {
-                Step::Filter(expr) => (expr, None),
-                Step::Compute { slot, value } if self.needed.contains(slot) => (value, Some(*slot)),
-                _ => continue,
-            };
-            let schema = Arc::new(Schema::new(fields.clone()));
-            let expr = self.physical(expr, &schema)?;
-            let what = if slot.is_some() { What::Compute } else { What::Filter };
-            if let Some(slot) = slot {
-                let data_type = expr.data_type(&schema).map_err(misfit)?;
-                fields.push(Field::new(computed_name(slot), data_type, true));
-                self.steps.computed.push(slot);
-            }
-            self.steps.ops.push(Op { expr, schema, what, name: self.step_name(slot) });
-        }
-        Ok(())
-    }
-
-    fn step_name(&self, slot: Option<usize>) -> String {
-        let Some(slot) = slot else { return "a filter".into() };
-        let outputs = self.branch.outputs.iter().zip(self.names);
-        let mut of_slot = outputs.filter(|(output, _)| output.slot() == Some(slot));
-        match of_slot.next() {
-            Some((_, name)) => format!("the column `{name}`"),
-            None => "a column between processors".into(),
-        }
-    }
-
-    fn part_type(&self, (column, names): &Part) -> Result<DataType> {
-        let of_column =
-            self.branch.slots.iter().find(|slot| slot.origin == Origin::Input { column: *column });
-        let lost = || Error::new(ErrorKind::Internal, "find a column of a branch");
-        let mut data_type = &of_column.ok_or_else(lost)?.sql.data_type;
-        for name in names {
-            let DataType::Struct(fields) = data_type else { return Err(lost()) };
-            data_type = fields.find(name).ok_or_else(lost)?.1.data_type();
-        }
-        Ok(data_type.clone())
-    }
-
-    fn physical(&self, expr: &Expr, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
-        let expr = expr.clone().transform_down(|expr| {
-            let part = self.branch.part_of(&expr);
-            Ok(match part.and_then(|part| self.name_of(&part)) {
-                Some(name) => {
-                    let column = Expr::Column(Column::new_unqualified(name));
-                    Transformed::new(column, true, TreeNodeRecursion::Jump)
-                }
-                None => Transformed::no(expr),
-            })
-        });
-        let expr = expr.map_err(misfit)?.data;
-        let names = DFSchema::try_from(schema.as_ref().clone()).map_err(misfit)?;
-        let made = create_physical_expr(&expr, &names, &ExecutionProps::new()).map_err(misfit)?;
-        let checked = made.transform_up(|expr| Ok(overflow_is_an_error(expr))).map_err(misfit)?;
-        Ok(checked.data)
-    }
-
-    /// The name of a part's column; none for a field within something computed.
-    fn name_of(&self, (slot, path): &Part) -> Option<String> {
-        match self.branch.slots[*slot].origin {
-            Origin::Input { column } => {
-                let part = (column, path.clone());
-                self.steps.reads.iter().position(|other| *other == part).map(read_name)
-            }
-            Origin::Computed => path.is_empty().then(|| computed_name(*slot)),
-            Origin::Lookup { .. } => None,
-        }
-    }
-}
-
-fn read_name(place: usize) -> String {
-    format!("r{place}")
-}
-
-fn computed_name(slot: usize) -> String {
-    format!("c{slot}")
-}
-
-/// Arithmetic that leaves its type is an error, as in PostgreSQL; DataFusion's wraps around.
-fn overflow_is_an_error(expr: Arc<dyn PhysicalExpr>) -> Transformed<Arc<dyn PhysicalExpr>> {
-    match expr.as_any().downcast_ref::<BinaryExpr>() {
-        None => Transformed::no(expr),
-        Some(binary) => {
-            let checked =
-                BinaryExpr::new(binary.left().clone(), *binary.op(), binary.right().clone());
-            Transformed::yes(Arc::new(checked.with_fail_on_overflow(true)))
-        }
-    }
-}
-
-#[cold]
-fn misfit(error: DataFusionError) -> Error {
-    Error::new(ErrorKind::Internal, "compile a pipeline's expressions").caused_by(error)
 }

@@ -57,7 +57,7 @@ impl Column {
 }
 
 /// The type that a type is written as: one for all that Avro writes alike.
-fn canonical(data_type: &DataType) -> DataType {
+pub(super) fn canonical(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Int8 | DataType::Int16 | DataType::UInt8 | DataType::UInt16 => DataType::Int32,
         DataType::UInt32 | DataType::UInt64 => DataType::Int64,
@@ -261,7 +261,7 @@ fn blocks(
 }
 
 /// A number in two's complement without the bytes that only repeat its sign.
-fn shortest(bytes: &[u8]) -> &[u8] {
+pub(super) fn shortest(bytes: &[u8]) -> &[u8] {
     let mut start = 0;
     while start + 1 < bytes.len() {
         let redundant = match bytes[start] {

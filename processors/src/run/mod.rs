@@ -5,15 +5,30 @@
 //! that was paused is fenced with its next append. Offsets stand in the consumer group of the job, which
 //! other tools see as any group.
 //!
-//! `until` says how far a job runs, `work` is its loop, and `written` what it writes.
+//! `until` says how far a job runs, `load` fills the tables of its lookups, `work` is its loop, `flow` all
+//! that is between the topics, and `written` what it writes.
+//!
+//! **Lookups** are tables in memory, read from their topics' first records at each start and followed from
+//! there. A record finds the row that the table has when it is processed: a row that changes later takes
+//! nothing back of what was written, and neither does one that comes late. So what a job writes depends on
+//! when it reads the lookup's topic; each record still has its effect exactly once. After a restart a
+//! table is at least as new as it was before. Where a lookup decides whether a row comes through, an
+//! update or delete of a row is passed on as one whose row before is not known: an update as an upsert,
+//! one that finds nothing (any more) as a delete of its key, which may delete nothing.
 
+mod flow;
+mod load;
 mod until;
 mod work;
 mod written;
 
 pub use until::{Cut, Until};
 
+use crate::fused::{LOOKUP_BYTES_MAX, Lookups};
 use crate::schemas::Schemas;
+use crate::sdk::Processors;
+use crate::sdk::stage::Stage;
+use flow::Flow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,9 +36,8 @@ use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 use tidemesh_plan::document::{OnError, Start};
 use tidemesh_plan::mesh::{OutputPlan, PipelinePlan};
-use tidemesh_transport::{
-    Append, GroupOffset, Outputs, Subscription, TopicConfig, Transport, WriterEpoch,
-};
+use tidemesh_plan::query::{Query, Step};
+use tidemesh_transport::{Append, GroupOffset, Outputs, TopicConfig, Transport, WriterEpoch};
 use tokio::sync::watch;
 use until::Bounds;
 use work::Work;
@@ -36,6 +50,8 @@ type Offsets = BTreeMap<(String, u32), u64>;
 #[derive(Debug, Clone)]
 pub struct PipelineJob {
     plan: Arc<PipelinePlan>,
+    processors: Processors,
+    lookup_bytes_max: usize,
 }
 
 /// Why a job ended that did not fail.
@@ -79,22 +95,96 @@ pub struct Progress {
 }
 
 impl PipelineJob {
-    /// The job of a plan, compiled once to see that it can be.
+    /// The job of a plan without registered processors; as [`PipelineJob::with_processors`].
     ///
     /// # Errors
     ///
-    /// `Unsupported` for what this runner cannot do; `Internal` for a plan that does not fit together.
+    /// As [`PipelineJob::with_processors`].
     pub fn new(plan: &PipelinePlan) -> Result<Self> {
-        let of = |error: Error| error.with("pipeline", plan.name());
-        if let Some(stage) = plan.stages.first() {
-            return Err(of(Error::new(ErrorKind::Unsupported, "run a pipeline")
-                .because("registered processors are planned and not run yet")
-                .with("processor", &stage.processor)));
-        }
-        for output in &plan.outputs {
-            written::chain(plan, output, SchemaIds { key: 0, value: 0 }).map_err(of)?;
-        }
-        Ok(Self { plan: Arc::new(plan.clone()) })
+        Self::with_processors(plan, &Processors::new())
+    }
+
+    /// The job of a plan, which finds its registered processors among these. It is compiled once to see
+    /// that it can be.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a processor that is not registered; `Config` for one that declares something else
+    /// than the plan was made with, or that refuses its configuration; `Unsupported` for what this runner
+    /// cannot do; `Internal` for a plan that does not fit together.
+    pub fn with_processors(plan: &PipelinePlan, processors: &Processors) -> Result<Self> {
+        let job = Self {
+            plan: Arc::new(plan.clone()),
+            processors: processors.clone(),
+            lookup_bytes_max: LOOKUP_BYTES_MAX,
+        };
+        job.compile().map_err(|error| error.with("pipeline", plan.name()))?;
+        Ok(job)
+    }
+
+    /// Compiles all of it, to see that it can be.
+    fn compile(&self) -> Result<()> {
+        let flow = self.flow()?;
+        let ids = SchemaIds { key: 0, value: 0 };
+        let chain = |output| written::chain(&self.plan, output, ids, &flow.lookups).map(drop);
+        self.plan.outputs.iter().try_for_each(chain)
+    }
+
+    /// What is before the outputs.
+    fn flow(&self) -> Result<Flow> {
+        let lookups = self.lookups()?;
+        let stages = self.plan.stages.iter().map(|stage| {
+            let made = Stage::new(stage, &self.plan, &lookups, &self.processors);
+            made.map_err(|error| error.with("of", &stage.name))
+        });
+        let stages = stages.collect::<Result<_>>()?;
+        Ok(Flow { lookups, stages, written: Vec::new() })
+    }
+
+    /// Sets the most bytes of memory that the tables of its lookups take; [`LOOKUP_BYTES_MAX`] unless it is
+    /// set. A job whose tables need more fails with `TooLarge`.
+    #[must_use]
+    pub fn lookup_bytes_max(mut self, bytes: usize) -> Self {
+        self.lookup_bytes_max = bytes;
+        self
+    }
+
+    /// The tables that rows are looked up in, empty.
+    fn lookups(&self) -> Result<Lookups> {
+        Lookups::new(self.queries(), &self.plan.tables, self.lookup_bytes_max)
+    }
+
+    /// All that is computed.
+    fn queries(&self) -> impl Iterator<Item = &Query> {
+        let edges = self.plan.stages.iter().flat_map(|stage| &stage.edges);
+        let outputs = self.plan.outputs.iter().map(|output| &output.query);
+        edges.map(|edge| &edge.query).chain(outputs)
+    }
+
+    /// Whether rows of a table are read.
+    fn reads(&self, place: usize) -> bool {
+        self.queries().flat_map(|query| &query.branches).any(|branch| branch.input == place)
+    }
+
+    /// Whether rows of a topic are read, by whichever of its inputs.
+    fn reads_rows_of(&self, topic: &str) -> bool {
+        let inputs = self.plan.inputs.iter().enumerate();
+        inputs.filter(|(_, input)| input.topic == topic).any(|(place, _)| self.reads(place))
+    }
+
+    /// The topics of the inputs that are `wanted`, among those of which anything is read.
+    fn topics(&self, wanted: impl Fn(usize) -> bool) -> Vec<String> {
+        let steps = || self.queries().flat_map(|query| &query.branches).flat_map(|of| &of.steps);
+        let looked_up = |place: usize| {
+            steps().any(|step| matches!(step, Step::Lookup(lookup) if lookup.input == place))
+        };
+        let inputs = self.plan.inputs.iter().enumerate();
+        let read = inputs.filter(|(place, _)| self.reads(*place) || looked_up(*place));
+        let read = read.filter(|(place, _)| wanted(*place));
+        let mut topics: Vec<String> = read.map(|(_, input)| input.topic.clone()).collect();
+        topics.sort();
+        topics.dedup();
+        topics
     }
 
     /// The name under which the job writes and keeps its offsets: `pipeline.<name>`, as writer and as
@@ -134,26 +224,29 @@ impl PipelineJob {
     ) -> Result<Ended> {
         let mut outputs = Outputs::default();
         outputs.bound(transport.record_bytes_max());
-        let mut written = Vec::with_capacity(self.plan.outputs.len());
+        let mut flow = self.flow()?;
         for output in &self.plan.outputs {
-            written.push(open(&self.plan, output, transport, schemas, &mut outputs).await?);
+            let (ids, places) = open(output, transport, schemas, &mut outputs).await?;
+            let chain = written::chain(&self.plan, output, ids, &flow.lookups)?;
+            flow.written.push(Written { name: output.name.clone(), chain, places });
         }
+        flow.learn_tables(&self.plan.tables)?;
         let letters = self.make_dead_letters(transport, &mut outputs).await?;
         let writer = transport.open_writer(&self.id()).await?;
         let committed = self.offsets(transport, &writer).await?;
-        let reader = transport.subscribe(self.subscription(committed.clone())).await?;
         let work = Work {
             job: self,
-            written,
+            flow,
             schemas,
             progress,
             outputs,
             letters,
             writer,
             committed,
+            loaded: Offsets::new(),
             bounds: Bounds::default(),
         };
-        work.run(transport, reader, until).await
+        work.run(transport, until).await
     }
 
     /// Makes the dead letters' topic; answers its place in the append.
@@ -189,17 +282,6 @@ impl PipelineJob {
         Ok(offsets)
     }
 
-    /// The topics of which anything is read.
-    fn subscription(&self, offsets: Offsets) -> Subscription {
-        let branches = self.plan.outputs.iter().flat_map(|output| &output.query.branches);
-        let inputs = branches.filter_map(|branch| self.plan.inputs.get(branch.input));
-        let mut topics: Vec<String> = inputs.map(|input| input.topic.clone()).collect();
-        topics.sort();
-        topics.dedup();
-        let start = tidemesh_transport::Start::Offsets(offsets);
-        Subscription { topics, group: None, start }
-    }
-
     fn offset(&self, topic: &str, partition: u32, offset: u64) -> GroupOffset {
         GroupOffset { group: self.id(), topic: topic.to_owned(), partition, offset }
     }
@@ -207,12 +289,11 @@ impl PipelineJob {
 
 /// Makes an output's topic and registers its schemas.
 async fn open<T: Transport, S: Schemas>(
-    plan: &PipelinePlan,
     output: &OutputPlan,
     transport: &T,
     schemas: &S,
     outputs: &mut Outputs,
-) -> Result<Written> {
+) -> Result<(SchemaIds, Places)> {
     let (key, value) = (output.schemas.key.as_deref(), &output.schemas.value);
     // Subjects are named as readers see the topic.
     let subject = format!("{}{}", transport.topic_prefix(), output.topic);
@@ -222,11 +303,7 @@ async fn open<T: Transport, S: Schemas>(
         Error::new(ErrorKind::TooLarge, "run a pipeline").with("topic", &output.topic)
     })?;
     let first = outputs.of(&output.topic, partitions);
-    Ok(Written {
-        name: output.name.clone(),
-        chain: written::chain(plan, output, ids)?,
-        places: Places { partitions, first, next: 0 },
-    })
+    Ok((ids, Places { partitions, first, next: 0 }))
 }
 
 /// How an output's topic is made if it is not there.

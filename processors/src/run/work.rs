@@ -1,9 +1,9 @@
 //! The loop of a job: fetch, process, append output and offsets at once.
 
+use super::flow::{Flow, Taken};
 use super::until::{Bounds, Until};
-use super::written::{Failures, Out, Written};
+use super::written::Failures;
 use super::{Cannot, Ended, Offsets, PipelineJob, Progress};
-use crate::fused::InputRecord;
 use crate::schemas::Schemas;
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -12,8 +12,7 @@ use tidemesh_avro::frame;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::{
-    Append, Counts, FetchLimit, FetchedBatch, Outputs, POSITION_HEADER, Reader, RecordRef,
-    Transport, WriterEpoch,
+    Append, Counts, FetchLimit, FetchedBatch, Outputs, Reader, Transport, WriterEpoch,
 };
 use tokio::sync::watch;
 
@@ -26,7 +25,7 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 /// A job at work.
 pub(super) struct Work<'w, S> {
     pub(super) job: &'w PipelineJob,
-    pub(super) written: Vec<Written>,
+    pub(super) flow: Flow,
     pub(super) schemas: &'w S,
     pub(super) progress: &'w Progress,
     pub(super) outputs: Outputs,
@@ -35,36 +34,60 @@ pub(super) struct Work<'w, S> {
     pub(super) writer: WriterEpoch,
     /// What is durable of how far the job has come.
     pub(super) committed: Offsets,
+    /// How far the tables of lookups have come.
+    pub(super) loaded: Offsets,
     pub(super) bounds: Bounds,
 }
 
 /// What was read for an append.
 #[derive(Debug, Default)]
-struct Round {
+pub(super) struct Round {
     records: u64,
     newest_ms: u64,
-    offsets: Offsets,
+    pub(super) offsets: Offsets,
     /// The first record that cannot be read.
-    cannot: Option<Cannot>,
+    pub(super) cannot: Option<Cannot>,
+}
+
+impl Round {
+    /// Counts a record that the append answers for.
+    fn count(&mut self, timestamp_ms: i64) {
+        self.records += 1;
+        self.newest_ms = self.newest_ms.max(u64::try_from(timestamp_ms).unwrap_or_default());
+    }
+}
+
+/// What takes a topic's records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Tables that rows are looked up in.
+    Tables,
+    /// Queries.
+    Rows,
 }
 
 impl<S: Schemas> Work<'_, S> {
+    /// Runs until something ends it.
     pub(super) async fn run<T: Transport>(
         mut self,
         transport: &T,
-        mut reader: T::Reader,
         mut until: watch::Receiver<Until>,
     ) -> Result<Ended> {
+        if let Some(ended) = self.load(transport, &mut until).await? {
+            return Ok(ended);
+        }
+        let mut reader = transport.subscribe(self.subscription()).await?;
         let mut fetched = Vec::new();
         loop {
-            match &*until.borrow_and_update() {
-                Until::Told => {}
-                Until::Cut(cut) => self.bounds.cut(cut),
-                Until::Now => return Ok(Ended::Stopped),
+            if self.listen(&mut until) {
+                return Ok(Ended::Stopped);
             }
             let mut round = Round::default();
-            for batch in &fetched {
-                self.take(batch, &mut round).await?;
+            // What is known of a lookup when a record comes is as new as it can be.
+            for takes in [Takes::Tables, Takes::Rows] {
+                for batch in &fetched {
+                    self.take(batch, takes, &mut round).await?;
+                }
             }
             let positions = self.bounds.drains().then(|| reader.positions());
             let is_idle = fetched.is_empty();
@@ -80,10 +103,20 @@ impl<S: Schemas> Work<'_, S> {
         }
     }
 
+    /// Takes up what is told; answers whether the job shall stop.
+    pub(super) fn listen(&mut self, until: &mut watch::Receiver<Until>) -> bool {
+        match &*until.borrow_and_update() {
+            Until::Told => {}
+            Until::Cut(cut) => self.bounds.cut(cut),
+            Until::Now => return true,
+        }
+        false
+    }
+
     /// Whether the job has come to its end with what was taken; `positions` are where its reader is, if
     /// it goes to a cut. The cut's offsets are added, since what lies before it may be no record.
     async fn ended<T: Transport>(
-        &self,
+        &mut self,
         round: &mut Round,
         positions: Option<Offsets>,
         is_idle: bool,
@@ -108,28 +141,62 @@ impl<S: Schemas> Work<'_, S> {
         Ok(Some(Ended::AtCut))
     }
 
-    /// Takes a batch's records, up to where its partition is held.
-    async fn take(&mut self, batch: &FetchedBatch, round: &mut Round) -> Result<()> {
-        let places: Vec<usize> = self.places_of(&batch.topic).collect();
-        let end = self.learn(batch, &places, round).await?;
-        if end <= batch.from_offset.max(batch.base_offset) {
+    /// Hands a batch's records to what takes them, up to where their partition is held.
+    pub(super) async fn take(
+        &mut self,
+        batch: &FetchedBatch,
+        takes: Takes,
+        round: &mut Round,
+    ) -> Result<()> {
+        let places = self.places_of(&batch.topic, takes);
+        if places.is_empty() {
             return Ok(());
         }
-        self.process(batch, &places, end)?;
         let place = (batch.topic.to_string(), batch.partition);
-        round.offsets.insert(place, batch.next_offset.min(end));
+        let committed = self.committed.get(&place).copied().unwrap_or_default();
+        // Tables are read again as far as they were.
+        let held = self.bounds.of(&batch.topic, batch.partition);
+        let end = if takes == Takes::Tables { held.max(committed) } else { held };
+        let answers = takes == Takes::Rows || self.places_of(&batch.topic, Takes::Rows).is_empty();
+        let counted = if answers { committed } else { u64::MAX };
+        let end = self.learn(batch, &places, end, counted, round).await?;
+        let first = batch.from_offset.max(batch.base_offset);
+        if end <= first {
+            return Ok(());
+        }
+        let mut failures = Failures::new(self.letters);
+        match takes {
+            Takes::Tables => {
+                // A letter was written when the record was read first.
+                failures.answered = committed;
+                let from = self.loaded.get(&place).copied().unwrap_or_default();
+                self.flow.fill(Taken { batch, from, end }, &places, &mut failures)?;
+                self.loaded.insert(place.clone(), batch.next_offset.min(end));
+            }
+            Takes::Rows => {
+                let taken = Taken { batch, from: first, end };
+                self.flow.process(taken, &places, &mut failures, &mut self.outputs)?;
+            }
+        }
+        failures.write(batch, &mut self.outputs)?;
+        let offset = batch.next_offset.min(end);
+        if answers && offset > committed {
+            round.offsets.insert(place, offset);
+        }
         Ok(())
     }
 
-    /// Counts a batch's records, and asks for the schemas of their values that are not known yet.
-    /// Answers the offset of the first record that is not taken.
+    /// Asks for the schemas of a batch's values that are not known yet, and counts its records from the
+    /// offset `counted` on. Answers the offset of the first record that is not taken: that at `end`, or
+    /// one that cannot be read.
     async fn learn(
         &mut self,
         batch: &FetchedBatch,
         places: &[usize],
+        end: u64,
+        counted: u64,
         round: &mut Round,
     ) -> Result<u64> {
-        let end = self.bounds.of(&batch.topic, batch.partition);
         let mut last = None;
         for record in batch.iter() {
             let (offset, record) = record?;
@@ -146,44 +213,29 @@ impl<S: Schemas> Work<'_, S> {
                 }
                 last = Some(id);
             }
-            round.records += 1;
-            let timestamp_ms = u64::try_from(record.timestamp_ms).unwrap_or_default();
-            round.newest_ms = round.newest_ms.max(timestamp_ms);
+            if offset >= counted {
+                round.count(record.timestamp_ms);
+            }
         }
         Ok(end)
     }
 
     /// Learns a schema where it is not known; answers why values of it cannot be read, if so.
     async fn learn_schema(&mut self, id: u32, places: &[usize]) -> Result<Option<Error>> {
-        let knows = |written: &Written| places.iter().all(|place| written.chain.knows(*place, id));
-        if self.written.iter().all(knows) {
+        if self.flow.knows(places, id) {
             return Ok(None);
         }
         let text = match self.schemas.schema(id).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.of_each(places, |written, place| written.chain.learn_unknown(place, id));
+                self.flow.learn_unknown(places, id);
                 return Ok(None);
             }
             answer => answer?,
         };
-        let learnt = Schema::parse(&text).and_then(|schema| {
-            let mut learnt = Ok(());
-            self.of_each(places, |written, place| {
-                if learnt.is_ok() {
-                    learnt = written.chain.learn(place, id, &schema);
-                }
-            });
-            learnt
-        });
-        match learnt {
+        let schema = Schema::parse(&text);
+        match schema.and_then(|schema| self.flow.learn(places, id, &schema)) {
             Err(error) if error.kind() == ErrorKind::Internal => Err(error),
             learnt => Ok(learnt.err()),
-        }
-    }
-
-    fn of_each(&mut self, places: &[usize], mut visit: impl FnMut(&mut Written, usize)) {
-        for written in &mut self.written {
-            places.iter().for_each(|place| visit(written, *place));
         }
     }
 
@@ -206,31 +258,22 @@ impl<S: Schemas> Work<'_, S> {
         });
     }
 
-    /// The inputs that read a topic.
-    fn places_of<'t>(&'t self, topic: &'t str) -> impl Iterator<Item = usize> + 't {
+    /// The inputs of a topic that something takes as tables or as rows.
+    fn places_of(&self, topic: &str, takes: Takes) -> Vec<usize> {
         let inputs = self.job.plan.inputs.iter().enumerate();
-        inputs.filter(move |(_, input)| input.topic == topic).map(|(place, _)| place)
-    }
-
-    fn process(&mut self, batch: &FetchedBatch, places: &[usize], end: u64) -> Result<()> {
-        let taken =
-            |record: &Result<(u64, _)>| !matches!(record, Ok((offset, _)) if *offset >= end);
-        let records = batch.iter().take_while(taken);
-        let records = records.map(|record| record.map(|(offset, record)| input(offset, &record)));
-        let mut failures = Failures::new(self.letters);
-        for Written { name, chain, places: to } in &mut self.written {
-            let outputs = &mut self.outputs;
-            let mut out = Out { outputs, places: to, failures: &mut failures, batch, name };
-            for place in places {
-                // The iterator only borrows: it is made anew for each part of the query.
-                chain.process(*place, &batch.bytes, records.clone(), &mut out)?;
+        let of_topic = inputs.filter(|(_, input)| input.topic == topic);
+        let taken = of_topic.filter(|(place, _)| {
+            let is_table = self.flow.lookups.inputs().any(|table| table == *place);
+            match takes {
+                Takes::Tables => is_table,
+                Takes::Rows => !is_table && self.job.reads(*place),
             }
-        }
-        failures.write(batch, &mut self.outputs)
+        });
+        taken.map(|(place, _)| place).collect()
     }
 
     /// Makes durable what was processed, and tells.
-    async fn append<T: Transport>(&mut self, round: Round, transport: &T) -> Result<()> {
+    pub(super) async fn append<T: Transport>(&mut self, round: Round, transport: &T) -> Result<()> {
         let (append, written) = self.outputs.finish();
         if round.offsets.is_empty() {
             return Ok(());
@@ -257,7 +300,7 @@ impl<S: Schemas> Work<'_, S> {
 }
 
 /// The next records; none if the wait ran out or something is told. Dropping a poll loses nothing.
-fn next<'n, R: Reader>(
+pub(super) fn next<'n, R: Reader>(
     reader: &'n mut R,
     until: &'n mut watch::Receiver<Until>,
 ) -> impl Future<Output = Result<Vec<FetchedBatch>>> + Send + 'n {
@@ -278,17 +321,7 @@ async fn told(until: &mut watch::Receiver<Until>) {
 }
 
 /// The offset of a partition's first record that may be there.
-async fn begin<T: Transport>(transport: &T, topic: &str, partition: u32) -> Result<u64> {
+pub(super) async fn begin<T: Transport>(transport: &T, topic: &str, partition: u32) -> Result<u64> {
     let info = transport.topic(topic).await?;
     Ok(info.partitions.get(partition as usize).map_or(0, |partition| partition.begin))
-}
-
-fn input<'r>(offset: u64, record: &RecordRef<'r>) -> InputRecord<'r> {
-    InputRecord {
-        offset,
-        timestamp_ms: record.timestamp_ms,
-        key: record.key,
-        value: record.value,
-        position: record.header(POSITION_HEADER),
-    }
 }

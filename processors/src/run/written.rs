@@ -1,6 +1,6 @@
 //! What a job writes: the chain of each output topic, where its records go, and the dead letters.
 
-use crate::fused::{Chain, ChainPlan, RecordOut};
+use crate::fused::{Chain, ChainPlan, Lookups, RecordOut};
 use std::collections::BTreeMap;
 use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_model::{Error, Result};
@@ -19,10 +19,16 @@ const REASON_BYTES_MAX: usize = 8 * 1024;
 /// # Errors
 ///
 /// As [`Chain::new`].
-pub(super) fn chain(plan: &PipelinePlan, output: &OutputPlan, ids: SchemaIds) -> Result<Chain> {
+pub(super) fn chain(
+    plan: &PipelinePlan,
+    output: &OutputPlan,
+    ids: SchemaIds,
+    lookups: &Lookups,
+) -> Result<Chain> {
     Chain::new(ChainPlan {
         query: &output.query,
         inputs: &plan.tables,
+        lookups,
         schemas: &output.schemas,
         ids,
         pipeline: plan.name(),
@@ -70,13 +76,15 @@ impl Places {
 pub(super) struct Failures {
     /// Where dead letters go among the partitions of the append; none stops at the first.
     letters: Option<usize>,
+    /// Of records before this offset letters were written by an earlier run.
+    pub(super) answered: u64,
     /// Why, by offset.
     reasons: BTreeMap<u64, String>,
 }
 
 impl Failures {
     pub(super) fn new(letters: Option<usize>) -> Self {
-        Self { letters, reasons: BTreeMap::new() }
+        Self { letters, answered: 0, reasons: BTreeMap::new() }
     }
 
     /// Is told of a record and what could not make something of it.
@@ -98,6 +106,9 @@ impl Failures {
                 .with("topic", &batch.topic)
                 .with("partition", batch.partition)
                 .with("offset", offset));
+        }
+        if offset < self.answered {
+            return Ok(());
         }
         let reasons = self.reasons.entry(offset).or_default();
         if reasons.len() < REASON_BYTES_MAX {

@@ -12,7 +12,7 @@ use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 use tidemesh_plan::document::parse;
 use tidemesh_plan::mesh::{Accepted, PipelinePlan, Topic, Topics, plan as plan_mesh};
 use tidemesh_plan::query::Input;
-use tidemesh_processors::{Ended, PipelineJob, Progress, Schemas, Until};
+use tidemesh_processors::{Cut, Ended, PipelineJob, Progress, Schemas, Until};
 use tidemesh_transport::{
     Append, FetchLimit, PartitionBatch, Reader, Records, Start, Subscription, TopicConfig,
     Transport, partition_of,
@@ -57,41 +57,44 @@ fn keeping(partitions: u32) -> TopicConfig {
     TopicConfig { partitions, cleanup_policy: CleanupPolicy::Delete, ..TopicConfig::default() }
 }
 
-/// Orders on a topic, and a job that reads them.
+/// Orders and customers, each on its topic, and jobs that read them.
 pub(crate) struct Mesh<T> {
     pub(crate) log: T,
     pub(crate) registry: Registry,
-    orders: Input,
-    key_id: u32,
-    /// Behind the last record of each partition of the input. Kafka's own end is further on: the marks
+    /// What there is, by topic.
+    inputs: BTreeMap<&'static str, Input>,
+    /// Behind the last record of each partition of the inputs. Kafka's own end is further on: the marks
     /// of its transactions have offsets too.
-    ends: Mutex<BTreeMap<u32, u64>>,
+    ends: Mutex<Cut>,
     /// How long nothing has to come until a topic is taken for read.
     pub(crate) quiet: Duration,
 }
 
 impl<T: Transport> Mesh<T> {
     pub(crate) async fn open(log: T) -> Self {
-        let orders = plan::inputs().remove(0);
-        let registry = Registry::default();
-        let key = registry.add(&orders.relation.key.as_ref().unwrap().registry_text());
-        log.create_topic("shop.orders", &keeping(PARTITIONS)).await.unwrap();
+        let mut known = plan::inputs();
+        let customers = known.remove(2);
+        let inputs =
+            BTreeMap::from([("shop.customers", customers), ("shop.orders", known.remove(0))]);
+        for topic in inputs.keys() {
+            log.create_topic(topic, &keeping(PARTITIONS)).await.unwrap();
+        }
         Self {
             log,
-            registry,
-            orders,
-            key_id: key,
+            registry: Registry::default(),
+            inputs,
             ends: Mutex::default(),
             quiet: Duration::from_millis(50),
         }
     }
 
-    /// The pipeline `paid` of these lines of its `spec`, behind an input `orders`.
+    /// The pipeline `paid` of these lines of its `spec`; other documents may follow.
     pub(crate) fn plan(&self, spec: &str) -> PipelinePlan {
-        let relation = &self.orders.relation;
-        let topic =
-            Topic { key: relation.key.clone(), value: relation.value.clone(), source: None };
-        let topics = Topics::from([("shop.orders".to_owned(), topic)]);
+        let topic = |(name, input): (&&str, &Input)| {
+            let (key, value) = (input.relation.key.clone(), input.relation.value.clone());
+            ((*name).to_owned(), Topic { key, value, source: None })
+        };
+        let topics: Topics = self.inputs.iter().map(topic).collect();
         let text = format!(
             "apiVersion: tidemesh/v1\nkind: Pipeline\nmetadata: {{name: paid}}\nspec:\n{spec}"
         );
@@ -114,17 +117,28 @@ impl<T: Transport> Mesh<T> {
 
     /// Appends events of orders: `(op, before, after)`.
     pub(crate) async fn append(&self, events: &[(&str, Json, Json)]) {
-        self.append_as(&self.orders.relation.value.clone(), events).await;
+        self.append_to("shop.orders", events).await;
+    }
+
+    pub(crate) async fn append_to(&self, topic: &str, events: &[(&str, Json, Json)]) {
+        let value = self.inputs[topic].relation.value.clone();
+        self.append_as(topic, &value, events).await;
     }
 
     /// Appends events whose values have this schema.
-    pub(crate) async fn append_as(&self, schema: &Schema, events: &[(&str, Json, Json)]) {
-        let relation = &self.orders.relation;
+    pub(crate) async fn append_as(
+        &self,
+        topic: &str,
+        schema: &Schema,
+        events: &[(&str, Json, Json)],
+    ) {
+        let key_schema = self.inputs[topic].relation.key.as_ref().unwrap();
+        let key_id = self.registry.add(&key_schema.registry_text());
         let value_id = self.registry.add(&schema.registry_text());
         let mut partitions = vec![Records::default(); PARTITIONS as usize];
         for (op, before, after) in events {
             let id = if after.is_null() { &before["id"] } else { &after["id"] };
-            let key = framed(self.key_id, relation.key.as_ref().unwrap(), &json!({"id": id}));
+            let key = framed(key_id, key_schema, &json!({"id": id}));
             let value = json!({"before": before, "after": after, "op": op});
             let value = framed(value_id, schema, &value);
             let records = &mut partitions[partition_of(&key, PARTITIONS) as usize];
@@ -135,18 +149,14 @@ impl<T: Transport> Mesh<T> {
         }
         let batches = (0..).zip(partitions).filter(|(_, records)| !records.is_empty());
         let batches: Vec<PartitionBatch> = batches
-            .map(|(partition, records)| PartitionBatch {
-                topic: "shop.orders".into(),
-                partition,
-                records,
-            })
+            .map(|(partition, records)| PartitionBatch { topic: topic.into(), partition, records })
             .collect();
         let counts: Vec<(u32, u64)> =
             batches.iter().map(|batch| (batch.partition, batch.records.count().into())).collect();
         let appended = self.log.append(Append { batches, ..Append::default() }).await.unwrap();
         let mut ends = self.ends.lock().unwrap();
         for ((partition, count), base) in counts.into_iter().zip(appended.base_offsets) {
-            ends.insert(partition, base + count);
+            ends.insert((topic.to_owned(), partition), base + count);
         }
     }
 
@@ -155,10 +165,12 @@ impl<T: Transport> Mesh<T> {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         loop {
             let committed = self.log.committed(&job.id()).await.unwrap();
-            let done = self.ends.lock().unwrap().iter().all(|(partition, end)| {
-                let at = committed.get(&("shop.orders".to_owned(), *partition)).copied();
-                at.unwrap_or_default() >= *end
-            });
+            let done = self
+                .ends
+                .lock()
+                .unwrap()
+                .iter()
+                .all(|(place, end)| committed.get(place).copied().unwrap_or_default() >= *end);
             if done {
                 return;
             }
@@ -170,8 +182,8 @@ impl<T: Transport> Mesh<T> {
         }
     }
 
-    /// The offset behind the last record of each partition of the input.
-    pub(crate) fn ends(&self) -> BTreeMap<u32, u64> {
+    /// The offset behind the last record of each partition of the inputs.
+    pub(crate) fn ends(&self) -> Cut {
         self.ends.lock().unwrap().clone()
     }
 

@@ -17,7 +17,9 @@ use tidemesh_avro::schema::{Kind, NodeId, Schema};
 use tidemesh_model::{EnvelopeForm, Error, Position, Result};
 use tidemesh_plan::output::{OutputSchemas, Target, output_schemas};
 use tidemesh_plan::query::{Input, Query};
-use tidemesh_processors::fused::{Chain, ChainPlan, InputRecord, RecordOut};
+use tidemesh_processors::fused::{
+    Chain, ChainPlan, InputRecord, LOOKUP_BYTES_MAX, Lookups, RecordOut,
+};
 
 /// JSON as a datum of a schema; what an object lacks is null.
 pub(crate) fn datum(schema: &Schema, id: NodeId, json: &Json) -> Datum {
@@ -139,6 +141,7 @@ impl Batch {
                 key: part(key),
                 value: part(value),
                 position: None,
+                operation: None,
             })
         })
     }
@@ -204,6 +207,7 @@ pub(crate) struct Bench {
     pub(crate) inputs: Vec<Input>,
     pub(crate) query: Query,
     pub(crate) schemas: OutputSchemas,
+    pub(crate) lookups: Lookups,
     pub(crate) chain: Chain,
 }
 
@@ -217,9 +221,11 @@ impl Bench {
         let target = Target { pipeline: "p", topic: "mesh.out", envelope, key: None };
         let schemas =
             output_schemas(&query, &inputs, target).unwrap_or_else(|error| panic!("{error}"));
+        let mut lookups = Lookups::new(std::iter::once(&query), &inputs, LOOKUP_BYTES_MAX).unwrap();
         let mut chain = Chain::new(ChainPlan {
             query: &query,
             inputs: &inputs,
+            lookups: &lookups,
             schemas: &schemas,
             ids: IDS,
             pipeline: "p",
@@ -228,8 +234,9 @@ impl Bench {
         .unwrap();
         for (place, input) in inputs.iter().enumerate() {
             chain.learn(place, 2, &input.relation.value).unwrap();
+            lookups.learn(place, 2, &input.relation.value).unwrap();
         }
-        Self { inputs, query, schemas, chain }
+        Self { inputs, query, schemas, lookups, chain }
     }
 
     pub(crate) fn sql(sql: &str, envelope: EnvelopeForm) -> Self {
@@ -260,8 +267,21 @@ impl Bench {
 
     pub(crate) fn run(&mut self, input: usize, batch: &Batch) -> Given {
         let mut given = Given::default();
-        self.chain.process(input, &batch.bytes, batch.records(), &mut given).unwrap();
+        self.chain
+            .process(input, &batch.bytes, batch.records(), &self.lookups, &mut given)
+            .unwrap();
         given
+    }
+
+    /// Fills a lookup's table; answers the failures by offset.
+    pub(crate) fn fill(&mut self, input: usize, batch: &Batch) -> Vec<(u64, String)> {
+        let mut failures = Vec::new();
+        let failed = |offset, error: Error| {
+            failures.push((offset, error.report()));
+            Ok(())
+        };
+        self.lookups.take(input, &batch.bytes, batch.records(), failed).unwrap();
+        failures
     }
 
     /// Records as JSON: `[key, value]`.
