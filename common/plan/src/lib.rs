@@ -11,6 +11,7 @@ mod problem;
 pub mod query;
 pub mod relation;
 pub mod sql;
+pub mod upgrade;
 
 pub use key::key_columns;
 pub use problem::{Place, Problem, Problems};

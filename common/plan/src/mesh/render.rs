@@ -30,6 +30,23 @@ pub(super) fn digest(plan: &PipelinePlan) -> String {
     })
 }
 
+impl PipelinePlan {
+    /// The digest that the plan would have if its inputs' topics were called as `name` says, where it
+    /// says something: the same work in other topics has the same.
+    pub(crate) fn digest_over(&self, name: impl Fn(&str) -> Option<String>) -> String {
+        if self.inputs.iter().all(|input| name(&input.topic).is_none()) {
+            return self.digest.clone();
+        }
+        let mut plan = self.clone();
+        for input in &mut plan.inputs {
+            if let Some(topic) = name(&input.topic) {
+                input.topic = topic;
+            }
+        }
+        digest(&plan)
+    }
+}
+
 impl fmt::Display for PipelinePlan {
     /// Several lines, the last with its end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

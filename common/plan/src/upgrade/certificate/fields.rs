@@ -1,0 +1,152 @@
+//! Whether a reader gets its fields from a writer's records, by the means of `common/avro`: each field
+//! projected out of both schemas, and what differs between the two.
+
+use super::facts::Raw;
+use crate::mesh::Path;
+use crate::upgrade::changes::row_of;
+use serde_json::Value as Json;
+use std::collections::BTreeSet;
+use tidemesh_avro::compat::{Direction, incompatibilities};
+use tidemesh_avro::consumption::{Reads, unreadable};
+use tidemesh_avro::diff::{Change, diff};
+use tidemesh_avro::project::{FieldPath, project};
+use tidemesh_avro::schema::{Kind, Schema};
+
+/// Whether the reader of `read` gets what it consumes from records of `written`, with the same meaning.
+/// `older` records may lack a field that has a default; of newer ones it would be gone.
+pub(super) fn gets(read: &Raw, consumed: &BTreeSet<Path>, written: &Raw, older: bool) -> bool {
+    let (Some(read), Some(written)) = (read.parsed(), written.parsed()) else { return false };
+    let (own, other) = (row(&read.1), row(&written.1));
+    let paths: Option<BTreeSet<FieldPath>> =
+        consumed.iter().map(|path| path.join(".").parse().ok()).collect();
+    let Some(paths) = paths else { return false };
+    let reads = Reads::Fields(paths.clone());
+    let readable = unreadable(&own, &reads, &other, Direction::Backward);
+    is_enveloped(&read.1) == is_enveloped(&written.1)
+        && (!is_keyed(read.0.as_ref(), &own) || same_key(read.0.as_ref(), written.0.as_ref()))
+        && readable.is_ok_and(|found| found.is_empty())
+        && paths.iter().all(|path| field(&own, path, &other, older))
+        && whole(&own, consumed, &other)
+}
+
+fn row(value: &Schema) -> Schema {
+    value.at(row_of(value))
+}
+
+fn is_enveloped(value: &Schema) -> bool {
+    row_of(value) != value.root()
+}
+
+/// Whether one field is in both, and nothing of it is lost or means something else.
+fn field(own: &Schema, path: &FieldPath, other: &Schema, older: bool) -> bool {
+    let Ok(read) = project(own, [path]) else { return false };
+    let Ok(written) = project(other, [path]) else {
+        return older || has_former_name(own, path, other);
+    };
+    let differences = diff(&read, &written);
+    !differences.truncated
+        && differences.differences.iter().all(|each| harmless(&each.change, older))
+}
+
+/// Whether the reader's field had a name that the writer still has.
+fn has_former_name(own: &Schema, path: &FieldPath, other: &Schema) -> bool {
+    let first = &path.steps()[0];
+    let names: Vec<&String> = fields(other).iter().map(|field| &field.name).collect();
+    let mut own = fields(own).iter();
+    let field = own.find(|field| field.name == *first);
+    !names.contains(&first)
+        && field.is_some_and(|field| field.aliases.iter().any(|alias| names.contains(&alias)))
+}
+
+fn fields(record: &Schema) -> &[tidemesh_avro::schema::Field] {
+    match &record.node(record.root()).kind {
+        Kind::Record(fields) => fields,
+        _ => &[],
+    }
+}
+
+/// Whether a difference from the reader's field to the writer's leaves it what it is.
+fn harmless(change: &Change, older: bool) -> bool {
+    match change {
+        Change::FieldRemoved { .. } | Change::FieldRenamed { .. } => older,
+        Change::TypePromoted { from, to } | Change::TypeChanged { from, to } => exact(to, from),
+        Change::LogicalTypeChanged { from, to } => narrower(from, to),
+        Change::SizeChanged { .. } | Change::SymbolsAdded(_) => false,
+        _ => true,
+    }
+}
+
+fn exact(written: &str, read: &str) -> bool {
+    [("int", "long"), ("int", "double"), ("float", "double")].contains(&(written, read))
+}
+
+/// Whether both are decimals of one scale, and each of the writer's is one of the reader's.
+fn narrower(read: &Json, written: &Json) -> bool {
+    let number = |of: &Json, name: &str| of.get(name).and_then(Json::as_u64).unwrap_or_default();
+    let decimal = |of: &Json| of["logicalType"] == "decimal";
+    decimal(read)
+        && decimal(written)
+        && number(read, "scale") == number(written, "scale")
+        && number(written, "precision") <= number(read, "precision")
+}
+
+/// Where a column that something is read of has another type, the whole row has to be resolved.
+fn whole(own: &Schema, consumed: &BTreeSet<Path>, other: &Schema) -> bool {
+    let columns: BTreeSet<&String> = consumed.iter().filter_map(|path| path.first()).collect();
+    let mut alike = true;
+    for column in columns {
+        let Ok(path) = column.parse::<FieldPath>() else { return false };
+        let (Ok(read), Ok(written)) = (project(own, [&path]), project(other, [&path])) else {
+            continue;
+        };
+        let all = diff(&read, &written).differences;
+        let scale = |change: &Change| match change {
+            Change::LogicalTypeChanged { from, to } => from["scale"] != to["scale"],
+            _ => false,
+        };
+        if all.iter().any(|each| scale(&each.change)) {
+            return false;
+        }
+        alike &= all.iter().all(|each| !each.change.concerns_data() || is_named(&each.change));
+    }
+    alike || incompatibilities(own, other).is_empty()
+}
+
+fn is_named(change: &Change) -> bool {
+    matches!(change, Change::DefaultChanged { .. } | Change::Renamed { .. })
+}
+
+/// Whether the key's fields are columns, so that records with other keys would be others' rows.
+fn is_keyed(key: Option<&Schema>, row: &Schema) -> bool {
+    let key = key.map(fields).unwrap_or_default();
+    let columns = fields(row);
+    let is_column = |name: &String| columns.iter().any(|column| column.name == *name);
+    !key.is_empty() && key.iter().all(|field| is_column(&field.name))
+}
+
+/// Whether two keys have the same fields of the same types, whatever their records are called.
+pub(super) fn same_key(one: Option<&Schema>, other: Option<&Schema>) -> bool {
+    let bare = |key: &Schema| {
+        let text: Json = serde_json::from_str(&key.registry_text()).unwrap_or_default();
+        unnamed(text)
+    };
+    one.map(bare) == other.map(bare)
+}
+
+/// A schema without its records' names, documentation and defaults.
+fn unnamed(json: Json) -> Json {
+    match json {
+        Json::Object(mut object) => {
+            let named = object.contains_key("fields") || object.contains_key("symbols");
+            for name in ["namespace", "doc", "default", "aliases", "connect.name"] {
+                object.shift_remove(name);
+            }
+            if named {
+                object.shift_remove("name");
+            }
+            Json::Object(object.into_iter().map(|(name, of)| (name, unnamed(of))).collect())
+        }
+        Json::Array(items) => items.into_iter().map(unnamed).collect(),
+        other => other,
+    }
+}
