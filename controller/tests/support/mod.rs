@@ -15,10 +15,12 @@ use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::mesh::PipelinePlan;
 use tokio::sync::watch;
 
+/// Texts in the order of their registration, which are their ids, and the newest id of each subject.
+type Known = (Vec<Arc<str>>, BTreeMap<String, u32>);
+
 #[derive(Clone, Default)]
 pub(crate) struct Schemas {
-    /// Id by text, in the order of their registration, and the newest id of each subject.
-    known: Arc<Mutex<(Vec<Arc<str>>, BTreeMap<String, u32>)>>,
+    known: Arc<Mutex<Known>>,
     away: Arc<AtomicBool>,
 }
 

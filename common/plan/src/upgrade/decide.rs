@@ -205,7 +205,7 @@ impl Case<'_> {
 
     /// A table that it reads goes on in another topic.
     fn moved(&self, said: Result<Candidate, Vec<Reason>>) -> Decision {
-        let fits = |one: &Candidate| one.reasons.is_empty() && !(one.same && !self.readable());
+        let fits = |one: &Candidate| one.reasons.is_empty() && (!one.same || self.readable());
         let mut held = Decision::new(
             Verdict::Held,
             "a table that it reads goes on in another topic, and it has no plan for that one",
