@@ -1,14 +1,16 @@
 //! What users ask for: decided, planned, made durable, and shown.
 
 use crate::controller::{Controller, Refused, now_ms};
-use crate::planned::{self, Planned, Unplanned};
-use crate::proposal::{Changes, Handed, Text, Verb, changes};
+use crate::evolve;
+use crate::planned::{self, Fresh, Planned, Unplanned};
+use crate::proposal::{Changes, Handed, Refusal, Text, Verb, changes};
 use crate::state::{Action, DOCUMENTS_MAX, Draft, Id, ManagedBy, PipelineState, State, parse_kept};
 use crate::topics::Registry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind};
 use tidemesh_plan::document::{Document, Evolution, Kind, Spec};
+use tidemesh_plan::upgrade::Verdict;
 
 /// Who asks, and how.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +109,7 @@ impl<R: Registry> Controller<R> {
             return Err(too_many(all.len()).into());
         }
         let before = self.planned();
+        before.mesh()?;
         let planned = self.proposed(&state, &before, &wanted, &all).await?;
         let mut changes =
             changes(wanted.handed, &state, &before.pipelines, &planned.pipelines, wanted.deleted);
@@ -143,15 +146,50 @@ impl<R: Registry> Controller<R> {
         }
         // What is held already may stay so: it is not what this is about.
         let handed = wanted.handed.ids();
-        let held = |id: &Id| before.held.contains_key(id) && !handed.contains(id);
+        let held = |id: &Id| before.held.contains_key(&id.name) && !handed.contains(id);
         let must: BTreeSet<Id> =
             all.iter().map(|document| Id::of(document)).filter(|id| !held(id)).collect();
-        planned::plan(all, &accepted, &must, &self.topics).await.map_err(
-            |unplanned| match unplanned {
-                Unplanned::Problems(problems) => Refused::Wrong(wanted.handed.refusals(problems)),
-                Unplanned::Error(error) => error.into(),
-            },
-        )
+        let now = planned::fresh(all, &accepted, &must, &self.topics).await;
+        let now = now.map_err(|unplanned| match unplanned {
+            Unplanned::Problems(problems) => Refused::Wrong(wanted.handed.refusals(problems)),
+            Unplanned::Error(error) => error.into(),
+        })?;
+        self.check_outputs(before, &now, &handed, wanted.handed).await?;
+        let (planned, judged) = evolve::apply(before, now, &handed, all, &self.topics).await?;
+        let newly = judged
+            .pipelines
+            .iter()
+            .filter(|one| one.verdict == Verdict::Held && before.held(&one.pipeline).is_empty());
+        let refusals: Vec<Refusal> = newly
+            .flat_map(|one| one.reasons.iter().map(move |reason| (one, reason)))
+            .map(|(one, reason)| wanted.handed.refusal(&one.pipeline, reason))
+            .collect();
+        if refusals.is_empty() { Ok(planned) } else { Err(Refused::Wrong(refusals)) }
+    }
+
+    /// Asks the registry whether topics take what is to be written to them.
+    async fn check_outputs(
+        &self,
+        before: &Planned,
+        now: &Fresh,
+        handed: &BTreeSet<Id>,
+        texts: &Handed,
+    ) -> Result<(), Refused> {
+        let mut refusals = Vec::new();
+        for plan in &now.mesh.pipelines {
+            let (name, id) =
+                (plan.name(), Id { kind: Kind::Pipeline, name: plan.name().to_owned() });
+            let same = before.pipelines.get(name).is_some_and(|old| old.digest == plan.digest);
+            if !handed.contains(&id) || same {
+                continue;
+            }
+            for output in &plan.outputs {
+                if let Some(why) = self.topics.refuses(output).await? {
+                    refusals.push(texts.refused_output(name, output, &why));
+                }
+            }
+        }
+        if refusals.is_empty() { Ok(()) } else { Err(Refused::Wrong(refusals)) }
     }
 
     /// Whether users may change a document.

@@ -12,6 +12,8 @@ pub struct ControllerConfig {
     pub lease: Duration,
     /// How often what is declared is compared with what is.
     pub reconcile_every: Duration,
+    /// The sources whose connectors write topics, by their names.
+    pub connectors: Vec<String>,
     /// What begins the names of topics where others see them, and of subjects: a cluster's prefix.
     pub topic_prefix: String,
     /// The namespace of topics in OpenLineage's events: `kafka://host:port` of the first of a cluster's
@@ -26,7 +28,8 @@ impl ControllerConfig {
         let (lease, reconcile_every) = (Duration::from_secs(15), Duration::from_millis(500));
         let dataset_namespace = "tidemesh".to_owned();
         let topic_prefix = String::new();
-        Self { store, lease, reconcile_every, topic_prefix, dataset_namespace }
+        let connectors = Vec::new();
+        Self { store, lease, reconcile_every, connectors, topic_prefix, dataset_namespace }
     }
 }
 

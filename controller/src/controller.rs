@@ -12,7 +12,8 @@ use crate::proposal::Refusal;
 use crate::report::{PipelineReport, pipeline_report};
 use crate::state::State;
 use crate::store::{self, Change, Holder, Store};
-use crate::topics::{KnownTopics, Registry};
+use crate::topics::{Basis, KnownTopics, Registry};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -45,6 +46,8 @@ pub struct Controller<R> {
     pub(crate) writing: tokio::sync::Mutex<()>,
     /// Told when there is something to do before the next round.
     pub(crate) wake: Notify,
+    /// The schemas by which each pipeline was last started.
+    pub(crate) started: Mutex<BTreeMap<String, Basis>>,
     store: Arc<Mutex<Box<dyn Store>>>,
     seen: Mutex<Seen>,
 }
@@ -89,11 +92,12 @@ impl<R: Registry> Controller<R> {
         };
         Ok(Self {
             holder,
-            topics: KnownTopics::new(registry, config.topic_prefix.clone()),
+            topics: KnownTopics::new(registry, &config),
             config,
             launcher,
             writing: tokio::sync::Mutex::default(),
             wake: Notify::new(),
+            started: Mutex::default(),
             store: Arc::new(Mutex::new(store)),
             seen: Mutex::new(seen),
         })

@@ -4,18 +4,37 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tidemesh_model::Result;
 use tidemesh_plan::mesh::PipelinePlan;
 
 /// Starts and ends pipelines, and tries again what fails for a time. A pipeline has at most one job.
 pub trait Launcher: Send + Sync + 'static {
-    /// Runs a pipeline by this plan, once its job of before, if it has one, has come to an end.
-    fn start(&self, plan: Arc<PipelinePlan>) -> BoxFuture<'_, ()>;
+    /// Runs a pipeline, once its job of before, if it has one, has come to an end.
+    fn start(&self, pipeline: Start) -> BoxFuture<'_, ()>;
+
+    /// Has a pipeline's job read these topics to their ends, and end there ([`JobState::Drained`]). Each
+    /// is a table's former topic with its next: it is at its end once there is something in the next.
+    /// To say it again changes nothing.
+    fn drain<'l>(
+        &'l self,
+        pipeline: &'l str,
+        topics: &'l [(String, String)],
+    ) -> BoxFuture<'l, Result<()>>;
 
     /// Ends a pipeline's job between two appends, and waits for that.
     fn stop<'l>(&'l self, pipeline: &'l str) -> BoxFuture<'l, ()>;
 
     /// All jobs, by their pipelines; also those that have ended by themselves.
     fn jobs(&self) -> BTreeMap<String, JobReport>;
+}
+
+/// A pipeline to run.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// Its plan.
+    pub plan: Arc<PipelinePlan>,
+    /// By which schemas of values each topic was planned, by their ids: what is later is newer.
+    pub planned_by: BTreeMap<String, u32>,
 }
 
 /// What is known of a pipeline's job.
@@ -46,6 +65,8 @@ pub enum JobState {
         /// The reason, with the place of that record.
         error: String,
     },
+    /// It has read the topics to their ends that it was told to.
+    Drained,
     /// It has ended for a reason that does not pass by itself.
     Failed {
         /// The reason, with its causes and a remedy.

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tidemesh_avro::diff::diff;
 use tidemesh_avro::schema::Schema;
 use tidemesh_plan::document::{self, Document, Kind};
-use tidemesh_plan::mesh::{MeshPlan, OutputPlan, PipelinePlan};
+use tidemesh_plan::mesh::{OutputPlan, PipelinePlan};
+use tidemesh_plan::upgrade::Reason;
 use tidemesh_plan::{Place, Problem, Problems};
 
 /// A text with documents.
@@ -156,10 +157,29 @@ impl Handed {
         problems.0.into_iter().map(|problem| self.refused(problem)).collect()
     }
 
+    /// What keeps a pipeline from going on.
+    pub(crate) fn refusal(&self, pipeline: &str, reason: &Reason) -> Refusal {
+        self.refused(Problem::new(format!("Pipeline {pipeline}: spec"), reason.to_string()))
+    }
+
+    /// Why a topic does not take what a pipeline would write.
+    pub(crate) fn refused_output(&self, pipeline: &str, output: &OutputPlan, why: &str) -> Refusal {
+        let about = format!("Pipeline {pipeline}: spec.sinks");
+        let message =
+            format!("{} does not take what {} would write: {why}", output.topic, output.name);
+        let help = "write to another topic, or what its readers can read";
+        self.refused(Problem::new(about, message).help(help))
+    }
+
     fn refused(&self, mut problem: Problem) -> Refusal {
         let of = |document: &Document| is_about(&problem, &Id::of(document));
         match self.documents.iter().find(|(document, _)| of(document)) {
-            Some((_, file)) => refusal(&self.files[*file], problem),
+            Some((document, file)) => {
+                let path = problem.about.split_once(": ").map_or("spec", |(_, path)| path);
+                // What is found out beside the documents has no place yet.
+                problem.place = problem.place.or_else(|| Some(document.place(path)));
+                refusal(&self.files[*file], problem)
+            }
             None => {
                 problem.place = None;
                 refusal("", problem)
@@ -185,11 +205,6 @@ fn refusal(file: &str, problem: Problem) -> Refusal {
 
 /// The plans of pipelines, by their names.
 pub(crate) type Plans = BTreeMap<String, Arc<PipelinePlan>>;
-
-pub(crate) fn plans(plan: MeshPlan) -> Plans {
-    let named = |plan: PipelinePlan| (plan.name().to_owned(), Arc::new(plan));
-    plan.pipelines.into_iter().map(named).collect()
-}
 
 /// What would change from one set of documents and plans to another.
 pub(crate) fn changes(

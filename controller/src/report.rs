@@ -20,7 +20,7 @@ pub struct PipelineReport {
     pub revision: u64,
     /// How it is.
     pub state: PipelineStatus,
-    /// Why it is so, if it does not run.
+    /// Why it does not run, or why it runs by the plan that it has although there is another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
     /// The digest of the plan by which it shall run; none if it cannot be planned.
@@ -113,9 +113,11 @@ pub(crate) fn pipeline_report(
     let (state, reasons) = if seen.state.pipeline(name).paused {
         (PipelineStatus::Paused, Vec::new())
     } else if !held.is_empty() {
-        (PipelineStatus::Held, held.iter().map(ToString::to_string).collect())
+        (PipelineStatus::Held, held.to_vec())
     } else {
-        status(job)
+        let (state, mut reasons) = status(job);
+        reasons.extend(seen.planned.stays.get(name).into_iter().flatten().cloned());
+        (state, reasons)
     };
     Some(PipelineReport {
         name: name.to_owned(),
@@ -133,7 +135,8 @@ pub(crate) fn pipeline_report(
 fn status(job: Option<&JobReport>) -> (PipelineStatus, Vec<String>) {
     match job.map(|job| &job.state) {
         None => (PipelineStatus::Starting, Vec::new()),
-        Some(JobState::Running) => (PipelineStatus::Running, Vec::new()),
+        // One that has read a table's former topic goes on in the next.
+        Some(JobState::Running | JobState::Drained) => (PipelineStatus::Running, Vec::new()),
         Some(JobState::Retrying { error }) => (PipelineStatus::Retrying, vec![error.clone()]),
         Some(JobState::Held { error }) => (PipelineStatus::Held, vec![error.clone()]),
         Some(JobState::Failed { error }) => (PipelineStatus::Failed, vec![error.clone()]),

@@ -2,14 +2,18 @@
 
 use crate::act::accept;
 use crate::controller::{Controller, Role};
-use crate::planned::{self, Planned, Unplanned};
+use crate::evolve;
+use crate::launcher::{JobReport, JobState, Start};
+use crate::planned::{self, Fresh, Moving, Planned, Unplanned};
 use crate::state::{Draft, State};
 use crate::store::Lease;
 use crate::topics::Registry;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::document::Document;
+use tidemesh_plan::mesh::PipelinePlan;
+use tidemesh_plan::upgrade::{Judged, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -94,12 +98,12 @@ impl<R: Registry> Controller<R> {
     /// Compares what shall be with what is, and makes it so.
     pub(crate) async fn round(&self) -> Result<()> {
         let _writing = self.writing.lock().await;
-        let planned = self.follow_schemas().await;
-        self.run_jobs().await;
-        planned
+        let followed = self.follow_schemas().await;
+        let ran = self.run_jobs().await;
+        followed.and(ran)
     }
 
-    /// Plans anew if a schema is another one, or nothing is planned yet.
+    /// Judges anew if a schema is another one, or nothing is planned yet.
     async fn follow_schemas(&self) -> Result<()> {
         let Ok(epoch) = self.epoch() else { return Ok(()) };
         let (state, before) = (self.state(), self.planned());
@@ -108,16 +112,35 @@ impl<R: Registry> Controller<R> {
         }
         let documents: Vec<Arc<Document>> =
             state.documents.values().map(|declared| Arc::clone(&declared.document)).collect();
-        let (accepted, none) = (planned::accepted(&state), BTreeSet::new());
-        let planned = planned::plan(&documents, &accepted, &none, &self.topics).await;
-        let planned = planned.map_err(|unplanned| match unplanned {
+        let planned = match &before.mesh {
+            Some(_) => Planned::clone(&before),
+            None => {
+                let now = self.planned_now(&state, &documents).await?;
+                evolve::recall(&state, &documents, now, &self.topics).await?
+            }
+        };
+        let (mut planned, judged) = evolve::follow(&planned, &documents, &self.topics).await?;
+        if planned.held.keys().any(|name| !planned.pipelines.contains_key(name)) {
+            planned.add(self.planned_now(&state, &documents).await?);
+        }
+        tell(&judged);
+        self.keep(epoch, &state, planned).await
+    }
+
+    async fn planned_now(&self, state: &State, documents: &[Arc<Document>]) -> Result<Fresh> {
+        let accepted = planned::accepted(state);
+        let now = planned::fresh(documents, &accepted, &BTreeSet::new(), &self.topics).await;
+        now.map_err(|unplanned| match unplanned {
             Unplanned::Error(error) => error,
             Unplanned::Problems(problems) => {
                 Error::new(ErrorKind::Config, "plan what is declared").because(problems.to_string())
             }
-        })?;
-        tell(&before, &planned);
-        let mut draft = Draft::of(&state);
+        })
+    }
+
+    /// Makes durable what plans accept, and shows it.
+    async fn keep(&self, epoch: u64, state: &State, planned: Planned) -> Result<()> {
+        let mut draft = Draft::of(state);
         accept(&mut draft, &planned);
         self.write(epoch, draft.changes).await?;
         let mut seen = self.seen();
@@ -127,27 +150,73 @@ impl<R: Registry> Controller<R> {
     }
 
     /// Starts what shall run and does not, or by another plan, and ends what shall not run.
-    async fn run_jobs(&self) {
+    async fn run_jobs(&self) -> Result<()> {
         let (state, planned) = (self.state(), self.planned());
-        if planned.mesh.is_none() {
+        let Some(mesh) = &planned.mesh else {
             // It is not known yet what shall run.
-            return;
-        }
+            return Ok(());
+        };
         let shall =
             |name: &str| !state.pipeline(name).paused && planned.pipelines.contains_key(name);
-        // A pipeline that is held goes on by its old plan, to the first record that this cannot read.
-        let may = |name: &str| !state.pipeline(name).paused && !planned.held(name).is_empty();
-        self.stop_all(|name| !shall(name) && !may(name)).await;
+        self.stop_all(|name| !shall(name)).await;
         let jobs = self.launcher.jobs();
         // Whoever makes a topic comes before who reads it.
-        let order = planned.mesh.iter().flat_map(|mesh| &mesh.pipelines);
-        let order = order.filter_map(|plan| planned.pipelines.get_key_value(plan.name()));
-        for (name, plan) in order {
-            let runs = jobs.get(name).is_some_and(|job| job.digest == plan.digest);
-            if shall(name) && !runs {
-                self.launcher.start(Arc::clone(plan)).await;
+        for plan in mesh.pipelines.iter().filter(|plan| shall(plan.name())) {
+            let job = jobs.get(plan.name());
+            if self.to_start(plan, job, &planned) {
+                self.start(plan.name(), &planned).await;
+            } else if let Some(moving) = planned.moving.get(plan.name()) {
+                self.go_over(plan.name(), moving, job).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Whether a pipeline has no job, or one of another plan, or one that has stopped before a record
+    /// that it could take by now.
+    fn to_start(&self, plan: &PipelinePlan, job: Option<&JobReport>, planned: &Planned) -> bool {
+        let Some(job) = job else { return true };
+        let name = plan.name();
+        if job.digest != plan.digest {
+            return true;
+        }
+        let stopped = matches!(job.state, JobState::Held { .. } | JobState::Drained);
+        let newest = planned.newest(name);
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        stopped
+            && planned.held(name).is_empty()
+            && !planned.moving.contains_key(name)
+            && started.get(name) != Some(&newest)
+    }
+
+    async fn start(&self, name: &str, planned: &Planned) {
+        let Some(plan) = planned.pipelines.get(name) else { return };
+        let basis = planned.bases.get(name).cloned().unwrap_or_default();
+        let planned_by = basis.iter().map(|(topic, schemas)| (topic.clone(), schemas.value));
+        let start = Start { plan: Arc::clone(plan), planned_by: planned_by.collect() };
+        self.launcher.start(start).await;
+        let newest = planned.newest(name);
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        started.insert(name.to_owned(), newest);
+    }
+
+    /// Has a pipeline read a table's former topic to its end, and then go on in the next.
+    async fn go_over(&self, name: &str, moving: &Moving, job: Option<&JobReport>) -> Result<()> {
+        if job.is_some_and(|job| job.state != JobState::Drained) {
+            let topics: Vec<(String, String)> =
+                moving.moves.iter().map(|one| (one.from.clone(), one.to.clone())).collect();
+            return self.launcher.drain(name, &topics).await;
+        }
+        let epoch = match self.epoch() {
+            Ok(epoch) => epoch,
+            Err(_) => return Ok(()),
+        };
+        let mut planned = Planned::clone(&self.planned());
+        planned.moved(name);
+        tracing::info!(pipeline = name, "goes on in the next topic");
+        self.keep(epoch, &self.state(), planned).await?;
+        self.start(name, &self.planned()).await;
+        Ok(())
     }
 
     async fn stop_all(&self, which: impl Fn(&str) -> bool) {
@@ -176,18 +245,11 @@ impl<R: Registry> Controller<R> {
     }
 }
 
-/// Logs what another plan means for pipelines.
-fn tell(before: &Planned, after: &Planned) {
-    for (id, problems) in &after.held {
-        if before.held.get(id) != Some(problems) {
-            let reasons: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            tracing::warn!(document = id.to_string(), reason = reasons.join("; "), "held");
-        }
-    }
-    for (name, plan) in &after.pipelines {
-        let old = before.pipelines.get(name);
-        if old.is_some_and(|old| old.digest != plan.digest) {
-            tracing::info!(pipeline = name, "upgraded");
-        }
+/// Logs what schemas mean for pipelines.
+fn tell(judged: &Judged) {
+    for one in judged.pipelines.iter().filter(|one| one.verdict != Verdict::Unaffected) {
+        let reasons: Vec<String> = one.reasons.iter().map(ToString::to_string).collect();
+        let (pipeline, verdict) = (&one.pipeline, one.verdict.name());
+        tracing::info!(pipeline, verdict, why = one.why, reasons = reasons.join("; "), "judged");
     }
 }

@@ -87,7 +87,11 @@ pub struct PipelineState {
     /// For each input the fields that a `*` takes.
     #[serde(default)]
     pub accepted: BTreeMap<String, BTreeSet<String>>,
-    /// The schemas by which it was planned: of each topic that it reads, and no pipeline writes.
+    /// The digest of the plan.
+    #[serde(default)]
+    pub digest: String,
+    /// The schemas by which it was planned: of each topic that it reads, or a pipeline before it, and
+    /// that no pipeline writes.
     #[serde(default)]
     pub basis: BTreeMap<String, TopicSchemas>,
 }
@@ -351,6 +355,7 @@ mod tests {
         let accepted = PipelineState {
             paused: true,
             accepted: BTreeMap::from([("a".into(), BTreeSet::from(["id".into()]))]),
+            digest: "d".into(),
             basis: BTreeMap::from([("t".into(), TopicSchemas { key: Some(1), value: 2 })]),
         };
         draft.accept("one", accepted.clone());

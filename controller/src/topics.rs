@@ -1,6 +1,7 @@
 //! What is known of the topics that pipelines read and no pipeline writes: their newest schemas, as
 //! the registry has them.
 
+use crate::config::ControllerConfig;
 use crate::state::TopicSchemas;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::document::{Document, InputFrom, Spec};
-use tidemesh_plan::mesh::{Topic, Topics};
+use tidemesh_plan::mesh::{OutputPlan, Topic, Topics};
+use tidemesh_plan::upgrade;
 use tidemesh_transport::RegistryClient;
 
 /// How many topics are asked for at once.
@@ -28,6 +30,17 @@ pub trait Registry: Send + Sync + 'static {
     fn latest(&self, subject: &str)
     -> impl Future<Output = Result<Option<(u32, Arc<str>)>>> + Send;
 
+    /// Why a schema could not follow those of a subject; none if it can.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away.
+    fn refuses(
+        &self,
+        subject: &str,
+        schema: &str,
+    ) -> impl Future<Output = Result<Option<String>>> + Send;
+
     /// The text of the schema with this id.
     ///
     /// # Errors
@@ -39,6 +52,16 @@ pub trait Registry: Send + Sync + 'static {
 impl Registry for RegistryClient {
     async fn latest(&self, subject: &str) -> Result<Option<(u32, Arc<str>)>> {
         self.latest(subject).await
+    }
+
+    async fn refuses(&self, subject: &str, schema: &str) -> Result<Option<String>> {
+        match self.check(subject, schema).await {
+            Ok(verdict) if verdict.is_compatible => Ok(None),
+            Ok(verdict) => Ok(Some(verdict.messages.join("; "))),
+            // It has no schema that this one could not follow.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn schema(&self, id: u32) -> Result<Arc<str>> {
@@ -54,12 +77,29 @@ pub(crate) struct KnownTopics<R> {
     registry: R,
     /// Begins the names of all subjects.
     prefix: String,
+    /// The sources whose connectors write topics.
+    connectors: Vec<String>,
     parsed: Mutex<HashMap<u32, Schema>>,
 }
 
 impl<R: Registry> KnownTopics<R> {
-    pub(crate) fn new(registry: R, prefix: String) -> Self {
-        Self { registry, prefix, parsed: Mutex::default() }
+    pub(crate) fn new(registry: R, config: &ControllerConfig) -> Self {
+        let (prefix, connectors) = (config.topic_prefix.clone(), config.connectors.clone());
+        Self { registry, prefix, connectors, parsed: Mutex::default() }
+    }
+
+    /// Why a topic does not take what is to be written to it, if so: it has another key, or the registry
+    /// refuses the schema of its values.
+    pub(crate) async fn refuses(&self, output: &OutputPlan) -> Result<Option<String>> {
+        let subject = format!("{}{}", self.prefix, output.topic);
+        let known = self.registry.latest(&format!("{subject}-key")).await?;
+        if let (Some((_, known)), Some(key)) = (known, &output.schemas.key) {
+            let text = |text: &str| Schema::parse(text).map(|schema| schema.registry_text());
+            if text(&known)? != text(key)? {
+                return Ok(Some("its records have another key".to_owned()));
+            }
+        }
+        self.registry.refuses(&format!("{subject}-value"), &output.schemas.value).await
     }
 
     /// The newest schemas of these topics; without those that have none.
@@ -80,12 +120,7 @@ impl<R: Registry> KnownTopics<R> {
     }
 
     /// What plans are made by.
-    pub(crate) async fn topics(&self, basis: &Basis, documents: &[Document]) -> Result<Topics> {
-        let sources: Vec<&str> = documents
-            .iter()
-            .filter(|document| crate::state::State::is_connector(document))
-            .map(Document::name)
-            .collect();
+    pub(crate) async fn topics(&self, basis: &Basis) -> Result<Topics> {
         let mut topics = Topics::new();
         for (topic, TopicSchemas { key, value }) in basis {
             let key = match key {
@@ -93,10 +128,10 @@ impl<R: Registry> KnownTopics<R> {
                 None => None,
             };
             let value = self.schema(*value).await?;
-            let of = |source: &&&str| {
-                topic.strip_prefix(**source).is_some_and(|rest| rest.starts_with('.'))
+            let of = |source: &&String| {
+                topic.strip_prefix(source.as_str()).is_some_and(|rest| rest.starts_with('.'))
             };
-            let source = sources.iter().find(of).map(|source| (*source).to_owned());
+            let source = self.connectors.iter().find(of).cloned();
             topics.insert(topic.clone(), Topic { key, value, source });
         }
         Ok(topics)
@@ -126,7 +161,8 @@ impl<R: Registry> KnownTopics<R> {
     }
 }
 
-/// The topics that these documents' pipelines read, and none of them writes.
+/// The topics that these documents' pipelines read, and none of them writes; of a table those that it
+/// could go on in too.
 pub(crate) fn external<'d>(documents: impl Iterator<Item = &'d Document>) -> BTreeSet<String> {
     let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
     for document in documents {
@@ -138,5 +174,7 @@ pub(crate) fn external<'d>(documents: impl Iterator<Item = &'d Document>) -> BTr
         }));
     }
     read.retain(|topic| !written.contains(topic));
+    let next: Vec<String> = read.iter().map(|topic| upgrade::next(topic)).collect();
+    read.extend(next);
     read
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher};
+use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, Start};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_plan::mesh::PipelinePlan;
-use tidemesh_processors::{Ended, PipelineJob, Progress, Until};
+use tidemesh_processors::{Cut, Ended, PipelineJob, Progress, Until};
 use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -92,8 +92,9 @@ impl<T: Transport> Pipelines<T> {
 }
 
 impl<T: Transport> Launcher for Pipelines<T> {
-    fn start(&self, plan: Arc<PipelinePlan>) -> BoxFuture<'_, ()> {
+    fn start(&self, pipeline: Start) -> BoxFuture<'_, ()> {
         async move {
+            let Start { plan, planned_by } = pipeline;
             self.stop_one(plan.name()).await;
             let (until, told) = watch::channel(Until::Told);
             let (state, progress) = (Mutex::new(JobState::Running), self.progress(plan.name()));
@@ -103,10 +104,43 @@ impl<T: Transport> Launcher for Pipelines<T> {
                 registry: self.registry.clone(),
                 shown: Arc::clone(&shown),
                 until: told,
+                planned_by,
             };
             let (name, digest) = (plan.name().to_owned(), plan.digest.clone());
             let task = tokio::spawn(job.keep_running(plan));
             self.running().insert(name, Running { digest, shown, until, task });
+        }
+        .boxed()
+    }
+
+    fn drain<'l>(
+        &'l self,
+        pipeline: &'l str,
+        topics: &'l [(String, String)],
+    ) -> BoxFuture<'l, Result<()>> {
+        async move {
+            let mut cut = Cut::new();
+            for (topic, next) in topics {
+                // The source writes both, and the next one last: what is in it says that nothing more comes.
+                let next = self.transport.topic(next).await?;
+                if next.partitions.iter().all(|partition| partition.end == 0) {
+                    return Ok(());
+                }
+                let info = self.transport.topic(topic).await?;
+                let ends = (0..).zip(&info.partitions);
+                cut.extend(ends.map(|(place, at)| ((topic.clone(), place), at.end)));
+            }
+            if let Some(running) = self.running().get(pipeline) {
+                let until = Until::Cut(cut);
+                running.until.send_if_modified(|told| {
+                    let first = *told == Until::Told;
+                    if first {
+                        *told = until;
+                    }
+                    first
+                });
+            }
+            Ok(())
         }
         .boxed()
     }
@@ -139,6 +173,7 @@ struct Job<T> {
     registry: RegistryClient,
     shown: Arc<Shown>,
     until: watch::Receiver<Until>,
+    planned_by: BTreeMap<String, u32>,
 }
 
 impl<T: Transport> Job<T> {
@@ -150,7 +185,11 @@ impl<T: Transport> Job<T> {
         loop {
             let done = self.shown.counts().records_in;
             let error = match self.run_once(&plan).await {
-                Ok(Ended::Stopped | Ended::AtCut) => return,
+                Ok(Ended::Stopped) => return,
+                Ok(Ended::AtCut) => {
+                    *self.shown.state() = JobState::Drained;
+                    return;
+                }
                 Ok(Ended::Cannot(cannot)) => {
                     let error = cannot
                         .error
@@ -187,7 +226,7 @@ impl<T: Transport> Job<T> {
     }
 
     async fn run_once(&self, plan: &PipelinePlan) -> Result<Ended> {
-        let job = PipelineJob::new(plan)?;
+        let job = PipelineJob::new(plan)?.planned_by(self.planned_by.clone());
         let (transport, registry) = (Arc::clone(&self.transport), self.registry.clone());
         let (shown, until) = (Arc::clone(&self.shown), self.until.clone());
         // A task of its own: what panics ends this run and nothing else.
@@ -207,7 +246,7 @@ impl<T: Transport> Job<T> {
     /// Waits so long; answers whether it was told to stop.
     async fn told_within(&self, pause: Duration) -> bool {
         let mut until = self.until.clone();
-        let told = until.wait_for(|until| *until != Until::Told);
+        let told = until.wait_for(|until| *until == Until::Now);
         tokio::time::timeout(pause, told).await.is_ok()
     }
 }

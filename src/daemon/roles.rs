@@ -81,8 +81,9 @@ async fn up_on<T: Transport>(
     let client = RegistryClient::with_access(&registry_url, config.registry_access)?;
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
     let url = format!("http://{}", local(&control)?);
-    let controller =
-        start_controller(config.controller, url, &transport, client, &shutdown, &mut parts)?;
+    let connectors = config.sources.iter().map(|source| source.name.clone()).collect();
+    let controller = ControllerConfig { connectors, ..config.controller };
+    let controller = start_controller(controller, url, &transport, client, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));
     let control_port = Control { endpoints, sources, controller: Some(controller), metrics };
     parts.spawn(control_port.serve(control, shutdown.clone()));

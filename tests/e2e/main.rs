@@ -8,6 +8,7 @@ mod allocations;
 mod bad_input;
 mod clients;
 mod dead_letters;
+mod evolution;
 mod faults;
 mod flink;
 mod formats;

@@ -9,10 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemesh_controller::{
     Asked, Changes, Controller, ControllerConfig, Holder, JobCounts, JobReport, JobState, Launcher,
-    Refused, Registry, StoreConfig, Text,
+    Refused, Registry, Start, StoreConfig, Text,
 };
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::mesh::PipelinePlan;
 use tokio::sync::watch;
 
 /// Texts in the order of their registration, which are their ids, and the newest id of each subject.
@@ -49,6 +48,10 @@ impl Registry for Schemas {
         self.answer(found.map(|id| (*id, known.0[*id as usize].clone())))
     }
 
+    async fn refuses(&self, _: &str, _: &str) -> Result<Option<String>> {
+        self.answer(None)
+    }
+
     async fn schema(&self, id: u32) -> Result<Arc<str>> {
         let known = self.known.lock().unwrap();
         self.answer(known.0[id as usize].clone())
@@ -60,9 +63,13 @@ impl Registry for Schemas {
 struct Jobs(Mutex<BTreeMap<String, String>>);
 
 impl Launcher for Jobs {
-    fn start(&self, plan: Arc<PipelinePlan>) -> BoxFuture<'_, ()> {
+    fn start(&self, Start { plan, .. }: Start) -> BoxFuture<'_, ()> {
         self.0.lock().unwrap().insert(plan.name().to_owned(), plan.digest.clone());
         async {}.boxed()
+    }
+
+    fn drain<'l>(&'l self, _: &'l str, _: &'l [(String, String)]) -> BoxFuture<'l, Result<()>> {
+        async { Ok(()) }.boxed()
     }
 
     fn stop<'l>(&'l self, pipeline: &'l str) -> BoxFuture<'l, ()> {

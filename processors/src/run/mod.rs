@@ -33,10 +33,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tidemesh_avro::envelope::SchemaIds;
+use tidemesh_avro::schema::Schema;
 use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 use tidemesh_plan::document::{OnError, Start};
 use tidemesh_plan::mesh::{OutputPlan, PipelinePlan};
 use tidemesh_plan::query::{Query, Step};
+use tidemesh_plan::upgrade;
 use tidemesh_transport::{Append, GroupOffset, Outputs, TopicConfig, Transport, WriterEpoch};
 use tokio::sync::watch;
 use until::Bounds;
@@ -52,6 +54,8 @@ pub struct PipelineJob {
     plan: Arc<PipelinePlan>,
     processors: Processors,
     lookup_bytes_max: usize,
+    /// The newest schema of values with which each topic was planned.
+    planned_by: BTreeMap<String, u32>,
 }
 
 /// Why a job ended that did not fail.
@@ -117,6 +121,7 @@ impl PipelineJob {
             plan: Arc::new(plan.clone()),
             processors: processors.clone(),
             lookup_bytes_max: LOOKUP_BYTES_MAX,
+            planned_by: BTreeMap::new(),
         };
         job.compile().map_err(|error| error.with("pipeline", plan.name()))?;
         Ok(job)
@@ -147,6 +152,28 @@ impl PipelineJob {
     pub fn lookup_bytes_max(mut self, bytes: usize) -> Self {
         self.lookup_bytes_max = bytes;
         self
+    }
+
+    /// Says by which schemas of values, by their ids, each topic was planned. A record with a later id is
+    /// newer than the plan: the job ends before it if the plan would lose what it reads. Without this no
+    /// schema is taken for newer.
+    #[must_use]
+    pub fn planned_by(mut self, schemas: BTreeMap<String, u32>) -> Self {
+        self.planned_by = schemas;
+        self
+    }
+
+    /// Why records of a schema are newer than the plan, and not to be read by it.
+    fn loses(&self, topic: &str, places: &[usize], id: u32, schema: &Schema) -> Option<Error> {
+        if self.planned_by.get(topic).is_none_or(|planned| id <= *planned) {
+            return None;
+        }
+        let lost = places.iter().find_map(|place| upgrade::loses(&self.plan, *place, schema))?;
+        Some(
+            Error::new(ErrorKind::Incompatible, "read a newer schema").because(lost).help(
+                "apply the pipeline with what it shall read now: it goes on with this record",
+            ),
+        )
     }
 
     /// The tables that rows are looked up in, empty.
@@ -267,6 +294,11 @@ impl PipelineJob {
         let mut offsets = transport.committed(&self.id()).await?;
         let mut first = Vec::new();
         for input in self.plan.inputs.iter().filter(|input| input.start == Some(Start::Latest)) {
+            // A table that has gone over to this topic was followed before: nothing of it is skipped.
+            let former = upgrade::former(&input.topic);
+            if former.is_some_and(|former| offsets.keys().any(|(topic, _)| *topic == former)) {
+                continue;
+            }
             let info = transport.topic(&input.topic).await?;
             for (partition, at) in (0..).zip(&info.partitions) {
                 offsets.entry((input.topic.clone(), partition)).or_insert_with(|| {

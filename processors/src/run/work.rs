@@ -207,7 +207,7 @@ impl<S: Schemas> Work<'_, S> {
             if let Some(Ok((id, _))) = record.value.map(frame::split)
                 && last != Some(id)
             {
-                if let Some(error) = self.learn_schema(id, places).await? {
+                if let Some(error) = self.learn_schema(&batch.topic, id, places).await? {
                     self.hold(batch, offset, id, error, round);
                     return Ok(offset);
                 }
@@ -221,7 +221,12 @@ impl<S: Schemas> Work<'_, S> {
     }
 
     /// Learns a schema where it is not known; answers why values of it cannot be read, if so.
-    async fn learn_schema(&mut self, id: u32, places: &[usize]) -> Result<Option<Error>> {
+    async fn learn_schema(
+        &mut self,
+        topic: &str,
+        id: u32,
+        places: &[usize],
+    ) -> Result<Option<Error>> {
         if self.flow.knows(places, id) {
             return Ok(None);
         }
@@ -233,6 +238,10 @@ impl<S: Schemas> Work<'_, S> {
             answer => answer?,
         };
         let schema = Schema::parse(&text);
+        let newer = schema.as_ref().ok();
+        if let Some(lost) = newer.and_then(|schema| self.job.loses(topic, places, id, schema)) {
+            return Ok(Some(lost));
+        }
         match schema.and_then(|schema| self.flow.learn(places, id, &schema)) {
             Err(error) if error.kind() == ErrorKind::Internal => Err(error),
             learnt => Ok(learnt.err()),

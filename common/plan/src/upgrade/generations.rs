@@ -17,6 +17,15 @@ pub(super) fn name_of_next(topic: &str) -> String {
     format!("{table}.g{}", generation.saturating_add(1))
 }
 
+/// What the topic before this one is called; none for the first.
+pub(super) fn name_before(topic: &str) -> Option<String> {
+    match parts(topic) {
+        (_, ..=1) => None,
+        (table, 2) => Some(table.to_owned()),
+        (table, generation) => Some(format!("{table}.g{}", generation - 1)),
+    }
+}
+
 /// The table's own topic, the first.
 pub(super) fn first(topic: &str) -> &str {
     parts(topic).0
@@ -55,6 +64,9 @@ mod tests {
         assert_eq!(name_of_next("shop.public.orders"), "shop.public.orders.g2");
         assert_eq!(name_of_next("shop.public.orders.g2"), "shop.public.orders.g3");
         assert_eq!(first("shop.public.orders.g12"), "shop.public.orders");
+        assert_eq!(name_before("shop.public.orders.g3").unwrap(), "shop.public.orders.g2");
+        assert_eq!(name_before("shop.public.orders.g2").unwrap(), "shop.public.orders");
+        assert_eq!(name_before("shop.public.orders"), None);
         for plain in ["g2", "shop.public.g", "a.gx", "a.g1", "clicks"] {
             assert_eq!((first(plain), name_of_next(plain)), (plain, format!("{plain}.g2")));
         }

@@ -24,6 +24,7 @@ mod inputs;
 mod outputs;
 mod reason;
 mod replan;
+mod runner;
 mod steps;
 mod world;
 
@@ -31,6 +32,7 @@ pub use changes::FieldChange;
 pub use inputs::{InputChange, Move, Snapshot};
 pub use outputs::{OutputChange, Subject, Subjects};
 pub use reason::{Loss, Reason, Rule};
+pub use runner::{former, loses, next};
 pub use steps::{Step, StepKind};
 
 use crate::document::Document;

@@ -1,0 +1,268 @@
+//! What other schemas, or other documents, make of what runs: each pipeline's next plan, judged by
+//! `tidemesh_plan::upgrade`.
+
+use crate::planned::{Fresh, Moving, Planned};
+use crate::state::{Id, State};
+use crate::topics::{Basis, KnownTopics, Registry, external};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tidemesh_model::Result;
+use tidemesh_plan::document::{Document, InputFrom, Kind, SourceSpec, Spec};
+use tidemesh_plan::mesh::{self, MeshPlan, PipelinePlan};
+use tidemesh_plan::upgrade::{Judged, Judgement, Question, Subjects, Verdict, judge};
+
+/// Finds again what ran before the controller was started, by the schemas with which it was accepted. A
+/// plan that cannot be made again, or that this version makes otherwise, gives way to that of now.
+pub(crate) async fn recall<R: Registry>(
+    state: &State,
+    documents: &[Arc<Document>],
+    fresh: Fresh,
+    topics: &KnownTopics<R>,
+) -> Result<Planned> {
+    let mut planned = Planned::default();
+    let mut runs = Vec::new();
+    for document in documents.iter().filter(|document| document.kind() == Kind::Pipeline) {
+        let name = document.name();
+        let kept = state.pipeline(name);
+        let now = fresh.mesh.pipeline(name);
+        if now.is_none_or(|now| !kept.digest.is_empty() && now.digest != kept.digest)
+            && let Some(plan) = remade(state, document, documents, &kept.basis, topics).await?
+            && plan.digest == kept.digest
+        {
+            runs.push((plan, kept.basis));
+        } else if let Some(now) = now {
+            let basis = Planned::newest_of(now, &fresh.mesh, &fresh.answered);
+            runs.push((now.clone(), basis));
+        } else {
+            let id = Id::of(document);
+            let reasons = fresh.held.get(&id).cloned().unwrap_or_default();
+            planned.held.insert(name.to_owned(), reasons);
+        }
+    }
+    planned.run(in_order(runs, &fresh.mesh));
+    (planned.asked, planned.answered) = (fresh.asked, fresh.answered);
+    Ok(planned)
+}
+
+/// A pipeline's plan by other schemas, with those before it.
+async fn remade<R: Registry>(
+    state: &State,
+    document: &Arc<Document>,
+    documents: &[Arc<Document>],
+    basis: &Basis,
+    topics: &KnownTopics<R>,
+) -> Result<Option<PipelinePlan>> {
+    let wanted = before(document, documents);
+    let known = topics.topics(basis).await?;
+    let accepted = crate::planned::accepted(state);
+    let planned = mesh::plan(&wanted, &known, &accepted).ok();
+    Ok(planned.and_then(|planned| planned.pipeline(document.name()).cloned()))
+}
+
+/// A pipeline and all before it, with the documents that are no pipelines.
+fn before(document: &Arc<Document>, documents: &[Arc<Document>]) -> Vec<Document> {
+    let writes = |topic: &str| {
+        documents.iter().find(|one| match &one.spec {
+            Spec::Pipeline(spec) => spec.topics_written().any(|(_, written)| written == topic),
+            _ => false,
+        })
+    };
+    let publishes = |name: &str| {
+        let source =
+            documents.iter().find(|one| one.kind() == Kind::Source && one.name() == name)?;
+        let Spec::Source(SourceSpec::Pipeline { output, .. }) = &source.spec else { return None };
+        let of =
+            |one: &&Arc<Document>| one.kind() == Kind::Pipeline && one.name() == output.pipeline;
+        Some((source, documents.iter().find(of)?))
+    };
+    let (mut open, mut wanted) = (vec![document], BTreeMap::new());
+    while let Some(one) = open.pop() {
+        let Spec::Pipeline(spec) = &one.spec else { continue };
+        if wanted.insert(Id::of(one), (**one).clone()).is_some() {
+            continue;
+        }
+        for input in spec.inputs.values() {
+            match &input.from {
+                InputFrom::Topic(topic) => open.extend(writes(topic)),
+                InputFrom::Source(name) => {
+                    if let Some((source, pipeline)) = publishes(name) {
+                        wanted.insert(Id::of(source), (**source).clone());
+                        open.push(pipeline);
+                    }
+                }
+            }
+        }
+    }
+    let processors = documents.iter().filter(|one| one.kind() == Kind::Processor);
+    wanted.extend(processors.map(|one| (Id::of(one), (**one).clone())));
+    wanted.into_values().collect()
+}
+
+/// Sorts plans as this mesh has them; what it has not, comes first.
+fn in_order(mut plans: Vec<(PipelinePlan, Basis)>, by: &MeshPlan) -> Vec<(PipelinePlan, Basis)> {
+    let places: BTreeMap<&str, usize> =
+        by.pipelines.iter().enumerate().map(|(place, plan)| (plan.name(), place + 1)).collect();
+    plans.sort_by_key(|(plan, _)| places.get(plan.name()).copied().unwrap_or_default());
+    plans
+}
+
+/// What becomes of what runs by the schemas of now.
+pub(crate) async fn follow<R: Registry>(
+    running: &Planned,
+    documents: &[Arc<Document>],
+    topics: &KnownTopics<R>,
+) -> Result<(Planned, Judged)> {
+    let mut asked = external(documents.iter().map(Arc::as_ref));
+    asked.extend(running.asks());
+    let answered = topics.newest(asked.clone()).await?;
+    let known = topics.topics(&answered).await?;
+    let documents: Vec<Document> = documents.iter().map(|one| (**one).clone()).collect();
+    let empty = MeshPlan { pipelines: Vec::new() };
+    let judged = judge(&Question {
+        running: running.mesh.as_ref().unwrap_or(&empty),
+        documents: &documents,
+        topics: &known,
+        subjects: &Subjects::new(),
+        applied: &BTreeSet::new(),
+    });
+    let mut next = Planned { asked, answered, ..running.clone() };
+    next.take(&judged);
+    Ok((next, judged))
+}
+
+impl Planned {
+    /// Takes over what was judged.
+    fn take(&mut self, judged: &Judged) {
+        let old = self.mesh.take().unwrap_or(MeshPlan { pipelines: Vec::new() });
+        let (unplanned, pipelines) = (std::mem::take(&mut self.held), &judged.pipelines);
+        self.held = unplanned;
+        self.held.retain(|name, _| old.pipeline(name).is_none());
+        self.stays.clear();
+        self.moving.clear();
+        let mut runs = Vec::with_capacity(old.pipelines.len());
+        for plan in &old.pipelines {
+            let name = plan.name();
+            let basis = self.bases.get(name).cloned().unwrap_or_default();
+            let Some(judgement) = pipelines.iter().find(|one| one.pipeline == name) else {
+                continue;
+            };
+            runs.push(match (judgement.verdict, &judgement.plan) {
+                (Verdict::Upgraded, Some(next)) => (next.clone(), Basis::new()),
+                (Verdict::Moved, Some(next)) => {
+                    let moves = judgement.moves.clone();
+                    let plan = Arc::new(next.clone());
+                    self.moving.insert(name.to_owned(), Moving { plan, moves });
+                    (plan_of(&old, name), basis)
+                }
+                _ => (plan_of(&old, name), basis),
+            });
+            self.note(judgement);
+        }
+        let mesh = MeshPlan { pipelines: runs.iter().map(|(plan, _)| plan.clone()).collect() };
+        for (plan, basis) in &mut runs {
+            if basis.is_empty() {
+                *basis = Self::newest_of(plan, &mesh, &self.answered);
+            }
+        }
+        self.run(runs);
+    }
+
+    fn note(&mut self, judgement: &Judgement) {
+        let reasons = || judgement.reasons.iter().map(ToString::to_string).collect();
+        let name = judgement.pipeline.clone();
+        match judgement.verdict {
+            Verdict::Held => drop(self.held.insert(name, reasons())),
+            Verdict::Stays => drop(self.stays.insert(name, reasons())),
+            Verdict::Unaffected | Verdict::Upgraded | Verdict::Moved => {}
+        }
+    }
+
+    /// Takes up pipelines that could not be planned before, and can be now.
+    pub(crate) fn add(&mut self, now: Fresh) {
+        let old = self.mesh.take().unwrap_or(MeshPlan { pipelines: Vec::new() });
+        let kept = old.pipelines.into_iter().map(|plan| {
+            let basis = self.bases.get(plan.name()).cloned().unwrap_or_default();
+            (plan, basis)
+        });
+        let mut runs: Vec<(PipelinePlan, Basis)> = kept.collect();
+        for plan in &now.mesh.pipelines {
+            if !self.pipelines.contains_key(plan.name()) && self.held.remove(plan.name()).is_some()
+            {
+                runs.push((plan.clone(), Self::newest_of(plan, &now.mesh, &now.answered)));
+            }
+        }
+        self.run(in_order(runs, &now.mesh));
+    }
+
+    /// The newest schemas of what a pipeline reads.
+    pub(crate) fn newest(&self, name: &str) -> Basis {
+        let found = self.mesh.as_ref().and_then(|mesh| Some((mesh, mesh.pipeline(name)?)));
+        found.map(|(mesh, plan)| Self::newest_of(plan, mesh, &self.answered)).unwrap_or_default()
+    }
+
+    /// A pipeline has gone over to its next topics.
+    pub(crate) fn moved(&mut self, name: &str) {
+        let (Some(moving), Some(mesh)) = (self.moving.remove(name), self.mesh.take()) else {
+            return;
+        };
+        let runs = mesh.pipelines.into_iter().map(|plan| {
+            if plan.name() == name {
+                return ((*moving.plan).clone(), Basis::new());
+            }
+            let basis = self.bases.get(plan.name()).cloned().unwrap_or_default();
+            (plan, basis)
+        });
+        let mut runs: Vec<(PipelinePlan, Basis)> = runs.collect();
+        let mesh = MeshPlan { pipelines: runs.iter().map(|(plan, _)| plan.clone()).collect() };
+        for (plan, basis) in &mut runs {
+            if basis.is_empty() {
+                *basis = Self::newest_of(plan, &mesh, &self.answered);
+            }
+        }
+        self.run(runs);
+    }
+}
+
+fn plan_of(mesh: &MeshPlan, name: &str) -> PipelinePlan {
+    mesh.pipeline(name).cloned().unwrap_or_else(|| unreachable!("it was found in it"))
+}
+
+/// What runs once documents are applied: theirs by the plan of now, the others as they are judged behind
+/// them. Answers what those come to.
+pub(crate) async fn apply<R: Registry>(
+    running: &Planned,
+    now: Fresh,
+    handed: &BTreeSet<Id>,
+    documents: &[Arc<Document>],
+    topics: &KnownTopics<R>,
+) -> Result<(Planned, Judged)> {
+    let is_handed =
+        |name: &str| handed.contains(&Id { kind: Kind::Pipeline, name: name.to_owned() });
+    let mut runs = Vec::new();
+    for plan in &now.mesh.pipelines {
+        let name = plan.name();
+        match running.pipelines.get(name).filter(|_| !is_handed(name)) {
+            Some(old) => {
+                let basis = running.bases.get(name).cloned().unwrap_or_default();
+                runs.push(((**old).clone(), basis));
+            }
+            None => {
+                let basis = Planned::newest_of(plan, &now.mesh, &now.answered);
+                runs.push((plan.clone(), basis));
+            }
+        }
+    }
+    // What is held keeps the plan that it has.
+    let held = running.pipelines.values().filter(|old| {
+        let id = Id { kind: Kind::Pipeline, name: old.name().to_owned() };
+        now.held.contains_key(&id) && !is_handed(old.name())
+    });
+    for old in held {
+        let basis = running.bases.get(old.name()).cloned().unwrap_or_default();
+        runs.push(((**old).clone(), basis));
+    }
+    let mut next = running.clone();
+    next.held.retain(|name, _| !is_handed(name));
+    next.run(in_order(runs, &now.mesh));
+    follow(&next, documents, topics).await
+}

@@ -1,0 +1,134 @@
+//! What changes of a table make of the pipelines that read it: each outcome as it is stated, and the
+//! topics equal to the same SQL in the database wherever a pipeline goes on.
+
+use crate::pipelines::{applied, is, pipeline, rows, streaming, with_documents};
+use crate::support::daemon::Daemon;
+use crate::support::eventually;
+use crate::support::kafka::on_kafka;
+use crate::support::postgres::Database;
+use crate::support::topic::equals;
+
+const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, status varchar(10), qty int, \
+                     note text)";
+const TOPIC: &str = "shop.public.orders";
+
+struct Site {
+    database: Database,
+    folder: tempfile::TempDir,
+    daemon: Daemon,
+}
+
+impl Site {
+    async fn open(change: impl Fn(&str) -> String) -> Self {
+        let database = Database::new().await;
+        database.execute(TABLE).await;
+        let seed =
+            "INSERT INTO orders SELECT g, 'open', g, 'note ' || g FROM generate_series(1, 50) g";
+        database.execute(seed).await;
+        let folder = tempfile::tempdir().unwrap();
+        let daemon = streaming(&database, folder.path(), change).await;
+        let site = Self { database, folder, daemon };
+        eventually("the table has its topic", async || {
+            let probe = pipeline("probe", TOPIC, "SELECT id FROM rows");
+            let (code, _) = with_documents(&site.daemon, site.folder.path(), "plan", &probe);
+            (code != Some(2)).then_some(())
+        })
+        .await;
+        site
+    }
+
+    fn apply(&self, texts: &[String]) {
+        applied(&self.daemon, self.folder.path(), &texts.join("---\n"));
+    }
+
+    /// Changes the table, and then each of its rows.
+    async fn change(&self, ddl: &str) {
+        self.database.execute(ddl).await;
+        self.touch().await;
+    }
+
+    async fn touch(&self) {
+        self.database.execute("UPDATE orders SET status = 's' || length(status)").await;
+    }
+
+    /// A pipeline runs, and its topic holds what this query says.
+    async fn goes_on(&self, name: &str, sql: &str) {
+        is(&self.daemon, name, "running").await;
+        let expected = rows(&self.database, sql).await;
+        equals(&self.daemon, &format!("mesh.{name}"), &expected).await;
+    }
+
+    async fn held(&self, name: &str, because: &str) {
+        let report = is(&self.daemon, name, "held").await;
+        assert!(report["reasons"].to_string().contains(because), "{report}");
+    }
+}
+
+async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
+    let site = Site::open(change).await;
+    let pinned = pipeline("pinned", TOPIC, "SELECT * FROM rows");
+    site.apply(&[
+        pipeline("all", TOPIC, "SELECT * FROM rows"),
+        pipeline("chained", "mesh.all", "SELECT * FROM rows"),
+        pipeline("some", TOPIC, "SELECT id, qty FROM rows"),
+        pipeline("noted", TOPIC, "SELECT id, note FROM rows"),
+        pinned.replace("spec:\n", "spec:\n  evolution: pinned\n"),
+    ]);
+    let star = "SELECT * FROM orders";
+    for name in ["all", "chained", "pinned"] {
+        site.goes_on(name, star).await;
+    }
+
+    // A column that is new, with a default: it flows on where a star takes it.
+    site.change("ALTER TABLE orders ADD COLUMN colour text DEFAULT 'red'").await;
+    eventually("the column is in the second topic", async || {
+        site.touch().await;
+        let records = crate::support::topic::records(&site.daemon, "mesh.chained");
+        records.iter().any(|one| one["value"]["after"]["colour"] == "red").then_some(())
+    })
+    .await;
+    site.touch().await;
+    for name in ["all", "chained"] {
+        site.goes_on(name, star).await;
+    }
+    site.goes_on("pinned", "SELECT id, status, qty, note FROM orders").await;
+
+    // A longer one, and one that nobody reads, change nothing.
+    site.change("ALTER TABLE orders ALTER COLUMN status TYPE varchar(100)").await;
+    site.goes_on("some", "SELECT id, qty FROM orders").await;
+    site.goes_on("all", star).await;
+
+    // Under another name it is not what was read: null would stand for it.
+    site.change("ALTER TABLE orders RENAME COLUMN note TO remark").await;
+    site.held("noted", "remark").await;
+    site.goes_on("some", "SELECT id, qty FROM orders").await;
+    site.apply(&[pipeline("noted", TOPIC, "SELECT id, remark AS note FROM rows")]);
+    site.goes_on("noted", "SELECT id, remark AS note FROM orders").await;
+
+    // Another type closes the topic. Who reads none of it goes on in the next one; who would write it
+    // as another type is held.
+    site.change("ALTER TABLE orders ALTER COLUMN qty TYPE text").await;
+    eventually("it has gone over", async || {
+        let report = crate::pipelines::report(&site.daemon, "noted");
+        report["inputs"].to_string().contains("shop.public.orders.g2").then_some(())
+    })
+    .await;
+    site.touch().await;
+    site.goes_on("noted", "SELECT id, remark AS note FROM orders").await;
+    site.held("some", "qty").await;
+
+    // Another key makes other keys of what is passed on.
+    site.change("ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (id, status)")
+        .await;
+    site.held("noted", "key").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_change_of_a_table_comes_out_as_it_is_stated() {
+    each_change_of_a_table(str::to_owned).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_change_of_a_table_over_kafka_comes_out_as_it_is_stated() {
+    each_change_of_a_table(|config| on_kafka(config, "")).await;
+}
