@@ -15,6 +15,19 @@ use tidemesh_avro::schema::{Kind, Schema};
 /// Whether the reader of `read` gets what it consumes from records of `written`, with the same meaning.
 /// `older` records may lack a field that has a default; of newer ones it would be gone.
 pub(super) fn gets(read: &Raw, consumed: &BTreeSet<Path>, written: &Raw, older: bool) -> bool {
+    let (Some((_, own)), Some((_, other))) = (read.parsed(), written.parsed()) else {
+        return false;
+    };
+    same_fields(read, consumed, written, older) && whole(&row(&own), consumed, &row(&other))
+}
+
+/// As [`gets`], for a reader of which only the fields count, not how it goes through rows.
+pub(super) fn same_fields(
+    read: &Raw,
+    consumed: &BTreeSet<Path>,
+    written: &Raw,
+    older: bool,
+) -> bool {
     let (Some(read), Some(written)) = (read.parsed(), written.parsed()) else { return false };
     let (own, other) = (row(&read.1), row(&written.1));
     let paths: Option<BTreeSet<FieldPath>> =
@@ -26,7 +39,6 @@ pub(super) fn gets(read: &Raw, consumed: &BTreeSet<Path>, written: &Raw, older: 
         && (!is_keyed(read.0.as_ref(), &own) || same_key(read.0.as_ref(), written.0.as_ref()))
         && readable.is_ok_and(|found| found.is_empty())
         && paths.iter().all(|path| field(&own, path, &other, older))
-        && whole(&own, consumed, &other)
 }
 
 fn row(value: &Schema) -> Schema {
