@@ -50,8 +50,6 @@ const TYPES: &[Type] = &[
 pub(crate) struct Column {
     pub(crate) old: Option<(String, Type)>,
     pub(crate) new: Option<(String, Type)>,
-    /// The default of an added column.
-    pub(crate) default: Json,
 }
 
 pub(crate) struct Case {
@@ -95,7 +93,6 @@ impl Type {
                 "@ * 2 AS @_t",
                 "@::text AS @_s",
                 "CASE WHEN @ > 3 THEN 'much' ELSE 'little' END AS @_c",
-                "coalesce(@, 7) AS @_d",
             ],
             Self::Double => &["@", "@ + 1 AS @_p"],
             Self::Boolean => &["@", "NOT @ AS @_n"],
@@ -140,10 +137,17 @@ impl Type {
             return Json::Null;
         }
         let number = value.as_i64().unwrap_or_else(|| value.to_string().len() as i64);
+        // Where the number is another thing it is another number.
         match to {
             Self::Text => json!(value.to_string().trim_matches('"')),
-            Self::Int | Self::Date => json!(number % 30_000),
-            Self::Long | Self::Decimal(_) | Self::Time | Self::LocalTime => json!(number),
+            Self::Int if self == Self::Date => json!(20_200_000 + number % 1_000),
+            Self::Int => json!(number % 30_000),
+            Self::Date => json!(19_000 + number % 1_000),
+            Self::Long if self == Self::Int => json!(number),
+            Self::Long => json!(number / 1_000 - 7),
+            Self::Time => json!(1_700_000_000_000_000 + number),
+            Self::LocalTime => json!(number + 3_600_000_000),
+            Self::Decimal(_) => json!(number),
             Self::Double => json!(value.as_f64().unwrap_or(number as f64)),
             Self::Boolean => json!(number > 3),
             Self::Record => json!({"a": null, "b": number % 10}),
@@ -157,7 +161,7 @@ impl Case {
         let columns: Vec<Column> = (0..3 + random.below(4))
             .map(|number| {
                 let of = Some((format!("c{number}"), *random.pick(TYPES)));
-                Column { old: of.clone(), new: of, default: Json::Null }
+                Column { old: of.clone(), new: of }
             })
             .collect();
         let topics = topics(table, &columns);
@@ -219,10 +223,10 @@ impl Case {
             Type::Int if random.chance(50) => json!(5),
             _ => Json::Null,
         };
-        let given = Some(default.clone()).filter(|default| !default.is_null());
+        let given = Some(default).filter(|default| !default.is_null());
         let data_type = of.avro().to_string();
         self.changes.push(Change::Add { column: name.clone(), data_type, default: given });
-        self.columns.push(Column { old: None, new: Some((name, of)), default });
+        self.columns.push(Column { old: None, new: Some((name, of)) });
     }
 
     /// Whether the key is another.

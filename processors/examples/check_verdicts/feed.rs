@@ -129,9 +129,14 @@ impl Writer<'_> {
             let value = framed(id, &topic.value, &after);
             return vec![Record { key: None, value: Some(value) }];
         };
+        // A column of the key is never null in its row either.
+        let [before, after] = [before, after].map(|row| match row.is_null() {
+            true => row,
+            false => filled(key, &row),
+        });
         let value = json!({"before": before, "after": after, "source": source(), "op": event.op});
         let of_key = if after.is_null() { &before } else { &after };
-        let key = framed(1, key, &filled(key, of_key));
+        let key = framed(1, key, of_key);
         let value = framed(id, &topic.value, &value);
         let mut records = vec![Record { key: Some(key.clone()), value: Some(value) }];
         if event.op == "d" {

@@ -9,6 +9,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use std::collections::BTreeSet;
 use tidemesh_avro::compat::{Direction, check_level};
 use tidemesh_avro::frame;
+use tidemesh_avro::resolve::Resolver;
 use tidemesh_avro::schema::Schema;
 use tidemesh_plan::document::{Document, Evolution, Spec, parse};
 use tidemesh_plan::mesh::{Accepted, MeshPlan, PipelinePlan, Topic, Topics, plan};
@@ -445,17 +446,39 @@ fn same_key(stream: &Stream) -> bool {
     bare(stream.key.as_ref()) == bare(stream.now.key.as_ref())
 }
 
-/// Whether another library reads records with another schema than that which they were written with.
+/// Whether other readers read records with another schema than that which they were written with:
+/// apache-avro and ours. The former refuses decimals of fewer bytes than their precision needs
+/// (`resolve_decimal`), so that it is not asked about them.
 fn reads(reader: &str, writer: &str, out: &Out) -> Result<(), String> {
-    let parse =
-        |text: &str| apache_avro::Schema::parse_str(text).map_err(|error| error.to_string());
-    let (own, written) = (parse(reader)?, parse(writer)?);
-    let made = GenericDatumReader::builder(&written).reader_schema(&own).build();
-    let made = made.map_err(|error| format!("apache-avro: {error}"))?;
+    let parse = |text: &str| Schema::parse(text).map_err(|error| error.to_string());
+    let resolver =
+        Resolver::new(&parse(writer)?, &parse(reader)?).map_err(|error| error.report())?;
+    let theirs = (!writer.contains("decimal")).then(|| theirs(reader, writer)).transpose()?;
     for value in out.records.iter().filter_map(|(_, record)| record.value.as_ref()) {
         let (_, mut payload) = frame::split(value).map_err(|error| error.to_string())?;
-        made.read_value(&mut payload)
-            .map_err(|error| format!("an old reader: apache-avro: {error}"))?;
+        resolver.read(payload).map_err(|error| format!("another reader: {}", error.report()))?;
+        let read = theirs.as_ref().map(|theirs| theirs.read(&mut payload)).transpose();
+        read.map_err(|error| format!("another reader: apache-avro: {error}"))?;
     }
     Ok(())
+}
+
+/// A reader of apache-avro's.
+struct Theirs {
+    writer: apache_avro::Schema,
+    reader: apache_avro::Schema,
+}
+
+fn theirs(reader: &str, writer: &str) -> Result<Theirs, String> {
+    let parse =
+        |text: &str| apache_avro::Schema::parse_str(text).map_err(|error| error.to_string());
+    Ok(Theirs { writer: parse(writer)?, reader: parse(reader)? })
+}
+
+impl Theirs {
+    fn read(&self, bytes: &mut &[u8]) -> Result<(), String> {
+        let reader = GenericDatumReader::builder(&self.writer).reader_schema(&self.reader).build();
+        let read = reader.and_then(|reader| reader.read_value(bytes));
+        read.map(drop).map_err(|error| error.to_string())
+    }
 }

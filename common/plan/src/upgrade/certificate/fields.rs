@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use tidemesh_avro::compat::{Direction, incompatibilities};
 use tidemesh_avro::consumption::{Reads, unreadable};
-use tidemesh_avro::diff::{Change, diff};
+use tidemesh_avro::diff::{Change, Difference, diff};
 use tidemesh_avro::project::{FieldPath, project};
 use tidemesh_avro::schema::{Kind, Schema};
 
@@ -55,9 +55,17 @@ fn field(own: &Schema, path: &FieldPath, other: &Schema, older: bool) -> bool {
     let Ok(written) = project(other, [path]) else {
         return older || has_former_name(own, path, other);
     };
-    let differences = diff(&read, &written);
-    !differences.truncated
-        && differences.differences.iter().all(|each| harmless(&each.change, older))
+    let found = diff(&read, &written);
+    let all = &found.differences;
+    let one = |each: &Difference| match &each.change {
+        // A branch that stands in another's place is a type that has changed.
+        Change::BranchAdded(to) => all.iter().any(|other| match &other.change {
+            Change::BranchRemoved(from) => other.field == each.field && exact(to, from),
+            _ => false,
+        }),
+        change => harmless(change, older),
+    };
+    !found.truncated && all.iter().all(one)
 }
 
 /// Whether the reader's field had a name that the writer still has.
@@ -82,7 +90,7 @@ fn harmless(change: &Change, older: bool) -> bool {
     match change {
         Change::FieldRemoved { .. } | Change::FieldRenamed { .. } => older,
         Change::TypePromoted { from, to } | Change::TypeChanged { from, to } => exact(to, from),
-        Change::LogicalTypeChanged { from, to } => narrower(from, to),
+        Change::LogicalTypeChanged { from, to } => one_scale(from, to),
         Change::SizeChanged { .. } | Change::SymbolsAdded(_) => false,
         _ => true,
     }
@@ -92,14 +100,11 @@ fn exact(written: &str, read: &str) -> bool {
     [("int", "long"), ("int", "double"), ("float", "double")].contains(&(written, read))
 }
 
-/// Whether both are decimals of one scale, and each of the writer's is one of the reader's.
-fn narrower(read: &Json, written: &Json) -> bool {
-    let number = |of: &Json, name: &str| of.get(name).and_then(Json::as_u64).unwrap_or_default();
+/// Whether both are decimals of one scale.
+fn one_scale(read: &Json, written: &Json) -> bool {
     let decimal = |of: &Json| of["logicalType"] == "decimal";
-    decimal(read)
-        && decimal(written)
-        && number(read, "scale") == number(written, "scale")
-        && number(written, "precision") <= number(read, "precision")
+    let scale = |of: &Json| of.get("scale").and_then(Json::as_u64).unwrap_or_default();
+    decimal(read) && decimal(written) && scale(read) == scale(written)
 }
 
 /// Where a column that something is read of has another type, the whole row has to be resolved.

@@ -194,9 +194,7 @@ fn moved(certificate: &Certificate, facts: &Facts) -> bool {
     // A plan that does other work is nobody's but one's that may change.
     let same_work = certificate.outputs.is_empty()
         && moves(facts).all(|(_, known, next)| same_rows(known, &next.1));
-    moves(facts).all(told)
-        && (certificate.may_change || same_work)
-        && replaces(certificate, facts)
+    moves(facts).all(told) && (certificate.may_change || same_work) && replaces(certificate, facts)
 }
 
 /// Whether the running plan's fields are the same in the next topic, whatever its key is.
