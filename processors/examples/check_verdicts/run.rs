@@ -10,7 +10,7 @@ use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::frame;
 use tidemesh_avro::schema::Schema;
 use tidemesh_plan::mesh::PipelinePlan;
-use tidemesh_processors::fused::{Chain, ChainPlan};
+use tidemesh_processors::fused::{Chain, ChainPlan, LOOKUP_BYTES_MAX, Lookups};
 
 /// The schemas of values by their ids.
 pub(crate) type Schemas = BTreeMap<u32, Schema>;
@@ -37,9 +37,12 @@ pub(crate) fn run(
     id: u32,
 ) -> Result<Out, String> {
     let output = &plan.outputs[0];
+    let lookups = Lookups::new(std::iter::once(&output.query), &plan.tables, LOOKUP_BYTES_MAX)
+        .map_err(|error| error.report())?;
     let mut chain = Chain::new(ChainPlan {
         query: &output.query,
         inputs: &plan.tables,
+        lookups: &lookups,
         schemas: &output.schemas,
         ids: SchemaIds { key: 1, value: id },
         pipeline: plan.name(),
@@ -52,7 +55,7 @@ pub(crate) fn run(
     for partition in 0..PARTITIONS {
         for (at, record) in records.iter().enumerate() {
             if partition_of(at, record) == partition {
-                one(&mut chain, place, record, at, &mut out)?;
+                one(&mut chain, place, &lookups, (at, record), &mut out)?;
             }
         }
     }
@@ -87,15 +90,15 @@ fn partition_of(at: usize, record: &Record) -> usize {
 fn one(
     chain: &mut Chain,
     place: usize,
-    record: &Record,
-    at: usize,
+    lookups: &Lookups,
+    (at, record): (usize, &Record),
     out: &mut Out,
 ) -> Result<(), String> {
     let mut batch = Batch::default();
     batch.push(record.key.as_deref(), record.value.as_deref());
     let mut given = Given::default();
     chain
-        .process(place, &batch.bytes, batch.records(), &mut given)
+        .process(place, &batch.bytes, batch.records(), lookups, &mut given)
         .map_err(|error| error.report())?;
     if let Some((_, why)) = given.failures.first() {
         return Err(why.clone());

@@ -94,7 +94,7 @@ fn pipelines() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
 
     #[test]
     fn judgements_hold_what_all_of_them_do(text in pipelines(), changes in vec(vec(change(), 1..4), 1..3)) {
