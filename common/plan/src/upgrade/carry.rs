@@ -208,13 +208,13 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Whether the logical types say the same of the bytes, and the reader's has room for the writer's.
+    /// Whether the logical types say the same of the bytes. How many digits a decimal has at most says
+    /// nothing of what one is.
     fn same_meaning(&self, own: NodeId, other: NodeId) -> bool {
         match (self.reader.node(own).logical, self.writer.node(other).logical) {
-            (
-                Some(Logical::Decimal { precision: own, scale }),
-                Some(Logical::Decimal { precision: written, scale: other }),
-            ) => scale == other && written <= own,
+            (Some(Logical::Decimal { scale, .. }), Some(Logical::Decimal { scale: other, .. })) => {
+                scale == other
+            }
             (one, two) => one == two || self.is_union(own, other),
         }
     }

@@ -5,7 +5,7 @@ use tidemesh_avro::diff::{Change, diff};
 use tidemesh_avro::schema::{Kind, NodeId, Schema};
 
 /// The most changes that are told of one topic.
-pub(super) const CHANGES_MAX: usize = 200;
+const CHANGES_MAX: usize = 200;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

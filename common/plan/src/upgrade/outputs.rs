@@ -7,7 +7,7 @@ use crate::mesh::{OutputKind, OutputPlan, Path, PipelinePlan};
 use crate::relation::Form;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use tidemesh_avro::compat::{CompatibilityLevel, Direction};
+use tidemesh_avro::compat::{CompatibilityLevel, Direction, IncompatibilityKind};
 use tidemesh_avro::consumption::{Consumer, Effect, Proposal, Reads, judge_one};
 use tidemesh_avro::explain::{Finding, explain};
 use tidemesh_avro::project::FieldPath;
@@ -109,7 +109,12 @@ fn refused(output: &OutputPlan, subject: &Subject, new: &Schema) -> Vec<Reason> 
         for direction in subject.level.directions() {
             let (reader, writer) = direction.roles(new, old);
             let found = explain(reader, writer, *direction);
-            let roots = found.iter().flat_map(Finding::roots);
+            // A record that is used twice is told of once, and named where it stands again.
+            let again = |root: &Finding| {
+                root.rule == IncompatibilityKind::MissingUnionBranch && root.reader == root.writer
+            };
+            let told = |root: &&Finding| !again(root);
+            let roots = found.iter().flat_map(Finding::roots).filter(told);
             reasons.extend(roots.map(|root| refusal(output, subject.level, version, root)));
         }
     }

@@ -8,13 +8,26 @@ use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use tidemesh_avro::compat::{Direction, incompatibilities};
 use tidemesh_avro::consumption::{Reads, unreadable};
-use tidemesh_avro::diff::{Change, diff};
+use tidemesh_avro::diff::{Change, Difference, diff};
 use tidemesh_avro::project::{FieldPath, project};
 use tidemesh_avro::schema::{Kind, Schema};
 
 /// Whether the reader of `read` gets what it consumes from records of `written`, with the same meaning.
 /// `older` records may lack a field that has a default; of newer ones it would be gone.
 pub(super) fn gets(read: &Raw, consumed: &BTreeSet<Path>, written: &Raw, older: bool) -> bool {
+    let (Some((_, own)), Some((_, other))) = (read.parsed(), written.parsed()) else {
+        return false;
+    };
+    same_fields(read, consumed, written, older) && whole(&row(&own), consumed, &row(&other))
+}
+
+/// As [`gets`], for a reader of which only the fields count, not how it goes through rows.
+pub(super) fn same_fields(
+    read: &Raw,
+    consumed: &BTreeSet<Path>,
+    written: &Raw,
+    older: bool,
+) -> bool {
     let (Some(read), Some(written)) = (read.parsed(), written.parsed()) else { return false };
     let (own, other) = (row(&read.1), row(&written.1));
     let paths: Option<BTreeSet<FieldPath>> =
@@ -26,7 +39,6 @@ pub(super) fn gets(read: &Raw, consumed: &BTreeSet<Path>, written: &Raw, older: 
         && (!is_keyed(read.0.as_ref(), &own) || same_key(read.0.as_ref(), written.0.as_ref()))
         && readable.is_ok_and(|found| found.is_empty())
         && paths.iter().all(|path| field(&own, path, &other, older))
-        && whole(&own, consumed, &other)
 }
 
 fn row(value: &Schema) -> Schema {
@@ -43,9 +55,17 @@ fn field(own: &Schema, path: &FieldPath, other: &Schema, older: bool) -> bool {
     let Ok(written) = project(other, [path]) else {
         return older || has_former_name(own, path, other);
     };
-    let differences = diff(&read, &written);
-    !differences.truncated
-        && differences.differences.iter().all(|each| harmless(&each.change, older))
+    let found = diff(&read, &written);
+    let all = &found.differences;
+    let one = |each: &Difference| match &each.change {
+        // A branch that stands in another's place is a type that has changed.
+        Change::BranchAdded(to) => all.iter().any(|other| match &other.change {
+            Change::BranchRemoved(from) => other.field == each.field && exact(to, from),
+            _ => false,
+        }),
+        change => harmless(change, older),
+    };
+    !found.truncated && all.iter().all(one)
 }
 
 /// Whether the reader's field had a name that the writer still has.
@@ -70,7 +90,7 @@ fn harmless(change: &Change, older: bool) -> bool {
     match change {
         Change::FieldRemoved { .. } | Change::FieldRenamed { .. } => older,
         Change::TypePromoted { from, to } | Change::TypeChanged { from, to } => exact(to, from),
-        Change::LogicalTypeChanged { from, to } => narrower(from, to),
+        Change::LogicalTypeChanged { from, to } => one_scale(from, to),
         Change::SizeChanged { .. } | Change::SymbolsAdded(_) => false,
         _ => true,
     }
@@ -80,14 +100,11 @@ fn exact(written: &str, read: &str) -> bool {
     [("int", "long"), ("int", "double"), ("float", "double")].contains(&(written, read))
 }
 
-/// Whether both are decimals of one scale, and each of the writer's is one of the reader's.
-fn narrower(read: &Json, written: &Json) -> bool {
-    let number = |of: &Json, name: &str| of.get(name).and_then(Json::as_u64).unwrap_or_default();
+/// Whether both are decimals of one scale.
+fn one_scale(read: &Json, written: &Json) -> bool {
     let decimal = |of: &Json| of["logicalType"] == "decimal";
-    decimal(read)
-        && decimal(written)
-        && number(read, "scale") == number(written, "scale")
-        && number(written, "precision") <= number(read, "precision")
+    let scale = |of: &Json| of.get("scale").and_then(Json::as_u64).unwrap_or_default();
+    decimal(read) && decimal(written) && scale(read) == scale(written)
 }
 
 /// Where a column that something is read of has another type, the whole row has to be resolved.

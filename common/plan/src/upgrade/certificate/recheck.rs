@@ -1,7 +1,7 @@
 //! The second look at a verdict. It calls nothing that made it.
 
 use super::facts::{Facts, InputFacts, OutputFacts, Raw};
-use super::fields::{gets, same_key};
+use super::fields::{gets, same_fields, same_key};
 use super::{CERTIFICATE_VERSION, Certificate, Fingerprint, InputFact, OutputFact, Pair};
 use crate::upgrade::{Snapshot, Verdict};
 use tidemesh_avro::compat::{CompatibilityLevel, check_level};
@@ -183,29 +183,29 @@ fn compatible(fact: &OutputFact, known: &OutputFacts) -> bool {
 
 fn moved(certificate: &Certificate, facts: &Facts) -> bool {
     let snapshot = |name: &String| {
-        certificate.inputs.iter().find(|fact| fact.input == *name).and_then(|fact| fact.snapshot)
+        let fact = certificate.inputs.iter().find(|fact| fact.input == *name);
+        fact.and_then(|fact| fact.snapshot)
     };
-    let known = |(name, known, next): (&String, &InputFacts, &(String, Raw))| {
-        let keys = known.planned.parsed().zip(next.1.parsed());
-        let same = keys.is_some_and(|(one, other)| same_key(one.0.as_ref(), other.0.as_ref()));
-        match snapshot(name) {
-            Some(Snapshot::Needed) => true,
-            Some(Snapshot::Known) => same && gets(&known.planned, &known.consumed, &next.1, false),
-            None => false,
-        }
+    let told = |(name, known, next): (&String, &InputFacts, &(String, Raw))| match snapshot(name) {
+        Some(Snapshot::Needed) => true,
+        Some(Snapshot::Known) => same_rows(known, &next.1) && has_same_key(known, &next.1),
+        None => false,
     };
     // A plan that does other work is nobody's but one's that may change.
     let same_work = certificate.outputs.is_empty()
-        && moves(facts).all(|(_, known, next)| {
-            gets(&known.planned, &known.consumed, &next.1, false) || snapshot_of_key(known, &next.1)
-        });
-    moves(facts).all(known) && (certificate.may_change || same_work) && replaces(certificate, facts)
+        && moves(facts).all(|(_, known, next)| same_rows(known, &next.1));
+    moves(facts).all(told) && (certificate.may_change || same_work) && replaces(certificate, facts)
 }
 
-/// Whether nothing but the key differs.
-fn snapshot_of_key(known: &InputFacts, next: &Raw) -> bool {
+/// Whether the running plan's fields are the same in the next topic, whatever its key is.
+fn same_rows(known: &InputFacts, next: &Raw) -> bool {
     let keyless = |raw: &Raw| Raw { key: None, value: raw.value.clone() };
-    gets(&keyless(&known.planned), &known.consumed, &keyless(next), false)
+    same_fields(&keyless(&known.planned), &known.consumed, &keyless(next), false)
+}
+
+fn has_same_key(known: &InputFacts, next: &Raw) -> bool {
+    let both = known.planned.parsed().zip(next.parsed());
+    both.is_some_and(|(one, other)| same_key(one.0.as_ref(), other.0.as_ref()))
 }
 
 /// Whether something really stands in the way, and is told.

@@ -297,22 +297,23 @@ fn bare(of: &Json) -> Json {
 
 /// Puts what is in one namespace, or within it, into another.
 fn respace(json: &mut Json, from: &str, to: &str) {
-    let moved = |name: &str| {
-        let rest = name.strip_prefix(from)?;
-        (rest.is_empty() || rest.starts_with('.')).then(|| format!("{to}{rest}"))
-    };
     match json {
+        // A type's name.
+        Json::String(text) => {
+            let rest = text.strip_prefix(from);
+            if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('.')) {
+                *text = format!("{to}{rest}");
+            }
+        }
         Json::Array(items) => items.iter_mut().for_each(|item| respace(item, from, to)),
         Json::Object(object) => {
+            const TYPES: [&str; 6] = ["type", "items", "values", "fields", "name", "namespace"];
+            let named = ["fields", "symbols", "size"];
+            let is_field = !named.iter().any(|name| object.contains_key(*name));
             for (name, value) in object.iter_mut() {
-                match (name.as_str(), &value) {
-                    ("namespace" | "type" | "items" | "values" | "name", Json::String(text)) => {
-                        if let Some(text) = moved(text) {
-                            *value = text.into();
-                        }
-                    }
-                    ("default" | "doc" | "aliases" | "symbols", _) => {}
-                    _ => respace(value, from, to),
+                let own_name = is_field && name == "name";
+                if TYPES.contains(&name.as_str()) && !own_name {
+                    respace(value, from, to);
                 }
             }
         }

@@ -24,9 +24,13 @@ pub fn avro_type(text: &str) -> Result<Json> {
     }
 }
 
+/// An array of one dimension; of more PostgreSQL's text.
 fn array(text: &str) -> Option<Json> {
-    let element = avro_type(text.strip_suffix("[]")?).ok()?;
-    Some(json!({"type": "array", "items": ["null", element]}))
+    let element = text.strip_suffix("[]")?;
+    if element.ends_with("[]") {
+        return Some(json!("string"));
+    }
+    Some(json!({"type": "array", "items": ["null", avro_type(element).ok()?]}))
 }
 
 /// DESIGN.md, "Types": one line a type.
@@ -83,6 +87,7 @@ mod tests {
             ("varchar(20)", json!("string")),
             ("numeric", json!("string")),
             ("int[]", json!({"type": "array", "items": ["null", "int"]})),
+            ("int[][]", json!("string")),
             (r#"{"type":"map","values":"int"}"#, json!({"type": "map", "values": "int"})),
             (
                 "numeric(12, 2)",
