@@ -5,7 +5,8 @@
 
 use crate::sdk::value::{from_json, to_json};
 use crate::sdk::{
-    Batch, Change, Emitted, Operation, Output, Process, Processor, Record, Row, RowWriter, guarded,
+    Batch, Change, Emitted, OUTPUT_BYTES_MAX, Operation, Output, Process, Processor, Record, Row,
+    RowWriter, guarded,
 };
 use serde_json::{Value as Json, json};
 use tidemesh_avro::datum::{Datum, decode};
@@ -102,7 +103,7 @@ impl Bench {
     }
 
     fn process(&mut self, input: &str, records: &[Record]) -> Result<Vec<Json>> {
-        let mut output = Output::new(&self.writer);
+        let mut output = Output::new(&self.writer, OUTPUT_BYTES_MAX);
         let processor = &mut self.processor;
         guarded(|| processor.process(&Batch { input, records }, &mut output))?;
         let Output { bytes, emitted, failed, .. } = output;

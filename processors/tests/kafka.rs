@@ -7,17 +7,26 @@
 mod support;
 
 use std::time::Duration;
-use support::job::{Mesh, killed};
+use support::job::{Mesh, cut_at_the_ends, killed};
 use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_change_has_its_effect_once_however_often_the_job_is_killed() {
+async fn open(name: &str) -> Mesh<KafkaTransport> {
     let servers = std::env::var("TIDEMESH_TEST_KAFKA").unwrap_or_else(|_| {
         panic!("TIDEMESH_TEST_KAFKA is not set: start the broker and the tests with `scripts/test`")
     });
     let mut config = KafkaConfig::new(servers);
-    config.prefix = format!("job{}.", std::process::id());
+    config.prefix = format!("{name}{}.", std::process::id());
     let mut mesh = Mesh::open(KafkaTransport::new(&config).unwrap()).await;
     mesh.quiet = Duration::from_secs(3);
-    killed(mesh, 16).await;
+    mesh
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_change_has_its_effect_once_however_often_the_job_is_killed() {
+    killed(open("job").await, 16).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_looks_rows_up_ends_where_its_topics_end() {
+    cut_at_the_ends(open("cut").await).await;
 }

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use support::job::{Mesh, Numbers};
+use support::job::{Mesh, Numbers, cut_at_the_ends};
 use support::plan::{CUSTOMERS, envelope};
 use tidemesh_model::ErrorKind;
 use tidemesh_processors::{Ended, PipelineJob, Progress, Until};
@@ -174,4 +174,28 @@ async fn a_table_that_is_too_large_ends_the_job_and_says_what_to_do() {
     for told in ["lookup_bytes_max=1000", "topic=shop.customers", "pipeline=paid", "raise"] {
         assert!(text.contains(told), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_looks_rows_up_ends_where_its_topics_end() {
+    let folder = tempfile::tempdir().unwrap();
+    cut_at_the_ends(open(folder.path()).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lookups_record_that_cannot_be_read_is_set_aside_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mesh = open(folder.path()).await;
+    let spec = format!("{SPEC}  on_error: dead_letter\n  dead_letter_topic: mesh.dead\n");
+    let job = PipelineJob::new(&mesh.plan(&spec)).unwrap();
+    let customers = [customer(7, 1), customer(8, 2)];
+    mesh.append_to("shop.customers", &customers).await;
+    mesh.append_bytes("shop.customers", &[0, 0, 0, 0, 0, 14], &[7, 7]).await;
+    for id in [1, 2] {
+        mesh.append(&[order(id, 7)]).await;
+        assert!(matches!(run(&mesh, &job, Until::Cut(mesh.ends())).await, Ended::AtCut));
+    }
+    let dead = mesh.log.topic("mesh.dead").await.unwrap();
+    assert_eq!(dead.partitions.iter().map(|partition| partition.end).sum::<u64>(), 1);
+    assert_eq!(tiers(&mesh).await, [(1, vec![json!(1)]), (2, vec![json!(1)])].into());
 }

@@ -180,8 +180,7 @@ impl Lane {
     /// Reads the records that wait once more: of one that could not be read some columns have a value
     /// and others none.
     fn begin_anew(&mut self, bytes: &[u8]) -> Result<()> {
-        self.rows =
-            Rows::new(&self.relation, self.layout.copies().to_vec(), self.steps.reads.clone())?;
+        self.rows.restart(&self.relation)?;
         for event in &mut self.events {
             if let (Some(id), Some(range)) = (event.writer, event.value.clone()) {
                 let mut cursor =

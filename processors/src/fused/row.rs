@@ -98,6 +98,17 @@ impl Rows {
         self.cells.iter_mut().map(Cells::finish).collect()
     }
 
+    /// Begins anew after a row that could not be read: some of its columns have a value and others none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Rows::new`].
+    pub(super) fn restart(&mut self, relation: &Relation) -> Result<()> {
+        let (copies, reads) = (std::mem::take(&mut self.copies), std::mem::take(&mut self.reads));
+        *self = Self::new(relation, copies, reads)?;
+        Ok(())
+    }
+
     /// Forgets the rows.
     pub(super) fn clear(&mut self) {
         self.spans.clear();

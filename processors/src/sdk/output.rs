@@ -5,14 +5,17 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use tidemesh_model::{Error, ErrorKind, Operation, Result};
 
-/// The most bytes that are made of one batch.
-pub const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most bytes that a processor makes of what one append of its job answers for, which is about 4 MiB
+/// of input.
+pub const OUTPUT_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Takes what is made of a batch. Each row belongs to the record that it is made of: it has its
 /// timestamp, and if the record fails, all that was made of it is dropped.
 #[derive(Debug)]
 pub struct Output<'o> {
     writer: &'o RowWriter,
+    /// The most bytes that it takes.
+    room: usize,
     pub(crate) bytes: Vec<u8>,
     pub(crate) emitted: Vec<Emitted>,
     /// Records that failed, by their places.
@@ -32,8 +35,8 @@ pub(crate) struct Emitted {
 }
 
 impl<'o> Output<'o> {
-    pub(crate) fn new(writer: &'o RowWriter) -> Self {
-        Self { writer, bytes: Vec::new(), emitted: Vec::new(), failed: BTreeMap::new() }
+    pub(crate) fn new(writer: &'o RowWriter, room: usize) -> Self {
+        Self { writer, room, bytes: Vec::new(), emitted: Vec::new(), failed: BTreeMap::new() }
     }
 
     /// An event: a row of an output without a key.
@@ -101,11 +104,12 @@ impl<'o> Output<'o> {
 
     /// What was written from `start` on, if there is room for it.
     fn within(&mut self, start: usize) -> Result<Range<usize>> {
-        if self.bytes.len() > OUTPUT_BYTES_MAX {
+        if self.bytes.len() > self.room {
             self.bytes.truncate(start);
             return Err(Error::new(ErrorKind::TooLarge, "write a processor's output")
-                .because("more is made of one batch than is allowed")
-                .with("output_bytes_max", OUTPUT_BYTES_MAX));
+                .because("more is made of the records of one append than is allowed")
+                .with("output_bytes_max", OUTPUT_BYTES_MAX)
+                .help("make less of a record, or filter the rows that the processor is handed"));
         }
         Ok(start..self.bytes.len())
     }

@@ -2,7 +2,9 @@
 //! a table for whatever is behind it.
 
 use super::write::TABLE_SCHEMA_ID;
-use super::{Batch, Factory, Output, Process, Processors, Record, RowWriter, guarded};
+use super::{
+    Batch, Factory, OUTPUT_BYTES_MAX, Output, Process, Processors, Record, RowWriter, guarded,
+};
 use crate::fused::{Chain, ChangeReader, InputRecord, Lookups, ROWS_MAX, RecordOut};
 use serde_json::Value as Json;
 use std::ops::Range;
@@ -186,7 +188,8 @@ impl Stage {
     ) -> Result<Result<()>> {
         part.iter_mut().enumerate().for_each(|(place, record)| record.place = place);
         let Self { edges, processor, writer, made, reference, .. } = self;
-        let mut output = Output::new(writer);
+        let room = OUTPUT_BYTES_MAX.saturating_sub(made.bytes.len());
+        let mut output = Output::new(writer, room);
         let batch = Batch { input: &edges[edge].name, records: part };
         let mut returned = false;
         let called = guarded(|| {

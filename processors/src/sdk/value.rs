@@ -129,7 +129,8 @@ fn from_json_at(schema: &Schema, id: NodeId, json: &Json, depth: usize) -> Resul
         }
         (Kind::Long, json) => Datum::Long(json.as_i64().ok_or_else(wrong)?),
         (Kind::Float, Json::Number(value)) => {
-            Datum::Float(value.to_string().parse().map_err(|_| wrong())?)
+            let value = value.to_string().parse().ok().filter(|value: &f32| value.is_finite());
+            Datum::Float(value.ok_or_else(wrong)?)
         }
         (Kind::Double, json) => Datum::Double(json.as_f64().ok_or_else(wrong)?),
         (Kind::Bytes, Json::String(text)) => Datum::Bytes(latin_1(text).ok_or_else(wrong)?),
@@ -193,5 +194,68 @@ pub(crate) fn to_json(value: &Datum) -> Json {
             let field = |(name, value): &(Arc<str>, Datum)| (name.to_string(), to_json(value));
             Json::Object(fields.iter().map(field).collect::<Map<_, _>>())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SCHEMA: &str = r#"{"type":"record","name":"R","fields":[
+        {"name":"a","type":["null","long","string"]},
+        {"name":"b","type":["null",{"type":"array","items":["null","double"]}]},
+        {"name":"c","type":["null",{"type":"map","values":["null","boolean","R"]}]},
+        {"name":"d","type":["null",{"type":"enum","name":"E","symbols":["x","y"]}]},
+        {"name":"e","type":["null",{"type":"fixed","name":"F","size":2},"float"]},
+        {"name":"f","type":["null","bytes","int"]}]}"#;
+
+    fn json() -> impl Strategy<Value = Json> {
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            (-5i64..5).prop_map(Json::from),
+            any::<f64>().prop_map(Json::from),
+            "[xyz\u{e9}\u{100}]{0,3}".prop_map(Json::from),
+        ];
+        leaf.prop_recursive(5, 40, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+                proptest::collection::btree_map("[a-g]", inner, 0..4)
+                    .prop_map(|entries| Json::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_read_and_shown_again_or_refused(
+            rows in proptest::collection::btree_map("[a-f]", json(), 0..4),
+        ) {
+            let schema = Schema::parse(SCHEMA).unwrap();
+            let json = Json::Object(rows.into_iter().collect());
+            if let Ok(value) = from_json(&schema, schema.root(), &json) {
+                let shown = to_json(&value);
+                prop_assert_eq!(&from_json(&schema, schema.root(), &shown).unwrap(), &value);
+                prop_assert_eq!(fitted(&schema, schema.root(), value.clone()).unwrap(), value);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_widened_and_what_a_record_lacks_is_null() {
+        let schema = Schema::parse(SCHEMA).unwrap();
+        let row = |name: &str, value| Datum::Record(vec![(name.into(), value)]);
+        let fitted = |value| fitted(&schema, schema.root(), value);
+        let made = fitted(row("a", Datum::Int(5))).unwrap();
+        assert_eq!(made.field("a"), Some(&Datum::Long(5)));
+        assert_eq!(made.field("f"), Some(&Datum::Null));
+        let made = fitted(row("d", Datum::String("y".into()))).unwrap();
+        assert_eq!(made.field("d"), Some(&Datum::Enum("y".into())));
+        let text = fitted(row("b", Datum::Boolean(true))).unwrap_err().report();
+        assert!(text.contains("field=b"), "{text}");
+        let text = fitted(row("z", Datum::Null)).unwrap_err().report();
+        assert!(text.contains("no such field"), "{text}");
     }
 }

@@ -160,6 +160,17 @@ impl<T: Transport> Mesh<T> {
         }
     }
 
+    /// Appends one record of any bytes.
+    pub(crate) async fn append_bytes(&self, topic: &str, key: &[u8], value: &[u8]) {
+        let mut records = Records::default();
+        records.push(1000, Some(key), &[], Some(value)).unwrap();
+        let batch = PartitionBatch { topic: topic.into(), partition: 0, records };
+        let append = Append { batches: vec![batch], ..Append::default() };
+        let appended = self.log.append(append).await.unwrap();
+        let end = appended.base_offsets[0] + 1;
+        self.ends.lock().unwrap().insert((topic.to_owned(), 0), end);
+    }
+
     /// Waits until the job has answered for all of its input.
     pub(crate) async fn caught_up(&self, job: &PipelineJob) {
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
@@ -326,4 +337,45 @@ pub(crate) async fn killed<T: Transport>(mesh: Mesh<T>, rounds: u64) {
         assert_eq!(found, table.expected, "{topic}");
     }
     assert_eq!(mesh.records("mesh.all").await.len(), events);
+}
+
+/// A job that looks rows up goes to a cut that is where its topics end: also where what ends them is no
+/// record.
+pub(crate) async fn cut_at_the_ends<T: Transport>(mesh: Mesh<T>) {
+    let job = PipelineJob::new(&mesh.plan(
+        "  inputs: {orders: shop.orders, customers: {topic: shop.customers, lookup: true}}
+  processors:
+    - name: named
+      sql: SELECT o.id, c.tier FROM orders o LEFT JOIN customers c ON c.id = o.customer_id
+  sinks: [{name: out, from: named, kafka: {topic: mesh.named, cleanup_policy: delete}}]
+",
+    ))
+    .unwrap();
+    let mut orders = 0;
+    for tier in [1, 2] {
+        let customer = ("r", Json::Null, json!({"id": 7, "tier": tier}));
+        mesh.append_to("shop.customers", &[customer]).await;
+        let order = |id: u64| ("c", Json::Null, json!({"id": id, "customer_id": 7}));
+        mesh.append(&(orders..orders + 20).map(order).collect::<Vec<_>>()).await;
+        orders += 20;
+        let mut ends = Cut::new();
+        for topic in ["shop.customers", "shop.orders"] {
+            let partitions = mesh.log.topic(topic).await.unwrap().partitions;
+            ends.extend((0..).zip(partitions).map(|(of, at)| ((topic.to_owned(), of), at.end)));
+        }
+        let (_until, until) = watch::channel(Until::Cut(ends.clone()));
+        let progress = Progress::default();
+        let run = job.run(&mesh.log, &mesh.registry, &progress, until);
+        let ended = tokio::time::timeout(Duration::from_secs(60), run).await;
+        assert!(matches!(ended.expect("it does not end").unwrap(), Ended::AtCut));
+        let committed = mesh.log.committed(&job.id()).await.unwrap();
+        ends.retain(|_, end| *end > 0);
+        assert_eq!(committed, ends);
+    }
+    let tiers = mesh.records("mesh.named").await;
+    assert_eq!(tiers.len() as u64, orders);
+    for (key, value) in tiers {
+        let tier = if key["id"].as_u64().unwrap() < 20 { 1 } else { 2 };
+        assert_eq!(value["after"]["tier"], tier, "{key}");
+    }
 }

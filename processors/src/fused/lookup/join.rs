@@ -7,6 +7,7 @@ use super::Table;
 use datafusion_common::arrow::array::{Array, ArrayRef};
 use tidemesh_model::Result;
 use tidemesh_plan::query::{Input, Part};
+use tidemesh_plan::relation::Relation;
 
 /// What was found for a row: its place among the rows that were looked up, and the table's bytes.
 pub(in super::super) type Found<'t> = Option<(usize, &'t [u8])>;
@@ -21,6 +22,7 @@ pub(in super::super) struct Join {
     /// The rows that were found last.
     pub(in super::super) rows: Rows,
     reader: RowReader,
+    relation: Relation,
     key: Vec<u8>,
 }
 
@@ -41,7 +43,8 @@ impl Join {
         let rows = Rows::new(&input.relation, copies, reads)?;
         let kept = table.schema();
         let reader = RowReader::new(&input.relation, &rows, kept, kept.root())?;
-        Ok(Self { input: place, required, rows, reader, key: Vec::new() })
+        let relation = input.relation.clone();
+        Ok(Self { input: place, required, rows, reader, relation, key: Vec::new() })
     }
 
     /// Looks `count` rows up by their keys' columns. Nothing is equal to null.
@@ -50,6 +53,19 @@ impl Join {
     ///
     /// `Unsupported` for a value that a key cannot be.
     pub(in super::super) fn find<'t>(
+        &mut self,
+        keys: &[ArrayRef],
+        count: usize,
+        table: &'t Table,
+    ) -> Result<Vec<Found<'t>>> {
+        let found = self.find_each(keys, count, table);
+        if found.is_err() {
+            self.rows.restart(&self.relation)?;
+        }
+        found
+    }
+
+    fn find_each<'t>(
         &mut self,
         keys: &[ArrayRef],
         count: usize,

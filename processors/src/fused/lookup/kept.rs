@@ -1,5 +1,6 @@
 //! What a lookup's table keeps of a row: the columns that something reads.
 
+use super::super::cells::Cells;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tidemesh_avro::compose::Definitions;
@@ -56,6 +57,13 @@ impl Kept {
         let record = json!({"type": "record", "name": NAME, "fields": fields});
         let schema = Schema::parse(&record.to_string())?;
         Ok(Self { columns: columns.into_iter().collect(), schema })
+    }
+
+    /// Those that expressions can read. Of the others only the bytes are passed on.
+    pub(super) fn readable(&self, relation: &Relation) -> Vec<Part> {
+        let can_be_read =
+            |(column, _): &Part| Cells::new(&relation.value, relation.field(*column).node).is_ok();
+        self.parts().into_iter().filter(can_be_read).collect()
     }
 
     /// The columns as parts of the relation's rows.

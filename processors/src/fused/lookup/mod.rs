@@ -16,7 +16,7 @@ pub(super) use key::{check_type, meet};
 
 use super::cursor::Cursor;
 use super::image::{Image, ValueReader};
-use super::lane::{of_record, range_in, truncated};
+use super::lane::{ROWS_MAX, of_record, range_in, truncated};
 use super::row::Rows;
 use super::{InputRecord, UNKNOWN_IDS_MAX};
 use kept::{Kept, kept_columns};
@@ -49,8 +49,10 @@ pub(super) struct Table {
     relation: Relation,
     kept: Kept,
     key: KeyReader,
-    /// The row of a record under way.
+    /// The row of a record under way. Its columns are read to see that they can be.
     rows: Rows,
+    /// How many rows the columns have.
+    seen: usize,
     readers: HashMap<u32, ValueReader>,
     /// Ids that no schema has.
     unknown: HashSet<u32>,
@@ -186,7 +188,8 @@ impl Table {
         Ok(Self {
             name: input.name.clone(),
             key: KeyReader::new(&relation)?,
-            rows: Rows::new(&relation, kept.parts(), Vec::new())?,
+            rows: Rows::new(&relation, kept.parts(), kept.readable(&relation))?,
+            seen: 0,
             relation,
             kept,
             readers: HashMap::new(),
@@ -210,7 +213,17 @@ impl Table {
 
     /// What a record changes, with its key and its row in the buffers.
     fn change(&mut self, bytes: &[u8], record: &InputRecord<'_>) -> Result<Change> {
+        let change = self.read(bytes, record);
+        self.seen += self.rows.count();
         self.rows.clear();
+        if change.is_err() || self.seen > ROWS_MAX {
+            self.rows.restart(&self.relation)?;
+            self.seen = 0;
+        }
+        change
+    }
+
+    fn read(&mut self, bytes: &[u8], record: &InputRecord<'_>) -> Result<Change> {
         self.key_bytes.clear();
         let change = match record.value {
             None => Change::Remove,
