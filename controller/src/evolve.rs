@@ -9,7 +9,8 @@ use std::sync::Arc;
 use tidemesh_model::Result;
 use tidemesh_plan::document::{Document, InputFrom, Kind, SourceSpec, Spec};
 use tidemesh_plan::mesh::{self, MeshPlan, PipelinePlan};
-use tidemesh_plan::upgrade::{Judged, Judgement, Question, Subjects, Verdict, judge};
+use tidemesh_plan::upgrade::certificate::{Facts, recheck};
+use tidemesh_plan::upgrade::{Judged, Judgement, Question, Reason, Rule, Subjects, Verdict, judge};
 
 /// Finds again what ran before the controller was started, by the schemas with which it was accepted. A
 /// plan that cannot be made again, or that this version makes otherwise, gives way to that of now.
@@ -118,16 +119,41 @@ pub(crate) async fn follow<R: Registry>(
     let known = topics.topics(&answered).await?;
     let documents: Vec<Document> = documents.iter().map(|one| (**one).clone()).collect();
     let empty = MeshPlan { pipelines: Vec::new() };
-    let judged = judge(&Question {
+    let question = Question {
         running: running.mesh.as_ref().unwrap_or(&empty),
         documents: &documents,
         topics: &known,
         subjects: &Subjects::new(),
         applied: &BTreeSet::new(),
-    });
+    };
+    let mut judged = judge(&question);
+    check(&question, &mut judged);
     let mut next = Planned { asked, answered, ..running.clone() };
     next.take(&judged);
     Ok((next, judged))
+}
+
+/// Has each certificate checked by other means than it was made by. What does not hold is not done.
+fn check(question: &Question<'_>, judged: &mut Judged) {
+    let wrong: Vec<(usize, String)> = judged
+        .pipelines
+        .iter()
+        .enumerate()
+        .filter_map(|(place, one)| {
+            let facts = Facts::gather(question, judged, &one.pipeline)?;
+            let wrong = recheck(&one.certificate, &facts).err()?;
+            Some((place, wrong.join("; ")))
+        })
+        .collect();
+    for (place, message) in wrong {
+        let one = &mut judged.pipelines[place];
+        tracing::error!(pipeline = one.pipeline, message, "a verdict does not hold");
+        let remedy = "report this as a bug: the pipeline waits, and loses nothing".to_owned();
+        let message = format!("the verdict {} could not be confirmed: {message}", one.verdict);
+        let (at, field, processor) = (None, None, None);
+        one.reasons.push(Reason { rule: Rule::Plan, at, field, processor, message, remedy });
+        (one.verdict, one.plan) = (Verdict::Held, None);
+    }
 }
 
 impl Planned {

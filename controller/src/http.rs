@@ -98,8 +98,8 @@ pub struct RevisionReport {
     pub document: Value,
 }
 
-type Handle<R> = State<Arc<Controller<R>>>;
-type Answer<T> = Result<Json<T>, Response>;
+pub(crate) type Handle<R> = State<Arc<Controller<R>>>;
+pub(crate) type Answer<T> = Result<Json<T>, Response>;
 
 /// The API's routes, under `/v1`.
 pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
@@ -119,6 +119,7 @@ pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
         .route("/v1/pipelines/{name}/resume", post(resume::<R>))
         .route("/v1/pipelines/{name}/openlineage", get(pipeline_openlineage::<R>))
         .route("/v1/lineage", get(field_lineage::<R>))
+        .merge(crate::impact::routes())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(controller)
 }
@@ -294,7 +295,7 @@ fn no_pipeline(name: String) -> Response {
 }
 
 /// The answer to what was not done.
-fn no(refused: Refused, uri: &Uri) -> Response {
+pub(crate) fn no(refused: Refused, uri: &Uri) -> Response {
     match refused {
         Refused::Wrong(problems) => {
             let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -314,7 +315,7 @@ fn no(refused: Refused, uri: &Uri) -> Response {
     }
 }
 
-fn error(error: &Error) -> Response {
+pub(crate) fn error(error: &Error) -> Response {
     let code = match error.kind() {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Conflict | ErrorKind::Fenced => StatusCode::CONFLICT,

@@ -12,6 +12,7 @@ mod controller;
 mod difference;
 mod evolve;
 mod http;
+mod impact;
 mod launcher;
 mod lineage;
 mod planned;
@@ -27,10 +28,13 @@ pub use config::{ControllerConfig, StoreConfig};
 pub use controller::{Controller, Refused};
 pub use difference::{FieldChange, differences};
 pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, RevisionReport, router};
+pub use impact::{CHANGES_MAX, ImpactRequest};
 pub use launcher::{JobCounts, JobReport, JobState, Launcher, Start};
 pub use lineage::{LineageAnswer, LineageField, LineageReader};
 pub use proposal::{Changes, DocumentChange, Refusal, Text, Verb};
 pub use report::{InputReport, OutputReport, PipelineReport, PipelineStatus};
-pub use state::{Action, DOCUMENTS_MAX, Id, ManagedBy, REVISIONS_MAX, Revision, State};
+pub use state::{
+    Action, DOCUMENTS_MAX, Id, ManagedBy, REVISIONS_MAX, Revision, State, UPGRADES_MAX, Upgrade,
+};
 pub use store::Holder;
 pub use topics::Registry;

@@ -1,7 +1,7 @@
 //! The loop: keeps the lease, follows the schemas, and has the jobs run that shall run.
 
 use crate::act::accept;
-use crate::controller::{Controller, Role};
+use crate::controller::{Controller, Role, now_ms};
 use crate::evolve;
 use crate::launcher::{JobReport, JobState, Start};
 use crate::planned::{self, Fresh, Moving, Planned, Unplanned};
@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::document::Document;
 use tidemesh_plan::mesh::PipelinePlan;
-use tidemesh_plan::upgrade::{Judged, Verdict};
+use tidemesh_plan::upgrade::{Judged, Judgement, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -124,7 +124,7 @@ impl<R: Registry> Controller<R> {
             planned.add(self.planned_now(&state, &documents).await?);
         }
         tell(&judged);
-        self.keep(epoch, &state, planned).await
+        self.keep(epoch, &state, planned, &judged.pipelines).await
     }
 
     async fn planned_now(&self, state: &State, documents: &[Arc<Document>]) -> Result<Fresh> {
@@ -139,8 +139,17 @@ impl<R: Registry> Controller<R> {
     }
 
     /// Makes durable what plans accept, and shows it.
-    async fn keep(&self, epoch: u64, state: &State, planned: Planned) -> Result<()> {
+    async fn keep(
+        &self,
+        epoch: u64,
+        state: &State,
+        planned: Planned,
+        judged: &[Judgement],
+    ) -> Result<()> {
         let mut draft = Draft::of(state);
+        for one in judged.iter().filter(|one| one.verdict != Verdict::Unaffected) {
+            draft.record(one, now_ms());
+        }
         accept(&mut draft, &planned);
         self.write(epoch, draft.changes).await?;
         let mut seen = self.seen();
@@ -214,7 +223,7 @@ impl<R: Registry> Controller<R> {
         let mut planned = Planned::clone(&self.planned());
         planned.moved(name);
         tracing::info!(pipeline = name, "goes on in the next topic");
-        self.keep(epoch, &self.state(), planned).await?;
+        self.keep(epoch, &self.state(), planned, &[]).await?;
         self.start(name, &self.planned()).await;
         Ok(())
     }

@@ -10,12 +10,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::document::{self, Document, Kind, SourceSpec, Spec};
+use tidemesh_plan::upgrade::Judgement;
 
 /// The most documents of a controller.
 pub const DOCUMENTS_MAX: usize = 20_000;
 
 /// The most revisions of a document that are kept; the oldest go first.
 pub const REVISIONS_MAX: usize = 100;
+
+/// The most records of verdicts that are kept of a pipeline; the oldest go first.
+pub const UPGRADES_MAX: usize = 50;
 
 /// A document's kind and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +100,20 @@ pub struct PipelineState {
     pub basis: BTreeMap<String, TopicSchemas>,
 }
 
+/// What a change of schemas has done to a pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// Its number, from 1.
+    pub number: u64,
+    /// When, in milliseconds since 1970-01-01 00:00:00 UTC.
+    pub at_ms: u64,
+    /// `stays`, `upgraded`, `moved` or `held`.
+    pub verdict: String,
+    /// Why, what changed in what it reads and writes, reasons, and the certificate, as
+    /// `tidemesh_plan::upgrade::Judgement` has them.
+    pub judgement: Json,
+}
+
 /// The schemas of a topic, by their ids in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicSchemas {
@@ -112,6 +130,7 @@ pub struct State {
     pub(crate) documents: BTreeMap<Id, Declared>,
     pub(crate) pipelines: BTreeMap<String, PipelineState>,
     pub(crate) revisions: BTreeMap<Id, Vec<Arc<Revision>>>,
+    pub(crate) upgrades: BTreeMap<String, Vec<Arc<Upgrade>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -184,6 +203,9 @@ impl State {
             ["revision", kind, name, _] => {
                 let id = Id { kind: Id::kind(kind)?, name: (*name).to_owned() };
                 self.revisions.entry(id).or_default().push(Arc::new(read(text)?));
+            }
+            ["upgrade", name, _] => {
+                self.upgrades.entry((*name).to_owned()).or_default().push(Arc::new(read(text)?));
             }
             ["pipeline", name] => {
                 self.pipelines.insert((*name).to_owned(), read(text)?);
@@ -272,6 +294,25 @@ impl Draft {
         }
         self.put(pipeline_item(name), &accepted);
         self.state.pipelines.insert(name.to_owned(), accepted);
+    }
+
+    /// Keeps a verdict that is another than the last one.
+    pub(crate) fn record(&mut self, judgement: &Judgement, at_ms: u64) {
+        let records = self.state.upgrades.entry(judgement.pipeline.clone()).or_default();
+        let json = serde_json::to_value(judgement);
+        let json = json.expect("verdicts are made of texts, numbers, lists and tables");
+        let last = records.last();
+        if last.is_some_and(|last| last.judgement == json) {
+            return;
+        }
+        let number = last.map_or(0, |last| last.number) + 1;
+        let verdict = judgement.verdict.name().to_owned();
+        let record = Upgrade { number, at_ms, verdict, judgement: json };
+        records.push(Arc::new(record.clone()));
+        let old = (records.len() > UPGRADES_MAX).then(|| records.remove(0).number);
+        let name = |number: u64| format!("upgrade/{}/{number:010}", judgement.pipeline);
+        self.put(name(number), &record);
+        self.changes.extend(old.map(|old| Change { name: name(old), text: None }));
     }
 
     fn revise(
@@ -396,7 +437,7 @@ mod tests {
             let items = items.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
             State::load(&items).unwrap_err().kind()
         };
-        assert_eq!(kind(&[("upgrade/x", "{}")]), ErrorKind::NewerVersion);
+        assert_eq!(kind(&[("certificate/x", "{}")]), ErrorKind::NewerVersion);
         assert_eq!(kind(&[("pipeline/x", "{")]), ErrorKind::Corrupt);
         assert_eq!(kind(&[("document/Pipeline/x", "{}")]), ErrorKind::Corrupt);
     }

@@ -97,6 +97,15 @@ enum Command {
         after_help = "Examples:\n  tidemesh lineage mesh.paid total\n  tidemesh lineage shop.public.orders status --downstream"
     )]
     Lineage(mesh::LineageArgs),
+    /// Tell what a change of a table would do to the pipelines, before it is made: exit code 0 if all of
+    /// them go on, 1 if one would be held, 2 if it cannot be told.
+    #[command(
+        after_help = "Examples:\n  tidemesh impact --source shop --table public.orders --drop-column note\n  tidemesh impact --topic shop.public.orders --type qty=bigint --rename note=remark"
+    )]
+    Impact(mesh::ImpactArgs),
+    /// Show what changes of schemas have done to a pipeline.
+    #[command(after_help = "Example:\n  tidemesh upgrades paid")]
+    Upgrades(mesh::UpgradesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -141,6 +150,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::History(args) => mesh::history(args).await?,
         Command::Rollback(args) => return mesh::rollback(args).await,
         Command::Lineage(args) => mesh::lineage(args).await?,
+        Command::Impact(args) => return mesh::impact(args).await,
+        Command::Upgrades(args) => mesh::upgrades(args).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -58,6 +58,15 @@ impl Site {
         equals(&self.daemon, &format!("mesh.{name}"), &expected).await;
     }
 
+    /// What is said of a change before it is made.
+    fn would(&self, change: &[&str], code: i32, says: &str) {
+        let of = ["impact", "--source", "shop", "--table", "public.orders"];
+        let output = self.daemon.command(&[&of, change].concat());
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{change:?}: {said}");
+        assert!(said.contains(says), "{change:?}: {said}");
+    }
+
     async fn held(&self, name: &str, because: &str) {
         let report = is(&self.daemon, name, "held").await;
         assert!(report["reasons"].to_string().contains(because), "{report}");
@@ -79,6 +88,7 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
         site.goes_on(name, star).await;
     }
 
+    site.would(&["--add", "colour=text"], 0, "upgraded   all");
     // A column that is new, with a default: it flows on where a star takes it.
     site.change("ALTER TABLE orders ADD COLUMN colour text DEFAULT 'red'").await;
     eventually("the column is in the second topic", async || {
@@ -93,11 +103,13 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
     }
     site.goes_on("pinned", "SELECT id, status, qty, note FROM orders").await;
 
+    site.would(&["--type", "status=varchar(100)"], 0, "unaffected some");
     // A longer one, and one that nobody reads, change nothing.
     site.change("ALTER TABLE orders ALTER COLUMN status TYPE varchar(100)").await;
     site.goes_on("some", "SELECT id, qty FROM orders").await;
     site.goes_on("all", star).await;
 
+    site.would(&["--rename", "note=remark"], 1, "held       noted (sales)");
     // Under another name it is not what was read: null would stand for it.
     site.change("ALTER TABLE orders RENAME COLUMN note TO remark").await;
     site.held("noted", "remark").await;
@@ -105,6 +117,7 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
     site.apply(&[pipeline("noted", TOPIC, "SELECT id, remark AS note FROM rows")]);
     site.goes_on("noted", "SELECT id, remark AS note FROM orders").await;
 
+    site.would(&["--type", "qty=text"], 1, "go on in shop.public.orders.g2");
     // Another type closes the topic. Who reads none of it goes on in the next one; who would write it
     // as another type is held.
     site.change("ALTER TABLE orders ALTER COLUMN qty TYPE text").await;
@@ -121,6 +134,11 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
     site.change("ALTER TABLE orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (id, status)")
         .await;
     site.held("noted", "key").await;
+    let records = site.daemon.command(&["upgrades", "noted"]);
+    let records = String::from_utf8(records.stdout).unwrap();
+    let verdicts: Vec<&str> =
+        records.lines().filter_map(|line| line.split("Z  ").nth(1)?.split(':').next()).collect();
+    assert_eq!(verdicts, ["held", "moved", "held"], "{records}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

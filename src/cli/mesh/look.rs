@@ -132,7 +132,7 @@ pub(crate) async fn history(args: HistoryArgs) -> Result<()> {
 }
 
 /// Milliseconds since 1970-01-01 00:00:00 UTC, as a time in seconds.
-fn utc(at_ms: u64) -> String {
+pub(super) fn utc(at_ms: u64) -> String {
     let at = i64::try_from(at_ms).ok().and_then(chrono::DateTime::from_timestamp_millis);
     at.unwrap_or_default().format("%Y-%m-%d %H:%M:%SZ").to_string()
 }

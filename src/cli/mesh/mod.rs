@@ -1,6 +1,7 @@
 //! Documents and pipelines by the command line: what would change, making it so, and looking at it.
 
 mod apply;
+mod impact;
 mod lineage;
 mod look;
 mod pipeline;
@@ -8,6 +9,7 @@ mod pipeline;
 pub(super) use apply::{
     ApplyArgs, DeleteArgs, FileArgs, RollbackArgs, apply, delete, plan, rollback,
 };
+pub(super) use impact::{ImpactArgs, UpgradesArgs, impact, upgrades};
 pub(super) use lineage::{LineageArgs, lineage};
 pub(super) use look::{DescribeArgs, GetArgs, HistoryArgs, describe, get, history};
 pub(super) use pipeline::{PipelineArgs, pause, resume};
