@@ -400,6 +400,9 @@ fn common_source<'k>(query: &Query, inputs: &'k [Input]) -> Option<(&'k Schema, 
         }
     };
     let blocks = query.branches.iter().map(of).collect::<Option<Vec<_>>>()?;
+    if let [block] = blocks.as_slice() {
+        return Some(*block);
+    }
     let texts: BTreeSet<String> =
         blocks.iter().map(|(schema, node)| schema.at(*node).registry_text()).collect();
     if texts.len() == 1 { blocks.first().copied() } else { None }

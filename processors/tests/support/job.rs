@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub(crate) struct Registry(pub(crate) Mutex<Vec<Arc<str>>>);
 
 impl Registry {
-    fn add(&self, schema: &str) -> u32 {
+    pub(crate) fn add(&self, schema: &str) -> u32 {
         let mut schemas = self.0.lock().unwrap();
         let place = schemas.iter().position(|known| **known == *schema).unwrap_or_else(|| {
             schemas.push(schema.into());

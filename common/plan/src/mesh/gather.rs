@@ -42,6 +42,13 @@ impl<'d> Gather<'d> {
         });
     }
 
+    /// Adds what was gathered apart, behind what there is.
+    pub(super) fn take(&mut self, other: Self) {
+        let room = PROBLEMS_MAX - self.problems.len();
+        self.more += other.problems.len().saturating_sub(room) + other.more;
+        self.problems.extend(other.problems.into_iter().take(room));
+    }
+
     /// All of it, document by document in the order in which it stands, if there is any.
     pub(super) fn into_problems(mut self) -> Option<Problems> {
         self.problems.sort_by_key(|(document, problem)| (*document, problem.place));

@@ -21,7 +21,7 @@ pub(super) fn inputs(
     pipeline: Pipeline<'_>,
     accepted: Option<&Accepted>,
     set: &Set<'_>,
-    known: &mut Known<'_, '_>,
+    known: &Known<'_, '_>,
     gather: &mut Gather<'_>,
 ) -> Option<Inputs> {
     let mut all = Some(Vec::with_capacity(pipeline.spec.inputs.len()));
@@ -49,7 +49,7 @@ impl<'d> Reader<'_, 'd> {
         &self,
         input: &'d document::Input,
         accepted: Option<&BTreeSet<String>>,
-        known: &mut Known<'_, '_>,
+        known: &Known<'_, '_>,
         gather: &mut Gather<'_>,
     ) -> Option<(query::Input, InputPlan)> {
         let Some(topic) = self.set.topic_of(input) else {
@@ -95,7 +95,7 @@ impl<'d> Reader<'_, 'd> {
     fn relation(
         &self,
         topic: &str,
-        known: &mut Known<'_, '_>,
+        known: &Known<'_, '_>,
         gather: &mut Gather<'_>,
     ) -> Option<Relation> {
         let path = format!("spec.inputs.{}", self.name);

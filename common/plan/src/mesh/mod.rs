@@ -3,10 +3,12 @@
 //!
 //! `set` knows the documents by their names, `order` sorts the pipelines and finds cycles, `known` gives
 //! the rows of topics, and `pipeline` plans one: its `inputs`, its processors (`stage` those that are
-//! registered, whose configuration `config` checks) and its `outputs`. `render` writes a plan for
-//! people, of which it makes the digest. `graph` answers questions of lineage, `openlineage` tells
+//! registered, whose configuration `config` checks) and its `outputs`. `cache` has plans that were made
+//! before, and `threads` plans several pipelines at once. `render` writes a plan for people, of which
+//! it makes the digest. `graph` answers questions of lineage, `openlineage` tells
 //! other catalogs. Nothing here reads a file or a socket: what is known of topics is handed in.
 
+mod cache;
 mod config;
 mod gather;
 mod graph;
@@ -19,7 +21,9 @@ mod pipeline;
 mod render;
 mod set;
 mod stage;
+mod threads;
 
+pub use cache::{PIPELINES_CACHED_MAX, PlanCache};
 pub use graph::{Downstream, FOUND_MAX, Graph, Reached, Reader, Upstream, Whence};
 pub use stage::{Edge, StagePlan};
 
@@ -169,31 +173,72 @@ pub fn plan(
     topics: &Topics,
     accepted: &Accepted,
 ) -> Result<MeshPlan, Problems> {
+    plan_with(documents, topics, accepted, &PlanCache::new(0))
+}
+
+/// As [`plan`], with the plans that `cache` has of pipelines of which nothing has changed. The answer is
+/// the same.
+///
+/// # Errors
+///
+/// As [`plan`].
+pub fn plan_with(
+    documents: &[Document],
+    topics: &Topics,
+    accepted: &Accepted,
+    cache: &PlanCache,
+) -> Result<MeshPlan, Problems> {
     check_together(documents)?;
-    with_stack(|| plan_all(documents, topics, accepted))
+    with_stack(|| plan_all(documents, topics, accepted, cache, threads::here()))
 }
 
 fn plan_all(
     documents: &[Document],
     topics: &Topics,
     accepted: &Accepted,
+    cache: &PlanCache,
+    threads: usize,
 ) -> Result<MeshPlan, Problems> {
     let set = Set::new(documents, topics);
     let mut gather = Gather::new(documents);
     set.check(documents, &mut gather);
     let mut known = Known::new(&set);
     let mut pipelines = Vec::with_capacity(set.pipelines.len());
-    for place in order::order(&set, &mut gather) {
-        let pipeline = set.pipelines[place];
-        let accepted = accepted.get(pipeline.document.name());
-        let planned = pipeline::plan(pipeline, accepted, &set, &mut known, &mut gather);
-        if let Some(planned) = planned {
-            planned.outputs.iter().for_each(|output| known.planned(output));
-            pipelines.push(planned);
+    for level in order::levels(&set, &mut gather) {
+        let before = pipelines.len();
+        let one = One { documents, set: &set, accepted, known: &known, cache };
+        for (planned, told) in threads::map(&level, threads, |place| one.plan(*place)) {
+            gather.take(told);
+            pipelines.extend(planned);
         }
+        let outputs = pipelines[before..].iter().flat_map(|plan: &PipelinePlan| &plan.outputs);
+        outputs.for_each(|output| known.planned(output));
     }
     debug_assert!(gather.count() > 0 || pipelines.len() == set.pipelines.len());
     gather.into_problems().map_or(Ok(MeshPlan { pipelines }), Err)
+}
+
+/// What each pipeline of a level is planned by.
+struct One<'o, 'd> {
+    documents: &'d [Document],
+    set: &'o Set<'d>,
+    accepted: &'o Accepted,
+    known: &'o Known<'o, 'd>,
+    cache: &'o PlanCache,
+}
+
+impl<'d> One<'_, 'd> {
+    /// The plan of the pipeline at a place, if it has one, and what is wrong with it.
+    fn plan(&self, place: usize) -> (Option<PipelinePlan>, Gather<'d>) {
+        let mut gather = Gather::new(self.documents);
+        let pipeline = self.set.pipelines[place];
+        let accepted = self.accepted.get(pipeline.document.name());
+        let key = || cache::key(pipeline, accepted, self.set, self.known);
+        let planned = self.cache.get_or_plan(key, || {
+            pipeline::plan(pipeline, accepted, self.set, self.known, &mut gather)
+        });
+        (planned, gather)
+    }
 }
 
 impl MeshPlan {
@@ -240,3 +285,6 @@ fn within(document: &Document, path: &str, problem: Problem) -> Problem {
     told.help = problem.help;
     told
 }
+
+#[cfg(test)]
+mod tests;

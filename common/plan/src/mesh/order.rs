@@ -3,7 +3,7 @@
 
 use super::gather::Gather;
 use super::set::Set;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which pipelines read what which others write.
 struct Reading<'d> {
@@ -13,21 +13,22 @@ struct Reading<'d> {
     behind: Vec<BTreeSet<usize>>,
 }
 
-/// The pipelines' places in an order in which each comes behind those that it reads from, in the
-/// documents' order where that leaves a choice. A cycle is reported; neither its pipelines nor those
-/// behind it are in the order.
-pub(super) fn order(set: &Set<'_>, gather: &mut Gather<'_>) -> Vec<usize> {
+/// The pipelines' places in levels: those of a level read only from those of the levels before it, and
+/// one at least from the level just before. Within a level they are in the order in which the last of
+/// those that they read from comes, in the documents' order where that leaves a choice. A cycle is
+/// reported; neither its pipelines nor those behind it are in a level.
+pub(super) fn levels(set: &Set<'_>, gather: &mut Gather<'_>) -> Vec<Vec<usize>> {
     let reading = Reading::of(set);
-    let order = reading.sorted();
+    let levels = reading.levels();
     let mut left: BTreeSet<usize> = (0..set.pipelines.len()).collect();
-    order.iter().for_each(|done| {
+    levels.iter().flatten().for_each(|done| {
         left.remove(done);
     });
     while let Some(cycle) = reading.cycle(&left) {
         report(set, &reading, &cycle, gather);
         reading.drop_behind(&cycle, &mut left);
     }
-    order
+    levels
 }
 
 impl<'d> Reading<'d> {
@@ -47,21 +48,22 @@ impl<'d> Reading<'d> {
     }
 
     /// Those that are in no cycle nor behind one.
-    fn sorted(&self) -> Vec<usize> {
+    fn levels(&self) -> Vec<Vec<usize>> {
         let mut open: Vec<usize> = self.before.iter().map(BTreeMap::len).collect();
         let ready = |(place, open): (usize, &usize)| (*open == 0).then_some(place);
-        let mut ready: VecDeque<usize> = open.iter().enumerate().filter_map(ready).collect();
-        let mut order = Vec::with_capacity(open.len());
-        while let Some(next) = ready.pop_front() {
-            order.push(next);
-            for reader in &self.behind[next] {
+        let mut level: Vec<usize> = open.iter().enumerate().filter_map(ready).collect();
+        let mut levels = Vec::new();
+        while !level.is_empty() {
+            let mut next = Vec::new();
+            for reader in level.iter().flat_map(|done| &self.behind[*done]) {
                 open[*reader] -= 1;
                 if open[*reader] == 0 {
-                    ready.push_back(*reader);
+                    next.push(*reader);
                 }
             }
+            levels.push(std::mem::replace(&mut level, next));
         }
-        order
+        levels
     }
 
     /// A cycle among those that are left: each reads from the one before it, the first from the last.

@@ -33,7 +33,7 @@ pub(super) fn plan(
     pipeline: Pipeline<'_>,
     accepted: Option<&BTreeMap<String, BTreeSet<String>>>,
     set: &Set<'_>,
-    known: &mut Known<'_, '_>,
+    known: &Known<'_, '_>,
     gather: &mut Gather<'_>,
 ) -> Option<PipelinePlan> {
     let before = gather.count();

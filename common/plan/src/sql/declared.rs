@@ -3,7 +3,7 @@
 
 use super::types::UTC;
 use datafusion_common::arrow::datatypes::{DataType, TimeUnit};
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion_expr::expr::{Between, Cast, InList};
 use datafusion_expr::expr_rewriter::NamePreserver;
@@ -113,11 +113,15 @@ fn map_expressions(
     let mut anything = false;
     let changed = plan.transform_up(|plan| {
         let mut schema = DFSchema::empty();
-        if types == Types::Change {
+        if types == Types::Change && computes(&plan) {
             plan.inputs().into_iter().for_each(|input| schema.merge(input.schema()));
         }
         let names = NamePreserver::new(&plan);
         let changed = plan.map_expressions(|expr| {
+            // Most are columns, in which there is nothing to change; to save a name costs a text.
+            if is_column(&expr) {
+                return Ok(Transformed::no(expr));
+            }
             let name = names.save(&expr);
             let changed = expr.transform_up(|expr| change(expr, &schema))?;
             Ok(changed.update_data(|expr| name.restore(expr)))
@@ -126,6 +130,26 @@ fn map_expressions(
         if anything { changed.map_data(LogicalPlan::recompute_schema) } else { Ok(changed) }
     })?;
     Ok(changed.data)
+}
+
+/// Whether a part of a plan has an expression that is more than a column.
+fn computes(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // The closure never fails.
+    let _ = plan.apply_expressions(|expr| {
+        found = !is_column(expr);
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    found
+}
+
+/// Whether an expression is a column, perhaps under another name.
+fn is_column(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => matches!(alias.expr.as_ref(), Expr::Column(_)),
+        _ => false,
+    }
 }
 
 /// Gives text that is written out the type of what it is compared with, as PostgreSQL does, and refuses

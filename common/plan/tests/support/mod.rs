@@ -1,6 +1,8 @@
 //! The inputs that tests query.
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+pub(crate) mod large;
+
 use std::collections::{BTreeMap, BTreeSet};
 use tidemesh_avro::schema::Schema;
 use tidemesh_plan::Problems;
