@@ -3,6 +3,9 @@
 //! What is refused has a JSON body ([`ErrorAnswer`]). A controller that does not act sends whoever
 //! asks for a change to the one that does (307), and answers what is read from what it has seen.
 
+pub(crate) mod extract;
+
+use self::extract::{JsonBody, Parameters, Segments, no_such_method};
 use crate::act::Asked;
 use crate::controller::{Controller, Refused, now_ms};
 use crate::lineage::{LineageQuery, lineage, openlineage};
@@ -10,7 +13,7 @@ use crate::proposal::{Changes, Refusal, Text};
 use crate::report::PipelineReport;
 use crate::state::{Action, Declared, Id, ManagedBy};
 use crate::topics::Registry;
-use axum::extract::{DefaultBodyLimit, OriginalUri, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, OriginalUri, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -120,6 +123,7 @@ pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
         .route("/v1/pipelines/{name}/openlineage", get(pipeline_openlineage::<R>))
         .route("/v1/lineage", get(field_lineage::<R>))
         .merge(crate::impact::routes())
+        .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(controller)
 }
@@ -131,7 +135,7 @@ async fn description() -> Response {
 async fn plan<R: Registry>(
     State(controller): Handle<R>,
     uri: OriginalUri,
-    Json(request): Json<ApplyRequest>,
+    JsonBody(request): JsonBody<ApplyRequest>,
 ) -> Answer<Changes> {
     let asked = Asked { by: request.by, dry_run: true };
     controller.apply(&request.texts, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
@@ -140,7 +144,7 @@ async fn plan<R: Registry>(
 async fn apply<R: Registry>(
     State(controller): Handle<R>,
     uri: OriginalUri,
-    Json(request): Json<ApplyRequest>,
+    JsonBody(request): JsonBody<ApplyRequest>,
 ) -> Answer<Changes> {
     let asked = Asked { by: request.by, dry_run: false };
     controller.apply(&request.texts, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
@@ -152,7 +156,7 @@ async fn documents<R: Registry>(State(controller): Handle<R>) -> Json<Vec<Docume
 
 async fn documents_of<R: Registry>(
     State(controller): Handle<R>,
-    Path(kind): Path<String>,
+    Segments(kind): Segments<String>,
 ) -> Answer<Vec<DocumentReport>> {
     let kind = kind_of(&kind)?;
     let state = controller.state();
@@ -162,7 +166,7 @@ async fn documents_of<R: Registry>(
 
 async fn document<R: Registry>(
     State(controller): Handle<R>,
-    Path((kind, name)): Path<(String, String)>,
+    Segments((kind, name)): Segments<(String, String)>,
 ) -> Answer<DocumentReport> {
     let id = Id { kind: kind_of(&kind)?, name };
     let state = controller.state();
@@ -173,8 +177,8 @@ async fn document<R: Registry>(
 async fn delete<R: Registry>(
     State(controller): Handle<R>,
     uri: OriginalUri,
-    Path((kind, name)): Path<(String, String)>,
-    Query(query): Query<DeleteQuery>,
+    Segments((kind, name)): Segments<(String, String)>,
+    Parameters(query): Parameters<DeleteQuery>,
 ) -> Answer<Changes> {
     let id = Id { kind: kind_of(&kind)?, name };
     let asked = Asked { by: query.by, dry_run: query.dry_run };
@@ -183,7 +187,7 @@ async fn delete<R: Registry>(
 
 async fn history<R: Registry>(
     State(controller): Handle<R>,
-    Path((kind, name)): Path<(String, String)>,
+    Segments((kind, name)): Segments<(String, String)>,
 ) -> Answer<Vec<RevisionReport>> {
     let id = Id { kind: kind_of(&kind)?, name };
     let state = controller.state();
@@ -203,8 +207,8 @@ async fn history<R: Registry>(
 async fn roll_back<R: Registry>(
     State(controller): Handle<R>,
     uri: OriginalUri,
-    Path((kind, name)): Path<(String, String)>,
-    Json(request): Json<RollbackRequest>,
+    Segments((kind, name)): Segments<(String, String)>,
+    JsonBody(request): JsonBody<RollbackRequest>,
 ) -> Answer<Changes> {
     let id = Id { kind: kind_of(&kind)?, name };
     let asked = Asked { by: request.by, dry_run: request.dry_run };
@@ -218,7 +222,7 @@ async fn pipelines<R: Registry>(State(controller): Handle<R>) -> Json<Vec<Pipeli
 
 async fn pipeline<R: Registry>(
     State(controller): Handle<R>,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Answer<PipelineReport> {
     controller.pipeline(&name).map(Json).ok_or_else(|| no_pipeline(name))
 }
@@ -226,7 +230,7 @@ async fn pipeline<R: Registry>(
 /// The plan for people.
 async fn pipeline_plan<R: Registry>(
     State(controller): Handle<R>,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Result<String, Response> {
     let planned = controller.planned();
     planned.pipelines.get(&name).map(ToString::to_string).ok_or_else(|| no_pipeline(name))
@@ -235,7 +239,7 @@ async fn pipeline_plan<R: Registry>(
 async fn pause<R: Registry>(
     State(controller): Handle<R>,
     uri: OriginalUri,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Answer<Value> {
     pause_or_resume(&controller, &name, true, &uri).await
 }
@@ -243,7 +247,7 @@ async fn pause<R: Registry>(
 async fn resume<R: Registry>(
     State(controller): Handle<R>,
     uri: OriginalUri,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Answer<Value> {
     pause_or_resume(&controller, &name, false, &uri).await
 }
@@ -260,7 +264,7 @@ async fn pause_or_resume<R: Registry>(
 
 async fn pipeline_openlineage<R: Registry>(
     State(controller): Handle<R>,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Answer<Value> {
     let planned = controller.planned();
     let plan = planned.pipelines.get(&name).ok_or_else(|| no_pipeline(name))?;
@@ -269,7 +273,7 @@ async fn pipeline_openlineage<R: Registry>(
 
 async fn field_lineage<R: Registry>(
     State(controller): Handle<R>,
-    Query(query): Query<LineageQuery>,
+    Parameters(query): Parameters<LineageQuery>,
 ) -> Answer<crate::lineage::LineageAnswer> {
     let planned = controller.planned();
     let mesh = planned.mesh().map_err(|refused| error(&refused))?;
@@ -328,4 +332,19 @@ pub(crate) fn error(error: &Error) -> Response {
     };
     let answer = ErrorAnswer { message: error.report(), problems: Vec::new() };
     (code, Json(answer)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_description_names_every_route() {
+        let description: Value = serde_json::from_str(OPENAPI).unwrap();
+        let described = description["paths"].as_object().unwrap().keys().map(String::as_str);
+        let source = include_str!("http.rs").split("\n        .route(\"").skip(1);
+        let routes = source.filter_map(|route| route.split('"').next());
+        assert_eq!(described.collect::<BTreeSet<_>>(), routes.collect::<BTreeSet<_>>());
+    }
 }

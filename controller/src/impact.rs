@@ -2,10 +2,11 @@
 
 use crate::act::missing;
 use crate::controller::{Controller, Refused};
+use crate::http::extract::{JsonBody, Segments};
 use crate::http::{Answer, Handle, error, no};
 use crate::state::{Id, Upgrade};
 use crate::topics::Registry;
-use axum::extract::{OriginalUri, Path, State};
+use axum::extract::{OriginalUri, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -70,14 +71,14 @@ pub(crate) fn routes<R: Registry>() -> Router<Arc<Controller<R>>> {
 async fn ask<R: Registry>(
     State(controller): Handle<R>,
     uri: OriginalUri,
-    Json(request): Json<ImpactRequest>,
+    JsonBody(request): JsonBody<ImpactRequest>,
 ) -> Answer<Impact> {
     controller.impact(&request).await.map(Json).map_err(|refused| no(refused, &uri))
 }
 
 async fn upgrades<R: Registry>(
     State(controller): Handle<R>,
-    Path(name): Path<String>,
+    Segments(name): Segments<String>,
 ) -> Answer<Vec<Upgrade>> {
     let state = controller.state();
     let id = Id { kind: Kind::Pipeline, name };

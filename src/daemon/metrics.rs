@@ -3,7 +3,9 @@
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_process::Collector;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use tidemesh_controller::{PipelineReport, PipelineStatus};
 use tidemesh_model::ErrorKind;
 use tidemesh_source::{
@@ -30,6 +32,8 @@ pub(crate) struct Metrics {
     process: Collector,
     /// The folder whose disk is looked at.
     data_dir: Option<PathBuf>,
+    /// The pipelines that were told of.
+    pipelines: Mutex<BTreeSet<String>>,
 }
 
 impl Metrics {
@@ -38,16 +42,26 @@ impl Metrics {
         metrics::gauge!("tidemesh_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
         let process = Collector::default();
         process.describe();
-        Self { handle, process, data_dir }
+        Self { handle, process, data_dir, pipelines: Mutex::default() }
     }
 
     /// All of it as Prometheus' text.
     pub(crate) fn render(&self, sources: &[SourceReport], pipelines: &[PipelineReport]) -> String {
         sources.iter().for_each(export);
-        pipelines.iter().for_each(export_pipeline);
+        self.export_pipelines(pipelines);
         self.export_disk();
         self.process.collect();
         self.handle.render()
+    }
+
+    /// The recorder keeps what it was told for ever: a pipeline that has gone is told to be in no state,
+    /// so that no alert goes on.
+    fn export_pipelines(&self, reports: &[PipelineReport]) {
+        reports.iter().for_each(export_pipeline);
+        let now: BTreeSet<String> = reports.iter().map(|report| report.name.clone()).collect();
+        let mut told = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        told.difference(&now).for_each(|gone| export_pipeline_state(gone, None));
+        *told = now;
     }
 
     fn export_disk(&self) {
@@ -72,9 +86,13 @@ fn export_pipeline(report: &PipelineReport) {
     metrics::gauge!("tidemesh_pipeline_newest_record_timestamp_seconds", &pipeline())
         .set(seconds(counts.newest_ms));
     metrics::gauge!("tidemesh_pipeline_revision", &pipeline()).set(float(report.revision));
+    export_pipeline_state(&report.name, Some(report.state));
+}
+
+fn export_pipeline_state(pipeline: &str, current: Option<PipelineStatus>) {
     for status in PipelineStatus::ALL {
-        let labels = [("pipeline", report.name.clone()), ("state", status.to_string())];
-        metrics::gauge!("tidemesh_pipeline_state", &labels).set(flag(report.state == status));
+        let labels = [("pipeline", pipeline.to_owned()), ("state", status.to_string())];
+        metrics::gauge!("tidemesh_pipeline_state", &labels).set(flag(current == Some(status)));
     }
 }
 

@@ -7,6 +7,7 @@ use crate::support::flink::Session;
 use crate::support::kafka;
 use crate::support::readers::variable;
 use serde_json::{Value as Json, json};
+use std::path::Path;
 use std::process::Command;
 
 /// A daemon that has a registry and nothing else.
@@ -55,14 +56,69 @@ async fn franz_go_works() {
 }
 
 /// What the document promises is what the server does, by schemathesis.
-#[tokio::test(flavor = "multi_thread")]
-async fn answers_are_as_the_openapi_document_says() {
-    let (daemon, _folder) = registry().await;
+fn is_as_its_document_says(server: &str, url: &str) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/openapi-check");
-    let output = Command::new(script).arg(&daemon.registry).output().unwrap();
+    let output = Command::new(script).args([server, url]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{said}{error}", output.status);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_registry_answers_as_its_openapi_document_says() {
+    let (daemon, _folder) = registry().await;
+    is_as_its_document_says("registry", &daemon.registry);
+}
+
+/// Runs a command that has to be done.
+fn done(daemon: &Daemon, arguments: &[&str]) {
+    let output = daemon.command(arguments);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {error}");
+}
+
+/// Gives the registry the schemas of a table's topic, which nobody has made.
+fn register_orders(daemon: &Daemon, folder: &Path) {
+    let key = json!({"type": "record", "name": "Key", "fields": [{"name": "id", "type": "long"}]});
+    let text = |name: &str| json!({"name": name, "type": ["null", "string"], "default": null});
+    let row = json!({"type": "record", "name": "Value", "fields": [
+        {"name": "id", "type": "long"}, text("status"), text("qty"),
+    ]});
+    let envelope = json!({"type": "record", "name": "Envelope", "fields": [
+        {"name": "before", "type": ["null", row], "default": null},
+        {"name": "after", "type": ["null", "Value"], "default": null},
+        {"name": "op", "type": "string"},
+        {"name": "ts_ms", "type": ["null", "long"], "default": null},
+    ]});
+    for (side, schema) in [("key", key), ("value", envelope)] {
+        let file = folder.join(format!("{side}.avsc"));
+        std::fs::write(&file, schema.to_string()).unwrap();
+        let subject = format!("shop.public.orders-{side}");
+        done(daemon, &["schema", "register", &subject, file.to_str().unwrap()]);
+    }
+}
+
+/// Beside pipelines that there are: one that waits for its topic, which only the registry knows, and one
+/// that reads what that one writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_controller_answers_as_its_openapi_document_says() {
+    let (daemon, folder) = registry().await;
+    register_orders(&daemon, folder.path());
+    let pipeline = |name: &str, input: &str| {
+        format!(
+            "apiVersion: tidemesh/v1\nkind: Pipeline\nmetadata: {{name: {name}, owner: sales}}\nspec:\n  \
+             inputs: {{orders: {input}}}\n  processors:\n    - name: some\n      \
+             sql: SELECT id, upper(qty) AS qty FROM orders WHERE qty = 'paid'\n      \
+             tap: tap.{name}\n  sinks: [{{name: out, from: some, kafka: {{topic: mesh.{name}}}}}]\n"
+        )
+    };
+    let file = folder.path().join("mesh.yaml");
+    let documents = [pipeline("paid", "shop.public.orders"), pipeline("kept", "mesh.paid")];
+    std::fs::write(&file, documents.join("---\n")).unwrap();
+    done(&daemon, &["apply", "--by", "ann", "-f", file.to_str().unwrap()]);
+    done(&daemon, &["delete", "pipeline", "kept"]);
+    done(&daemon, &["rollback", "pipeline", "kept", "--to", "1"]);
+    is_as_its_document_says("controller", &daemon.url);
 }
 
 /// Flink makes a table's schemas by itself when it first writes to it, and finds them when it reads.

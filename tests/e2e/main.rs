@@ -43,6 +43,7 @@ mod timeline;
 mod toast;
 mod torture;
 mod truncate;
+mod tutorial;
 mod types;
 mod values;
 mod verify;

@@ -1,6 +1,7 @@
 //! What an operator sees: a real Prometheus fires our alerts when something is wrong, and every metric
 //! that dashboard, rules and documentation name is one that a daemon has.
 
+use crate::pipelines::{pipeline, with_documents};
 use crate::support::daemon::{Daemon, configuration, verified};
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
@@ -15,7 +16,7 @@ const DOCUMENTATION: &str = include_str!("../../docs/operations.md");
 struct Site {
     database: Database,
     daemon: Daemon,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Site {
@@ -25,7 +26,17 @@ impl Site {
         let configuration = configuration(&database, &["public.orders"], "");
         let daemon = Daemon::up(folder.path(), &configuration).await;
         daemon.streaming().await;
-        Self { database, daemon, _folder: folder }
+        Self { database, daemon, folder }
+    }
+
+    /// Declares a pipeline over its table, once the table has its topic.
+    async fn runs(&self, name: &str, sql: &str) {
+        let document = pipeline(name, "shop.public.orders", sql);
+        eventually("the pipeline is taken", async || {
+            let (code, _) = with_documents(&self.daemon, self.folder.path(), "apply", &document);
+            (code == Some(0)).then_some(())
+        })
+        .await;
     }
 }
 
@@ -87,6 +98,28 @@ async fn a_database_that_falls_silent_fires_until_it_is_heard_again() {
     assert_eq!(alert["labels"]["source"], "shop", "{alert}");
     server.start_again();
     prometheus.rests("TidemeshNoHeartbeat").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_that_is_held_fires_until_it_is_mended() {
+    let site = Site::on(Database::new().await).await;
+    site.database.execute("INSERT INTO orders VALUES (1, 1, 'x')").await;
+    site.runs("noted", "SELECT id, note FROM rows").await;
+    let prometheus = Prometheus::start(&site.daemon, &[]).await;
+    assert!(prometheus.is_quiet("TidemeshPipelineHeld").await);
+    let drop = "ALTER TABLE orders DROP COLUMN note; UPDATE orders SET n = 2 WHERE id = 1";
+    site.database.execute(drop).await;
+    let alert = prometheus.fires("TidemeshPipelineHeld").await;
+    assert_eq!(alert["labels"]["pipeline"], "noted", "{alert}");
+    assert_eq!(alert["annotations"]["summary"], "Pipeline noted is held", "{alert}");
+    site.runs("noted", "SELECT id, n FROM rows").await;
+    prometheus.rests("TidemeshPipelineHeld").await;
+    // One that goes while it is held is nobody's alert any more.
+    site.database.execute("ALTER TABLE orders DROP COLUMN n; DELETE FROM orders").await;
+    prometheus.fires("TidemeshPipelineHeld").await;
+    let deleted = site.daemon.command(&["delete", "pipeline", "noted"]);
+    assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
+    prometheus.rests("TidemeshPipelineHeld").await;
 }
 
 /// The metrics' names in a text: `tidemesh_` or `process_` and what follows.
@@ -162,6 +195,7 @@ async fn every_metric_that_is_named_anywhere_is_told_by_a_daemon() {
     let site = Site::on(Database::new().await).await;
     site.database.execute("INSERT INTO orders VALUES (1, 1, 'x')").await;
     verified(&site.daemon);
+    site.runs("numbers", "SELECT id, n FROM rows").await;
     let other = Database::new().await;
     other.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();

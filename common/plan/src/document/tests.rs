@@ -62,6 +62,23 @@ fn the_editors_schema_has_the_keys_that_are_read() {
     }
 }
 
+/// The keys that docs/pipelines.md has of a table, from the first column under its mark.
+fn documented(table: &str) -> BTreeSet<String> {
+    let text = include_str!("../../../../docs/pipelines.md");
+    let behind = text.split(&format!("<!-- keys of {table} -->\n")).nth(1).unwrap_or_default();
+    let rows = behind.lines().take_while(|line| line.starts_with('|')).skip(2);
+    let first = rows.filter_map(|row| row.split('|').nth(1));
+    first.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_documentation_has_the_keys_that_are_read() {
+    for (table, keys) in READ.iter().chain(&[("document", DOCUMENT)]) {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(documented(table), keys, "{table}");
+    }
+}
+
 #[test]
 fn the_editors_schema_has_the_settings_of_a_connector() {
     let schema: Value = serde_json::from_str(JSON_SCHEMA).unwrap();
