@@ -108,8 +108,11 @@ impl<R: Registry> Controller<R> {
         if all.len() > DOCUMENTS_MAX {
             return Err(too_many(all.len()).into());
         }
-        let before = self.planned();
-        before.mesh()?;
+        let seen = self.planned();
+        seen.mesh()?;
+        // What other schemas have done meanwhile is nothing that is asked for here.
+        let declared = state.declared();
+        let (before, followed) = evolve::follow(&seen, &declared, &self.topics).await?;
         let planned = self.proposed(&state, &before, &wanted, &all).await?;
         let mut changes =
             changes(wanted.handed, &state, &before.pipelines, &planned.pipelines, wanted.deleted);
@@ -117,6 +120,7 @@ impl<R: Registry> Controller<R> {
             return Ok(changes);
         }
         let mut draft = Draft::of(&state);
+        draft.record(&followed, now_ms());
         declare(&mut draft, &wanted, &mut changes, asked);
         accept(&mut draft, &planned);
         self.write(epoch, draft.changes).await?;
@@ -149,7 +153,7 @@ impl<R: Registry> Controller<R> {
         let held = |id: &Id| before.held.contains_key(&id.name) && !handed.contains(id);
         let must: BTreeSet<Id> =
             all.iter().map(|document| Id::of(document)).filter(|id| !held(id)).collect();
-        let now = planned::fresh(all, &accepted, &must, &self.topics).await;
+        let now = planned::fresh(all, &accepted, &must, &self.topics, &self.plans).await;
         let now = now.map_err(|unplanned| match unplanned {
             Unplanned::Problems(problems) => Refused::Wrong(wanted.handed.refusals(problems)),
             Unplanned::Error(error) => error.into(),

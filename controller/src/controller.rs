@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_plan::mesh::{PIPELINES_CACHED_MAX, PlanCache};
 use tokio::sync::Notify;
 
 /// Why something that was asked for was not done.
@@ -42,6 +43,8 @@ pub struct Controller<R> {
     pub(crate) holder: Holder,
     pub(crate) topics: KnownTopics<R>,
     pub(crate) launcher: Arc<dyn Launcher>,
+    /// Plans that were made before.
+    pub(crate) plans: PlanCache,
     /// Held by whatever changes the state.
     pub(crate) writing: tokio::sync::Mutex<()>,
     /// Told when there is something to do before the next round.
@@ -96,6 +99,7 @@ impl<R: Registry> Controller<R> {
             config,
             launcher,
             writing: tokio::sync::Mutex::default(),
+            plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),
             started: Mutex::default(),
             store: Arc::new(Mutex::new(store)),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::Problems;
 use tidemesh_plan::document::Document;
-use tidemesh_plan::mesh::{self, Accepted, MeshPlan, PipelinePlan};
+use tidemesh_plan::mesh::{self, Accepted, MeshPlan, PipelinePlan, PlanCache};
 use tidemesh_plan::upgrade::{self, Move};
 
 /// What is declared, as it runs.
@@ -77,6 +77,7 @@ pub(crate) async fn fresh<R: Registry>(
     accepted: &Accepted,
     must: &BTreeSet<Id>,
     topics: &KnownTopics<R>,
+    plans: &PlanCache,
 ) -> Result<Fresh, Unplanned> {
     let mut left: Vec<Document> = documents.iter().map(|document| (**document).clone()).collect();
     let mut held: BTreeMap<Id, Vec<String>> = BTreeMap::new();
@@ -88,7 +89,7 @@ pub(crate) async fn fresh<R: Registry>(
         let basis: Basis = of_now.map(|(topic, schemas)| (topic.clone(), *schemas)).collect();
         asked.extend(now);
         let known = topics.topics(&basis).await?;
-        let problems = match mesh::plan(&left, &known, accepted) {
+        let problems = match mesh::plan_with(&left, &known, accepted, plans) {
             Ok(mesh) => return Ok(Fresh { mesh, held, asked, answered }),
             Err(problems) => problems,
         };

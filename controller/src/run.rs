@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::document::Document;
 use tidemesh_plan::mesh::PipelinePlan;
-use tidemesh_plan::upgrade::{Judged, Judgement, Verdict};
+use tidemesh_plan::upgrade::{Judged, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -110,8 +110,7 @@ impl<R: Registry> Controller<R> {
         if !before.is_old(&self.topics).await? {
             return Ok(());
         }
-        let documents: Vec<Arc<Document>> =
-            state.documents.values().map(|declared| Arc::clone(&declared.document)).collect();
+        let documents = state.declared();
         let planned = match &before.mesh {
             Some(_) => Planned::clone(&before),
             None => {
@@ -124,12 +123,13 @@ impl<R: Registry> Controller<R> {
             planned.add(self.planned_now(&state, &documents).await?);
         }
         tell(&judged);
-        self.keep(epoch, &state, planned, &judged.pipelines).await
+        self.keep(epoch, &state, planned, Some(&judged)).await
     }
 
     async fn planned_now(&self, state: &State, documents: &[Arc<Document>]) -> Result<Fresh> {
         let accepted = planned::accepted(state);
-        let now = planned::fresh(documents, &accepted, &BTreeSet::new(), &self.topics).await;
+        let now =
+            planned::fresh(documents, &accepted, &BTreeSet::new(), &self.topics, &self.plans).await;
         now.map_err(|unplanned| match unplanned {
             Unplanned::Error(error) => error,
             Unplanned::Problems(problems) => {
@@ -144,12 +144,10 @@ impl<R: Registry> Controller<R> {
         epoch: u64,
         state: &State,
         planned: Planned,
-        judged: &[Judgement],
+        judged: Option<&Judged>,
     ) -> Result<()> {
         let mut draft = Draft::of(state);
-        for one in judged.iter().filter(|one| one.verdict != Verdict::Unaffected) {
-            draft.record(one, now_ms());
-        }
+        judged.into_iter().for_each(|judged| draft.record(judged, now_ms()));
         accept(&mut draft, &planned);
         self.write(epoch, draft.changes).await?;
         let mut seen = self.seen();
@@ -223,7 +221,7 @@ impl<R: Registry> Controller<R> {
         let mut planned = Planned::clone(&self.planned());
         planned.moved(name);
         tracing::info!(pipeline = name, "goes on in the next topic");
-        self.keep(epoch, &self.state(), planned, &[]).await?;
+        self.keep(epoch, &self.state(), planned, None).await?;
         self.start(name, &self.planned()).await;
         Ok(())
     }

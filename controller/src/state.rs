@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::document::{self, Document, Kind, SourceSpec, Spec};
-use tidemesh_plan::upgrade::Judgement;
+use tidemesh_plan::upgrade::{Judged, Judgement, Verdict};
 
 /// The most documents of a controller.
 pub const DOCUMENTS_MAX: usize = 20_000;
@@ -224,6 +224,11 @@ impl State {
         self.documents.iter()
     }
 
+    /// All documents by themselves.
+    pub(crate) fn declared(&self) -> Vec<Arc<Document>> {
+        self.documents.values().map(|declared| Arc::clone(&declared.document)).collect()
+    }
+
     /// A document.
     #[must_use]
     pub fn document(&self, id: &Id) -> Option<&Declared> {
@@ -296,8 +301,13 @@ impl Draft {
         self.state.pipelines.insert(name.to_owned(), accepted);
     }
 
-    /// Keeps a verdict that is another than the last one.
-    pub(crate) fn record(&mut self, judgement: &Judgement, at_ms: u64) {
+    /// Keeps the verdicts that change something, and are others than the last ones.
+    pub(crate) fn record(&mut self, judged: &Judged, at_ms: u64) {
+        let some = judged.pipelines.iter().filter(|one| one.verdict != Verdict::Unaffected);
+        some.for_each(|judgement| self.record_one(judgement, at_ms));
+    }
+
+    fn record_one(&mut self, judgement: &Judgement, at_ms: u64) {
         let records = self.state.upgrades.entry(judgement.pipeline.clone()).or_default();
         let json = serde_json::to_value(judgement);
         let json = json.expect("verdicts are made of texts, numbers, lists and tables");

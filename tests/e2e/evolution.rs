@@ -73,6 +73,11 @@ impl Site {
     }
 }
 
+fn manual() -> String {
+    let text = pipeline("manual", TOPIC, "SELECT * FROM rows");
+    text.replace("spec:\n", "spec:\n  evolution: manual\n")
+}
+
 async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
     let site = Site::open(change).await;
     let pinned = pipeline("pinned", TOPIC, "SELECT * FROM rows");
@@ -82,9 +87,10 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
         pipeline("some", TOPIC, "SELECT id, qty FROM rows"),
         pipeline("noted", TOPIC, "SELECT id, note FROM rows"),
         pinned.replace("spec:\n", "spec:\n  evolution: pinned\n"),
+        manual(),
     ]);
     let star = "SELECT * FROM orders";
-    for name in ["all", "chained", "pinned"] {
+    for name in ["all", "chained", "pinned", "manual"] {
         site.goes_on(name, star).await;
     }
 
@@ -101,7 +107,14 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
     for name in ["all", "chained"] {
         site.goes_on(name, star).await;
     }
-    site.goes_on("pinned", "SELECT id, status, qty, note FROM orders").await;
+    let without = "SELECT id, status, qty, note FROM orders";
+    site.goes_on("pinned", without).await;
+    site.goes_on("manual", without).await;
+    let offered = is(&site.daemon, "manual", "running").await;
+    assert!(offered["reasons"].to_string().contains("evolution: manual"), "{offered}");
+    site.apply(&[manual()]);
+    site.touch().await;
+    site.goes_on("manual", star).await;
 
     site.would(&["--type", "status=varchar(100)"], 0, "unaffected some");
     // A longer one, and one that nobody reads, change nothing.
