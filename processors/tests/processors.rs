@@ -234,7 +234,7 @@ async fn a_processor_that_is_not_the_plans_is_refused_before_it_runs() {
     let refused =
         |plan, processors| PipelineJob::with_processors(&plan, &processors).map(drop).unwrap_err();
     let error = refused(spec("{}", document), Processors::new());
-    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.report().contains("doubler@1"), "{error:?}");
     // Its schema lets more through than its type takes.
     let error = refused(spec("{other: 1}", document), processors());

@@ -113,9 +113,9 @@ impl PipelineJob {
     ///
     /// # Errors
     ///
-    /// `NotFound` for a processor that is not registered; `Config` for one that declares something else
-    /// than the plan was made with, or that refuses its configuration; `Unsupported` for what this runner
-    /// cannot do; `Internal` for a plan that does not fit together.
+    /// `Config` for a processor that is not registered, that declares something else than the plan was made
+    /// with, or that refuses its configuration; `Unsupported` for what this runner cannot do; `Internal` for
+    /// a plan that does not fit together.
     pub fn with_processors(plan: &PipelinePlan, processors: &Processors) -> Result<Self> {
         let job = Self {
             plan: Arc::new(plan.clone()),

@@ -65,7 +65,8 @@ impl Processors {
     pub(crate) fn find(&self, name: &str, version: u64) -> Result<Arc<dyn Factory>> {
         let found = self.types.get(&(name.to_owned(), version));
         found.cloned().ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, "find a processor")
+            // Not `NotFound`: a topic that is not there may come, and this will not.
+            Error::new(ErrorKind::Config, "find a processor")
                 .because("this binary has not registered it")
                 .with("processor", format!("{name}@{version}"))
                 .with("registered", self.names().join(", "))

@@ -91,8 +91,8 @@ impl Stage {
     ///
     /// # Errors
     ///
-    /// `NotFound` for a type that is not registered; `Config` for one that declares something else than
-    /// the plan has, or refuses its configuration; as [`Chain::new`].
+    /// `Config` for a type that is not registered, that declares something else than the plan has, or that
+    /// refuses its configuration; as [`Chain::new`].
     pub(crate) fn new(
         stage: &StagePlan,
         plan: &PipelinePlan,
