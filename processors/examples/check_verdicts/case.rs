@@ -136,9 +136,8 @@ impl Type {
         if value.is_null() {
             return Json::Null;
         }
-        let number = value
-            .as_i64()
-            .unwrap_or_else(|| i64::try_from(value.to_string().len()).unwrap_or(i64::MAX));
+        let number =
+            value.as_i64().unwrap_or_else(|| i64::try_from(value.to_string().len()).unwrap_or(0));
         // Where the number is another thing it is another number.
         match to {
             Self::Text => json!(value.to_string().trim_matches('"')),

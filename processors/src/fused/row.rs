@@ -375,7 +375,11 @@ impl Planner<'_> {
     fn taken(&self) -> Result<Schema> {
         let columns = (0..self.relation.columns.len()).filter(|column| self.takes(*column));
         let paths = columns.map(|column| self.relation.field(column).name.parse());
-        let paths: Vec<FieldPath> = paths.collect::<Result<_>>()?;
+        let mut paths: Vec<FieldPath> = paths.collect::<Result<_>>()?;
+        if self.relation.form == Form::Flat {
+            // No column, and read all the same.
+            paths.push(OPERATION.parse()?);
+        }
         project(&self.relation.value.at(self.relation.row), &paths)
     }
 

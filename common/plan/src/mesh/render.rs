@@ -31,19 +31,17 @@ pub(super) fn digest(plan: &PipelinePlan) -> String {
 }
 
 impl PipelinePlan {
-    /// The digest that the plan would have if its inputs' topics were called as `name` says, where it
-    /// says something: the same work in other topics has the same.
-    pub(crate) fn digest_over(&self, name: impl Fn(&str) -> Option<String>) -> String {
-        if self.inputs.iter().all(|input| name(&input.topic).is_none()) {
-            return self.digest.clone();
-        }
+    /// The plan with its inputs' topics called as `name` says, where it says something: the same work in
+    /// other topics.
+    pub(crate) fn over(&self, name: impl Fn(&str) -> Option<String>) -> Self {
         let mut plan = self.clone();
         for input in &mut plan.inputs {
             if let Some(topic) = name(&input.topic) {
                 input.topic = topic;
             }
         }
-        digest(&plan)
+        plan.digest = digest(&plan);
+        plan
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Avro's resolution is not enough to say so: of a field that is gone it makes the default, silently,
 //! and a logical type means nothing to it. And a chain reads as it reads: where what it takes has the
-//! same type, by the fields' names alone, else by resolving the whole row (`processors/fused/row.rs`).
+//! same type, by the fields' names alone, else by resolving the columns that it takes (`processors/fused/row.rs`).
 
 use super::reason::Loss;
 use crate::mesh::Path;
@@ -11,6 +11,7 @@ use crate::relation::{Form, Relation};
 use crate::sql::types::{may_be_null, nullable_branch};
 use std::collections::BTreeSet;
 use tidemesh_avro::compat::incompatibilities;
+use tidemesh_avro::project::{FieldPath, project};
 use tidemesh_avro::schema::{Field, Kind, Logical, NodeId, Schema};
 
 /// A field that a reader does not get, or not as it was, and how.
@@ -66,8 +67,19 @@ pub(super) fn same_key(one: Option<&Schema>, other: Option<&Schema>) -> bool {
     walk.exact && walk.lost.is_empty()
 }
 
+/// A field of both rows whose bytes mean something else in one than in the other, which Avro's
+/// compatibility does not see: a moment that is a local time, a decimal of another scale.
+pub(super) fn other_meaning(old: &Schema, new: &Schema) -> Option<Path> {
+    let of = |reader: &Schema, writer: &Schema| {
+        let mut walk = Walk::new(reader, writer, Missing::Default);
+        walk.value(reader.root(), writer.root(), &mut Vec::new());
+        walk.units.into_iter().next()
+    };
+    of(old, new).or_else(|| of(new, old))
+}
+
 /// Why rows cannot be gone through: if a column of which something is read has another type, whatever
-/// within it, they are resolved as a whole; and no resolution makes one scale of a decimal another.
+/// within it, the columns that are taken are resolved; and no resolution makes one scale of a decimal another.
 fn unresolved(reader: &Relation, reads: &BTreeSet<Path>, writer: &Relation) -> Option<Lost> {
     let mut exact = true;
     let columns: BTreeSet<&String> = reads.iter().filter_map(|path| path.first()).collect();
@@ -88,9 +100,16 @@ fn unresolved(reader: &Relation, reads: &BTreeSet<Path>, writer: &Relation) -> O
     if exact {
         return None;
     }
-    let (own, written) = (reader.value.at(reader.row), writer.value.at(writer.row));
-    let found = incompatibilities(&own, &written).into_iter().next()?;
+    let own = taken(&reader.value.at(reader.row), reads)?;
+    let found = incompatibilities(&own, &writer.value.at(writer.row)).into_iter().next()?;
     Some(Lost { path: Vec::new(), loss: Loss::Unresolved { place: found.path } })
+}
+
+/// The rows' schema with only the columns of which something is read.
+fn taken(row: &Schema, reads: &BTreeSet<Path>) -> Option<Schema> {
+    let columns: BTreeSet<FieldPath> =
+        reads.iter().filter_map(|path| path.first()?.parse().ok()).collect();
+    project(row, &columns).ok()
 }
 
 struct Walk<'w> {
@@ -101,6 +120,8 @@ struct Walk<'w> {
     exact: bool,
     /// Where a decimal has another scale.
     scales: Vec<String>,
+    /// Where the bytes mean something else.
+    units: Vec<Path>,
     seen: BTreeSet<(NodeId, NodeId)>,
     lost: BTreeSet<Lost>,
 }
@@ -108,7 +129,8 @@ struct Walk<'w> {
 impl<'w> Walk<'w> {
     fn new(reader: &'w Schema, writer: &'w Schema, missing: Missing) -> Self {
         let (seen, lost) = (BTreeSet::new(), BTreeSet::new());
-        Self { reader, writer, missing, exact: true, scales: Vec::new(), seen, lost }
+        let (scales, units) = (Vec::new(), Vec::new());
+        Self { reader, writer, missing, exact: true, scales, units, seen, lost }
     }
 
     fn lose(&mut self, path: &[String], loss: Loss) {
@@ -172,6 +194,7 @@ impl<'w> Walk<'w> {
             return;
         }
         if !self.same_meaning(own, other) {
+            self.units.push(path.clone());
             if self.is_decimal(own, other) {
                 self.scales.push(path.join("."));
             }

@@ -218,19 +218,14 @@ impl Case<'_> {
             Err(reasons) => held = held.because(reasons),
         }
         // With the fields that it had it may do the same work there.
-        match self.candidate(Fields::Frozen) {
-            Ok(frozen) if frozen.same && fits(&frozen) => {
-                self.moves_by(frozen).because(held.reasons)
-            }
-            _ => {
-                let mode = (!self.may_change()).then(|| self.kept());
-                let reasons = std::mem::take(&mut held.reasons);
-                held.because(self.losses())
-                    .because(self.lost_beyond())
-                    .because(mode)
-                    .because(reasons)
-            }
+        let frozen = self.candidate(Fields::Frozen).ok();
+        let frozen = frozen.filter(|frozen| frozen.same && fits(frozen));
+        if let Some(plan) = frozen.or_else(|| self.as_it_is()) {
+            return self.moves_by(plan).because(held.reasons);
         }
+        let mode = (!self.may_change()).then(|| self.kept());
+        let reasons = std::mem::take(&mut held.reasons);
+        held.because(self.losses()).because(self.lost_beyond()).because(mode).because(reasons)
     }
 
     fn moves_by(&self, plan: Candidate) -> Decision {
@@ -289,14 +284,37 @@ impl Case<'_> {
         };
         let plan = replan.plan(&self.topics(), fields);
         let plan = plan.map_err(|problems| self.wrong(problems))?;
+        let same = self
+            .running_beyond()
+            .map_or(self.running.digest == plan.digest, |beyond| beyond.digest == plan.digest);
+        let (outputs, mut reasons) = check(self.running, &plan, self.world);
+        reasons.extend(self.pending(&plan));
+        Ok(Candidate { plan, same, outputs, reasons })
+    }
+
+    /// The running plan in the topics that tables go on in, if one does.
+    fn running_beyond(&self) -> Option<PipelinePlan> {
         let next = |topic: &str| {
             let seen = self.seen.iter().find(|seen| seen.plan.topic == topic)?;
             seen.moves().map(|(name, _)| name.clone())
         };
-        let same = self.running.digest_over(next) == plan.digest;
-        let (outputs, mut reasons) = check(self.running, &plan, self.world);
-        reasons.extend(self.pending(&plan));
-        Ok(Candidate { plan, same, outputs, reasons })
+        let moves = self.seen.iter().any(|seen| seen.moves().is_some());
+        moves.then(|| self.running.over(next))
+    }
+
+    /// The running plan in those topics, if it gets there all that it reads.
+    fn as_it_is(&self) -> Option<Candidate> {
+        let gets = |seen: &Seen<'_>| match seen.moves() {
+            None => seen.readable(),
+            Some((_, topic)) => {
+                let next = Relation::of_topic(topic.key.clone(), topic.value.clone());
+                next.is_ok_and(|next| {
+                    lost(seen.planned, &seen.plan.reads, &next, Missing::Lost).is_empty()
+                })
+            }
+        };
+        let plan = self.running_beyond().filter(|_| self.seen.iter().all(gets))?;
+        Some(Candidate { plan, same: true, outputs: Vec::new(), reasons: Vec::new() })
     }
 
     /// The topic of each input: that which the running plan reads, or the next one, as long as the

@@ -1,6 +1,7 @@
 //! Whether those that read a topic can read what a new plan of its pipeline writes.
 
-use super::changes::{FieldChange, changes};
+use super::carry::other_meaning;
+use super::changes::{FieldChange, changes, row_of};
 use super::reason::{Reason, Rule};
 use super::world::World;
 use crate::mesh::{OutputKind, OutputPlan, Path, PipelinePlan};
@@ -64,6 +65,9 @@ pub(super) fn check(
             let (Ok(old), Ok(now)) = (old, now) else { continue };
             let subject = subject(&output.topic, &old, world);
             reasons.extend(refused(output, &subject, &now));
+            if !subject.level.directions().is_empty() {
+                reasons.extend(misread(output, &old, &now));
+            }
             if subject.level == CompatibilityLevel::Consumers {
                 reasons.extend(hurt(output, &old, &now, world));
             }
@@ -98,6 +102,16 @@ fn other_key(output: &OutputPlan) -> Reason {
     let message = format!("the key of {} would be another", output.topic);
     let remedy = "give the sink another topic: a topic's keys are one type for ever";
     Reason::new(Rule::OutputKey, message, remedy).at(&output.name)
+}
+
+/// A field that readers with the other schema would take for something else. The subject would take it.
+fn misread(output: &OutputPlan, old: &Schema, new: &Schema) -> Option<Reason> {
+    let row = |value: &Schema| value.at(row_of(value));
+    let path = other_meaning(&row(old), &row(new))?;
+    let message =
+        format!("readers of {} would take {} for what it is not", output.topic, path.join("."));
+    let remedy = "cast the column to the type that it was, or give the sink another topic";
+    Some(Reason::new(Rule::OutputSubject, message, remedy).at(&output.name).field(&path))
 }
 
 /// Why the subject does not take the new schema.

@@ -23,7 +23,7 @@ pub enum Loss {
     },
     /// Records of another schema lack it, and it has no default.
     NoDefault,
-    /// The rows have to be resolved as a whole, which something that is not read does not allow.
+    /// The columns that are taken have to be resolved, which something within them does not allow.
     Unresolved {
         /// Where, as Avro Java gives it.
         place: String,

@@ -10,7 +10,7 @@ use tidemesh_avro::compat::{Direction, incompatibilities};
 use tidemesh_avro::consumption::{Reads, unreadable};
 use tidemesh_avro::diff::{Change, Difference, diff};
 use tidemesh_avro::project::{FieldPath, project};
-use tidemesh_avro::schema::{Kind, Schema};
+use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 
 /// Whether the reader of `read` gets what it consumes from records of `written`, with the same meaning.
 /// `older` records may lack a field that has a default; of newer ones it would be gone.
@@ -78,7 +78,7 @@ fn has_former_name(own: &Schema, path: &FieldPath, other: &Schema) -> bool {
         && field.is_some_and(|field| field.aliases.iter().any(|alias| names.contains(&alias)))
 }
 
-fn fields(record: &Schema) -> &[tidemesh_avro::schema::Field] {
+fn fields(record: &Schema) -> &[Field] {
     match &record.node(record.root()).kind {
         Kind::Record(fields) => fields,
         _ => &[],
@@ -107,7 +107,36 @@ fn one_scale(read: &Json, written: &Json) -> bool {
     decimal(read) && decimal(written) && scale(read) == scale(written)
 }
 
-/// Where a column that something is read of has another type, the whole row has to be resolved.
+/// Whether no field of both has another logical type.
+pub(super) fn same_units(old: &Schema, new: &Schema) -> bool {
+    let (old, new) = (row(old), row(new));
+    let same = |change: &Change| match change {
+        Change::LogicalTypeChanged { from, to } => one_scale(from, to),
+        _ => true,
+    };
+    let unit = |one: &Field, other: &Field| unit(&old, one) == unit(&new, other);
+    let is_same = |one: &Field| {
+        let mut others = fields(&new).iter();
+        let known = |other: &&Field| other.name == one.name || other.aliases.contains(&one.name);
+        others.find(known).is_none_or(|other| unit(one, other))
+    };
+    diff(&old, &new).differences.iter().all(|each| same(&each.change))
+        && fields(&old).iter().all(is_same)
+}
+
+/// A field's logical type, with the scale of a decimal; of a union of one type and null that one's.
+fn unit(row: &Schema, field: &Field) -> Option<(String, Option<u64>)> {
+    let is_null = |id: &NodeId| matches!(row.node(*id).kind, Kind::Null);
+    let of = match &row.node(field.node).kind {
+        Kind::Union(branches) => branches.iter().copied().find(|id| !is_null(id))?,
+        _ => field.node,
+    };
+    let properties = &row.node(of).properties;
+    let name = properties.get("logicalType")?.as_str()?.to_owned();
+    Some((name, properties.get("scale").and_then(Json::as_u64)))
+}
+
+/// Where a column that something is read of has another type, all such columns have to be resolved.
 fn whole(own: &Schema, consumed: &BTreeSet<Path>, other: &Schema) -> bool {
     let columns: BTreeSet<&String> = consumed.iter().filter_map(|path| path.first()).collect();
     let mut alike = true;
@@ -126,7 +155,10 @@ fn whole(own: &Schema, consumed: &BTreeSet<Path>, other: &Schema) -> bool {
         }
         alike &= all.iter().all(|each| !each.change.concerns_data() || is_named(&each.change));
     }
-    alike || incompatibilities(own, other).is_empty()
+    let taken: BTreeSet<FieldPath> =
+        consumed.iter().filter_map(|path| path.first()?.parse().ok()).collect();
+    let resolved = || project(own, &taken).map(|own| incompatibilities(&own, other).is_empty());
+    alike || resolved().unwrap_or(false)
 }
 
 fn is_named(change: &Change) -> bool {

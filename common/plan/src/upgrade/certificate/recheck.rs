@@ -1,7 +1,7 @@
 //! The second look at a verdict. It calls nothing that made it.
 
 use super::facts::{Facts, InputFacts, OutputFacts, Raw};
-use super::fields::{gets, same_fields, same_key};
+use super::fields::{gets, same_fields, same_key, same_units};
 use super::{CERTIFICATE_VERSION, Certificate, Fingerprint, InputFact, OutputFact, Pair};
 use crate::upgrade::{Snapshot, Verdict};
 use tidemesh_avro::compat::{CompatibilityLevel, check_level};
@@ -178,7 +178,12 @@ fn compatible(fact: &OutputFact, known: &OutputFacts) -> bool {
     let (Some(history), Some((_, new))) = (history, fact.new.parsed()) else { return false };
     let versions: Vec<(u32, &Schema)> = (1..).zip(&history).collect();
     let level = fact.level.parse().unwrap_or(CompatibilityLevel::FullTransitive);
-    known.planned.key == fact.new.key && check_level(level, &new, &versions).compatible()
+    let same = |planned: (Option<Schema>, Schema)| {
+        level.directions().is_empty() || same_units(&planned.1, &new)
+    };
+    known.planned.key == fact.new.key
+        && check_level(level, &new, &versions).compatible()
+        && known.planned.parsed().is_some_and(same)
 }
 
 fn moved(certificate: &Certificate, facts: &Facts) -> bool {
