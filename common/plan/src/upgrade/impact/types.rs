@@ -15,12 +15,18 @@ pub fn avro_type(text: &str) -> Result<Json> {
     let known = array(text).or_else(|| named(&text.to_ascii_lowercase()));
     let json = known.or_else(|| serde_json::from_str(text).ok());
     let json = json.unwrap_or_else(|| Json::String(text.to_owned()));
-    match Schema::parse(&json.to_string()) {
-        Ok(_) => Ok(json),
-        Err(error) => Err(Error::new(ErrorKind::Malformed, "read a type")
+    let wrong = || {
+        Error::new(ErrorKind::Malformed, "read a type")
             .with("type", text)
             .help("write a name of PostgreSQL's, as bigint or numeric(12,2), or an Avro schema")
-            .caused_by(error)),
+    };
+    // Avro Java takes a union of nothing for a schema; no column is one.
+    if json == json!([]) {
+        return Err(wrong().because("it has no values"));
+    }
+    match Schema::parse(&json.to_string()) {
+        Ok(_) => Ok(json),
+        Err(error) => Err(wrong().caused_by(error)),
     }
 }
 
