@@ -343,8 +343,10 @@ mod tests {
     fn the_description_names_every_route() {
         let description: Value = serde_json::from_str(OPENAPI).unwrap();
         let described = description["paths"].as_object().unwrap().keys().map(String::as_str);
-        let source = include_str!("http.rs").split("\n        .route(\"").skip(1);
-        let routes = source.filter_map(|route| route.split('"').next());
+        let sources = [include_str!("http.rs"), include_str!("impact.rs")];
+        let sources =
+            sources.into_iter().flat_map(|text| text.split("\n        .route(\"").skip(1));
+        let routes = sources.filter_map(|route| route.split('"').next());
         assert_eq!(described.collect::<BTreeSet<_>>(), routes.collect::<BTreeSet<_>>());
     }
 }
