@@ -344,8 +344,9 @@ mod tests {
         let description: Value = serde_json::from_str(OPENAPI).unwrap();
         let described = description["paths"].as_object().unwrap().keys().map(String::as_str);
         let sources = [include_str!("http.rs"), include_str!("impact.rs")];
-        let routes = sources.iter().flat_map(|source| source.split("\n        .route(\"").skip(1));
-        let routes = routes.filter_map(|route| route.split('"').next());
+        let sources =
+            sources.into_iter().flat_map(|text| text.split("\n        .route(\"").skip(1));
+        let routes = sources.filter_map(|route| route.split('"').next());
         assert_eq!(described.collect::<BTreeSet<_>>(), routes.collect::<BTreeSet<_>>());
     }
 }

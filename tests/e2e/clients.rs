@@ -3,6 +3,7 @@
 //! `schema_registry_converter`, are in `readers.rs`.
 
 use crate::support::daemon::Daemon;
+use crate::support::eventually;
 use crate::support::flink::Session;
 use crate::support::kafka;
 use crate::support::readers::variable;
@@ -78,12 +79,12 @@ fn done(daemon: &Daemon, arguments: &[&str]) {
 }
 
 /// Gives the registry the schemas of a table's topic, which nobody has made.
-fn register_orders(daemon: &Daemon, folder: &Path) {
+fn register_orders(daemon: &Daemon, folder: &Path, columns: &[&str]) {
     let key = json!({"type": "record", "name": "Key", "fields": [{"name": "id", "type": "long"}]});
-    let text = |name: &str| json!({"name": name, "type": ["null", "string"], "default": null});
-    let row = json!({"type": "record", "name": "Value", "fields": [
-        {"name": "id", "type": "long"}, text("status"), text("qty"),
-    ]});
+    let text = |name: &&str| json!({"name": name, "type": ["null", "string"], "default": null});
+    let mut fields = vec![json!({"name": "id", "type": "long"})];
+    fields.extend(columns.iter().map(text));
+    let row = json!({"type": "record", "name": "Value", "fields": fields});
     let envelope = json!({"type": "record", "name": "Envelope", "fields": [
         {"name": "before", "type": ["null", row], "default": null},
         {"name": "after", "type": ["null", "Value"], "default": null},
@@ -98,26 +99,36 @@ fn register_orders(daemon: &Daemon, folder: &Path) {
     }
 }
 
-/// Beside pipelines that there are: one that waits for its topic, which only the registry knows, and one
-/// that reads what that one writes.
+/// Beside pipelines that there are: two that wait for their topic, which only the registry knows, of which
+/// one has been upgraded, and one that reads what the other writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_controller_answers_as_its_openapi_document_says() {
     let (daemon, folder) = registry().await;
-    register_orders(&daemon, folder.path());
-    let pipeline = |name: &str, input: &str| {
+    register_orders(&daemon, folder.path(), &["status", "qty"]);
+    let pipeline = |name: &str, input: &str, sql: &str| {
         format!(
             "apiVersion: tidemesh/v1\nkind: Pipeline\nmetadata: {{name: {name}, owner: sales}}\nspec:\n  \
-             inputs: {{orders: {input}}}\n  processors:\n    - name: some\n      \
-             sql: SELECT id, upper(qty) AS qty FROM orders WHERE qty = 'paid'\n      \
+             inputs: {{orders: {input}}}\n  processors:\n    - name: some\n      sql: {sql}\n      \
              tap: tap.{name}\n  sinks: [{{name: out, from: some, kafka: {{topic: mesh.{name}}}}}]\n"
         )
     };
+    let some = "SELECT id, upper(qty) AS qty FROM orders WHERE qty = 'paid'";
     let file = folder.path().join("mesh.yaml");
-    let documents = [pipeline("paid", "shop.public.orders"), pipeline("kept", "mesh.paid")];
+    let documents = [
+        pipeline("paid", "shop.public.orders", some),
+        pipeline("all", "shop.public.orders", "SELECT * FROM orders"),
+        pipeline("kept", "mesh.paid", some),
+    ];
     std::fs::write(&file, documents.join("---\n")).unwrap();
     done(&daemon, &["apply", "--by", "ann", "-f", file.to_str().unwrap()]);
     done(&daemon, &["delete", "pipeline", "kept"]);
     done(&daemon, &["rollback", "pipeline", "kept", "--to", "1"]);
+    register_orders(&daemon, folder.path(), &["status", "qty", "note"]);
+    eventually("the new column is taken", async || {
+        let upgrades = daemon.command(&["upgrades", "all"]).stdout;
+        String::from_utf8_lossy(&upgrades).contains("upgraded").then_some(())
+    })
+    .await;
     is_as_its_document_says("controller", &daemon.url);
 }
 

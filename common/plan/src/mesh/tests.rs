@@ -45,8 +45,11 @@ fn documents(choices: &[Choice]) -> Vec<Document> {
         let input = match number {
             0 => "s0.t".to_owned(),
             _ if *source => format!("s{}.t", of % SOURCES),
-            // One that is wrong may read what is behind it, or itself.
-            _ if *wrong => format!("m{}", of % choices.len()),
+            // One that is wrong may read what is behind it; one that reads itself cannot be read at all.
+            _ if *wrong => match of % choices.len() {
+                of if of == number => format!("m{}", (of + 1) % choices.len()),
+                of => format!("m{of}"),
+            },
             _ => format!("m{}", of % number),
         };
         let sql = if *wrong { WRONG[sql % WRONG.len()] } else { RIGHT[sql % RIGHT.len()] };

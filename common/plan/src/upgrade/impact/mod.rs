@@ -19,7 +19,7 @@ use tidemesh_model::Result;
 
 /// A change of a table, by its columns' names in the database or in Avro.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "change", rename_all = "snake_case")]
+#[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
     /// A column is dropped.
     DropColumn {
