@@ -33,7 +33,8 @@ pub trait Launcher: Send + Sync + 'static {
 pub struct Start {
     /// Its plan.
     pub plan: Arc<PipelinePlan>,
-    /// By which schemas of values each topic was planned, by their ids: what is later is newer.
+    /// Up to which schemas of values each topic was judged, by their ids: the job ends before the first
+    /// record of a later one ([`JobState::Held`]), and is started again once that one is judged.
     pub planned_by: BTreeMap<String, u32>,
 }
 

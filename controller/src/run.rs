@@ -167,10 +167,19 @@ impl<R: Registry> Controller<R> {
             |name: &str| !state.pipeline(name).paused && planned.pipelines.contains_key(name);
         self.stop_all(|name| !shall(name)).await;
         let jobs = self.launcher.jobs();
-        // Whoever makes a topic comes before who reads it.
-        for plan in mesh.pipelines.iter().filter(|plan| shall(plan.name())) {
+        let all = || mesh.pipelines.iter().filter(|plan| shall(plan.name()));
+        // A new plan reads what was written before, so that whoever reads changes before who writes: no
+        // row of a new schema goes through an old plan.
+        for plan in all().rev() {
             let job = jobs.get(plan.name());
-            if self.to_start(plan, job, &planned) {
+            if job.is_some() && self.to_start(plan, job, &planned) {
+                self.start(plan.name(), &planned).await;
+            }
+        }
+        // Whoever makes a topic comes before who reads it.
+        for plan in all() {
+            let job = jobs.get(plan.name());
+            if job.is_none() {
                 self.start(plan.name(), &planned).await;
             } else if let Some(moving) = planned.moving.get(plan.name()) {
                 self.go_over(plan.name(), moving, job).await?;
@@ -187,22 +196,27 @@ impl<R: Registry> Controller<R> {
         if job.digest != plan.digest {
             return true;
         }
-        let stopped = matches!(job.state, JobState::Held { .. } | JobState::Drained);
         let newest = planned.newest(name);
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        stopped
-            && planned.held(name).is_empty()
-            && !planned.moving.contains_key(name)
-            && started.get(name) != Some(&newest)
+        match job.state {
+            JobState::Held { .. } => {
+                planned.held(name).is_empty() && started.get(name) != Some(&newest)
+            }
+            JobState::Drained => !planned.moving.contains_key(name),
+            JobState::Running | JobState::Retrying { .. } | JobState::Failed { .. } => false,
+        }
     }
 
     async fn start(&self, name: &str, planned: &Planned) {
         let Some(plan) = planned.pipelines.get(name) else { return };
-        let basis = planned.bases.get(name).cloned().unwrap_or_default();
-        let planned_by = basis.iter().map(|(topic, schemas)| (topic.clone(), schemas.value));
+        let newest = planned.newest(name);
+        // What is held was judged, and must not be taken.
+        let held = !planned.held(name).is_empty();
+        let judged = if held { planned.bases.get(name).cloned() } else { Some(newest.clone()) };
+        let judged = judged.unwrap_or_default();
+        let planned_by = judged.iter().map(|(topic, schemas)| (topic.clone(), schemas.value));
         let start = Start { plan: Arc::clone(plan), planned_by: planned_by.collect() };
         self.launcher.start(start).await;
-        let newest = planned.newest(name);
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.insert(name.to_owned(), newest);
     }

@@ -97,13 +97,7 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
     site.would(&["--add", "colour=text"], 0, "upgraded   all");
     // A column that is new, with a default: it flows on where a star takes it.
     site.change("ALTER TABLE orders ADD COLUMN colour text DEFAULT 'red'").await;
-    eventually("the column is in the second topic", async || {
-        site.touch().await;
-        let records = crate::support::topic::records(&site.daemon, "mesh.chained");
-        records.iter().any(|one| one["value"]["after"]["colour"] == "red").then_some(())
-    })
-    .await;
-    site.touch().await;
+    // Not a row of it goes through a plan that does not know it.
     for name in ["all", "chained"] {
         site.goes_on(name, star).await;
     }

@@ -54,7 +54,7 @@ pub struct PipelineJob {
     plan: Arc<PipelinePlan>,
     processors: Processors,
     lookup_bytes_max: usize,
-    /// The newest schema of values with which each topic was planned.
+    /// The newest schema of values of each topic that was judged.
     planned_by: BTreeMap<String, u32>,
 }
 
@@ -154,8 +154,9 @@ impl PipelineJob {
         self
     }
 
-    /// Says by which schemas of values, by their ids, each topic was planned. A record with a later id is
-    /// newer than the plan: the job ends before it if the plan would lose what it reads. Without this no
+    /// Says up to which schemas of values, by their ids, each topic was judged. The job ends before the
+    /// first record with a later id: whoever started it judges that schema, and starts it again, perhaps
+    /// by another plan. So no row goes through a plan that knows nothing of its fields. Without this no
     /// schema is taken for newer.
     #[must_use]
     pub fn planned_by(mut self, schemas: BTreeMap<String, u32>) -> Self {
@@ -163,17 +164,21 @@ impl PipelineJob {
         self
     }
 
-    /// Why records of a schema are newer than the plan, and not to be read by it.
+    /// Why records of a schema are not taken, if it is newer than what was judged.
     fn loses(&self, topic: &str, places: &[usize], id: u32, schema: &Schema) -> Option<Error> {
         if self.planned_by.get(topic).is_none_or(|planned| id <= *planned) {
             return None;
         }
-        let lost = places.iter().find_map(|place| upgrade::loses(&self.plan, *place, schema))?;
-        Some(
-            Error::new(ErrorKind::Incompatible, "read a newer schema").because(lost).help(
+        let lost = places.iter().find_map(|place| upgrade::loses(&self.plan, *place, schema));
+        let wrong = Error::new(ErrorKind::Incompatible, "read a newer schema");
+        Some(match lost {
+            Some(lost) => wrong.because(lost).help(
                 "apply the pipeline with what it shall read now: it goes on with this record",
             ),
-        )
+            None => {
+                wrong.because("it has not been judged yet").help("it is as soon as it is known")
+            }
+        })
     }
 
     /// The tables that rows are looked up in, empty.
