@@ -36,8 +36,13 @@ impl<R: Registry> Controller<R> {
             }
             let due = |at: Instant| at.elapsed() * 3 >= self.config.lease;
             if !self.leads() || renewed.is_none_or(due) {
-                self.renew().await?;
-                renewed = Some(Instant::now());
+                let asked = Instant::now();
+                if self.renew().await? {
+                    renewed = Some(asked);
+                }
+            }
+            if self.leads() && renewed.is_none_or(|at| at.elapsed() >= self.config.lease) {
+                self.step_down().await;
             }
             if self.leads() {
                 let done = self.round().await;
@@ -48,15 +53,23 @@ impl<R: Registry> Controller<R> {
         Ok(())
     }
 
-    /// Takes or renews the lease. Who gets it reads what is durable.
-    async fn renew(&self) -> Result<()> {
+    /// The lease has run out without being renewed: another controller may act by now.
+    async fn step_down(&self) {
+        let _writing = self.writing.lock().await;
+        tracing::warn!("the lease could not be renewed in time: pipelines are stopped until it is");
+        self.seen().role = Role::Following(None);
+        self.stop_all(|_| true).await;
+    }
+
+    /// Takes or renews the lease; answers whether the store could tell. Who gets it reads what is durable.
+    async fn renew(&self) -> Result<bool> {
         let _writing = self.writing.lock().await;
         let (holder, time) = (self.holder.clone(), self.config.lease);
         let lease = match self.with_store(move |store| store.lease(&holder, time)).await {
             Ok(lease) => lease,
             Err(error) => {
                 self.note(Err(error));
-                return Ok(());
+                return Ok(false);
             }
         };
         match lease {
@@ -64,7 +77,7 @@ impl<R: Registry> Controller<R> {
             Lease::Ours { epoch } => self.lead(epoch).await?,
             Lease::Others(other) => self.follow(other).await?,
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn lead(&self, epoch: u64) -> Result<()> {

@@ -290,6 +290,11 @@ impl Draft {
         if id.kind == Kind::Pipeline && self.state.pipelines.remove(&id.name).is_some() {
             self.changes.push(Change { name: pipeline_item(&id.name), text: None });
         }
+        let records = (id.kind == Kind::Pipeline).then(|| self.state.upgrades.remove(&id.name));
+        for record in records.flatten().unwrap_or_default() {
+            let name = upgrade_item(&id.name, record.number);
+            self.changes.push(Change { name, text: None });
+        }
     }
 
     /// Keeps what was accepted with a pipeline, if it is something else than before.
@@ -320,7 +325,7 @@ impl Draft {
         let record = Upgrade { number, at_ms, verdict, judgement: json };
         records.push(Arc::new(record.clone()));
         let old = (records.len() > UPGRADES_MAX).then(|| records.remove(0).number);
-        let name = |number: u64| format!("upgrade/{}/{number:010}", judgement.pipeline);
+        let name = |number: u64| upgrade_item(&judgement.pipeline, number);
         self.put(name(number), &record);
         self.changes.extend(old.map(|old| Change { name: name(old), text: None }));
     }
@@ -351,6 +356,10 @@ impl Draft {
         let text = Some(text.expect("items are made of texts, numbers, lists and tables"));
         self.changes.push(Change { name, text });
     }
+}
+
+fn upgrade_item(pipeline: &str, number: u64) -> String {
+    format!("upgrade/{pipeline}/{number:010}")
 }
 
 fn pipeline_item(name: &str) -> String {

@@ -100,7 +100,7 @@ use serde::de::DeserializeOwned;
 /// it waits for nothing outside. **Panics** are caught, and are the record's error.
 pub trait Processor: Send + Sized + 'static {
     /// Its configuration, as a pipeline's document has it; `{}` where that has none. See
-    /// [`NoConfig`](crate::sdk::NoConfig).
+    /// [`NoConfig`].
     type Config: DeserializeOwned;
 
     /// Its name and version, what it takes and what it makes.
