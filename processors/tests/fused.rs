@@ -65,6 +65,18 @@ fn nulls_stay_nulls() {
 }
 
 #[test]
+fn the_first_that_is_not_null_is_taken() {
+    let sql = "SELECT id, coalesce(qty, 7) AS q, coalesce(doc, status, 'none') AS s, \
+               nullif(status, 'open') AS n, upper(coalesce(status, 'x')) AS up FROM orders";
+    let given = given(sql, &[("c", NULL, json!({"id": 1})), ("c", NULL, order(2, "open", 3))]);
+    assert_eq!(given[0][1]["after"], json!({"id": 1, "q": 7, "s": "none", "n": null, "up": "X"}));
+    assert_eq!(
+        given[1][1]["after"],
+        json!({"id": 2, "q": 3, "s": "open", "n": null, "up": "OPEN"})
+    );
+}
+
+#[test]
 fn a_filter_makes_deletes_and_inserts_of_updates() {
     let sql = "SELECT id, qty FROM orders WHERE status = 'paid'";
     let (open, paid) = (order(1, "open", 1), order(1, "paid", 2));

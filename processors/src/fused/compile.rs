@@ -7,11 +7,17 @@ use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, DataFusionError};
 use datafusion_expr::Expr;
 use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_physical_expr::expressions::BinaryExpr;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::query::{Branch, Input, Lookup, Origin, Part, Step};
+
+/// Functions that DataFusion's optimizer, which is not run here, spells out as CASE: they have no
+/// evaluation of their own.
+const SPELLED_OUT: [&str; 3] = ["coalesce", "nvl", "nvl2"];
 
 /// What a branch is compiled from.
 #[derive(Clone, Copy)]
@@ -231,6 +237,7 @@ impl Compiler<'_> {
                 None => Transformed::no(expr),
             })
         });
+        let expr = expr.and_then(|expr| expr.data.transform_up(spelled_out));
         let expr = expr.map_err(misfit)?.data;
         let names = DFSchema::try_from(schema.as_ref().clone()).map_err(misfit)?;
         let made = create_physical_expr(&expr, &names, &ExecutionProps::new()).map_err(misfit)?;
@@ -246,6 +253,24 @@ impl Compiler<'_> {
             Some(place) => made_name(place),
         })
     }
+}
+
+/// A function of [`SPELLED_OUT`] as the expression that it stands for.
+fn spelled_out(expr: Expr) -> std::result::Result<Transformed<Expr>, DataFusionError> {
+    let (func, args) = match expr {
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if SPELLED_OUT.contains(&func.name()) =>
+        {
+            (func, args)
+        }
+        other => return Ok(Transformed::no(other)),
+    };
+    Ok(match func.simplify(args, &SimplifyContext::default())? {
+        ExprSimplifyResult::Simplified(expr) => Transformed::yes(expr),
+        ExprSimplifyResult::Original(args) => {
+            Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))
+        }
+    })
 }
 
 fn read_name(place: usize) -> String {
