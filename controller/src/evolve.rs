@@ -100,7 +100,7 @@ fn before(document: &Arc<Document>, documents: &[Arc<Document>]) -> Vec<Document
 }
 
 /// Sorts plans as this mesh has them; what it has not, comes first.
-fn in_order(mut plans: Vec<(PipelinePlan, Basis)>, by: &MeshPlan) -> Vec<(PipelinePlan, Basis)> {
+fn in_order<B>(mut plans: Vec<(PipelinePlan, B)>, by: &MeshPlan) -> Vec<(PipelinePlan, B)> {
     let places: BTreeMap<&str, usize> =
         by.pipelines.iter().enumerate().map(|(place, plan)| (plan.name(), place + 1)).collect();
     plans.sort_by_key(|(plan, _)| places.get(plan.name()).copied().unwrap_or_default());
@@ -159,37 +159,44 @@ fn check(question: &Question<'_>, judged: &mut Judged) {
 impl Planned {
     /// Takes over what was judged.
     fn take(&mut self, judged: &Judged) {
-        let old = self.mesh.take().unwrap_or(MeshPlan { pipelines: Vec::new() });
-        let (unplanned, pipelines) = (std::mem::take(&mut self.held), &judged.pipelines);
-        self.held = unplanned;
-        self.held.retain(|name, _| old.pipeline(name).is_none());
+        self.held.retain(|name, _| !self.pipelines.contains_key(name));
         self.stays.clear();
         self.moving.clear();
-        let mut runs = Vec::with_capacity(old.pipelines.len());
-        for plan in &old.pipelines {
-            let name = plan.name();
-            let basis = self.bases.get(name).cloned().unwrap_or_default();
-            let Some(judgement) = pipelines.iter().find(|one| one.pipeline == name) else {
-                continue;
-            };
-            runs.push(match (judgement.verdict, &judgement.plan) {
-                (Verdict::Upgraded, Some(next)) => (next.clone(), Basis::new()),
-                (Verdict::Moved, Some(next)) => {
-                    let moves = judgement.moves.clone();
-                    let plan = Arc::new(next.clone());
-                    self.moving.insert(name.to_owned(), Moving { plan, moves });
-                    (plan_of(&old, name), basis)
-                }
-                _ => (plan_of(&old, name), basis),
-            });
+        let mut runs = Vec::new();
+        for (plan, basis) in self.take_runs() {
+            let Some(judgement) = judged.pipeline(plan.name()) else { continue };
             self.note(judgement);
+            runs.push(match (judgement.verdict, &judgement.plan) {
+                (Verdict::Upgraded, Some(next)) => (next.clone(), None),
+                (Verdict::Moved, Some(next)) => {
+                    let (next, moves) = (Arc::new(next.clone()), judgement.moves.clone());
+                    self.moving.insert(plan.name().to_owned(), Moving { plan: next, moves });
+                    (plan, basis)
+                }
+                _ => (plan, basis),
+            });
         }
+        self.run_by_newest(runs);
+    }
+
+    /// Takes out what runs, each plan with the schemas by which it was made.
+    fn take_runs(&mut self) -> Vec<(PipelinePlan, Option<Basis>)> {
+        let plans = self.mesh.take().map(|mesh| mesh.pipelines).unwrap_or_default();
+        let with_basis = |plan: PipelinePlan| {
+            let basis = self.bases.get(plan.name()).cloned();
+            (plan, basis)
+        };
+        plans.into_iter().map(with_basis).collect()
+    }
+
+    /// Puts what runs in the place of what ran; a plan without schemas was made by the newest.
+    fn run_by_newest(&mut self, runs: Vec<(PipelinePlan, Option<Basis>)>) {
         let mesh = MeshPlan { pipelines: runs.iter().map(|(plan, _)| plan.clone()).collect() };
-        for (plan, basis) in &mut runs {
-            if basis.is_empty() {
-                *basis = Self::newest_of(plan, &mesh, &self.answered);
-            }
-        }
+        let with_basis = |(plan, basis): (PipelinePlan, Option<Basis>)| {
+            let basis = basis.unwrap_or_else(|| Self::newest_of(&plan, &mesh, &self.answered));
+            (plan, basis)
+        };
+        let runs = runs.into_iter().map(with_basis).collect();
         self.run(runs);
     }
 
@@ -205,19 +212,15 @@ impl Planned {
 
     /// Takes up pipelines that could not be planned before, and can be now.
     pub(crate) fn add(&mut self, now: Fresh) {
-        let old = self.mesh.take().unwrap_or(MeshPlan { pipelines: Vec::new() });
-        let kept = old.pipelines.into_iter().map(|plan| {
-            let basis = self.bases.get(plan.name()).cloned().unwrap_or_default();
-            (plan, basis)
-        });
-        let mut runs: Vec<(PipelinePlan, Basis)> = kept.collect();
+        let mut runs = self.take_runs();
         for plan in &now.mesh.pipelines {
             if !self.pipelines.contains_key(plan.name()) && self.held.remove(plan.name()).is_some()
             {
-                runs.push((plan.clone(), Self::newest_of(plan, &now.mesh, &now.answered)));
+                let basis = Self::newest_of(plan, &now.mesh, &now.answered);
+                runs.push((plan.clone(), Some(basis)));
             }
         }
-        self.run(in_order(runs, &now.mesh));
+        self.run_by_newest(in_order(runs, &now.mesh));
     }
 
     /// The newest schemas of what a pipeline reads.
@@ -228,29 +231,13 @@ impl Planned {
 
     /// A pipeline has gone over to its next topics.
     pub(crate) fn moved(&mut self, name: &str) {
-        let (Some(moving), Some(mesh)) = (self.moving.remove(name), self.mesh.take()) else {
-            return;
-        };
-        let runs = mesh.pipelines.into_iter().map(|plan| {
-            if plan.name() == name {
-                return ((*moving.plan).clone(), Basis::new());
-            }
-            let basis = self.bases.get(plan.name()).cloned().unwrap_or_default();
-            (plan, basis)
-        });
-        let mut runs: Vec<(PipelinePlan, Basis)> = runs.collect();
-        let mesh = MeshPlan { pipelines: runs.iter().map(|(plan, _)| plan.clone()).collect() };
-        for (plan, basis) in &mut runs {
-            if basis.is_empty() {
-                *basis = Self::newest_of(plan, &mesh, &self.answered);
-            }
+        let Some(moving) = self.moving.remove(name) else { return };
+        let mut runs = self.take_runs();
+        if let Some(run) = runs.iter_mut().find(|(plan, _)| plan.name() == name) {
+            *run = ((*moving.plan).clone(), None);
         }
-        self.run(runs);
+        self.run_by_newest(runs);
     }
-}
-
-fn plan_of(mesh: &MeshPlan, name: &str) -> PipelinePlan {
-    mesh.pipeline(name).cloned().unwrap_or_else(|| unreachable!("it was found in it"))
 }
 
 /// What runs once documents are applied: theirs by the plan of now, the others as they are judged behind

@@ -185,26 +185,26 @@ impl<R: Registry> Controller<R> {
         // row of a new schema goes through an old plan.
         for plan in all().rev() {
             let job = jobs.get(plan.name());
-            if job.is_some() && self.to_start(plan, job, &planned) {
+            if job.is_some_and(|job| self.to_start(plan, job, &planned)) {
                 self.start(plan.name(), &planned).await;
             }
         }
         // Whoever makes a topic comes before who reads it.
         for plan in all() {
-            let job = jobs.get(plan.name());
-            if job.is_none() {
+            let Some(job) = jobs.get(plan.name()) else {
                 self.start(plan.name(), &planned).await;
-            } else if let Some(moving) = planned.moving.get(plan.name()) {
+                continue;
+            };
+            if let Some(moving) = planned.moving.get(plan.name()) {
                 self.go_over(plan.name(), moving, job).await?;
             }
         }
         Ok(())
     }
 
-    /// Whether a pipeline has no job, or one of another plan, or one that has stopped before a record
-    /// that it could take by now.
-    fn to_start(&self, plan: &PipelinePlan, job: Option<&JobReport>, planned: &Planned) -> bool {
-        let Some(job) = job else { return true };
+    /// Whether a pipeline's job is of another plan, or has stopped before a record that it could take by
+    /// now.
+    fn to_start(&self, plan: &PipelinePlan, job: &JobReport, planned: &Planned) -> bool {
         let name = plan.name();
         if job.digest != plan.digest {
             return true;
@@ -235,16 +235,13 @@ impl<R: Registry> Controller<R> {
     }
 
     /// Has a pipeline read a table's former topic to its end, and then go on in the next.
-    async fn go_over(&self, name: &str, moving: &Moving, job: Option<&JobReport>) -> Result<()> {
-        if job.is_some_and(|job| job.state != JobState::Drained) {
+    async fn go_over(&self, name: &str, moving: &Moving, job: &JobReport) -> Result<()> {
+        if job.state != JobState::Drained {
             let topics: Vec<(String, String)> =
                 moving.moves.iter().map(|one| (one.from.clone(), one.to.clone())).collect();
             return self.launcher.drain(name, &topics).await;
         }
-        let epoch = match self.epoch() {
-            Ok(epoch) => epoch,
-            Err(_) => return Ok(()),
-        };
+        let Ok(epoch) = self.epoch() else { return Ok(()) };
         let mut planned = Planned::clone(&self.planned());
         planned.moved(name);
         tracing::info!(pipeline = name, "goes on in the next topic");
