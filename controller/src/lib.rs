@@ -15,6 +15,7 @@ mod http;
 mod impact;
 mod launcher;
 mod lineage;
+mod oracle;
 mod planned;
 mod proposal;
 mod report;
@@ -31,6 +32,7 @@ pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, RevisionReport, router
 pub use impact::{CHANGES_MAX, ImpactRequest};
 pub use launcher::{JobCounts, JobReport, JobState, Launcher, Start};
 pub use lineage::{LineageAnswer, LineageField, LineageReader};
+pub use oracle::OutputOracle;
 pub use proposal::{Changes, DocumentChange, Refusal, Text, Verb};
 pub use report::{InputReport, OutputReport, PipelineReport, PipelineStatus};
 pub use state::{

@@ -51,10 +51,10 @@ enum Command {
     /// Read tables beside the log, and watch how far that has come.
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
-    /// Compare topics with their tables while both move: exit code 0 if equal, 1 if not, 2 if that
-    /// could not be found out.
+    /// Compare topics with their tables, or a pipeline's outputs with what its SQL says in the source's
+    /// database, while all of it moves: exit code 0 if equal, 1 if not, 2 if that could not be found out.
     #[command(
-        after_help = "Examples:\n  tidemesh verify --source shop\n  tidemesh verify --source shop --table public.orders --json --all"
+        after_help = "Examples:\n  tidemesh verify --source shop\n  tidemesh verify --source shop --table public.orders --json --all\n  tidemesh verify --pipeline paid"
     )]
     Verify(verify::VerifyArgs),
     /// Look at checkpoints and mend them.

@@ -1,23 +1,32 @@
-//! `tidemesh verify`: whether topics hold what tables hold.
+//! `tidemesh verify`: whether topics hold what tables hold, and pipelines' outputs what the same SQL says
+//! in the database.
 
 use super::client::{Daemon, print_line};
 use super::progress::Bar;
-use crate::daemon::VerifyLine;
+use crate::daemon::{VerifyLine, VerifyPipeline};
 use clap::Args;
 use std::process::ExitCode;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
-    Cell, DIFFERENCES_LISTED, Difference, Outcome, TableVerdict, VerifyEvent, VerifyRequest, What,
+    Cell, DIFFERENCES_LISTED, Difference, Outcome, OutputVerdict, TableVerdict, VerifyEvent,
+    VerifyRequest, What,
 };
+use tidemesh_transport::escape;
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// The source.
-    #[arg(long)]
-    source: String,
+    #[arg(long, required_unless_present = "pipeline", conflicts_with = "pipeline")]
+    source: Option<String>,
     /// A table, as schema.table; may be given again. Default: all of them.
-    #[arg(long = "table", value_name = "TABLE")]
+    #[arg(long = "table", value_name = "TABLE", conflicts_with = "pipeline")]
     tables: Vec<String>,
+    /// A pipeline: its SQL is run in the source's database.
+    #[arg(long)]
+    pipeline: Option<String>,
+    /// A sink of the pipeline, or a tapped processor. Default: all of them.
+    #[arg(long, requires = "pipeline")]
+    output: Option<String>,
     /// Name every difference, not the first 100 of a table.
     #[arg(long)]
     all: bool,
@@ -30,8 +39,11 @@ pub(super) struct VerifyArgs {
 
 /// Runs the command: 0 all equal, 1 some differ, 2 some could not be compared and none differs.
 pub(super) async fn run(args: VerifyArgs) -> Result<ExitCode> {
+    if let Some(pipeline) = &args.pipeline {
+        return outputs(pipeline, &args).await;
+    }
     let request = VerifyRequest { tables: args.tables, all: args.all };
-    let path = format!("/v1/sources/{}/verify", args.source);
+    let path = format!("/v1/sources/{}/verify", args.source.unwrap_or_default());
     let mut bar = Bar::new("rows and records");
     let mut verdicts: Vec<TableVerdict> = Vec::new();
     let mut failed = None;
@@ -43,7 +55,7 @@ pub(super) async fn run(args: VerifyArgs) -> Result<ExitCode> {
             VerifyLine::Event(VerifyEvent::Table(verdict)) => {
                 bar.end();
                 if !args.json {
-                    print_verdict(&verdict)?;
+                    print_table(&verdict)?;
                 }
                 verdicts.push(verdict);
             }
@@ -64,11 +76,40 @@ pub(super) async fn run(args: VerifyArgs) -> Result<ExitCode> {
     } else {
         print_line(&summary.line())?;
     }
-    Ok(ExitCode::from(match summary.outcome() {
+    Ok(exit_code(summary.outcome()))
+}
+
+fn exit_code(outcome: Outcome) -> ExitCode {
+    ExitCode::from(match outcome {
         Outcome::Equal => 0,
         Outcome::Different => 1,
         Outcome::Unknown => 2,
-    }))
+    })
+}
+
+/// Verifies a pipeline's outputs.
+async fn outputs(pipeline: &str, args: &VerifyArgs) -> Result<ExitCode> {
+    let request = VerifyPipeline { output: args.output.clone(), all: args.all };
+    let path = format!("/v1/pipelines/{}/verify", escape(pipeline));
+    let verdicts: Vec<OutputVerdict> = args.daemon.post(&path, &request).await?;
+    let is = |outcome| verdicts.iter().any(|verdict| verdict.outcome == outcome);
+    let outcome = match (is(Outcome::Different), is(Outcome::Unknown)) {
+        (true, _) => Outcome::Different,
+        (false, true) => Outcome::Unknown,
+        (false, false) => Outcome::Equal,
+    };
+    if args.json {
+        let report = serde_json::json!({"outcome": outcome, "outputs": verdicts});
+        print_line(&report.to_string())?;
+    } else {
+        verdicts.iter().try_for_each(|verdict| {
+            let of = format!("{} {}", verdict.output, verdict.topic);
+            let line = verdict_line(verdict.outcome, verdict.rows, &of);
+            print_verdict(&line, verdict.outcome, verdict.reason.as_deref(), &verdict.differences)?;
+            print_more(verdict.outcome, verdict.differing, verdict.differences.len())
+        })?;
+    }
+    Ok(exit_code(outcome))
 }
 
 /// How many tables came to what.
@@ -114,28 +155,44 @@ impl Summary {
     }
 }
 
-fn print_verdict(verdict: &TableVerdict) -> Result<()> {
-    let outcome = match verdict.outcome {
+fn print_table(verdict: &TableVerdict) -> Result<()> {
+    let of = format!("{} {}", verdict.table, verdict.topic);
+    let line = verdict_line(verdict.outcome, verdict.rows, &of);
+    print_verdict(&line, verdict.outcome, verdict.reason.as_deref(), &verdict.differences)?;
+    print_more(verdict.outcome, verdict.differing, verdict.differences.len())
+}
+
+fn verdict_line(outcome: Outcome, rows: u64, of: &str) -> String {
+    let outcome = match outcome {
         Outcome::Equal => "equal",
         Outcome::Different => "different",
         Outcome::Unknown => "unknown",
     };
-    print_line(&format!(
-        "{outcome:<10} {:>12} rows  {}  {}",
-        verdict.rows, verdict.table, verdict.topic
-    ))?;
-    if let Some(reason) = &verdict.reason {
+    format!("{outcome:<10} {rows:>12} rows  {of}")
+}
+
+fn print_verdict(
+    line: &str,
+    outcome: Outcome,
+    reason: Option<&str>,
+    differences: &[Difference],
+) -> Result<()> {
+    print_line(line)?;
+    if let Some(reason) = reason {
         print_line(&format!("  {reason}"))?;
     }
-    if verdict.outcome != Outcome::Different {
+    match outcome {
+        Outcome::Different => differences.iter().try_for_each(print_difference),
+        Outcome::Equal | Outcome::Unknown => Ok(()),
+    }
+}
+
+fn print_more(outcome: Outcome, differing: u64, listed: usize) -> Result<()> {
+    let more = differing.saturating_sub(listed as u64);
+    if outcome != Outcome::Different || more == 0 {
         return Ok(());
     }
-    verdict.differences.iter().try_for_each(print_difference)?;
-    let more = verdict.differing.saturating_sub(verdict.differences.len() as u64);
-    if more > 0 {
-        print_line(&format!("  and {more} more than the {DIFFERENCES_LISTED} listed: see --all"))?;
-    }
-    Ok(())
+    print_line(&format!("  and {more} more than the {DIFFERENCES_LISTED} listed: see --all"))
 }
 
 fn print_difference(difference: &Difference) -> Result<()> {
@@ -148,11 +205,13 @@ fn print_difference(difference: &Difference) -> Result<()> {
     let key = key.join(" ");
     match &difference.what {
         What::MissingInTopic => print_line(&format!("  {key}: missing in the topic")),
-        What::ExtraInTopic => print_line(&format!("  {key}: in the topic, not in the table")),
+        What::ExtraInTopic => print_line(&format!("  {key}: in the topic, not in the database")),
         What::Values { columns } => columns.iter().try_for_each(|column| {
             let (database, topic) = (shown(&column.database), shown(&column.topic));
             let name = &column.column;
-            print_line(&format!("  {key}: {name} is {database} in the table, {topic} in the topic"))
+            print_line(&format!(
+                "  {key}: {name} is {database} in the database, {topic} in the topic"
+            ))
         }),
     }
 }

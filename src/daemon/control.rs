@@ -2,6 +2,7 @@
 
 use super::metrics::{Metrics, verified};
 use super::signals::stopped;
+use super::verify::verify_pipeline;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -109,6 +110,7 @@ impl Control {
             .route("/v1/sources/{name}/snapshot/resume", post(resume_snapshot))
             .route("/v1/sources/{name}/verify", post(verify))
             .route("/v1/sources/{name}/remove", post(remove))
+            .route("/v1/pipelines/{name}/verify", post(verify_pipeline))
             .with_state(Arc::new(self))
             .merge(pipelines.unwrap_or_default());
         let serving = axum::serve(listener, router)
@@ -156,7 +158,7 @@ fn no_source(name: &str) -> Response {
     (StatusCode::NOT_FOUND, format!("no source is called {name}\n")).into_response()
 }
 
-fn refused(error: &Error) -> Response {
+pub(super) fn refused(error: &Error) -> Response {
     let code = match error.kind() {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Conflict => StatusCode::CONFLICT,

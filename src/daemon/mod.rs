@@ -5,7 +5,9 @@ mod metrics;
 mod pipelines;
 mod roles;
 mod signals;
+mod verify;
 mod watch;
 
 pub(crate) use control::{Endpoints, VerifyLine};
 pub(crate) use roles::{connector, registry, up};
+pub(crate) use verify::VerifyPipeline;

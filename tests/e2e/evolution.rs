@@ -1,7 +1,7 @@
 //! What changes of a table make of the pipelines that read it: each outcome as it is stated, and the
 //! topics equal to the same SQL in the database wherever a pipeline goes on.
 
-use crate::pipelines::{applied, is, pipeline, rows, streaming, with_documents};
+use crate::pipelines::{applied, is, pipeline, rows, streaming, verified, with_documents};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
@@ -56,6 +56,7 @@ impl Site {
         is(&self.daemon, name, "running").await;
         let expected = rows(&self.database, sql).await;
         equals(&self.daemon, &format!("mesh.{name}"), &expected).await;
+        verified(&self.daemon, name);
     }
 
     /// What is said of a change before it is made.

@@ -47,3 +47,4 @@ mod tutorial;
 mod types;
 mod values;
 mod verify;
+mod verify_pipelines;

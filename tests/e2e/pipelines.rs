@@ -89,7 +89,16 @@ pub(crate) async fn rows(database: &Database, sql: &str) -> BTreeMap<String, Jso
 async fn all_equal(daemon: &Daemon, database: &Database) {
     for (name, sql) in ORACLES {
         equals(daemon, &format!("mesh.{name}"), &rows(database, sql).await).await;
+        verified(daemon, name);
     }
+}
+
+/// What the command finds out by itself: the database says the same by the pipeline's SQL.
+pub(crate) fn verified(daemon: &Daemon, pipeline: &str) {
+    let output = daemon.command(&["verify", "--pipeline", pipeline]);
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{pipeline}: {said}");
+    assert!(said.starts_with("equal"), "{said}");
 }
 
 pub(crate) fn report(daemon: &Daemon, pipeline: &str) -> Json {

@@ -14,8 +14,8 @@ use tidemesh_model::{
 };
 use tidemesh_postgres::{PostgresConnector, PostgresSource};
 use tidemesh_source::{
-    Checkpoint, Chunk, ChunkRequest, Connector, Key, RowVisitor, Runner, SourceHandle, TablePlan,
-    TableReader, TableTexts, TextRequest, TextRows, Vitals,
+    Checkpoint, Chunk, ChunkRequest, Connector, Key, QueryRequest, RowVisitor, Runner,
+    SourceHandle, TablePlan, TableReader, TableTexts, TextRequest, TextRow, TextRows, Vitals,
 };
 use tidemesh_transport::{
     Append, Appended, PartitionBatch, RegistryClient, RemoteTransport, Subscription, TopicConfig,
@@ -217,6 +217,14 @@ impl TableTexts for CarelessReader {
 
     async fn canonical(&mut self, cells: &[(Field, String)]) -> Result<Vec<Option<String>>> {
         self.inner.canonical(cells).await
+    }
+
+    async fn query(
+        &mut self,
+        request: &QueryRequest,
+        take: &mut (dyn FnMut(TextRow) -> Result<()> + Send),
+    ) -> Result<()> {
+        self.inner.query(request, take).await
     }
 }
 

@@ -123,7 +123,7 @@ async fn each_difference_is_named() {
     assert_eq!((code, listed(&said)), (Some(1), 301));
     let output = daemon.command(&["verify", "--source", "shop"]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("id=\"5\": in the topic, not in the table"), "{text}");
+    assert!(text.contains("id=\"5\": in the topic, not in the database"), "{text}");
     assert!(text.contains("and 201 more"), "{text}");
     assert!(text.ends_with("0 tables equal, 301 differences in 1 tables\n"), "{text}");
 }

@@ -6,6 +6,7 @@ pub mod document;
 mod key;
 pub mod lineage;
 pub mod mesh;
+pub mod oracle;
 pub mod output;
 mod problem;
 pub mod query;

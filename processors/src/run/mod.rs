@@ -223,7 +223,13 @@ impl PipelineJob {
     /// consumer group.
     #[must_use]
     pub fn id(&self) -> String {
-        format!("pipeline.{}", self.plan.name())
+        Self::id_of(self.plan.name())
+    }
+
+    /// The same by a pipeline's name.
+    #[must_use]
+    pub fn id_of(pipeline: &str) -> String {
+        format!("pipeline.{pipeline}")
     }
 
     /// Runs until `until` says so, a record cannot be read, or something fails. Whoever sends `until`

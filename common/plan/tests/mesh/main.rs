@@ -6,6 +6,7 @@ mod fields;
 mod good;
 mod lineage;
 mod openlineage;
+mod oracle;
 mod removed;
 mod speed;
 #[path = "../support/mod.rs"]

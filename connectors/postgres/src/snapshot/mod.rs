@@ -4,6 +4,7 @@
 
 mod chunk;
 mod copy;
+mod query;
 mod sql;
 mod text;
 mod texts;

@@ -90,6 +90,11 @@ impl<'r> KeyColumns<'r> {
         Self { relation, columns, from }
     }
 
+    /// The table in a `FROM`, as `t`.
+    pub(super) fn from(&self) -> &str {
+        &self.from
+    }
+
     pub(super) fn columns(&self) -> Option<&[(usize, String)]> {
         self.columns.as_deref()
     }
@@ -174,7 +179,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn cell(self, field: &Field, reader: &Reader) -> String {
+    pub(super) fn cell(self, field: &Field, reader: &Reader) -> String {
         let name = format!("t.{}", quoted(&field.name));
         match (self, reader) {
             // It has no binary form.

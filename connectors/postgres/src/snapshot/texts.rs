@@ -7,7 +7,7 @@ use crate::relation::Relation;
 use crate::types::Reader;
 use tidemesh_model::{Error, ErrorKind, Field, Result, Value};
 use tidemesh_source::{
-    ChunkRequest, Key, Part, TableTexts, TextPart, TextRequest, TextRow, TextRows,
+    ChunkRequest, Key, Part, QueryRequest, TableTexts, TextPart, TextRequest, TextRow, TextRows,
 };
 
 impl TableTexts for PostgresReader {
@@ -50,6 +50,14 @@ impl TableTexts for PostgresReader {
                 .caused_by(error)
         })?;
         (0..cells.len()).map(|index| row.try_get(index).map_err(reading)).collect()
+    }
+
+    async fn query(
+        &mut self,
+        request: &QueryRequest,
+        take: &mut (dyn FnMut(TextRow) -> Result<()> + Send),
+    ) -> Result<()> {
+        self.run_query(request, take).await
     }
 }
 

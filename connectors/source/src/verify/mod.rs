@@ -5,9 +5,14 @@
 //! The path of a table: [`table`] reads it chunk by chunk, each behind a mark in the log → its rows
 //! and then the [`topic`]'s records go into [`buckets`], which spill to disk → each bucket is folded
 //! by key → what differs, or was touched since its chunk's mark, is a [`suspects`] entry → suspects
-//! are read again until they agree or are proven to differ. Absent here: any database's SQL.
+//! are read again until they agree or are proven to differ. Of a pipeline's [`output`] the database is
+//! asked by the pipeline's own SQL, and values are compared by their [`form`]. Absent here: any database's
+//! SQL.
 
 mod buckets;
+mod form;
+mod output;
+mod request;
 mod run;
 mod suspects;
 mod table;
@@ -15,6 +20,10 @@ mod texts;
 mod topic;
 mod value;
 
+pub use request::{
+    ColumnForm, OutputRequest, OutputVerdict, QueryColumn, QueryPart, QueryRequest, RecordForm,
+    StepBefore,
+};
 pub(crate) use run::Verifier;
 pub use run::Verify;
 
@@ -22,7 +31,7 @@ use crate::{Key, TableReader};
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::sync::Arc;
-use tidemesh_model::{Field, Result, TableName, TableSchema, Value};
+use tidemesh_model::{Error, ErrorKind, Field, Result, TableName, TableSchema, Value};
 
 /// Differences that a report lists unless more are asked for.
 pub const DIFFERENCES_LISTED: usize = 100;
@@ -191,4 +200,26 @@ pub trait TableTexts: TableReader {
         &mut self,
         cells: &[(Field, String)],
     ) -> impl Future<Output = Result<Vec<Option<String>>>> + Send;
+
+    /// Runs a query in one consistent view that changes nothing, and hands over each row: the columns
+    /// that are wanted, as text. What `take` refuses ends it.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for what the database does not take, with its own words; as
+    /// [`TableReader::chunk`].
+    fn query(
+        &mut self,
+        request: &QueryRequest,
+        take: &mut (dyn FnMut(TextRow) -> Result<()> + Send),
+    ) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Does what takes long on a thread that may wait.
+async fn blocking<A: Send + 'static>(
+    work: impl FnOnce() -> Result<A> + Send + 'static,
+) -> Result<A> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::new(ErrorKind::Internal, "compare a table").caused_by(e))?
 }

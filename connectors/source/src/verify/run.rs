@@ -1,7 +1,10 @@
 //! A source's verifier: one at a time, table after table.
 
 use super::table::TableCheck;
-use super::{DIFFERENCES_LISTED, Outcome, TableVerdict, VerifyEvent, VerifyRequest};
+use super::{
+    DIFFERENCES_LISTED, Outcome, OutputRequest, OutputVerdict, TableVerdict, VerifyEvent,
+    VerifyRequest,
+};
 use crate::snapshot::{TableState, captured};
 use crate::{Connector, MarkBoard, SourceState, SourceStatus};
 use std::fmt;
@@ -13,7 +16,7 @@ use tidemesh_model::{
     Error, ErrorKind, OutboxSettings, Position, Result, SourceSettings, TableName,
 };
 use tidemesh_transport::{RegistryClient, Transport};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 
 /// How often a table is begun anew because its schema changed.
 const SCHEMA_ATTEMPTS: u32 = 3;
@@ -37,6 +40,17 @@ pub trait Verify: fmt::Debug + Send + Sync {
         request: VerifyRequest,
         events: mpsc::Sender<VerifyEvent>,
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+
+    /// Verifies a pipeline's output whose tables are all this source's. Dropping the future ends it.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for what the database cannot say; `Conflict` while another verification runs;
+    /// `Unavailable` if the source or a pipeline does not come on.
+    fn verify_output(
+        &self,
+        request: OutputRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<OutputVerdict>> + Send + '_>>;
 }
 
 /// What a verification needs of a source.
@@ -64,6 +78,16 @@ impl<C: Connector, T: Transport> Verify for Verifier<C, T> {
     ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         Box::pin(self.tables(request, events))
     }
+
+    fn verify_output(
+        &self,
+        request: OutputRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<OutputVerdict>> + Send + '_>> {
+        Box::pin(async {
+            let _running = self.turn()?;
+            self.output(request).await
+        })
+    }
 }
 
 impl<C: Connector, T: Transport> Verifier<C, T> {
@@ -76,11 +100,7 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
         // Its rows go to topics that they name, as they are inserted.
         let outbox = self.settings.outbox.as_ref().map(OutboxSettings::table_name).transpose()?;
         tables.retain(|table| outbox.as_ref() != Some(table));
-        let Ok(_running) = self.running.try_lock() else {
-            return Err(Error::new(ErrorKind::Conflict, "verify")
-                .because("a verification of this source is running")
-                .with("source", &self.settings.name));
-        };
+        let _running = self.turn()?;
         let listed_max = if request.all { usize::MAX } else { DIFFERENCES_LISTED };
         for table in &tables {
             let verdict = match self.table(table, &events, listed_max).await {
@@ -92,6 +112,15 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
             }
         }
         Ok(())
+    }
+
+    /// Held while a verification runs.
+    fn turn(&self) -> Result<MutexGuard<'_, ()>> {
+        self.running.try_lock().map_err(|_| {
+            Error::new(ErrorKind::Conflict, "verify")
+                .because("a verification of this source is running")
+                .with("source", &self.settings.name)
+        })
     }
 
     async fn table(

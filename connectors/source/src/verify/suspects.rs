@@ -45,10 +45,15 @@ pub(super) struct Suspects {
 }
 
 impl Suspects {
-    /// A key and what the topic has of it.
-    pub(super) fn add(&mut self, key: Box<[u8]>, record: Option<(Position, TopicRow)>) {
+    /// A key and what the topic has of it; `beside` are the bytes that are held of it elsewhere.
+    pub(super) fn add(
+        &mut self,
+        key: Box<[u8]>,
+        record: Option<(Position, TopicRow)>,
+        beside: usize,
+    ) {
         let version = record.unwrap_or_default();
-        self.bytes += key.len() + size(&version.1);
+        self.bytes += key.len() + size(&version.1) + beside;
         if self.bytes > BYTES_MAX {
             self.left_out += 1;
             return;
@@ -97,7 +102,7 @@ mod tests {
     #[test]
     fn a_row_agrees_with_what_the_topic_had_at_the_mark_or_later() {
         let mut suspects = Suspects::default();
-        suspects.add(b"k".as_slice().into(), Some((at(1), row("a"))));
+        suspects.add(b"k".as_slice().into(), Some((at(1), row("a"))), 0);
         suspects.told(at(3), b"k", Some(b"b".to_vec()));
         suspects.told(at(7), b"k", None);
         suspects.told(at(9), b"other", None);
@@ -112,7 +117,7 @@ mod tests {
     #[test]
     fn a_truncate_ends_what_was_before_it_in_whatever_order_they_come() {
         let mut suspects = Suspects::default();
-        suspects.add(b"k".as_slice().into(), Some((at(1), row("a"))));
+        suspects.add(b"k".as_slice().into(), Some((at(1), row("a"))), 0);
         suspects.truncated(at(5));
         suspects.told(at(3), b"k", Some(b"b".to_vec()));
         assert_eq!(suspects.by_key[b"k".as_slice()].latest(), None);

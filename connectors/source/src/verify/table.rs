@@ -4,10 +4,10 @@ use super::buckets::{Buckets, Folded};
 use super::run::Verifier;
 use super::suspects::{Suspect, Suspects};
 use super::texts::{pack_row, unpack};
-use super::topic::{TopicRecord, TopicRows, column_checks};
+use super::topic::{TableDecoder, TopicRecord, TopicRows, column_checks};
 use super::{
     Cell, ColumnDifference, Difference, Outcome, TableTexts, TableVerdict, TextPart, TextRequest,
-    TextRow, TextRows, VerifyEvent, What,
+    TextRow, TextRows, VerifyEvent, What, blocking,
 };
 use crate::{Connector, TableReader};
 use std::collections::HashMap;
@@ -80,8 +80,9 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         let block = self.verifier.connector.block();
         let transport = Arc::clone(&self.verifier.transport);
         let registry = self.verifier.registry.clone();
-        let mut topic: TopicRows<T, C::Reader> =
-            TopicRows::new(transport, registry, &self.topic, &schema, &block, self.format())?;
+        let decoder: TableDecoder<C::Reader> =
+            TableDecoder::new(registry, &self.topic, &schema, &block, self.format())?;
+        let mut topic = TopicRows::new(transport, &self.topic, decoder);
         self.read_topic(&mut topic, &mut buckets).await?;
         let truncated_at = self.truncated_at;
         let mut suspects = blocking(move || compare(buckets, truncated_at)).await?;
@@ -123,7 +124,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
     /// The topic up to behind the last chunk.
     async fn read_topic(
         &mut self,
-        topic: &mut TopicRows<T, C::Reader>,
+        topic: &mut TopicRows<T, TableDecoder<C::Reader>>,
         buckets: &mut Buckets,
     ) -> Result<()> {
         let high = self.mark().await?;
@@ -147,7 +148,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
     /// Reads suspects again and drops those that agree; answers the rows that do not.
     async fn look_again(
         &mut self,
-        topic: &mut TopicRows<T, C::Reader>,
+        topic: &mut TopicRows<T, TableDecoder<C::Reader>>,
         suspects: &mut Suspects,
     ) -> Result<HashMap<Box<[u8]>, Box<[u8]>>> {
         suspects.keep_latest();
@@ -369,7 +370,7 @@ fn compare(buckets: Buckets, truncated_at: Option<Position>) -> Result<Suspects>
                 _ => false,
             };
             if !same {
-                suspects.add(key, record);
+                suspects.add(key, record, 0);
             }
         }
     }
@@ -390,12 +391,4 @@ fn key_cells(schema: &TableSchema, key: &[u8]) -> Vec<Cell> {
 fn by_text(cell: &Cell) -> (Option<i128>, Option<&str>) {
     let text = cell.text.as_deref();
     (text.and_then(|text| text.parse().ok()), text)
-}
-
-async fn blocking<A: Send + 'static>(
-    work: impl FnOnce() -> Result<A> + Send + 'static,
-) -> Result<A> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::new(ErrorKind::Internal, "compare a table").caused_by(e))?
 }

@@ -4,6 +4,7 @@ use super::TableTexts;
 use super::texts::pack;
 use super::value::{not_of_type, value_of};
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,38 +49,28 @@ pub(super) enum TopicRecord {
     },
 }
 
+/// What makes rows of a topic's records.
+pub(super) trait Decodes: Send {
+    /// Decodes one.
+    fn record(
+        &mut self,
+        record: &RecordRef<'_>,
+    ) -> impl Future<Output = Result<TopicRecord>> + Send;
+}
+
 /// Reads a topic on and on.
-pub(super) struct TopicRows<T: Transport, R> {
+pub(super) struct TopicRows<T: Transport, D> {
     transport: Arc<T>,
     topic: String,
     /// None while there is no such topic.
     reader: Option<T::Reader>,
-    decoder: Decoder<R>,
+    decoder: D,
 }
 
-impl<T: Transport, R: TableTexts> TopicRows<T, R> {
+impl<T: Transport, D: Decodes> TopicRows<T, D> {
     /// From the topic's first record on.
-    pub(super) fn new(
-        transport: Arc<T>,
-        registry: RegistryClient,
-        topic: &str,
-        schema: &Arc<TableSchema>,
-        block: &SourceBlock,
-        format: EventFormat,
-    ) -> Result<Self> {
-        let (schemas, _) = topic_schemas(topic, schema, block, format)?;
-        let decoder = Decoder {
-            registry,
-            schema: Arc::clone(schema),
-            envelope: format.envelope,
-            checks: column_checks(schema, format)?,
-            names: schema.fields.iter().map(|field| avro_name(&field.name).into_owned()).collect(),
-            of_today: Schema::parse(&schemas.value)?,
-            keys: HashMap::new(),
-            values: HashMap::new(),
-            _texts: PhantomData,
-        };
-        Ok(Self { transport, topic: topic.to_owned(), reader: None, decoder })
+    pub(super) fn new(transport: Arc<T>, topic: &str, decoder: D) -> Self {
+        Self { transport, topic: topic.to_owned(), reader: None, decoder }
     }
 
     /// About how many records are left to be read.
@@ -160,23 +151,51 @@ fn behind(ends: &[u64], positions: Option<&BTreeMap<(String, u32), u64>>) -> u64
     positions.iter().map(left).sum()
 }
 
-/// Decodes records by the schemas that their frames name, as the table's schema of today.
-struct Decoder<R> {
+/// Data by the schemas that frames name.
+pub(super) struct Resolvers {
     registry: RegistryClient,
+    /// The schema that is wanted; none for that of the writer.
+    of_today: Option<Schema>,
+    /// By the writer's schema id.
+    known: HashMap<u32, Resolver>,
+}
+
+impl Resolvers {
+    /// As it was written.
+    pub(super) fn as_written(registry: RegistryClient) -> Self {
+        Self { registry, of_today: None, known: HashMap::new() }
+    }
+
+    /// As this schema has it.
+    pub(super) fn of_today(registry: RegistryClient, schema: Schema) -> Self {
+        Self { registry, of_today: Some(schema), known: HashMap::new() }
+    }
+
+    pub(super) async fn read(&mut self, framed: &[u8]) -> Result<Datum> {
+        let (id, bytes) = frame::split(framed)?;
+        if !self.known.contains_key(&id) {
+            let writer = Schema::parse(&self.registry.schema(id).await?)?;
+            let reader = self.of_today.as_ref().unwrap_or(&writer);
+            self.known.insert(id, Resolver::new(&writer, reader)?);
+        }
+        self.known[&id].read(bytes)
+    }
+}
+
+/// Decodes a table's records, as its schema of today.
+pub(super) struct TableDecoder<R> {
     schema: Arc<TableSchema>,
     envelope: EnvelopeForm,
     /// How columns are read that have another form than their type's own.
     checks: Vec<Option<ColumnCheck>>,
     /// The columns' names in Avro.
     names: Vec<String>,
-    of_today: Schema,
-    /// By the writer's schema id.
-    keys: HashMap<u32, Resolver>,
-    values: HashMap<u32, Resolver>,
+    keys: Resolvers,
+    values: Resolvers,
     _texts: PhantomData<fn() -> R>,
 }
 
-impl<R: TableTexts> Decoder<R> {
+impl<R: TableTexts> Decodes for TableDecoder<R> {
     async fn record(&mut self, record: &RecordRef<'_>) -> Result<TopicRecord> {
         let position = record.header(POSITION_HEADER).ok_or_else(|| {
             Error::new(ErrorKind::Malformed, "read a topic's record")
@@ -185,32 +204,38 @@ impl<R: TableTexts> Decoder<R> {
         let at = Position::from_bytes(position)?;
         // An event without a row has no key.
         let Some(key) = record.key else { return Ok(TopicRecord::Truncate { at }) };
-        let key = self.key(key).await?;
+        let datum = self.keys.read(key).await?;
+        let key = self.texts(&datum, self.schema.key.columns.iter().copied())?;
         let row = match record.value {
             Some(value) => self.row(value).await?,
             None => None,
         };
         Ok(TopicRecord::Row { at, key, row })
     }
+}
 
-    async fn key(&mut self, framed: &[u8]) -> Result<Vec<u8>> {
-        let (id, bytes) = frame::split(framed)?;
-        if !self.keys.contains_key(&id) {
-            let writer = Schema::parse(&self.registry.schema(id).await?)?;
-            self.keys.insert(id, Resolver::new(&writer, &writer)?);
-        }
-        let datum = self.keys[&id].read(bytes)?;
-        let columns = self.schema.key.columns.iter().copied();
-        self.texts(&datum, columns)
+impl<R: TableTexts> TableDecoder<R> {
+    pub(super) fn new(
+        registry: RegistryClient,
+        topic: &str,
+        schema: &Arc<TableSchema>,
+        block: &SourceBlock,
+        format: EventFormat,
+    ) -> Result<Self> {
+        let (schemas, _) = topic_schemas(topic, schema, block, format)?;
+        Ok(Self {
+            schema: Arc::clone(schema),
+            envelope: format.envelope,
+            checks: column_checks(schema, format)?,
+            names: schema.fields.iter().map(|field| avro_name(&field.name).into_owned()).collect(),
+            keys: Resolvers::as_written(registry.clone()),
+            values: Resolvers::of_today(registry, Schema::parse(&schemas.value)?),
+            _texts: PhantomData,
+        })
     }
 
     async fn row(&mut self, framed: &[u8]) -> Result<Option<Vec<u8>>> {
-        let (id, bytes) = frame::split(framed)?;
-        if !self.values.contains_key(&id) {
-            let writer = Schema::parse(&self.registry.schema(id).await?)?;
-            self.values.insert(id, Resolver::new(&writer, &self.of_today)?);
-        }
-        let datum = self.values[&id].read(bytes)?;
+        let datum = self.values.read(framed).await?;
         match self.after(&datum) {
             Some(Datum::Null) => Ok(None),
             Some(after) => self.texts(after, 0..self.schema.fields.len()).map(Some),
