@@ -7,7 +7,7 @@ use crate::proposal::{Changes, Handed, Refusal, Text, Verb, changes};
 use crate::state::{Action, DOCUMENTS_MAX, Draft, Id, ManagedBy, PipelineState, State, parse_kept};
 use crate::topics::Registry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind};
 use tidemesh_plan::document::{Document, Evolution, Kind, Spec};
 use tidemesh_plan::upgrade::Verdict;
@@ -95,6 +95,22 @@ impl<R: Registry> Controller<R> {
         self.launcher.stop(pipeline).await;
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// Has a pipeline run again behind records that are gone, which it has not answered for and never will.
+    /// A loss that comes later is told again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Controller::pause`].
+    pub async fn resume_behind_loss(&self, pipeline: &str) -> Result<(), Refused> {
+        let all = || self.accepts_loss.lock().unwrap_or_else(PoisonError::into_inner);
+        all().insert(pipeline.to_owned());
+        let resumed = self.pause(pipeline, false).await;
+        if resumed.is_err() {
+            all().remove(pipeline);
+        }
+        resumed
     }
 
     async fn change(&self, wanted: Wanted<'_>, asked: &Asked) -> Result<Changes, Refused> {

@@ -13,7 +13,7 @@ use crate::report::{PipelineReport, pipeline_report};
 use crate::state::State;
 use crate::store::{self, Change, Holder, Store};
 use crate::topics::{Basis, KnownTopics, Registry};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -51,6 +51,8 @@ pub struct Controller<R> {
     pub(crate) wake: Notify,
     /// The schemas by which each pipeline was last started.
     pub(crate) started: Mutex<BTreeMap<String, Basis>>,
+    /// The pipelines whose next start accepts what is lost.
+    pub(crate) accepts_loss: Mutex<BTreeSet<String>>,
     store: Arc<Mutex<Box<dyn Store>>>,
     seen: Mutex<Seen>,
 }
@@ -102,6 +104,7 @@ impl<R: Registry> Controller<R> {
             plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),
             started: Mutex::default(),
+            accepts_loss: Mutex::default(),
             store: Arc::new(Mutex::new(store)),
             seen: Mutex::new(seen),
         })

@@ -60,6 +60,13 @@ struct DeleteQuery {
     dry_run: bool,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResumeQuery {
+    #[serde(default)]
+    accept_loss: bool,
+}
+
 /// Why something was refused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ErrorAnswer {
@@ -123,6 +130,7 @@ pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
         .route("/v1/pipelines/{name}/openlineage", get(pipeline_openlineage::<R>))
         .route("/v1/lineage", get(field_lineage::<R>))
         .merge(crate::impact::routes())
+        .merge(crate::watch::routes())
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(controller)
@@ -248,7 +256,12 @@ async fn resume<R: Registry>(
     State(controller): Handle<R>,
     uri: OriginalUri,
     Segments(name): Segments<String>,
+    Parameters(query): Parameters<ResumeQuery>,
 ) -> Answer<Value> {
+    if query.accept_loss {
+        controller.resume_behind_loss(&name).await.map_err(|refused| no(refused, &uri))?;
+        return Ok(Json(serde_json::json!({ "pipeline": name, "paused": false })));
+    }
     pause_or_resume(&controller, &name, false, &uri).await
 }
 
@@ -294,7 +307,7 @@ fn kind_of(text: &str) -> Result<Kind, Response> {
     Id::kind(text).map_err(|refused| error(&refused))
 }
 
-fn no_pipeline(name: String) -> Response {
+pub(crate) fn no_pipeline(name: String) -> Response {
     error(&crate::act::missing(&Id { kind: Kind::Pipeline, name }))
 }
 
@@ -343,7 +356,8 @@ mod tests {
     fn the_description_names_every_route() {
         let description: Value = serde_json::from_str(OPENAPI).unwrap();
         let described = description["paths"].as_object().unwrap().keys().map(String::as_str);
-        let sources = [include_str!("http.rs"), include_str!("impact.rs")];
+        let sources =
+            [include_str!("http.rs"), include_str!("impact.rs"), include_str!("watch/mod.rs")];
         let sources =
             sources.into_iter().flat_map(|text| text.split("\n        .route(\"").skip(1));
         let routes = sources.filter_map(|route| route.split('"').next());

@@ -36,6 +36,8 @@ pub struct Start {
     /// Up to which schemas of values each topic was judged, by their ids: the job ends before the first
     /// record of a later one ([`JobState::Held`]), and is started again once that one is judged.
     pub planned_by: BTreeMap<String, u32>,
+    /// Whether it goes on behind records that are gone already, once.
+    pub accept_loss: bool,
 }
 
 /// What is known of a pipeline's job.
@@ -66,6 +68,11 @@ pub enum JobState {
         /// The reason, with the place of that record.
         error: String,
     },
+    /// It has ended where records are gone that it has not answered for.
+    Lost {
+        /// Which, with the place.
+        error: String,
+    },
     /// It has read the topics to their ends that it was told to.
     Drained,
     /// It has ended for a reason that does not pass by itself.
@@ -87,4 +94,14 @@ pub struct JobCounts {
     /// The timestamp of the newest input record that is answered for, in milliseconds since
     /// 1970-01-01 00:00:00 UTC; 0 before the first.
     pub newest_ms: u64,
+    /// How often it has failed, or stopped before a record that it cannot read.
+    #[serde(default)]
+    pub errors: u64,
+    /// Records, about, that it has not answered for; none if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_records: Option<u64>,
+    /// How old the newest record is that it has answered for, in milliseconds, while there are more; 0
+    /// if there are not, none if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<u64>,
 }

@@ -23,6 +23,7 @@ mod run;
 mod state;
 mod store;
 mod topics;
+mod watch;
 
 pub use act::Asked;
 pub use config::{ControllerConfig, StoreConfig};

@@ -50,12 +50,21 @@ pub enum PipelineStatus {
     Retrying,
     /// It has ended for a reason that does not pass by itself.
     Failed,
+    /// It has ended where records are gone that it has not answered for.
+    Lost,
 }
 
 impl PipelineStatus {
     /// Every status.
-    pub const ALL: [Self; 6] =
-        [Self::Starting, Self::Running, Self::Paused, Self::Held, Self::Retrying, Self::Failed];
+    pub const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Running,
+        Self::Paused,
+        Self::Held,
+        Self::Retrying,
+        Self::Failed,
+        Self::Lost,
+    ];
 }
 
 impl std::fmt::Display for PipelineStatus {
@@ -67,6 +76,7 @@ impl std::fmt::Display for PipelineStatus {
             Self::Held => "held",
             Self::Retrying => "retrying",
             Self::Failed => "failed",
+            Self::Lost => "lost",
         })
     }
 }
@@ -140,6 +150,7 @@ fn status(job: Option<&JobReport>) -> (PipelineStatus, Vec<String>) {
         Some(JobState::Retrying { error }) => (PipelineStatus::Retrying, vec![error.clone()]),
         Some(JobState::Held { error }) => (PipelineStatus::Held, vec![error.clone()]),
         Some(JobState::Failed { error }) => (PipelineStatus::Failed, vec![error.clone()]),
+        Some(JobState::Lost { error }) => (PipelineStatus::Lost, vec![error.clone()]),
     }
 }
 

@@ -216,7 +216,10 @@ impl<R: Registry> Controller<R> {
                 planned.held(name).is_empty() && started.get(name) != Some(&newest)
             }
             JobState::Drained => !planned.moving.contains_key(name),
-            JobState::Running | JobState::Retrying { .. } | JobState::Failed { .. } => false,
+            JobState::Running
+            | JobState::Retrying { .. }
+            | JobState::Failed { .. }
+            | JobState::Lost { .. } => false,
         }
     }
 
@@ -228,7 +231,10 @@ impl<R: Registry> Controller<R> {
         let judged = if held { planned.bases.get(name).cloned() } else { Some(newest.clone()) };
         let judged = judged.unwrap_or_default();
         let planned_by = judged.iter().map(|(topic, schemas)| (topic.clone(), schemas.value));
-        let start = Start { plan: Arc::clone(plan), planned_by: planned_by.collect() };
+        let accepts = &self.accepts_loss;
+        let accept_loss = accepts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let planned_by = planned_by.collect();
+        let start = Start { plan: Arc::clone(plan), planned_by, accept_loss };
         self.launcher.start(start).await;
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.insert(name.to_owned(), newest);

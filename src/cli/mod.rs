@@ -83,9 +83,9 @@ enum Command {
     /// Have a pipeline not run.
     #[command(after_help = "Example:\n  tidemesh pause paid")]
     Pause(mesh::PipelineArgs),
-    /// Have a pipeline run again: one that was paused, or has failed.
+    /// Have a pipeline run again: one that was paused, has failed, or has lost records.
     #[command(after_help = "Example:\n  tidemesh resume paid")]
-    Resume(mesh::PipelineArgs),
+    Resume(mesh::ResumeArgs),
     /// Show the revisions of a document.
     #[command(after_help = "Example:\n  tidemesh history pipeline paid")]
     History(mesh::HistoryArgs),

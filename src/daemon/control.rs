@@ -271,7 +271,7 @@ async fn health(State(control): State<Arc<Control>>) -> Response {
         (StatusCode::SERVICE_UNAVAILABLE, "stopped")
     } else if snapshot_failed {
         (StatusCode::SERVICE_UNAVAILABLE, "snapshot_failed")
-    } else if is(PipelineStatus::Failed) {
+    } else if is(PipelineStatus::Failed) || is(PipelineStatus::Lost) {
         (StatusCode::SERVICE_UNAVAILABLE, "pipeline_failed")
     } else if retrying || is(PipelineStatus::Retrying) {
         (StatusCode::OK, "retrying")

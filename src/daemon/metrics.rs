@@ -6,7 +6,7 @@ use metrics_process::Collector;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use tidemesh_controller::{PipelineReport, PipelineStatus};
+use tidemesh_controller::{JobCounts, PipelineReport, PipelineStatus};
 use tidemesh_model::ErrorKind;
 use tidemesh_source::{
     Outcome, SlotReport, SnapshotReport, SourceReport, SourceState, TableState, TableVerdict,
@@ -60,7 +60,10 @@ impl Metrics {
         reports.iter().for_each(export_pipeline);
         let now: BTreeSet<String> = reports.iter().map(|report| report.name.clone()).collect();
         let mut told = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
-        told.difference(&now).for_each(|gone| export_pipeline_state(gone, None));
+        told.difference(&now).for_each(|gone| {
+            export_pipeline_state(gone, None);
+            export_pipeline_lag(gone, &JobCounts::default());
+        });
         *told = now;
     }
 
@@ -83,10 +86,21 @@ fn export_pipeline(report: &PipelineReport) {
         .absolute(counts.records_out);
     metrics::counter!("tidemesh_pipeline_dead_letters_total", &pipeline())
         .absolute(counts.dead_letters);
+    metrics::counter!("tidemesh_pipeline_errors_total", &pipeline()).absolute(counts.errors);
     metrics::gauge!("tidemesh_pipeline_newest_record_timestamp_seconds", &pipeline())
         .set(seconds(counts.newest_ms));
+    export_pipeline_lag(&report.name, counts);
     metrics::gauge!("tidemesh_pipeline_revision", &pipeline()).set(float(report.revision));
     export_pipeline_state(&report.name, Some(report.state));
+}
+
+/// Not a number where it is not known, so that no rule takes it for good or bad.
+fn export_pipeline_lag(pipeline: &str, counts: &JobCounts) {
+    let labels = [("pipeline", pipeline.to_owned())];
+    metrics::gauge!("tidemesh_pipeline_lag_records", &labels)
+        .set(counts.lag_records.map_or(f64::NAN, float));
+    metrics::gauge!("tidemesh_pipeline_lag_seconds", &labels)
+        .set(counts.lag_ms.map_or(f64::NAN, seconds));
 }
 
 fn export_pipeline_state(pipeline: &str, current: Option<PipelineStatus>) {

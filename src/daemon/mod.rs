@@ -1,6 +1,7 @@
 //! The roles of a daemon, run in one process and stopped together.
 
 mod control;
+mod lag;
 mod metrics;
 mod pipelines;
 mod roles;

@@ -1,18 +1,20 @@
 //! Pipelines in this process: the controller's launcher. Each has one task, which tries again what
 //! passes and stops for what does not.
 
+use super::lag::{LOOK_EVERY, lag};
 use futures_util::future::{BoxFuture, FutureExt};
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, Start};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_plan::mesh::PipelinePlan;
-use tidemesh_processors::{Cut, Ended, PipelineJob, Progress, Until};
+use tidemesh_processors::{Cut, Ended, Lost, PipelineJob, Progress, Until};
 use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 /// The pause before the first attempt after a failure; it doubles with each up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -30,12 +32,21 @@ pub(super) struct Pipelines<T> {
     registry: RegistryClient,
     jobs: Mutex<BTreeMap<String, Running>>,
     /// What each pipeline has done since the process was started, over its jobs.
-    progress: Mutex<BTreeMap<String, Arc<Progress>>>,
+    progress: Mutex<BTreeMap<String, Arc<Done>>>,
+}
+
+/// What a pipeline has done, over its jobs.
+#[derive(Default)]
+struct Done {
+    progress: Progress,
+    errors: AtomicU64,
+    /// Records before it, when it was looked last.
+    lag: Mutex<Option<u64>>,
 }
 
 /// A pipeline's job.
 struct Running {
-    digest: String,
+    plan: Arc<PipelinePlan>,
     shown: Arc<Shown>,
     until: watch::Sender<Until>,
     task: JoinHandle<()>,
@@ -44,7 +55,7 @@ struct Running {
 /// What a job tells of itself.
 struct Shown {
     state: Mutex<JobState>,
-    progress: Arc<Progress>,
+    done: Arc<Done>,
 }
 
 impl Shown {
@@ -53,14 +64,43 @@ impl Shown {
     }
 
     fn counts(&self) -> JobCounts {
-        let Progress { records_in, records_out, dead_letters, newest_ms } = &*self.progress;
+        let Progress { records_in, records_out, dead_letters, newest_ms, caught_up } =
+            &self.done.progress;
+        let newest_ms = newest_ms.load(Ordering::Relaxed);
+        let caught_up = caught_up.load(Ordering::Relaxed);
         JobCounts {
             records_in: records_in.load(Ordering::Relaxed),
             records_out: records_out.load(Ordering::Relaxed),
             dead_letters: dead_letters.load(Ordering::Relaxed),
-            newest_ms: newest_ms.load(Ordering::Relaxed),
+            newest_ms,
+            errors: self.done.errors.load(Ordering::Relaxed),
+            lag_records: if caught_up { Some(0) } else { *self.done.lag() },
+            lag_ms: match newest_ms {
+                _ if caught_up => Some(0),
+                0 => None,
+                newest_ms => Some(now_ms().saturating_sub(newest_ms)),
+            },
         }
     }
+
+    /// Shows how a job has come to stand still.
+    fn stands(&self, state: JobState) {
+        self.done.errors.fetch_add(1, Ordering::Relaxed);
+        self.done.progress.caught_up.store(false, Ordering::Relaxed);
+        *self.state() = state;
+    }
+}
+
+impl Done {
+    fn lag(&self) -> MutexGuard<'_, Option<u64>> {
+        self.lag.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Milliseconds since 1970-01-01 00:00:00 UTC.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl<T: Transport> Pipelines<T> {
@@ -78,7 +118,29 @@ impl<T: Transport> Pipelines<T> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn progress(&self, pipeline: &str) -> Arc<Progress> {
+    /// Looks now and then how many records each pipeline has before it, for as long as it is polled.
+    pub(super) async fn watch_lag(&self) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let running: Vec<_> = self
+                .running()
+                .values()
+                .map(|running| (Arc::clone(&running.plan), Arc::clone(&running.shown)))
+                .collect();
+            for (plan, shown) in running {
+                if shown.done.progress.caught_up.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let found = lag(self.transport.as_ref(), &plan).await;
+                // It is not known then, and whoever asks is told so.
+                *shown.done.lag() = found.ok();
+            }
+        }
+    }
+
+    fn done(&self, pipeline: &str) -> Arc<Done> {
         let mut all = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(pipeline.to_owned()).or_default())
     }
@@ -94,21 +156,22 @@ impl<T: Transport> Pipelines<T> {
 impl<T: Transport> Launcher for Pipelines<T> {
     fn start(&self, pipeline: Start) -> BoxFuture<'_, ()> {
         async move {
-            let Start { plan, planned_by } = pipeline;
+            let Start { plan, planned_by, accept_loss } = pipeline;
             self.stop_one(plan.name()).await;
             let (until, told) = watch::channel(Until::Told);
-            let (state, progress) = (Mutex::new(JobState::Running), self.progress(plan.name()));
-            let shown = Arc::new(Shown { state, progress });
+            let (state, done) = (Mutex::new(JobState::Running), self.done(plan.name()));
+            let shown = Arc::new(Shown { state, done });
             let job = Job {
                 transport: Arc::clone(&self.transport),
                 registry: self.registry.clone(),
                 shown: Arc::clone(&shown),
                 until: told,
                 planned_by,
+                accept_loss: AtomicBool::new(accept_loss),
             };
-            let (name, digest) = (plan.name().to_owned(), plan.digest.clone());
-            let task = tokio::spawn(job.keep_running(plan));
-            self.running().insert(name, Running { digest, shown, until, task });
+            let name = plan.name().to_owned();
+            let task = tokio::spawn(job.keep_running(Arc::clone(&plan)));
+            self.running().insert(name, Running { plan, shown, until, task });
         }
         .boxed()
     }
@@ -152,10 +215,23 @@ impl<T: Transport> Launcher for Pipelines<T> {
     fn jobs(&self) -> BTreeMap<String, JobReport> {
         let report = |(name, running): (&String, &Running)| {
             let (state, counts) = (running.shown.state().clone(), running.shown.counts());
-            (name.clone(), JobReport { digest: running.digest.clone(), state, counts })
+            (name.clone(), JobReport { digest: running.plan.digest.clone(), state, counts })
         };
         self.running().iter().map(report).collect()
     }
+}
+
+fn gone(lost: &Lost) -> Error {
+    Error::new(ErrorKind::Exhausted, "read a topic")
+        .because("retention took records that the pipeline has not answered for")
+        .with("topic", &lost.topic)
+        .with("partition", lost.partition)
+        .with("from_offset", lost.offset)
+        .with("to_offset", lost.begin)
+        .help(
+            "`tidemesh resume --accept-loss` goes on behind them; `tidemesh snapshot start` reads a \
+             table's rows anew. Keep the topic longer (retention_ms, retention_bytes)",
+        )
 }
 
 async fn end(running: Running) {
@@ -174,6 +250,8 @@ struct Job<T> {
     shown: Arc<Shown>,
     until: watch::Receiver<Until>,
     planned_by: BTreeMap<String, u32>,
+    /// Whether its first run goes on behind what is lost.
+    accept_loss: AtomicBool,
 }
 
 impl<T: Transport> Job<T> {
@@ -199,7 +277,13 @@ impl<T: Transport> Job<T> {
                         .with("schema_id", cannot.schema_id)
                         .report();
                     tracing::warn!(pipeline = name, error, "held before a record");
-                    *self.shown.state() = JobState::Held { error };
+                    self.shown.stands(JobState::Held { error });
+                    return;
+                }
+                Ok(Ended::Lost(lost)) => {
+                    let error = gone(&lost).report();
+                    tracing::error!(pipeline = name, error, "records are lost");
+                    self.shown.stands(JobState::Lost { error });
                     return;
                 }
                 Err(error) => error,
@@ -209,11 +293,11 @@ impl<T: Transport> Job<T> {
             let passes = error.kind() == ErrorKind::NotFound;
             if error.kind().remedy() == Remedy::Stop && !passes {
                 tracing::error!(pipeline = name, error = report, "failed");
-                *self.shown.state() = JobState::Failed { error: report };
+                self.shown.stands(JobState::Failed { error: report });
                 return;
             }
             tracing::warn!(pipeline = name, error = report, "tries again");
-            *self.shown.state() = JobState::Retrying { error: report };
+            self.shown.stands(JobState::Retrying { error: report });
             if self.shown.counts().records_in > done {
                 pause = RETRY_PAUSE;
             }
@@ -226,13 +310,15 @@ impl<T: Transport> Job<T> {
     }
 
     async fn run_once(&self, plan: &PipelinePlan) -> Result<Ended> {
-        let job = PipelineJob::new(plan)?.planned_by(self.planned_by.clone());
+        let accept_loss = self.accept_loss.swap(false, Ordering::Relaxed);
+        let job = PipelineJob::new(plan)?;
+        let job = job.planned_by(self.planned_by.clone()).accept_loss(accept_loss);
         let (transport, registry) = (Arc::clone(&self.transport), self.registry.clone());
         let (shown, until) = (Arc::clone(&self.shown), self.until.clone());
         // A task of its own: what panics ends this run and nothing else.
         let mut running = tokio::task::JoinSet::new();
         running.spawn(async move {
-            job.run(transport.as_ref(), &registry, &shown.progress, until).await
+            job.run(transport.as_ref(), &registry, &shown.done.progress, until).await
         });
         match running.join_next().await {
             Some(Ok(ended)) => ended,

@@ -106,7 +106,11 @@ fn start_controller<T: Transport>(
     let controller = Arc::new(Controller::open(config, holder, registry, launcher)?);
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
     parts.spawn(async move {
-        let ended = running.run(shutdown).await;
+        let ended = tokio::select! {
+            ended = running.run(shutdown) => ended,
+            // It goes on for ever.
+            () = pipelines.watch_lag() => Ok(()),
+        };
         pipelines.stop_all().await;
         ended
     });

@@ -17,6 +17,7 @@ mod incompatible;
 mod kafka;
 mod lost;
 mod network;
+mod openlineage;
 mod operations;
 mod oracle;
 mod outbox;

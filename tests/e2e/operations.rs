@@ -122,6 +122,48 @@ async fn a_pipeline_that_is_held_fires_until_it_is_mended() {
     prometheus.rests("TidemeshPipelineHeld").await;
 }
 
+const LATE: &str = "apiVersion: tidemesh/v1\nkind: Alert\nmetadata: {name: noted-late}\nspec:\n  \
+                    for: {pipeline: noted}\n  condition: {metric: lag_seconds, above: 1}\n  labels: \
+                    {team: a}\n  annotations: {summary: 'it is {{ $labels.pipeline }}'}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_is_declared_fires() {
+    let site = Site::on(Database::new().await).await;
+    site.database.execute("INSERT INTO orders VALUES (1, 1, 'x')").await;
+    site.runs("noted", "SELECT id, note FROM rows").await;
+    crate::pipelines::applied(&site.daemon, site.folder.path(), LATE);
+    let prometheus = Prometheus::start(&site.daemon, &[]).await;
+    let is = async |figure: &str, value: &str| {
+        eventually(&format!("{figure} is {value}"), async || {
+            let found = prometheus.query(&format!("tidemesh_pipeline_{figure}")).await?;
+            (found[0]["value"][1] == value).then_some(())
+        })
+        .await;
+    };
+    is("lag_seconds", "0").await;
+    is("lag_records", "0").await;
+    assert!(prometheus.is_quiet("noted-late").await);
+    let drop = "ALTER TABLE orders DROP COLUMN note; UPDATE orders SET n = 2 WHERE id = 1";
+    site.database.execute(drop).await;
+    let alert = prometheus.fires("noted-late").await;
+    assert_eq!(alert["labels"]["team"], "a", "{alert}");
+    assert_eq!(alert["annotations"]["summary"], "it is noted", "{alert}");
+    is("lag_records", "1").await;
+    is("errors_total", "1").await;
+    site.runs("noted", "SELECT id, n FROM rows").await;
+    prometheus.rests("noted-late").await;
+    // Each panel of its dashboard asks what Prometheus answers.
+    let url = format!("{}/v1/pipelines/noted/dashboard", site.daemon.url);
+    let dashboard: serde_json::Value = serde_json::from_str(&get(&url).await).unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expression = target["expr"].as_str().unwrap().replace("$__rate_interval", "5m");
+            let answer = prometheus.query(&expression).await.unwrap();
+            assert!(answer[0].is_object(), "{expression}: {answer}");
+        }
+    }
+}
+
 /// The metrics' names in a text: `tidemesh_` or `process_` and what follows.
 fn names(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':')

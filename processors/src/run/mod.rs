@@ -5,7 +5,7 @@
 //! that was paused is fenced with its next append. Offsets stand in the consumer group of the job, which
 //! other tools see as any group.
 //!
-//! `until` says how far a job runs, `load` fills the tables of its lookups, `work` is its loop, `flow` all
+//! `until` says how far a job runs, `lost` what retention took before it came, `load` fills the tables of its lookups, `work` is its loop, `flow` all
 //! that is between the topics, and `written` what it writes.
 //!
 //! **Lookups** are tables in memory, read from their topics' first records at each start and followed from
@@ -18,10 +18,12 @@
 
 mod flow;
 mod load;
+mod lost;
 mod until;
 mod work;
 mod written;
 
+pub use lost::Lost;
 pub use until::{Cut, Until};
 
 use crate::fused::{LOOKUP_BYTES_MAX, Lookups};
@@ -31,7 +33,7 @@ use crate::sdk::stage::Stage;
 use flow::Flow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
@@ -56,6 +58,8 @@ pub struct PipelineJob {
     lookup_bytes_max: usize,
     /// The newest schema of values of each topic that was judged.
     planned_by: BTreeMap<String, u32>,
+    /// Whether it goes on behind records that are gone.
+    accept_loss: bool,
 }
 
 /// Why a job ended that did not fail.
@@ -67,6 +71,8 @@ pub enum Ended {
     AtCut,
     /// It stands before a record that it cannot read.
     Cannot(Cannot),
+    /// Records that it has not answered for are gone.
+    Lost(Lost),
 }
 
 /// A record whose schema the plan cannot read. All records of its partition before it are answered for.
@@ -96,6 +102,8 @@ pub struct Progress {
     /// The timestamp of the newest input record that is answered for, in milliseconds since
     /// 1970-01-01 00:00:00 UTC.
     pub newest_ms: AtomicU64,
+    /// Whether there was nothing more to read when it was looked last.
+    pub caught_up: AtomicBool,
 }
 
 impl PipelineJob {
@@ -122,6 +130,7 @@ impl PipelineJob {
             processors: processors.clone(),
             lookup_bytes_max: LOOKUP_BYTES_MAX,
             planned_by: BTreeMap::new(),
+            accept_loss: false,
         };
         job.compile().map_err(|error| error.with("pipeline", plan.name()))?;
         Ok(job)
@@ -161,6 +170,14 @@ impl PipelineJob {
     #[must_use]
     pub fn planned_by(mut self, schemas: BTreeMap<String, u32>) -> Self {
         self.planned_by = schemas;
+        self
+    }
+
+    /// Has it go on behind records that are gone already when it starts, instead of ending
+    /// ([`Ended::Lost`]).
+    #[must_use]
+    pub fn accept_loss(mut self, accepted: bool) -> Self {
+        self.accept_loss = accepted;
         self
     }
 
@@ -271,7 +288,11 @@ impl PipelineJob {
         flow.learn_tables(&self.plan.tables)?;
         let letters = self.make_dead_letters(transport, &mut outputs).await?;
         let writer = transport.open_writer(&self.id()).await?;
-        let committed = self.offsets(transport, &writer).await?;
+        let mut committed = self.offsets(transport, &writer).await?;
+        let (retained, lost) = self.look_for_lost(transport, &writer, &mut committed).await?;
+        if let Some(lost) = lost {
+            return Ok(Ended::Lost(lost));
+        }
         let work = Work {
             job: self,
             flow,
@@ -281,6 +302,7 @@ impl PipelineJob {
             letters,
             writer,
             committed,
+            retained,
             loaded: Offsets::new(),
             bounds: Bounds::default(),
         };

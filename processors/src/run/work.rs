@@ -5,6 +5,7 @@ use super::until::{Bounds, Until};
 use super::written::Failures;
 use super::{Cannot, Ended, Offsets, PipelineJob, Progress};
 use crate::schemas::Schemas;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(super) struct Work<'w, S> {
     pub(super) writer: WriterEpoch,
     /// What is durable of how far the job has come.
     pub(super) committed: Offsets,
+    /// The topics from which records go by age and size.
+    pub(super) retained: BTreeSet<String>,
     /// How far the tables of lookups have come.
     pub(super) loaded: Offsets,
     pub(super) bounds: Bounds,
@@ -45,6 +48,8 @@ pub(super) struct Round {
     records: u64,
     newest_ms: u64,
     pub(super) offsets: Offsets,
+    /// Where what was fetched does not follow on what was taken, up to which it was.
+    pub(super) gaps: Offsets,
     /// The first record that cannot be read.
     pub(super) cannot: Option<Cannot>,
 }
@@ -89,6 +94,9 @@ impl<S: Schemas> Work<'_, S> {
                     self.take(batch, takes, &mut round).await?;
                 }
             }
+            if let Some(lost) = self.lost(&round, transport).await? {
+                return Ok(Ended::Lost(lost));
+            }
             let positions = self.bounds.drains().then(|| reader.positions());
             let is_idle = fetched.is_empty();
             if let Some(ended) = self.ended(&mut round, positions, is_idle, transport).await? {
@@ -100,6 +108,7 @@ impl<S: Schemas> Work<'_, S> {
             let (appended, next) = tokio::join!(self.append(round, transport), next);
             appended?;
             fetched = next?;
+            self.progress.caught_up.store(fetched.is_empty(), Ordering::Relaxed);
         }
     }
 
@@ -174,6 +183,7 @@ impl<S: Schemas> Work<'_, S> {
                 self.loaded.insert(place.clone(), batch.next_offset.min(end));
             }
             Takes::Rows => {
+                self.note_gap(batch, first, round);
                 let taken = Taken { batch, from: first, end };
                 self.flow.process(taken, &places, &mut failures, &mut self.outputs)?;
             }
@@ -300,7 +310,7 @@ impl<S: Schemas> Work<'_, S> {
 
     /// Tells what an append answers for, once it is durable.
     fn tell(&self, round: &Round, written: &Counts) {
-        let Progress { records_in, records_out, dead_letters, newest_ms } = self.progress;
+        let Progress { records_in, records_out, dead_letters, newest_ms, .. } = self.progress;
         records_in.fetch_add(round.records, Ordering::Relaxed);
         records_out.fetch_add(written.records - written.dead_letters, Ordering::Relaxed);
         dead_letters.fetch_add(written.dead_letters, Ordering::Relaxed);

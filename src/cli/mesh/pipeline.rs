@@ -14,14 +14,24 @@ pub(crate) struct PipelineArgs {
     daemon: Daemon,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Go on behind records that retention took before the pipeline had answered for them.
+    #[arg(long)]
+    accept_loss: bool,
+}
+
 pub(crate) async fn pause(args: PipelineArgs) -> Result<()> {
     command(&args, "pause").await?;
     print_line(&format!("{} is paused; its offsets stay", args.pipeline))
 }
 
-pub(crate) async fn resume(args: PipelineArgs) -> Result<()> {
-    command(&args, "resume").await?;
-    print_line(&format!("{} goes on", args.pipeline))
+pub(crate) async fn resume(args: ResumeArgs) -> Result<()> {
+    let word = if args.accept_loss { "resume?accept_loss=true" } else { "resume" };
+    command(&args.pipeline, word).await?;
+    print_line(&format!("{} goes on", args.pipeline.pipeline))
 }
 
 async fn command(args: &PipelineArgs, word: &str) -> Result<Json> {

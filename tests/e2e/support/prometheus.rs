@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-/// The rules as operators get them.
+/// The rules for all.
 pub(crate) const RULES: &str = include_str!("../../../operations/prometheus/tidemesh.rules.yml");
 
 /// A server. Killed when it is dropped.
@@ -25,7 +25,9 @@ impl Prometheus {
         let bin = PathBuf::from(variable("TIDEMESH_TEST_PROMETHEUS_BIN"));
         let folder = tempfile::tempdir().unwrap();
         let rules = folder.path().join("rules.yml");
-        std::fs::write(&rules, impatient(thresholds)).unwrap();
+        // As operators get them: of the daemon, with the alerts that are declared.
+        let served = crate::operations::get(&format!("{}/v1/prometheus/rules", daemon.url)).await;
+        std::fs::write(&rules, impatient(&served, thresholds)).unwrap();
         let config = folder.path().join("prometheus.yml");
         let target = daemon.url.trim_start_matches("http://");
         let text = format!(
@@ -100,8 +102,8 @@ impl Drop for Prometheus {
 }
 
 /// The rules with other thresholds and without their patience.
-fn impatient(thresholds: &[(&str, f64)]) -> String {
-    let mut rules: serde_yaml_ng::Value = serde_yaml_ng::from_str(RULES).unwrap();
+fn impatient(rules: &str, thresholds: &[(&str, f64)]) -> String {
+    let mut rules: serde_yaml_ng::Value = serde_yaml_ng::from_str(rules).unwrap();
     let mut set = 0;
     for group in rules["groups"].as_sequence_mut().unwrap() {
         for rule in group["rules"].as_sequence_mut().unwrap() {

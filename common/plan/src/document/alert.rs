@@ -155,8 +155,13 @@ impl Condition {
                 let help = "add the key above, with the value from which on it is told";
                 report.wrong(&table.at, "`above` is missing, which the metric needs", help);
             }
-            if metric == Metric::Held && matches!(target, AlertTarget::Source(_)) {
+            let of_source = matches!(target, AlertTarget::Source(_));
+            if metric == Metric::Held && of_source {
                 report.wrong(&at, "a source is never held", "watch a pipeline, or no_progress");
+            }
+            if metric == Metric::LagRecords && of_source {
+                let message = "how many records a source has before it cannot be told";
+                report.wrong(&at, message, "watch its lag_seconds");
             }
         }
         Self { metric: metric.unwrap_or_default(), above: above.map(|(above, _)| above) }

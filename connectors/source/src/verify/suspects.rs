@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn a_key_that_the_topic_never_had_agrees_with_no_row() {
         let mut suspects = Suspects::default();
-        suspects.add(b"k".as_slice().into(), None);
+        suspects.add(b"k".as_slice().into(), None, 0);
         let suspect = &suspects.by_key[b"k".as_slice()];
         assert!(suspect.agrees(at(5), None) && !suspect.agrees(at(5), Some(b"a")));
     }
