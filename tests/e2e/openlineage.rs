@@ -43,9 +43,8 @@ async fn the_python_client_takes_the_events() {
     })
     .await;
     applied(&daemon, folder.path(), &texts);
-    let event = async |name: &str| {
-        get(&format!("{}/v1/pipelines/{name}/openlineage", daemon.url)).await
-    };
+    let event =
+        async |name: &str| get(&format!("{}/v1/pipelines/{name}/openlineage", daemon.url)).await;
     assert_eq!(taken(&event("made").await).as_deref(), Ok("4"));
     let event = event("next").await;
     assert_eq!(taken(&event).as_deref(), Ok("5"));
