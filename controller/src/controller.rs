@@ -10,6 +10,7 @@ use crate::launcher::Launcher;
 use crate::planned::Planned;
 use crate::proposal::Refusal;
 use crate::report::{PipelineReport, pipeline_report};
+use crate::retention::TopicKeeper;
 use crate::state::State;
 use crate::store::{self, Change, Holder, Store};
 use crate::topics::{Basis, KnownTopics, Registry};
@@ -53,6 +54,10 @@ pub struct Controller<R> {
     pub(crate) started: Mutex<BTreeMap<String, Basis>>,
     /// The pipelines whose next start accepts what is lost.
     pub(crate) accepts_loss: Mutex<BTreeSet<String>>,
+    /// What has topics keep their records; none lets them go.
+    pub(crate) keeper: Option<Arc<dyn TopicKeeper>>,
+    /// The topics that were told to since the process was started.
+    raised: Mutex<BTreeSet<String>>,
     store: Arc<Mutex<Box<dyn Store>>>,
     seen: Mutex<Seen>,
 }
@@ -105,6 +110,8 @@ impl<R: Registry> Controller<R> {
             wake: Notify::new(),
             started: Mutex::default(),
             accepts_loss: Mutex::default(),
+            keeper: None,
+            raised: Mutex::default(),
             store: Arc::new(Mutex::new(store)),
             seen: Mutex::new(seen),
         })
@@ -145,6 +152,10 @@ impl<R: Registry> Controller<R> {
 
     pub(crate) fn planned(&self) -> Arc<Planned> {
         Arc::clone(&self.seen().planned)
+    }
+
+    pub(crate) fn raised(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {

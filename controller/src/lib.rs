@@ -19,6 +19,7 @@ mod oracle;
 mod planned;
 mod proposal;
 mod report;
+mod retention;
 mod run;
 mod state;
 mod store;
@@ -36,6 +37,7 @@ pub use lineage::{LineageAnswer, LineageField, LineageReader};
 pub use oracle::OutputOracle;
 pub use proposal::{Changes, DocumentChange, Refusal, Text, Verb};
 pub use report::{InputReport, OutputReport, PipelineReport, PipelineStatus};
+pub use retention::{LEASES_MAX, RetentionLease, TopicKeeper};
 pub use state::{
     Action, DOCUMENTS_MAX, Id, ManagedBy, REVISIONS_MAX, Revision, State, UPGRADES_MAX, Upgrade,
 };

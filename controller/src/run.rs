@@ -86,6 +86,7 @@ impl<R: Registry> Controller<R> {
         let documents = state.documents.len();
         let mut seen = self.seen();
         (seen.state, seen.planned) = (state, Arc::default());
+        self.raised().clear();
         seen.role = Role::Leading { epoch };
         tracing::info!(epoch, documents, "the controller acts");
         Ok(())
@@ -113,7 +114,8 @@ impl<R: Registry> Controller<R> {
         let _writing = self.writing.lock().await;
         let followed = self.follow_schemas().await;
         let ran = self.run_jobs().await;
-        followed.and(ran)
+        let kept = self.keep_topics().await;
+        followed.and(ran).and(kept)
     }
 
     /// Judges anew if a schema is another one, or nothing is planned yet.

@@ -3,6 +3,7 @@
 //! Whatever is to change is written into a [`Draft`], which holds the state after it and the items
 //! that are to be written. Only when those are durable does the draft's state become the state.
 
+use crate::retention::Leases;
 use crate::store::{Change, Items};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -131,6 +132,8 @@ pub struct State {
     pub(crate) pipelines: BTreeMap<String, PipelineState>,
     pub(crate) revisions: BTreeMap<Id, Vec<Arc<Revision>>>,
     pub(crate) upgrades: BTreeMap<String, Vec<Arc<Upgrade>>>,
+    /// Topics that are kept for pipelines that wait.
+    pub(crate) leases: Leases,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -206,6 +209,9 @@ impl State {
             }
             ["upgrade", name, _] => {
                 self.upgrades.entry((*name).to_owned()).or_default().push(Arc::new(read(text)?));
+            }
+            ["retention", topic] => {
+                self.leases.insert((*topic).to_owned(), read(text)?);
             }
             ["pipeline", name] => {
                 self.pipelines.insert((*name).to_owned(), read(text)?);
@@ -306,6 +312,17 @@ impl Draft {
         self.state.pipelines.insert(name.to_owned(), accepted);
     }
 
+    /// Keeps which topics are kept for pipelines.
+    pub(crate) fn lease(&mut self, leases: &Leases) {
+        let before = std::mem::replace(&mut self.state.leases, leases.clone());
+        for topic in before.keys().filter(|topic| !leases.contains_key(*topic)) {
+            self.changes.push(Change { name: lease_item(topic), text: None });
+        }
+        for (topic, lease) in leases.iter().filter(|(topic, one)| before.get(*topic) != Some(one)) {
+            self.put(lease_item(topic), lease);
+        }
+    }
+
     /// Keeps the verdicts that change something, and are others than the last ones.
     pub(crate) fn record(&mut self, judged: &Judged, at_ms: u64) {
         let some = judged.pipelines.iter().filter(|one| one.verdict != Verdict::Unaffected);
@@ -360,6 +377,10 @@ impl Draft {
 
 fn upgrade_item(pipeline: &str, number: u64) -> String {
     format!("upgrade/{pipeline}/{number:010}")
+}
+
+fn lease_item(topic: &str) -> String {
+    format!("retention/{topic}")
 }
 
 fn pipeline_item(name: &str) -> String {

@@ -200,3 +200,31 @@ async fn a_registry_that_is_away_stops_nothing() {
     mesh.until("it is well", || controller.trouble().is_none()).await;
     tokio::time::timeout(Duration::from_secs(5), controller.end()).await.unwrap();
 }
+
+#[tokio::test]
+async fn topics_are_kept_for_pipelines_that_wait_and_set_back_afterwards() {
+    let mesh = Mesh::open();
+    mesh.topic(ORDERS, &table(ORDERS, &["status"]));
+    let controller = mesh.controller("one").await;
+    let usual = mesh.tombstones_ms(ORDERS);
+    controller.apply(&pipeline("paid", ORDERS, "SELECT id, status FROM rows")).await.unwrap();
+    controller.apply(&pipeline("other", ORDERS, "SELECT id FROM rows")).await.unwrap();
+    mesh.until("both run", || mesh.runs("paid").is_some() && mesh.runs("other").is_some()).await;
+    assert!(controller.retention_leases().is_empty());
+
+    controller.0.pause("paid", true).await.unwrap();
+    mesh.until("it is kept", || mesh.tombstones_ms(ORDERS) > usual).await;
+    let lease = &controller.retention_leases()[ORDERS];
+    assert_eq!(lease.former.delete_retention_ms, usual);
+    // Whoever takes over knows what the topic had.
+    controller.end().await;
+    let controller = mesh.controller("two").await;
+    controller.0.pause("other", true).await.unwrap();
+    mesh.until("two wait", || controller.retention_leases()[ORDERS].pipelines.len() == 2).await;
+    controller.0.pause("paid", false).await.unwrap();
+    mesh.until("one waits", || controller.retention_leases()[ORDERS].pipelines.len() == 1).await;
+    assert!(mesh.tombstones_ms(ORDERS) > usual);
+    controller.0.delete(&id("other"), &Asked::default()).await.unwrap();
+    mesh.until("it is set back", || mesh.tombstones_ms(ORDERS) == usual).await;
+    mesh.until("it is forgotten", || controller.retention_leases().is_empty()).await;
+}

@@ -6,6 +6,7 @@ mod metrics;
 mod pipelines;
 mod roles;
 mod signals;
+mod topics;
 mod verify;
 mod watch;
 

@@ -4,6 +4,7 @@ use super::control::{Control, Endpoints};
 use super::metrics::Metrics;
 use super::pipelines::Pipelines;
 use super::signals::{stopped, watch_signals};
+use super::topics::Topics;
 use super::watch::LogWatch;
 use crate::config::{ConnectorConfig, LogConfig, RegistryRole, UpConfig};
 use crate::telemetry::install_metrics;
@@ -103,7 +104,8 @@ fn start_controller<T: Transport>(
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let holder = Holder { id: format!("{}-{:x}", std::process::id(), since.as_micros()), url };
     let launcher = Arc::clone(&pipelines);
-    let controller = Arc::new(Controller::open(config, holder, registry, launcher)?);
+    let controller = Controller::open(config, holder, registry, launcher)?;
+    let controller = Arc::new(controller.keeping(Arc::new(Topics(Arc::clone(transport)))));
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
     parts.spawn(async move {
         let ended = tokio::select! {

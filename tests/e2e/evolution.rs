@@ -1,7 +1,9 @@
 //! What changes of a table make of the pipelines that read it: each outcome as it is stated, and the
 //! topics equal to the same SQL in the database wherever a pipeline goes on.
 
-use crate::pipelines::{applied, is, pipeline, rows, streaming, verified, with_documents};
+use crate::pipelines::{
+    applied, is, keeps_tombstones, pipeline, rows, streaming, verified, with_documents,
+};
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
@@ -56,7 +58,7 @@ impl Site {
         is(&self.daemon, name, "running").await;
         let expected = rows(&self.database, sql).await;
         equals(&self.daemon, &format!("mesh.{name}"), &expected).await;
-        verified(&self.daemon, name);
+        verified(&self.daemon, name).await;
     }
 
     /// What is said of a change before it is made.
@@ -121,6 +123,7 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
     // Under another name it is not what was read: null would stand for it.
     site.change("ALTER TABLE orders RENAME COLUMN note TO remark").await;
     site.held("noted", "remark").await;
+    keeps_tombstones(&site.daemon, TOPIC, "for who waits", |ms| ms > 86_400_000).await;
     site.goes_on("some", "SELECT id, qty FROM orders").await;
     site.apply(&[pipeline("noted", TOPIC, "SELECT id, remark AS note FROM rows")]);
     site.goes_on("noted", "SELECT id, remark AS note FROM orders").await;

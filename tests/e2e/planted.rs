@@ -18,8 +18,8 @@ use tidemesh_source::{
     SourceHandle, TablePlan, TableReader, TableTexts, TextRequest, TextRow, TextRows, Vitals,
 };
 use tidemesh_transport::{
-    Append, Appended, PartitionBatch, RegistryClient, RemoteTransport, Subscription, TopicConfig,
-    TopicInfo, Transport, WriterEpoch,
+    Append, Appended, PartitionBatch, RegistryClient, RemoteTransport, Retention, Subscription,
+    TopicConfig, TopicInfo, Transport, WriterEpoch,
 };
 use tokio::sync::{Mutex, Semaphore};
 
@@ -63,6 +63,10 @@ impl Transport for Faulty {
 
     async fn create_topic(&self, topic: &str, config: &TopicConfig) -> Result<TopicInfo> {
         self.inner.create_topic(topic, config).await
+    }
+
+    async fn set_retention(&self, topic: &str, retention: &Retention) -> Result<TopicInfo> {
+        self.inner.set_retention(topic, retention).await
     }
 
     async fn delete_topic(&self, topic: &str) -> Result<()> {

@@ -108,12 +108,12 @@ impl Writer<'_> {
         if input.start == Some(Start::Latest) {
             return Err(cannot(plan, "it does not read what was there before it was started"));
         }
-        let read =
-            |name: &str| input.reads.iter().any(|path| path.first().is_some_and(|f| f == name));
-        let columns = table.relation.columns.iter().filter(|column| {
-            let field = &table.relation.fields()[column.place].name;
-            !table.hidden.contains(&column.name) || read(field)
-        });
+        // What nothing reads may be gone from the table by now.
+        let read: BTreeSet<&str> =
+            input.reads.iter().filter_map(|path| Some(path.first()?.as_str())).collect();
+        let fields = table.relation.fields();
+        let columns = table.relation.columns.iter();
+        let columns = columns.filter(|column| read.contains(fields[column.place].name.as_str()));
         let columns = columns.map(|column| column.name.as_str());
         self.text(format!("{}(", select(columns, "")))?;
         match &input.writer {

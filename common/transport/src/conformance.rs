@@ -8,7 +8,7 @@
 
 use crate::{
     Append, Committer, FetchLimit, FetchedBatch, GroupOffset, PartitionBatch, Reader, Records,
-    Start, Subscription, TopicConfig, Transport, WriterEpoch,
+    Retention, Start, Subscription, TopicConfig, Transport, WriterEpoch,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -301,6 +301,28 @@ pub async fn topics_are_made_once<T: Transport>(transport: &T) {
     assert_eq!(bad.kind(), ErrorKind::Config);
     let none = TopicConfig { partitions: 0, ..TopicConfig::default() };
     assert_eq!(transport.create_topic("u", &none).await.unwrap_err().kind(), ErrorKind::Config);
+}
+
+/// How long records are kept can be set, and set back.
+pub async fn a_topics_retention_can_be_set<T: Transport>(transport: &T) {
+    topic(transport, "t", 2).await;
+    let before = transport.topic("t").await.unwrap().config;
+    let retention = Retention {
+        retention_ms: Some(3_600_000),
+        retention_bytes: Some(1 << 30),
+        delete_retention_ms: before.delete_retention_ms * 3,
+    };
+    let expected = before.clone().with_retention(&retention);
+    transport.set_retention("t", &retention).await.unwrap();
+    // A cluster's brokers learn it one after the other.
+    let kept = async || transport.topic("t").await.unwrap().config == expected;
+    while !kept().await {
+        tokio::task::yield_now().await;
+    }
+    let back = transport.set_retention("t", &before.retention()).await.unwrap();
+    assert_eq!(back.config.partitions, 2);
+    let missing = transport.set_retention("none", &retention).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
 }
 
 /// What is not there is told by its kind.
@@ -687,7 +709,8 @@ macro_rules! __conformance_tests {
             a_group_goes_on_where_it_committed offsets_go_with_the_records
             a_topics_groups_are_known
             members_share_partitions a_removed_topic_is_gone topics_are_made_once
-            what_is_not_there_is_told a_large_record_comes_alone writers_at_once_lose_nothing
+            a_topics_retention_can_be_set what_is_not_there_is_told a_large_record_comes_alone
+            writers_at_once_lose_nothing
             a_dropped_append_tears_nothing a_dropped_open_fences_nobody a_writer_that_was_not_opened_is_fenced
             all_of_an_append_shows_at_once many_partitions_all_come a_dropped_poll_loses_nothing
             a_member_cannot_commit_what_it_lost a_group_skips_nothing_when_a_member_joins

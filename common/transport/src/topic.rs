@@ -37,6 +37,17 @@ impl Default for TopicConfig {
     }
 }
 
+/// How long a topic keeps its records: what of [`TopicConfig`] can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// As [`TopicConfig::retention_ms`].
+    pub retention_ms: Option<u64>,
+    /// As [`TopicConfig::retention_bytes`].
+    pub retention_bytes: Option<u64>,
+    /// As [`TopicConfig::delete_retention_ms`].
+    pub delete_retention_ms: u64,
+}
+
 /// A topic as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicInfo {
@@ -79,6 +90,23 @@ pub fn check_topic_name(name: &str) -> Result<()> {
 }
 
 impl TopicConfig {
+    /// How long records are kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention {
+            retention_ms: self.retention_ms,
+            retention_bytes: self.retention_bytes,
+            delete_retention_ms: self.delete_retention_ms,
+        }
+    }
+
+    /// The same with another retention.
+    #[must_use]
+    pub fn with_retention(self, retention: &Retention) -> Self {
+        let Retention { retention_ms, retention_bytes, delete_retention_ms } = *retention;
+        Self { retention_ms, retention_bytes, delete_retention_ms, ..self }
+    }
+
     /// Checks the bounds.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The seam: what every way to carry records promises. `conformance` holds each implementation to it.
 
-use crate::{FetchedBatch, RECORD_BYTES_MAX, Records, TopicConfig, TopicInfo};
+use crate::{FetchedBatch, RECORD_BYTES_MAX, Records, Retention, TopicConfig, TopicInfo};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -141,6 +141,17 @@ pub trait Transport: Send + Sync + 'static {
         &self,
         topic: &str,
         config: &TopicConfig,
+    ) -> impl Future<Output = Result<TopicInfo>> + Send;
+
+    /// Has a topic keep its records for another time from here on; what is gone stays so.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if it is not there; `Privilege` where the cluster does not let us.
+    fn set_retention(
+        &self,
+        topic: &str,
+        retention: &Retention,
     ) -> impl Future<Output = Result<TopicInfo>> + Send;
 
     /// Removes a topic, its records and its groups' offsets; `NotFound` if it is not there.

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemesh_controller::{
     Asked, Changes, Controller, ControllerConfig, Holder, JobCounts, JobReport, JobState, Launcher,
-    Refused, Registry, Start, StoreConfig, Text,
+    Refused, Registry, Start, StoreConfig, Text, TopicKeeper,
 };
 use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::{Retention, TopicConfig, TopicInfo};
 use tokio::sync::watch;
 
 /// Texts in the order of their registration, which are their ids, and the newest id of each subject.
@@ -86,10 +87,31 @@ impl Launcher for Jobs {
     }
 }
 
+/// How long topics keep their records; those that are not told of are there.
+#[derive(Default)]
+struct Kept(Mutex<BTreeMap<String, Retention>>);
+
+impl TopicKeeper for Kept {
+    fn topic<'k>(&'k self, topic: &'k str) -> BoxFuture<'k, Result<TopicInfo>> {
+        let config = match self.0.lock().unwrap().get(topic) {
+            Some(kept) => TopicConfig::default().with_retention(kept),
+            None => TopicConfig::default(),
+        };
+        async move { Ok(TopicInfo { name: topic.to_owned(), config, partitions: Vec::new() }) }
+            .boxed()
+    }
+
+    fn keep<'k>(&'k self, topic: &'k str, retention: Retention) -> BoxFuture<'k, Result<()>> {
+        self.0.lock().unwrap().insert(topic.to_owned(), retention);
+        async { Ok(()) }.boxed()
+    }
+}
+
 pub(crate) struct Mesh {
     folder: tempfile::TempDir,
     schemas: Schemas,
     jobs: Arc<Jobs>,
+    kept: Arc<Kept>,
 }
 
 /// A controller that runs.
@@ -129,7 +151,8 @@ fn texts(text: &str) -> Vec<Text> {
 impl Mesh {
     pub(crate) fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, schemas: Schemas::default(), jobs: Arc::default() }
+        let (jobs, kept) = (Arc::default(), Arc::default());
+        Self { folder, schemas: Schemas::default(), jobs, kept }
     }
 
     /// Gives a topic these schemas: of its keys and values.
@@ -150,7 +173,7 @@ impl Mesh {
         let holder = Holder { id: id.into(), url: format!("http://{id}") };
         let controller =
             Controller::open(config, holder, self.schemas.clone(), self.jobs.clone()).unwrap();
-        let controller = Arc::new(controller);
+        let controller = Arc::new(controller.keeping(self.kept.clone()));
         let (stop, stopped) = watch::channel(false);
         let running = controller.clone();
         let run = tokio::spawn(async move { running.run(stopped).await });
@@ -167,6 +190,12 @@ impl Mesh {
     /// The digest of the plan that a pipeline runs by.
     pub(crate) fn runs(&self, pipeline: &str) -> Option<String> {
         self.jobs.0.lock().unwrap().get(pipeline).cloned()
+    }
+
+    /// How long a topic keeps its tombstones, in milliseconds.
+    pub(crate) fn tombstones_ms(&self, topic: &str) -> u64 {
+        let usual = TopicConfig::default().delete_retention_ms;
+        self.kept.0.lock().unwrap().get(topic).map_or(usual, |kept| kept.delete_retention_ms)
     }
 
     pub(crate) async fn until(&self, what: &str, holds: impl Fn() -> bool) {

@@ -23,7 +23,9 @@ mod writer;
 pub use journal::Cut;
 pub use reader::{EmbeddedCommitter, EmbeddedReader};
 
-use crate::{Append, Appended, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch};
+use crate::{
+    Append, Appended, Retention, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch,
+};
 use clean::Cleaner;
 use folder::Folder;
 use groups::Groups;
@@ -292,6 +294,11 @@ impl Transport for EmbeddedTransport {
         }
         let (topic, config) = (topic.to_owned(), config.clone());
         self.submit(0, |answer| Work::CreateTopic(topic, config, answer)).await
+    }
+
+    async fn set_retention(&self, topic: &str, retention: &Retention) -> Result<TopicInfo> {
+        let (topic, retention) = (topic.to_owned(), *retention);
+        self.submit(0, |answer| Work::SetRetention(topic, retention, answer)).await
     }
 
     async fn delete_topic(&self, topic: &str) -> Result<()> {

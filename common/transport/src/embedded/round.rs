@@ -7,7 +7,9 @@ use super::state::{Change, Partition, Puts, State, not_found};
 use super::store::{Writes, record_key};
 use super::writer::{self, Answer, Clear, Commit, CommitOffset, Rewrite, Work};
 use crate::topic::check_topic_name;
-use crate::{Append, Appended, GroupOffset, PartitionBatch, TopicConfig, TopicInfo, WriterEpoch};
+use crate::{
+    Append, Appended, GroupOffset, PartitionBatch, Retention, TopicConfig, TopicInfo, WriterEpoch,
+};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result, StateItem};
 
@@ -63,6 +65,10 @@ impl<'s> Round<'s> {
             }
             Work::CreateTopic(name, config, answer) => {
                 let done = self.create_topic(&name, config);
+                self.answer(done, answer);
+            }
+            Work::SetRetention(name, retention, answer) => {
+                let done = self.set_retention(&name, retention);
                 self.answer(done, answer);
             }
             Work::DeleteTopic(name, answer) => {
@@ -242,6 +248,12 @@ impl<'s> Round<'s> {
             let id = self.state.topic_id_next;
             self.change(Change::TopicMade(name.into(), id, config))?;
         }
+        self.state.info(name)
+    }
+
+    fn set_retention(&mut self, name: &str, retention: Retention) -> Result<TopicInfo> {
+        self.state.topic(name)?;
+        self.change(Change::TopicKept(name.into(), retention))?;
         self.state.info(name)
     }
 

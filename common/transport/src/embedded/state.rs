@@ -18,7 +18,7 @@
 
 use super::damage::located;
 use super::store::{Store, storage_error};
-use crate::{PartitionInfo, TopicConfig, TopicInfo};
+use crate::{PartitionInfo, Retention, TopicConfig, TopicInfo};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -76,6 +76,8 @@ pub(super) struct State {
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     TopicMade(Arc<str>, u32, TopicConfig),
+    /// The topic keeps its records for another time.
+    TopicKept(Arc<str>, Retention),
     /// The topic and its groups' offsets go now, its records later.
     TopicGone(Arc<str>),
     /// All records of a topic that is gone are removed.
@@ -94,11 +96,13 @@ impl Change {
     pub(super) fn store(&self, state: &State, puts: &mut Puts) -> Result<()> {
         match self {
             Self::TopicMade(name, id, config) => {
-                let stored = StoredTopic { id: *id, config: config.clone() };
-                let value = serde_json::to_vec(&stored)
-                    .map_err(|e| Error::new(ErrorKind::Internal, "make a topic").caused_by(e))?;
-                puts.insert(text_key(b't', &[name]), Some(value));
+                store_topic(name, *id, config.clone(), puts)?;
                 puts.insert(b"n".to_vec(), Some((id + 1).to_be_bytes().to_vec()));
+            }
+            Self::TopicKept(name, retention) => {
+                let topic = state.topic(name)?;
+                let config = topic.config.clone().with_retention(retention);
+                store_topic(name, topic.id, config, puts)?;
             }
             Self::TopicGone(name) => store_gone(name, state, puts),
             Self::TopicCleared(id) => {
@@ -121,6 +125,13 @@ impl Change {
         }
         Ok(())
     }
+}
+
+fn store_topic(name: &str, id: u32, config: TopicConfig, puts: &mut Puts) -> Result<()> {
+    let value = serde_json::to_vec(&StoredTopic { id, config })
+        .map_err(|e| Error::new(ErrorKind::Internal, "store a topic").caused_by(e))?;
+    puts.insert(text_key(b't', &[name]), Some(value));
+    Ok(())
 }
 
 fn store_gone(name: &Arc<str>, state: &State, puts: &mut Puts) {
@@ -150,6 +161,11 @@ impl State {
                 };
                 self.topics.insert(Arc::clone(name), topic);
                 self.topic_id_next = self.topic_id_next.max(id + 1);
+            }
+            Change::TopicKept(name, retention) => {
+                if let Some(topic) = self.topics.get_mut(name) {
+                    topic.config = topic.config.clone().with_retention(retention);
+                }
             }
             Change::TopicGone(name) => {
                 if let Some(topic) = self.topics.remove(name) {
@@ -367,6 +383,14 @@ mod tests {
         prop_oneof![
             (name(), 0..9_u32).prop_map(move |(n, id)| Change::TopicMade(n, id, config.clone())),
             name().prop_map(Change::TopicGone),
+            (name(), any::<u64>()).prop_map(|(n, ms)| Change::TopicKept(
+                n,
+                Retention {
+                    retention_ms: Some(ms),
+                    retention_bytes: None,
+                    delete_retention_ms: ms / 2,
+                }
+            )),
             (0..9_u32).prop_map(Change::TopicCleared),
             (name(), 0..2_u32, any::<u64>()).prop_map(|(n, p, end)| {
                 let partition = Partition { end, ..Partition::default() };
@@ -394,7 +418,8 @@ mod tests {
                 let fits = match change {
                     Change::TopicMade(name, id, _) =>
                         *id >= state.topic_id_next && !state.topics.contains_key(name),
-                    Change::Partition(name, _, _) => state.topics.contains_key(name),
+                    Change::Partition(name, _, _) | Change::TopicKept(name, _) =>
+                        state.topics.contains_key(name),
                     _ => true,
                 };
                 if fits {

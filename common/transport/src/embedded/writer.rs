@@ -7,7 +7,7 @@ use super::journal;
 use super::round::Round;
 use super::state::State;
 use super::store::{Store, Writes, storage_error};
-use crate::{Append, Appended, GroupOffset, TopicConfig, TopicInfo, WriterEpoch};
+use crate::{Append, Appended, GroupOffset, Retention, TopicConfig, TopicInfo, WriterEpoch};
 use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -35,6 +35,7 @@ pub(super) enum Work {
     Append(Append, Vec<Vec<Piece>>, Answer<Appended>),
     Commit(Commit, Answer<()>),
     CreateTopic(String, TopicConfig, Answer<TopicInfo>),
+    SetRetention(String, Retention, Answer<TopicInfo>),
     DeleteTopic(String, Answer<()>),
     OpenWriter(String, Answer<WriterEpoch>),
     Rewrite(Rewrite, Answer<()>),
@@ -84,7 +85,9 @@ impl Work {
         // A caller that no longer waits is none of our business.
         match self {
             Self::Append(_, _, answer) => drop(answer.send(Err(error))),
-            Self::CreateTopic(_, _, answer) => drop(answer.send(Err(error))),
+            Self::CreateTopic(_, _, answer) | Self::SetRetention(_, _, answer) => {
+                drop(answer.send(Err(error)));
+            }
             Self::OpenWriter(_, answer) => drop(answer.send(Err(error))),
             Self::DeleteTopic(_, answer)
             | Self::Commit(_, answer)

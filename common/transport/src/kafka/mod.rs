@@ -17,7 +17,7 @@ pub use config::{Compression, Delivery, KafkaConfig, Sasl, SaslMechanism, Securi
 pub use reader::{KafkaCommitter, KafkaReader};
 
 use crate::{
-    Append, Appended, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch,
+    Append, Appended, Retention, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch,
     check_topic_name,
 };
 use std::collections::{BTreeMap, HashMap};
@@ -163,6 +163,10 @@ impl Transport for KafkaTransport {
 
     async fn create_topic(&self, topic: &str, config: &TopicConfig) -> Result<TopicInfo> {
         self.shared.topics.create(topic, config).await
+    }
+
+    async fn set_retention(&self, topic: &str, retention: &Retention) -> Result<TopicInfo> {
+        self.shared.topics.set_retention(topic, retention).await
     }
 
     async fn delete_topic(&self, topic: &str) -> Result<()> {

@@ -2,8 +2,11 @@
 
 use super::config::{KafkaConfig, RECORD_BYTES_DEFAULT};
 use super::error::{Quiet, code};
-use crate::{PartitionInfo, TopicConfig, TopicInfo, check_topic_name};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use crate::{PartitionInfo, Retention, TopicConfig, TopicInfo, check_topic_name};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic,
+    ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -95,17 +98,41 @@ impl Topics {
                 CleanupPolicy::Compact => "compact",
                 CleanupPolicy::Delete => "delete",
             };
-            let number = |value: Option<u64>| value.map_or("-1".to_owned(), |v| v.to_string());
-            let mut settings = vec![
-                ("cleanup.policy", policy.to_owned()),
-                ("delete.retention.ms", config.delete_retention_ms.to_string()),
-                ("retention.ms", number(config.retention_ms)),
-                ("retention.bytes", number(config.retention_bytes)),
-            ];
+            let mut settings = vec![("cleanup.policy", policy.to_owned())];
+            settings.extend(of_retention(&config.retention()));
             if self.config.record_bytes_max > RECORD_BYTES_DEFAULT {
                 settings.push(("max.message.bytes", self.config.record_bytes_max.to_string()));
             }
             self.make(&full, config.partitions, &settings).await?;
+        }
+        self.info(topic).await
+    }
+
+    /// Sets a topic's retention. The library knows only the request that sets all that is not the
+    /// cluster's default anew, so that what is set otherwise is asked for and sent again.
+    pub(super) async fn set_retention(
+        &self,
+        topic: &str,
+        retention: &Retention,
+    ) -> Result<TopicInfo> {
+        let full = self.full(topic);
+        let ours = of_retention(retention);
+        let described = self.described(topic, &full).await?;
+        let kept = described.entries.iter().filter(|entry| {
+            entry.source == ConfigSource::DynamicTopic
+                && ours.iter().all(|(name, _)| *name != entry.name)
+        });
+        let kept = kept.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)));
+        let all = kept.chain(ours.iter().map(|(name, value)| (*name, value.as_str())));
+        let altered = all
+            .fold(AlterConfig::new(ResourceSpecifier::Topic(&full)), |all, (name, value)| {
+                all.set(name, value)
+            });
+        let doing = "set a topic's retention";
+        let done = self.admin.alter_configs([&altered], &self.options()).await;
+        match done.map_err(|error| self.explain(error, doing))?.pop() {
+            Some(Err((_, code))) => return Err(self.explain(KafkaError::AdminOp(code), doing)),
+            Some(Ok(_)) | None => {}
         }
         self.info(topic).await
     }
@@ -294,17 +321,19 @@ impl Topics {
         Ok(TopicInfo { name: topic.to_owned(), config, partitions: ends })
     }
 
-    async fn config_of(&self, topic: &str, full: &str, partitions: u32) -> Result<TopicConfig> {
+    async fn described(&self, topic: &str, full: &str) -> Result<ConfigResource> {
         let asked = [ResourceSpecifier::Topic(full)];
         let described = self.admin.describe_configs(&asked, &self.options()).await;
         let mut described = described.map_err(|error| self.explain(error, "look at a topic"))?;
-        let resource = match described.pop() {
-            Some(Ok(resource)) => resource,
-            Some(Err(Code::UnknownTopicOrPartition)) | None => return Err(not_found(topic)),
-            Some(Err(code)) => {
-                return Err(self.explain(KafkaError::AdminOp(code), "look at a topic"));
-            }
-        };
+        match described.pop() {
+            Some(Ok(resource)) => Ok(resource),
+            Some(Err(Code::UnknownTopicOrPartition)) | None => Err(not_found(topic)),
+            Some(Err(code)) => Err(self.explain(KafkaError::AdminOp(code), "look at a topic")),
+        }
+    }
+
+    async fn config_of(&self, topic: &str, full: &str, partitions: u32) -> Result<TopicConfig> {
+        let resource = self.described(topic, full).await?;
         let text = |key| resource.get(key).and_then(|entry| entry.value.as_deref());
         // -1 is "without a limit".
         let number = |key| text(key).and_then(|value| value.parse::<u64>().ok());
@@ -396,4 +425,13 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::new(ErrorKind::Internal, "talk to Kafka").caused_by(error))
+}
+/// A topic's settings that keep its records; -1 is "without a limit".
+fn of_retention(retention: &Retention) -> [(&'static str, String); 3] {
+    let number = |value: Option<u64>| value.map_or("-1".to_owned(), |value| value.to_string());
+    [
+        ("delete.retention.ms", retention.delete_retention_ms.to_string()),
+        ("retention.ms", number(retention.retention_ms)),
+        ("retention.bytes", number(retention.retention_bytes)),
+    ]
 }

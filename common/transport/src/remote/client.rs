@@ -6,8 +6,8 @@ use super::protocol::{
 };
 use super::socket;
 use crate::{
-    Append, Appended, Committer, FetchLimit, FetchedBatch, Progress, Reader, Start, Subscription,
-    TopicConfig, TopicInfo, Transport, WriterEpoch,
+    Append, Appended, Committer, FetchLimit, FetchedBatch, Progress, Reader, Retention, Start,
+    Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -261,6 +261,11 @@ impl Transport for RemoteTransport {
 
     async fn create_topic(&self, topic: &str, config: &TopicConfig) -> Result<TopicInfo> {
         let request = Request::CreateTopic { topic: topic.to_owned(), config: config.clone() };
+        expect!(self.ask(&request, &[]).await?, Response::Topic(info) => info)
+    }
+
+    async fn set_retention(&self, topic: &str, retention: &Retention) -> Result<TopicInfo> {
+        let request = Request::SetRetention { topic: topic.to_owned(), retention: *retention };
         expect!(self.ask(&request, &[]).await?, Response::Topic(info) => info)
     }
 

@@ -5,7 +5,9 @@
 //! head, the head, and a payload of records in the layout of `record.rs`, as they are.
 
 use crate::record::{RECORD_BYTES_MAX, RecordIter};
-use crate::{FetchedBatch, GroupOffset, PartitionBatch, Progress, Records, TopicConfig, TopicInfo};
+use crate::{
+    FetchedBatch, GroupOffset, PartitionBatch, Progress, Records, Retention, TopicConfig, TopicInfo,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -20,8 +22,8 @@ pub(super) const HELLO_BYTES: usize = 8;
 
 const MAGIC: [u8; 4] = *b"TMDP";
 /// 2: a commit says which positions, and positions their generation. 3: what groups have committed in
-/// a topic can be asked.
-const VERSION: u32 = 3;
+/// a topic can be asked. 4: a topic's retention can be set.
+const VERSION: u32 = 4;
 
 /// The longest wait of one poll: one that asks for more is answered then.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -35,6 +37,7 @@ const _: () = assert!(RECORD_BYTES_MAX + 16 * 1024 * 1024 < FRAME_BYTES_MAX);
 #[serde(rename_all = "snake_case")]
 pub(super) enum Request {
     CreateTopic { topic: String, config: TopicConfig },
+    SetRetention { topic: String, retention: Retention },
     DeleteTopic { topic: String },
     Topics,
     Topic { topic: String },

@@ -84,6 +84,9 @@ impl<T: Transport> Session<T> {
             Request::CreateTopic { topic, config } => {
                 Response::Topic(transport.create_topic(&topic, &config).await?)
             }
+            Request::SetRetention { topic, retention } => {
+                Response::Topic(transport.set_retention(&topic, &retention).await?)
+            }
             Request::DeleteTopic { topic } => {
                 transport.delete_topic(&topic).await?;
                 Response::Done
