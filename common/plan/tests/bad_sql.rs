@@ -86,6 +86,12 @@ const CASES: &[(&str, &str, &str)] = &[
     ("SELECT id, try_cast(shipping AS int) AS s FROM orders", "1:", "select its fields"),
     ("SELECT id, true::date AS s FROM orders", "1:12", "cannot be cast"),
     ("SELECT id, (qty > 1)::date AS s FROM orders", "1:", "boolean cannot be cast to date"),
+    ("SELECT id, qty::timestamp AS s FROM orders", "1:12", "to_timestamp_seconds"),
+    ("SELECT id, placed_at::bigint AS s FROM orders", "1:12", "EXTRACT(EPOCH"),
+    ("SELECT id, to_char(due, 'YYYY-MM-DD') AS s FROM orders", "1:12", "strftime"),
+    ("SELECT id FROM orders WHERE note SIMILAR TO 'a%'", "1:29", "write LIKE"),
+    ("SELECT id, note ~ '(' AS s FROM orders", "1:12", "cannot be computed"),
+    ("SELECT id, coalesce() AS s FROM orders", "1:12", "coalesce"),
     // Names.
     ("SELECT nope FROM orders", "1:8", "there are: id, customer_id"),
     ("SELECT id,\n       o.stauts\nFROM orders o", "2:8", "no column `o.stauts`"),

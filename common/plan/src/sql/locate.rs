@@ -7,6 +7,7 @@ use super::context::Context;
 use super::functions::{NotTaken, functions};
 use super::implied::NOT_SILENTLY;
 use super::parse::{at, place};
+use super::runs::CANNOT_BE_CAST;
 use crate::document::names::nearest;
 use crate::{Place, Problem};
 use datafusion_common::{DataFusionError, Diagnostic, SchemaError};
@@ -207,6 +208,9 @@ fn plan_words(message: &str, context: &Context) -> (String, Option<String>) {
     (line, help.map(str::to_owned))
 }
 
+/// PostgreSQL's types of times.
+const TIMES: [&str; 4] = ["date", "time", "timestamp", "timestamptz"];
+
 /// What would work in the place of what the planner refuses.
 fn plan_help(line: &str) -> Option<&'static str> {
     let clashes = ["Cannot coerce", "Cannot infer common"];
@@ -216,7 +220,15 @@ fn plan_help(line: &str) -> Option<&'static str> {
     if line.starts_with("a record cannot be cast") {
         return Some("select its fields, as in (x).field");
     }
-    let is_type = line.contains(" cannot be cast to ") || line.contains(" cannot be computed: ");
+    if TIMES.iter().any(|of| line.starts_with(&format!("{of} {CANNOT_BE_CAST}")))
+        || TIMES.iter().any(|to| line.ends_with(&format!("{CANNOT_BE_CAST} {to}")))
+    {
+        return Some(
+            "a number is made a time by to_timestamp_seconds, _millis or _micros, and a time a \
+             number by EXTRACT(EPOCH FROM …)",
+        );
+    }
+    let is_type = line.contains(CANNOT_BE_CAST) || line.contains(" cannot be computed: ");
     is_type.then_some("cast it to another type first, or select it as it is")
 }
 

@@ -36,16 +36,16 @@ use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use parse::Parsed;
 use sqlparser::ast::{Query as Ast, Statement};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The stack that planning may take: trees are walked by recursion, as deep as there are tokens.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
-/// The names of all functions that SQL can call, sorted.
+/// The functions that SQL can call, each with the other names that it has.
 #[must_use]
-pub fn function_names() -> Vec<String> {
-    functions::functions().names()
+pub fn function_names() -> BTreeMap<String, BTreeSet<String>> {
+    functions::functions().aliases()
 }
 
 /// Resolves a processor's SQL.

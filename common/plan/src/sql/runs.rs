@@ -4,6 +4,7 @@
 use super::implied::inputs;
 use super::names::type_name;
 use super::physical::physical;
+use super::resolve::too_deep;
 use super::types::is_opaque;
 use datafusion_common::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use datafusion_common::arrow::compute::can_cast_types;
@@ -12,9 +13,19 @@ use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, Result, plan_err};
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan};
-use std::sync::Arc;
+use quick_cache::sync::Cache;
+use std::sync::{Arc, LazyLock};
 
-/// Refuses a plan that cannot be computed.
+/// What is said of casts that there are not.
+pub(super) const CANNOT_BE_CAST: &str = "cannot be cast to";
+
+/// How many functions and operators over types are kept that have run: plans are made of few.
+const KNOWN_MAX: usize = 4096;
+
+/// What has run once.
+static KNOWN: LazyLock<Cache<(Expr, Vec<DataType>), ()>> = LazyLock::new(|| Cache::new(KNOWN_MAX));
+
+/// Refuses a plan that cannot be computed; what is nested too deep is refused elsewhere.
 ///
 /// # Errors
 ///
@@ -23,6 +34,9 @@ pub(super) fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply(|part| {
         let mut schema = None;
         part.apply_expressions(|expr| {
+            if too_deep(expr) {
+                return Ok(TreeNodeRecursion::Continue);
+            }
             expr.apply(|expr| {
                 if computes(expr) {
                     one(expr, schema.get_or_insert_with(|| inputs(part)))?;
@@ -48,8 +62,16 @@ fn one(expr: &Expr, schema: &DFSchema) -> Result<()> {
         return Ok(());
     }
     castable(expr, &types)?;
-    match tried(alone, &types) {
-        Ok(()) => Ok(()),
+    let asked = (alone, types);
+    if KNOWN.get(&asked).is_some() {
+        return Ok(());
+    }
+    let (alone, types) = &asked;
+    match tried(alone.clone(), types) {
+        Ok(()) => {
+            KNOWN.insert(asked, ());
+            Ok(())
+        }
         Err(error) => {
             let of: Vec<String> = types.iter().map(type_name).collect();
             let of = if of.is_empty() { String::new() } else { format!(" of {}", of.join(", ")) };
@@ -85,7 +107,7 @@ fn castable(expr: &Expr, types: &[DataType]) -> Result<()> {
     if both_records || can_cast_types(from, to) {
         return Ok(());
     }
-    plan_err!("{} cannot be cast to {}", type_name(from), type_name(to))
+    plan_err!("{} {CANNOT_BE_CAST} {}", type_name(from), type_name(to))
 }
 
 fn tried(expr: Expr, types: &[DataType]) -> Result<()> {
