@@ -161,3 +161,25 @@ async fn each_change_of_a_table_comes_out_as_it_is_stated() {
 async fn each_change_of_a_table_over_kafka_comes_out_as_it_is_stated() {
     each_change_of_a_table(|config| on_kafka(config, "")).await;
 }
+
+/// The table's schema is, word for word, what it was before the column was added.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_was_added_and_is_dropped_again_is_a_change() {
+    let site = Site::open(str::to_owned).await;
+    site.apply(&[pipeline("all", TOPIC, "SELECT * FROM rows")]);
+    let star = "SELECT * FROM orders";
+    site.goes_on("all", star).await;
+    site.change("ALTER TABLE orders ADD COLUMN colour text").await;
+    site.goes_on("all", star).await;
+    site.apply(&[pipeline("coloured", TOPIC, "SELECT id, colour FROM rows")]);
+    site.goes_on("coloured", "SELECT id, colour FROM orders").await;
+
+    site.change("ALTER TABLE orders DROP COLUMN colour").await;
+    site.held("coloured", "colour").await;
+    site.goes_on("all", star).await;
+
+    // And once more: it comes again, word for word too.
+    site.change("ALTER TABLE orders ADD COLUMN colour text").await;
+    site.goes_on("coloured", "SELECT id, colour FROM orders").await;
+    site.goes_on("all", star).await;
+}

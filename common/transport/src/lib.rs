@@ -16,6 +16,7 @@ mod record;
 mod registry_access;
 mod registry_client;
 mod remote;
+mod revision;
 mod stored;
 mod table_topic;
 mod topic;
@@ -25,7 +26,9 @@ mod transport;
 pub use embedded::{
     Cut, EmbeddedCommitter, EmbeddedConfig, EmbeddedReader, EmbeddedTransport, Recovery,
 };
-pub use event_writer::{Counts, EventWriter, OutboxTopics, Outputs, POSITION_HEADER, SideNames};
+pub use event_writer::{
+    Counts, EventWriter, OutboxTopics, Outputs, POSITION_HEADER, SideNames, WrittenSchemas,
+};
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
 pub use registry_access::{RegistryAccess, RegistryLogin};

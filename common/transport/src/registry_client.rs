@@ -3,6 +3,7 @@
 //! `schema_registry_converter` has no call for a subject's level, so the four calls stand here.
 
 use crate::registry_access::RegistryAccess;
+use crate::revision::{GoesOn, Newest, goes_on};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +51,7 @@ struct Registered {
 #[derive(Deserialize)]
 struct Latest {
     id: u32,
+    version: u32,
     schema: String,
 }
 
@@ -151,6 +153,34 @@ impl RegistryClient {
         Ok(SchemaIds { key, value })
     }
 
+    /// As [`RegistryClient::register_topic`] for a topic whose records had values of the schema with the id
+    /// `last`: where the registry knows `value` from before that one, it is registered once more with a
+    /// property `tidemesh.revision`, so that the subject's newest version is what is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`RegistryClient::register_topic`].
+    pub async fn register_topic_after(
+        &self,
+        topic: &str,
+        key: Option<&str>,
+        value: &str,
+        last: Option<u32>,
+    ) -> Result<SchemaIds> {
+        let ids = self.register_topic(topic, key, value).await?;
+        if last.is_some_and(|last| last <= ids.value) {
+            return Ok(ids);
+        }
+        let subject = format!("{topic}-value");
+        let Some(newest) = self.newest(&subject).await? else { return Ok(ids) };
+        let newest = Newest { id: newest.id, version: newest.version, schema: newest.schema };
+        let value = match goes_on(value, ids.value, last, &newest)? {
+            GoesOn::With(id) => id,
+            GoesOn::Anew(value) => self.register(&subject, &value).await?,
+        };
+        Ok(SchemaIds { value, ..ids })
+    }
+
     /// Sets the compatibility level of `subject`, in Confluent's spelling.
     ///
     /// # Errors
@@ -183,11 +213,16 @@ impl RegistryClient {
     ///
     /// `Unavailable` if the registry is away.
     pub async fn latest(&self, subject: &str) -> Result<Option<(u32, Arc<str>)>> {
+        let newest = self.newest(subject).await?;
+        Ok(newest.map(|Latest { id, schema, .. }| (id, schema.into())))
+    }
+
+    async fn newest(&self, subject: &str) -> Result<Option<Latest>> {
         let url = format!("{}/subjects/{}/versions/latest", self.url, escape(subject));
         let latest: Result<Latest> =
             self.send("look up a schema", subject, self.http.get(url)).await;
         match latest {
-            Ok(Latest { id, schema }) => Ok(Some((id, schema.into()))),
+            Ok(latest) => Ok(Some(latest)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
