@@ -27,7 +27,7 @@ impl<R: Registry> Controller<R> {
     /// `NotFound` if there is no such pipeline; `Unavailable` if it cannot be planned now.
     pub fn oracles(&self, pipeline: &str) -> Result<Vec<OutputOracle>> {
         let (state, planned) = (self.state(), self.planned());
-        let id = Id { kind: Kind::Pipeline, name: pipeline.to_owned() };
+        let id = Id::pipeline(pipeline);
         if state.document(&id).is_none() {
             return Err(missing(&id));
         }

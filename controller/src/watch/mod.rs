@@ -34,7 +34,7 @@ async fn dashboard<R: Registry>(
     State(controller): Handle<R>,
     Segments(name): Segments<String>,
 ) -> Answer<Value> {
-    let id = Id { kind: Kind::Pipeline, name };
+    let id = Id::pipeline(name);
     match controller.state().document(&id) {
         Some(declared) => Ok(Json(dashboard::of_pipeline(&declared.document))),
         None => Err(no_pipeline(id.name)),
