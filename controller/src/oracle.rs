@@ -6,7 +6,6 @@ use crate::report::PipelineStatus;
 use crate::state::Id;
 use crate::topics::Registry;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::Kind;
 use tidemesh_plan::mesh::OutputPlan;
 use tidemesh_plan::oracle::{Oracle, oracle};
 

@@ -16,7 +16,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
 use std::sync::Arc;
-use tidemesh_plan::document::Kind;
 
 /// The routes of what watches.
 pub(crate) fn routes<R: Registry>() -> Router<Arc<Controller<R>>> {
