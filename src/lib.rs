@@ -5,4 +5,6 @@
 pub mod cli;
 pub mod config;
 mod daemon;
+#[cfg(feature = "failpoints")]
+pub mod failpoints;
 pub mod telemetry;

@@ -9,6 +9,8 @@ use tidemesh::cli::{Cli, run};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     tidemesh::telemetry::install_logs();
+    #[cfg(feature = "failpoints")]
+    tidemesh::failpoints::arm();
     // The provider that every TLS connection uses; a second one cannot be there yet.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

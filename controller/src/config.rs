@@ -1,15 +1,18 @@
 //! The controller's settings.
 
-use std::path::PathBuf;
 use std::time::Duration;
+use tidemesh_store::StoreConfig;
 
 /// Settings of one controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControllerConfig {
     /// Where its state is kept.
     pub store: StoreConfig,
-    /// How long a lease holds; it is renewed at a third of that. 1 s or more.
+    /// How long a lease holds; it is renewed at a third of that, and who cannot renew it in that time
+    /// stops its pipelines. 1 s or more.
     pub lease: Duration,
+    /// Where others reach this one's API, as `http://10.0.0.5:8090`; none: where it listens.
+    pub url: Option<String>,
     /// How often what is declared is compared with what is.
     pub reconcile_every: Duration,
     /// The sources whose connectors write topics, by their names.
@@ -28,14 +31,7 @@ impl ControllerConfig {
         let (lease, reconcile_every) = (Duration::from_secs(15), Duration::from_millis(500));
         let dataset_namespace = "tidemesh".to_owned();
         let topic_prefix = String::new();
-        let connectors = Vec::new();
-        Self { store, lease, reconcile_every, connectors, topic_prefix, dataset_namespace }
+        let (connectors, url) = (Vec::new(), None);
+        Self { store, lease, url, reconcile_every, connectors, topic_prefix, dataset_namespace }
     }
-}
-
-/// Where a controller keeps its state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreConfig {
-    /// One SQLite file (with its `-wal` beside it), made if it does not exist.
-    Sqlite(PathBuf),
 }

@@ -1,7 +1,7 @@
 //! The controller: takes what is declared, keeps it, and makes it so, for ever.
 //!
 //! Whatever changes the state goes one after the other, under one lock: it is decided, planned, made
-//! durable, and only then shown (`act`). The loop (`run`) keeps the lease, plans anew when a schema of a
+//! durable, and only then shown (`act`). `lease` keeps the lease; the loop (`run`) plans anew when a schema of a
 //! topic is another one, and compares the jobs that there are with those that there shall be. Each step
 //! can be repeated, so that a controller that was killed goes on from what is durable.
 
@@ -70,6 +70,8 @@ pub(crate) struct Seen {
     pub(crate) planned: Arc<Planned>,
     /// Why the last round could not be done, if it could not.
     pub(crate) trouble: Option<String>,
+    /// Why the lease cannot be had or kept, if it is not known whose it is.
+    pub(crate) lease_trouble: Option<String>,
 }
 
 /// Whether this controller acts.
@@ -77,6 +79,8 @@ pub(crate) struct Seen {
 pub(crate) enum Role {
     /// It does, by this lease.
     Leading { epoch: u64 },
+    /// It would by this lease, but does not know what of its last write is durable, and reads that first.
+    Reading { epoch: u64 },
     /// Another one does, if one is known.
     Following(Option<Holder>),
 }
@@ -99,6 +103,7 @@ impl<R: Registry> Controller<R> {
             state: Arc::default(),
             planned: Arc::default(),
             trouble: None,
+            lease_trouble: None,
         };
         Ok(Self {
             holder,
@@ -129,10 +134,11 @@ impl<R: Registry> Controller<R> {
         matches!(self.seen().role, Role::Leading { .. })
     }
 
-    /// Why the last round of comparing could not be done, if it could not.
+    /// Why it does not know whether it acts, or the last round of comparing could not be done.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.seen().trouble.clone()
+        let seen = self.seen();
+        seen.lease_trouble.clone().or_else(|| seen.trouble.clone())
     }
 
     /// All pipelines, by their names.
@@ -166,7 +172,16 @@ impl<R: Registry> Controller<R> {
     pub(crate) fn epoch(&self) -> Result<u64, Refused> {
         match &self.seen().role {
             Role::Leading { epoch } => Ok(*epoch),
+            Role::Reading { .. } => Err(Refused::NotLeading(None)),
             Role::Following(other) => Err(Refused::NotLeading(other.clone())),
+        }
+    }
+
+    /// The lease's epoch, if it is this controller's.
+    pub(crate) fn held_epoch(&self) -> Option<u64> {
+        match self.seen().role {
+            Role::Leading { epoch } | Role::Reading { epoch } => Some(epoch),
+            Role::Following(_) => None,
         }
     }
 
@@ -185,16 +200,20 @@ impl<R: Registry> Controller<R> {
         })?
     }
 
-    /// Makes changes durable. Whoever is no longer the one that acts learns it here.
+    /// Makes changes durable. Whoever is no longer the one that acts learns it here; whoever does not know
+    /// whether they are durable, reads.
     pub(crate) async fn write(&self, epoch: u64, changes: Vec<Change>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
         let written = self.with_store(move |store| store.write(epoch, &changes)).await;
-        if let Err(error) = &written
-            && error.kind() == ErrorKind::Fenced
-        {
-            self.seen().role = Role::Following(None);
+        if let Err(error) = &written {
+            let mut seen = self.seen();
+            if error.kind() == ErrorKind::Fenced {
+                seen.role = Role::Following(None);
+            } else if seen.role == (Role::Leading { epoch }) {
+                seen.role = Role::Reading { epoch };
+            }
         }
         written
     }

@@ -308,7 +308,7 @@ fn kind_of(text: &str) -> Result<Kind, Response> {
 }
 
 pub(crate) fn no_pipeline(name: String) -> Response {
-    error(&crate::act::missing(&Id { kind: Kind::Pipeline, name }))
+    error(&crate::act::missing(&Id::pipeline(name)))
 }
 
 /// The answer to what was not done.

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tidemesh_plan::document::{Document, Kind};
+use tidemesh_plan::document::Document;
 use tidemesh_plan::upgrade::impact::{Change, Impact, impact};
 use tidemesh_plan::upgrade::{Question, Subjects};
 
@@ -81,7 +81,7 @@ async fn upgrades<R: Registry>(
     Segments(name): Segments<String>,
 ) -> Answer<Vec<Upgrade>> {
     let state = controller.state();
-    let id = Id { kind: Kind::Pipeline, name };
+    let id = Id::pipeline(name);
     if state.document(&id).is_none() {
         return Err(error(&missing(&id)));
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, Start};
+use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, Start, failpoint};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_plan::mesh::PipelinePlan;
 use tidemesh_processors::{Cut, Ended, Lost, PipelineJob, Progress, Until};
@@ -158,6 +158,7 @@ impl<T: Transport> Launcher for Pipelines<T> {
         async move {
             let Start { plan, planned_by, accept_loss } = pipeline;
             self.stop_one(plan.name()).await;
+            failpoint("job.between");
             let (until, told) = watch::channel(Until::Told);
             let (state, done) = (Mutex::new(JobState::Running), self.done(plan.name()));
             let shown = Arc::new(Shown { state, done });

@@ -81,7 +81,8 @@ async fn up_on<T: Transport>(
     }
     let client = RegistryClient::with_access(&registry_url, config.registry_access)?;
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
-    let url = format!("http://{}", local(&control)?);
+    let listens = format!("http://{}", local(&control)?);
+    let url = config.controller.url.clone().unwrap_or(listens);
     let connectors = config.sources.iter().map(|source| source.name.clone()).collect();
     let controller = ControllerConfig { connectors, ..config.controller };
     let controller = start_controller(controller, url, &transport, client, &shutdown, &mut parts)?;

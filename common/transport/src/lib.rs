@@ -32,7 +32,7 @@ pub use event_writer::{
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
 pub use registry_access::{RegistryAccess, RegistryLogin};
-pub use registry_client::{RegistryClient, Verdict, escape};
+pub use registry_client::{RegistryClient, SubjectHistory, SubjectVersion, Verdict, escape};
 pub use remote::{
     FRAME_BYTES_MAX, Listener, RemoteCommitter, RemoteReader, RemoteTransport, serve_remote,
 };

@@ -21,6 +21,12 @@ const SCHEMAS_CACHED_MAX: usize = 10_000;
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many versions are asked for at once.
+const VERSIONS_PAGE: usize = 1_000;
+
+/// The most versions of a subject that are read.
+const VERSIONS_MAX: usize = 20_000;
+
 /// The media type of Confluent's contract.
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
@@ -53,6 +59,33 @@ struct Latest {
     id: u32,
     version: u32,
     schema: String,
+}
+
+/// What a subject has, and lets follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectHistory {
+    /// Its level in Confluent's spelling, its own or the registry's.
+    pub level: String,
+    /// Its versions, the oldest first.
+    pub versions: Vec<SubjectVersion>,
+}
+
+/// A version of a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SubjectVersion {
+    subject: String,
+    /// Its number.
+    pub version: u32,
+    /// Its schema's id.
+    pub id: u32,
+    /// Its schema.
+    pub schema: String,
+}
+
+#[derive(Deserialize)]
+struct Level {
+    #[serde(rename = "compatibilityLevel")]
+    level: String,
 }
 
 #[derive(Deserialize)]
@@ -226,6 +259,35 @@ impl RegistryClient {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The level and the versions of `subject`.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away; `TooLarge` for more versions than are read.
+    pub async fn history(&self, subject: &str) -> Result<SubjectHistory> {
+        let doing = "look up a subject";
+        let url = format!("{}/config/{}?defaultToGlobal=true", self.url, escape(subject));
+        let Level { level } = self.send(doing, subject, self.http.get(url)).await?;
+        let mut versions: Vec<SubjectVersion> = Vec::new();
+        for offset in (0..VERSIONS_MAX).step_by(VERSIONS_PAGE) {
+            let url = format!(
+                "{}/schemas?subjectPrefix={}&offset={offset}&limit={VERSIONS_PAGE}",
+                self.url,
+                escape(subject)
+            );
+            let page: Vec<SubjectVersion> = self.send(doing, subject, self.http.get(url)).await?;
+            let whole = page.len() == VERSIONS_PAGE;
+            versions.extend(page.into_iter().filter(|version| version.subject == subject));
+            if !whole {
+                versions.sort_by_key(|version| version.version);
+                return Ok(SubjectHistory { level, versions });
+            }
+        }
+        Err(Error::new(ErrorKind::TooLarge, doing)
+            .with("subject", subject)
+            .with("versions_max", VERSIONS_MAX))
     }
 
     /// The text of the schema that has `id`; kept after the first call.

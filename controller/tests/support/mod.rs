@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemesh_controller::{
-    Asked, Changes, Controller, ControllerConfig, Holder, JobCounts, JobReport, JobState, Launcher,
-    Refused, Registry, Start, StoreConfig, Text, TopicKeeper,
+    Asked, Changes, Controller, ControllerConfig, History, Holder, JobCounts, JobReport, JobState,
+    Launcher, Refused, Registry, Start, StoreConfig, Text, TopicKeeper,
 };
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::{Retention, TopicConfig, TopicInfo};
@@ -50,6 +50,10 @@ impl Registry for Schemas {
     }
 
     async fn refuses(&self, _: &str, _: &str) -> Result<Option<String>> {
+        self.answer(None)
+    }
+
+    async fn history(&self, _: &str) -> Result<Option<History>> {
         self.answer(None)
     }
 
@@ -109,6 +113,7 @@ impl TopicKeeper for Kept {
 
 pub(crate) struct Mesh {
     folder: tempfile::TempDir,
+    lease: Duration,
     schemas: Schemas,
     jobs: Arc<Jobs>,
     kept: Arc<Kept>,
@@ -151,8 +156,26 @@ fn texts(text: &str) -> Vec<Text> {
 impl Mesh {
     pub(crate) fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let lease = Duration::from_secs(15);
         let (jobs, kept) = (Arc::default(), Arc::default());
-        Self { folder, schemas: Schemas::default(), jobs, kept }
+        Self { folder, lease, schemas: Schemas::default(), jobs, kept }
+    }
+
+    /// One whose leases are as short as they may be.
+    pub(crate) fn with_short_leases() -> Self {
+        Self { lease: Duration::from_secs(1), ..Self::open() }
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("controller.sqlite")
+    }
+
+    /// Keeps everybody from writing to the store until this is dropped.
+    pub(crate) fn block_store(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.file()).unwrap();
+        connection.busy_timeout(Duration::from_secs(20)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        connection
     }
 
     /// Gives a topic these schemas: of its keys and values.
@@ -167,8 +190,8 @@ impl Mesh {
 
     /// A controller over the mesh's store, which may have to wait until it acts.
     pub(crate) fn start(&self, id: &str) -> Running {
-        let store = StoreConfig::Sqlite(self.folder.path().join("controller.sqlite"));
-        let mut config = ControllerConfig::new(store);
+        let mut config = ControllerConfig::new(StoreConfig::Sqlite(self.file()));
+        config.lease = self.lease;
         config.reconcile_every = Duration::from_millis(10);
         let holder = Holder { id: id.into(), url: format!("http://{id}") };
         let controller =

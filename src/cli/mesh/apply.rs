@@ -187,12 +187,15 @@ fn show(changes: &Changes, json: bool, nothing: &str, words: &str) -> Result<()>
         return print_line(nothing);
     }
     let count = |verb| changes.documents.iter().filter(|one| one.verb == verb).count();
+    let follow = match count(Verb::Follow) {
+        1 => "1 pipeline follows".to_owned(),
+        many => format!("{many} pipelines follow"),
+    };
     print_line(&format!(
-        "{} {words} created, {} changed, {} deleted; {} pipelines follow.",
+        "{} {words} created, {} changed, {} deleted; {follow}.",
         count(Verb::Create),
         count(Verb::Change),
         count(Verb::Delete),
-        count(Verb::Follow),
     ))
 }
 

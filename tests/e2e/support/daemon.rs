@@ -47,6 +47,16 @@ impl Daemon {
     }
 
     pub(crate) async fn start(folder: &Path, configuration: &str, role: &[&str]) -> Self {
+        Self::start_with(folder, configuration, role, &[]).await
+    }
+
+    /// The same, with more variables in its environment.
+    pub(crate) async fn start_with(
+        folder: &Path,
+        configuration: &str,
+        role: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let file = folder.join("tidemesh.toml");
         std::fs::write(&file, configuration).unwrap();
         // Writing past a limit of file sizes, which a test may set, fails instead of killing it.
@@ -56,6 +66,7 @@ impl Daemon {
             .arg("--config")
             .arg(&file)
             .env("TIDEMESH_LOG_FORMAT", "json")
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -140,6 +151,11 @@ impl Daemon {
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal("-TERM");
+        self.ended()
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
