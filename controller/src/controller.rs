@@ -5,6 +5,7 @@
 //! topic is another one, and compares the jobs that there are with those that there shall be. Each step
 //! can be repeated, so that a controller that was killed goes on from what is durable.
 
+use crate::builtin::Builtin;
 use crate::config::ControllerConfig;
 use crate::launcher::Launcher;
 use crate::planned::Planned;
@@ -44,6 +45,8 @@ pub struct Controller<R> {
     pub(crate) holder: Holder,
     pub(crate) topics: KnownTopics<R>,
     pub(crate) launcher: Arc<dyn Launcher>,
+    /// The types that the binary has registered.
+    pub(crate) builtin: Builtin,
     /// Plans that were made before.
     pub(crate) plans: PlanCache,
     /// Held by whatever changes the state.
@@ -105,6 +108,7 @@ impl<R: Registry> Controller<R> {
             topics: KnownTopics::new(registry, &config),
             config,
             launcher,
+            builtin: Builtin::default(),
             writing: tokio::sync::Mutex::default(),
             plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),
@@ -115,6 +119,17 @@ impl<R: Registry> Controller<R> {
             store: Arc::new(Mutex::new(store)),
             seen: Mutex::new(seen),
         })
+    }
+
+    /// The same with the `Processor` documents of types that the binary has registered: they are
+    /// planned with as if they were declared, and nobody else changes them.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for a text that is no such document.
+    pub fn with_processors(mut self, documents: &[String]) -> Result<Self> {
+        self.builtin = Builtin::read(documents)?;
+        Ok(self)
     }
 
     /// What is declared.

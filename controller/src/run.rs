@@ -125,7 +125,7 @@ impl<R: Registry> Controller<R> {
         if !before.is_old(&self.topics).await? {
             return Ok(());
         }
-        let documents = state.declared();
+        let documents = self.builtin.beside_state(&state);
         let planned = match &before.mesh {
             Some(_) => Planned::clone(&before),
             None => {

@@ -17,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tidemesh_model::Result;
+use tidemesh_processors::sdk::Processors;
 
 /// Change data capture from databases to Avro topics under a schema registry, and pipelines over them.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ enum Command {
         after_help = "Example:\n  tidemesh registry --listen 127.0.0.1:8081 --store sqlite:registry.sqlite"
     )]
     Registry(registry::RegistryArgs),
+    /// Print the documents of the processors that this binary has registered, as `plan -f` takes them.
+    Processors,
     /// Look at topics and read them.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -122,14 +125,15 @@ enum ConnectorCommand {
     Postgres(ConfigFile),
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end; pipelines may name these processors.
 ///
 /// # Errors
 ///
 /// Whatever kept it from being done: exit code 2.
-pub async fn run(cli: Cli) -> Result<ExitCode> {
+pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
     match cli.command {
-        Command::Up(file) => daemon::up(read(&file.config)?.up()?).await?,
+        Command::Up(file) => daemon::up(read(&file.config)?.up()?, processors).await?,
+        Command::Processors => print_processors(&processors)?,
         Command::Connector(ConnectorCommand::Postgres(file)) => {
             daemon::connector(read(&file.config)?.connector()?).await?;
         }
@@ -154,6 +158,12 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Upgrades(args) => mesh::upgrades(args).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One text with all documents.
+fn print_processors(processors: &Processors) -> Result<()> {
+    let documents = processors.documents();
+    if documents.is_empty() { Ok(()) } else { client::print_line(&documents.join("\n---\n")) }
 }
 
 fn read(file: &std::path::Path) -> Result<config::RawConfig> {

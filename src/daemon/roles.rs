@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_controller::{Controller, ControllerConfig, Holder};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
+use tidemesh_processors::sdk::Processors;
 use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, Security, StoreConfig};
 use tidemesh_source::{Runner, SourceHandle, observe};
 use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
@@ -30,13 +31,14 @@ use tokio::task::JoinSet;
 ///
 /// What keeps it from starting. A source that stops later does not end the others: `/health` says
 /// so.
-pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
+pub(crate) async fn up(mut config: UpConfig, processors: Processors) -> Result<()> {
     let shutdown = watch_signals()?;
     if let Some(kafka) = config.kafka.take() {
         config.controller.topic_prefix.clone_from(&kafka.prefix);
         config.controller.dataset_namespace = dataset_namespace(&kafka.bootstrap_servers);
         let transport = Arc::new(KafkaTransport::new(&kafka)?);
-        return Box::pin(up_on(config, transport, watch_cluster(&kafka)?, shutdown)).await;
+        let watch = watch_cluster(&kafka)?;
+        return Box::pin(up_on(config, processors, transport, watch, shutdown)).await;
     }
     let folder = config.data_dir.join("log");
     let opening =
@@ -47,11 +49,12 @@ pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
             .map_err(|error| Error::new(ErrorKind::Internal, "open the log").caused_by(error))??,
     );
     let watch = Arc::new(LogWatch(Arc::clone(&transport)));
-    Box::pin(up_on(config, transport, watch, shutdown)).await
+    Box::pin(up_on(config, processors, transport, watch, shutdown)).await
 }
 
 async fn up_on<T: Transport>(
     config: UpConfig,
+    processors: Processors,
     transport: Arc<T>,
     watch: Arc<dyn GroupWatch>,
     shutdown: watch::Receiver<bool>,
@@ -84,7 +87,8 @@ async fn up_on<T: Transport>(
     let url = format!("http://{}", local(&control)?);
     let connectors = config.sources.iter().map(|source| source.name.clone()).collect();
     let controller = ControllerConfig { connectors, ..config.controller };
-    let controller = start_controller(controller, url, &transport, client, &shutdown, &mut parts)?;
+    let pipelines = Pipelines::new(transport, client.clone(), processors);
+    let controller = start_controller(controller, url, client, pipelines, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));
     let control_port = Control { endpoints, sources, controller: Some(controller), metrics };
     parts.spawn(control_port.serve(control, shutdown.clone()));
@@ -95,17 +99,20 @@ async fn up_on<T: Transport>(
 fn start_controller<T: Transport>(
     config: ControllerConfig,
     url: String,
-    transport: &Arc<T>,
     registry: RegistryClient,
+    pipelines: Pipelines<T>,
     shutdown: &watch::Receiver<bool>,
     parts: &mut JoinSet<Result<()>>,
 ) -> Result<Arc<Controller<RegistryClient>>> {
-    let pipelines = Arc::new(Pipelines::new(Arc::clone(transport), registry.clone()));
+    let documents = pipelines.processors().documents();
+    let keeper = Topics(Arc::clone(pipelines.transport()));
+    let pipelines = Arc::new(pipelines);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let holder = Holder { id: format!("{}-{:x}", std::process::id(), since.as_micros()), url };
     let launcher = Arc::clone(&pipelines);
     let controller = Controller::open(config, holder, registry, launcher)?;
-    let controller = Arc::new(controller.keeping(Arc::new(Topics(Arc::clone(transport)))));
+    let controller = controller.with_processors(&documents)?.keeping(Arc::new(keeper));
+    let controller = Arc::new(controller);
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
     parts.spawn(async move {
         let ended = tokio::select! {

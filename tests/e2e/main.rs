@@ -21,6 +21,7 @@ mod openlineage;
 mod operations;
 mod oracle;
 mod outbox;
+mod own_binary;
 mod paused;
 mod pipelines;
 mod planted;

@@ -47,11 +47,22 @@ impl Daemon {
     }
 
     pub(crate) async fn start(folder: &Path, configuration: &str, role: &[&str]) -> Self {
+        Self::start_binary(Path::new(BINARY), folder, configuration, role).await
+    }
+
+    /// The same of another binary with the same command line.
+    pub(crate) async fn start_binary(
+        binary: &Path,
+        folder: &Path,
+        configuration: &str,
+        role: &[&str],
+    ) -> Self {
         let file = folder.join("tidemesh.toml");
         std::fs::write(&file, configuration).unwrap();
         // Writing past a limit of file sizes, which a test may set, fails instead of killing it.
         let mut child = Command::new("sh")
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY])
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(binary)
             .args(role)
             .arg("--config")
             .arg(&file)
