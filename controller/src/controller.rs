@@ -144,6 +144,16 @@ impl<R: Registry> Controller<R> {
         matches!(self.seen().role, Role::Leading { .. })
     }
 
+    /// The controller that acts in the place of this one, if one is known that can be asked: one that
+    /// was here before this one may hold the lease until it runs out.
+    #[must_use]
+    pub fn leader(&self) -> Option<Holder> {
+        match &self.seen().role {
+            Role::Leading { .. } => None,
+            Role::Following(other) => other.clone().filter(|other| other.url != self.holder.url),
+        }
+    }
+
     /// Why the last round of comparing could not be done, if it could not.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
@@ -179,10 +189,10 @@ impl<R: Registry> Controller<R> {
 
     /// The lease's epoch, if this controller acts.
     pub(crate) fn epoch(&self) -> Result<u64, Refused> {
-        match &self.seen().role {
-            Role::Leading { epoch } => Ok(*epoch),
-            Role::Following(other) => Err(Refused::NotLeading(other.clone())),
+        if let Role::Leading { epoch } = self.seen().role {
+            return Ok(epoch);
         }
+        Err(Refused::NotLeading(self.leader()))
     }
 
     /// Uses the store, on a thread that may wait.

@@ -5,14 +5,14 @@ use crate::controller::{Controller, Role, now_ms};
 use crate::evolve;
 use crate::launcher::{JobReport, JobState, Start};
 use crate::planned::{self, Fresh, Moving, Planned, Unplanned};
-use crate::state::{Draft, State};
+use crate::state::{Draft, Id, State};
 use crate::store::Lease;
 use crate::topics::Registry;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::Document;
-use tidemesh_plan::mesh::PipelinePlan;
+use tidemesh_plan::document::{Document, Kind};
+use tidemesh_plan::mesh::{PipelinePlan, Recipe};
 use tidemesh_plan::upgrade::{Judged, Verdict};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -58,7 +58,7 @@ impl<R: Registry> Controller<R> {
         let _writing = self.writing.lock().await;
         tracing::warn!("the lease could not be renewed in time: pipelines are stopped until it is");
         self.seen().role = Role::Following(None);
-        self.stop_all(|_| true).await;
+        self.launcher.leave().await;
     }
 
     /// Takes or renews the lease; answers whether the store could tell. Who gets it reads what is durable.
@@ -105,7 +105,7 @@ impl<R: Registry> Controller<R> {
         if led {
             tracing::warn!(controller = other.url, "another controller acts from here on");
         }
-        self.stop_all(|_| true).await;
+        self.launcher.leave().await;
         Ok(())
     }
 
@@ -218,7 +218,8 @@ impl<R: Registry> Controller<R> {
                 planned.held(name).is_empty() && started.get(name) != Some(&newest)
             }
             JobState::Drained => !planned.moving.contains_key(name),
-            JobState::Running
+            JobState::Starting
+            | JobState::Running
             | JobState::Retrying { .. }
             | JobState::Failed { .. }
             | JobState::Lost { .. } => false,
@@ -227,6 +228,7 @@ impl<R: Registry> Controller<R> {
 
     async fn start(&self, name: &str, planned: &Planned) {
         let Some(plan) = planned.pipelines.get(name) else { return };
+        let Some(recipe) = self.recipe(plan) else { return };
         let newest = planned.newest(name);
         // What is held was judged, and must not be taken.
         let held = !planned.held(name).is_empty();
@@ -236,10 +238,19 @@ impl<R: Registry> Controller<R> {
         let accepts = &self.accepts_loss;
         let accept_loss = accepts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let planned_by = planned_by.collect();
-        let start = Start { plan: Arc::clone(plan), planned_by, accept_loss };
+        let start = Start { plan: Arc::clone(plan), recipe, planned_by, accept_loss };
         self.launcher.start(start).await;
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.insert(name.to_owned(), newest);
+    }
+
+    /// What a plan is made of; none if its document has gone.
+    fn recipe(&self, plan: &PipelinePlan) -> Option<Recipe> {
+        let state = self.state();
+        let id = Id { kind: Kind::Pipeline, name: plan.name().to_owned() };
+        let all = self.builtin.beside_state(&state);
+        let declared = state.document(&id)?;
+        Some(Recipe::of(plan, &declared.document, all.iter().map(Arc::as_ref)))
     }
 
     /// Has a pipeline read a table's former topic to its end, and then go on in the next.

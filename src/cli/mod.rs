@@ -6,6 +6,7 @@ mod client;
 mod mesh;
 mod progress;
 mod registry;
+mod roles;
 mod schema;
 mod snapshot;
 mod source;
@@ -35,6 +36,14 @@ enum Command {
     /// Run sources alone, writing to another process's log.
     #[command(subcommand)]
     Connector(ConnectorCommand),
+    /// Run the controller alone, and each pipeline in a process of its own, over another process's log.
+    #[command(after_help = "Example:\n  tidemesh controller --config controller.toml")]
+    Controller(ConfigFile),
+    /// Run one pipeline, which a controller elsewhere plans and watches.
+    #[command(after_help = "Example:\n  tidemesh pipeline paid --config pipeline.toml")]
+    Pipeline(roles::PipelineArgs),
+    /// List the processes that run pipelines for a controller.
+    Workers(roles::WorkersArgs),
     /// Run the schema registry alone.
     #[command(
         after_help = "Example:\n  tidemesh registry --listen 127.0.0.1:8081 --store sqlite:registry.sqlite"
@@ -137,6 +146,11 @@ pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
         Command::Connector(ConnectorCommand::Postgres(file)) => {
             daemon::connector(read(&file.config)?.connector()?).await?;
         }
+        Command::Controller(file) => {
+            daemon::controller(read(&file.config)?.controller()?, file.config, processors).await?;
+        }
+        Command::Pipeline(args) => roles::pipeline(args, processors).await?,
+        Command::Workers(args) => roles::workers(args).await?,
         Command::Registry(args) => registry::run(args).await?,
         Command::Topic(command) => topic::run(command).await?,
         Command::Schema(command) => return schema::run(command).await,

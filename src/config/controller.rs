@@ -12,6 +12,27 @@ pub struct ControllerSettings {
     /// Where documents and their history are kept: `sqlite:FILE`. Default
     /// `sqlite:controller.sqlite` in the data folder.
     pub store: Option<String>,
+    /// Where the controller is reached: other controllers send clients there, and a pipeline in a process
+    /// of its own tells of itself there. Default: for a controller, from `control.listen`; for a pipeline,
+    /// `http://127.0.0.1:8090`.
+    pub url: Option<String>,
+    /// For `controller`: whether it starts a process for each pipeline, or somebody else does. Default
+    /// `process`.
+    pub runtime: Option<Runtime>,
+    /// For `controller`: the sources whose connectors run elsewhere, by their names. No pipeline may write
+    /// to their topics. Default none.
+    pub sources: Vec<String>,
+}
+
+/// Who starts the processes of pipelines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// The controller.
+    #[default]
+    Process,
+    /// Somebody else: systemd, Kubernetes, a person. The controller watches them.
+    External,
 }
 
 impl ControllerSettings {

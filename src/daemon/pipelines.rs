@@ -170,7 +170,7 @@ impl<T: Transport> Pipelines<T> {
 impl<T: Transport> Launcher for Pipelines<T> {
     fn start(&self, pipeline: Start) -> BoxFuture<'_, ()> {
         async move {
-            let Start { plan, planned_by, accept_loss } = pipeline;
+            let Start { plan, planned_by, accept_loss, .. } = pipeline;
             self.stop_one(plan.name()).await;
             let (until, told) = watch::channel(Until::Told);
             let (state, done) = (Mutex::new(JobState::Running), self.done(plan.name()));

@@ -90,7 +90,8 @@ async fn up_on<T: Transport>(
     let pipelines = Pipelines::new(transport, client.clone(), processors);
     let controller = start_controller(controller, url, client, pipelines, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));
-    let control_port = Control { endpoints, sources, controller: Some(controller), metrics };
+    let control_port =
+        Control { controller: Some(controller), ..Control::new(endpoints, sources, metrics) };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
@@ -107,10 +108,8 @@ fn start_controller<T: Transport>(
     let documents = pipelines.processors().documents();
     let keeper = Topics(Arc::clone(pipelines.transport()));
     let pipelines = Arc::new(pipelines);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let holder = Holder { id: format!("{}-{:x}", std::process::id(), since.as_micros()), url };
     let launcher = Arc::clone(&pipelines);
-    let controller = Controller::open(config, holder, registry, launcher)?;
+    let controller = Controller::open(config, holder(url), registry, launcher)?;
     let controller = controller.with_processors(&documents)?.keeping(Arc::new(keeper));
     let controller = Arc::new(controller);
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
@@ -126,8 +125,19 @@ fn start_controller<T: Transport>(
     Ok(controller)
 }
 
+/// This process as a controller. `url` is where others reach it.
+pub(super) fn holder(url: String) -> Holder {
+    Holder { id: process_id(), url }
+}
+
+/// What no other process is called.
+pub(super) fn process_id() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}", std::process::id(), since.as_micros())
+}
+
 /// The namespace of a cluster's topics, as OpenLineage names it.
-fn dataset_namespace(bootstrap_servers: &str) -> String {
+pub(super) fn dataset_namespace(bootstrap_servers: &str) -> String {
     let first = bootstrap_servers.split(',').next().unwrap_or_default();
     format!("kafka://{}", first.trim())
 }
@@ -169,7 +179,7 @@ async fn connector_on<T: Transport>(
     announce(&local(&control)?, &endpoints);
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, None);
-    let control_port = Control { endpoints, sources, controller: None, metrics };
+    let control_port = Control::new(endpoints, sources, metrics);
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
@@ -200,7 +210,7 @@ pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) ->
     let mut parts = JoinSet::new();
     let stopping = stopped(shutdown.clone());
     parts.spawn(tidemesh_schema_registry::serve_secured(listener, registry, security, stopping));
-    let control_port = Control { endpoints, sources: Vec::new(), controller: None, metrics };
+    let control_port = Control::new(endpoints, Vec::new(), metrics);
     parts.spawn(control_port.serve(control, shutdown));
     wait(parts).await
 }
@@ -288,14 +298,14 @@ fn start_sources<T: Transport>(
 }
 
 /// Waits for every part; the first error ends the wait.
-async fn wait(mut parts: JoinSet<Result<()>>) -> Result<()> {
+pub(super) async fn wait(mut parts: JoinSet<Result<()>>) -> Result<()> {
     while let Some(part) = parts.join_next().await {
         part.map_err(|e| Error::new(ErrorKind::Internal, "run the daemon").caused_by(e))??;
     }
     Ok(())
 }
 
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         Error::new(ErrorKind::Conflict, "listen")
             .because(format!("{key} cannot be used"))
@@ -316,11 +326,11 @@ fn bind_unix(path: &std::path::Path) -> Result<tokio::net::UnixListener> {
     })
 }
 
-fn local(listener: &TcpListener) -> Result<SocketAddr> {
+pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(|e| Error::new(ErrorKind::Internal, "listen").caused_by(e))
 }
 
-fn announce(control: &SocketAddr, endpoints: &Endpoints) {
+pub(super) fn announce(control: &SocketAddr, endpoints: &Endpoints) {
     let (data, registry) = (endpoints.data.as_deref(), endpoints.registry.as_deref());
     tracing::info!(control = format!("http://{control}"), data, registry, "listening");
 }

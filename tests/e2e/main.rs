@@ -25,6 +25,7 @@ mod own_binary;
 mod paused;
 mod pipelines;
 mod planted;
+mod processes;
 mod readers;
 mod registry_apicurio;
 mod registry_consumers;

@@ -10,10 +10,11 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, status text, qty int, price int)";
+pub(crate) const TABLE: &str =
+    "CREATE TABLE orders (id bigint PRIMARY KEY, status text, qty int, price int)";
 
 /// A processor in Rust between two of SQL. A power of two as threshold keeps all numbers exact.
-const SUSPECTS: &str = "apiVersion: tidemesh/v1\nkind: Pipeline\nmetadata: {name: suspects}\nspec:\n  \
+pub(crate) const SUSPECTS: &str = "apiVersion: tidemesh/v1\nkind: Pipeline\nmetadata: {name: suspects}\nspec:\n  \
     inputs: {orders: shop.public.orders}\n  processors:\n    - name: paid\n      sql: SELECT id, qty, \
     CAST(qty * price AS DOUBLE) AS total FROM orders WHERE status = 'paid'\n    - name: scored\n      \
     processor: fraud-score@1\n      inputs: [paid]\n      config: {threshold: 1048576}\n    - name: \
@@ -22,11 +23,11 @@ const SUSPECTS: &str = "apiVersion: tidemesh/v1\nkind: Pipeline\nmetadata: {name
     mesh.suspects}\n";
 
 /// The same in the database.
-const ORACLE: &str = "SELECT id, qty, level FROM (SELECT *, qty::bigint * price + CASE WHEN qty > 100 \
+pub(crate) const ORACLE: &str = "SELECT id, qty, level FROM (SELECT *, qty::bigint * price + CASE WHEN qty > 100 \
                       THEN 524288 ELSE 0 END AS level FROM orders) o WHERE status = 'paid' AND level >= 256";
 
 /// Built with the tests, or by `scripts/test`.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let tidemesh = Path::new(env!("CARGO_BIN_EXE_tidemesh"));
     let example = tidemesh.with_file_name("examples").join("own_binary");
     assert!(example.exists(), "build it: cargo build --all-features --example own_binary");

@@ -17,6 +17,8 @@ pub(crate) struct Daemon {
     log: Arc<Mutex<Vec<Json>>>,
     pub(crate) url: String,
     pub(crate) registry: String,
+    /// The log that it has or uses, as `tcp://127.0.0.1:8092`.
+    pub(crate) data: String,
 }
 
 /// Configuration of `up` for one source of this database.
@@ -79,10 +81,12 @@ impl Daemon {
                 writing.lock().unwrap().push(json);
             }
         });
-        let mut daemon = Self { child, log, url: String::new(), registry: String::new() };
+        let (url, registry, data) = Default::default();
+        let mut daemon = Self { child, log, url, registry, data };
         let listening = daemon.logged("listening").await;
-        daemon.url = listening["control"].as_str().unwrap().to_owned();
-        daemon.registry = listening["registry"].as_str().unwrap_or_default().to_owned();
+        let text = |key: &str| listening[key].as_str().unwrap_or_default().to_owned();
+        (daemon.url, daemon.registry, daemon.data) =
+            (text("control"), text("registry"), text("data"));
         daemon
     }
 
