@@ -6,6 +6,7 @@ mod client;
 mod mesh;
 mod progress;
 mod registry;
+mod render;
 mod roles;
 mod schema;
 mod snapshot;
@@ -42,6 +43,12 @@ enum Command {
     /// Run one pipeline, which a controller elsewhere plans and watches.
     #[command(after_help = "Example:\n  tidemesh pipeline paid --config pipeline.toml")]
     Pipeline(roles::PipelineArgs),
+    /// Write what systemd or Kubernetes need to run a controller, and each pipeline and connector of
+    /// documents in a process of its own.
+    #[command(
+        after_help = "Example:\n  tidemesh render --for kubernetes --config mesh.toml -f mesh/ --out manifests"
+    )]
+    Render(render::RenderArgs),
     /// List the processes that run pipelines for a controller.
     Workers(roles::WorkersArgs),
     /// Run the schema registry alone.
@@ -149,6 +156,7 @@ pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
         Command::Controller(file) => {
             daemon::controller(read(&file.config)?.controller()?, file.config, processors).await?;
         }
+        Command::Render(args) => render::run(&args)?,
         Command::Pipeline(args) => roles::pipeline(args, processors).await?,
         Command::Workers(args) => roles::workers(args).await?,
         Command::Registry(args) => registry::run(args).await?,

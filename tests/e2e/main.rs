@@ -33,6 +33,7 @@ mod registry_copy;
 mod registry_nodes;
 mod registry_store;
 mod remove;
+mod render;
 mod replaced;
 mod rewritten;
 mod secured;
