@@ -1,5 +1,6 @@
 //! What users ask for: decided, planned, made durable, and shown.
 
+use crate::builtin::owned;
 use crate::controller::{Controller, Refused, now_ms};
 use crate::draft::Draft;
 use crate::evolve;
@@ -129,14 +130,14 @@ impl<R: Registry> Controller<R> {
         for (document, _) in &wanted.handed.documents {
             self.allowed(&state, document)?;
         }
-        let all = documents(&state, &wanted);
+        let all = self.builtin.beside(documents(&state, &wanted));
         if all.len() > DOCUMENTS_MAX {
             return Err(too_many(all.len()).into());
         }
         let seen = self.planned();
         seen.mesh()?;
         // What other schemas have done meanwhile is nothing that is asked for here.
-        let declared = state.declared();
+        let declared = self.builtin.beside_state(&state);
         let mut told = Told::default();
         let (before, followed) = evolve::follow(&seen, &declared, &self.topics, &mut told).await?;
         let planned = self.proposed(&state, &before, &wanted, &all, &mut told).await?;
@@ -232,6 +233,7 @@ impl<R: Registry> Controller<R> {
         if state.document(&id).is_some() {
             self.own(&id)?;
         }
+        self.builtin.allows(document)?;
         if State::is_connector(document) {
             return Err(Error::new(ErrorKind::Unsupported, "declare a source")
                 .because("connectors are not started by documents yet")
@@ -245,8 +247,12 @@ impl<R: Registry> Controller<R> {
     fn own(&self, id: &Id) -> Result<(), Refused> {
         let state = self.state();
         match state.document(id).map(|declared| declared.managed_by) {
+            None if self.builtin.newest(id).is_some() => {
+                Err(owned(id).help("run a binary that does not register it").into())
+            }
             None => Err(missing(id).into()),
             Some(ManagedBy::User) => Ok(()),
+            Some(ManagedBy::Binary) => Err(owned(id).into()),
             Some(ManagedBy::File) => Err(Error::new(ErrorKind::Conflict, "change a document")
                 .because("a daemon's configuration file brings it")
                 .with("document", id)

@@ -5,6 +5,7 @@
 //! topic is another one, and compares the jobs that there are with those that there shall be. Each step
 //! can be repeated, so that a controller that was killed goes on from what is durable.
 
+use crate::builtin::Builtin;
 use crate::config::ControllerConfig;
 use crate::launcher::Launcher;
 use crate::planned::Planned;
@@ -44,6 +45,8 @@ pub struct Controller<R> {
     pub(crate) holder: Holder,
     pub(crate) topics: KnownTopics<R>,
     pub(crate) launcher: Arc<dyn Launcher>,
+    /// The types that the binary has registered.
+    pub(crate) builtin: Builtin,
     /// Plans that were made before.
     pub(crate) plans: PlanCache,
     /// Held by whatever changes the state.
@@ -110,6 +113,7 @@ impl<R: Registry> Controller<R> {
             topics: KnownTopics::new(registry, &config),
             config,
             launcher,
+            builtin: Builtin::default(),
             writing: tokio::sync::Mutex::default(),
             plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),
@@ -122,6 +126,17 @@ impl<R: Registry> Controller<R> {
         })
     }
 
+    /// The same with the `Processor` documents of types that the binary has registered: they are
+    /// planned with as if they were declared, and nobody else changes them.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for a text that is no such document.
+    pub fn with_processors(mut self, documents: &[String]) -> Result<Self> {
+        self.builtin = Builtin::read(documents)?;
+        Ok(self)
+    }
+
     /// What is declared.
     #[must_use]
     pub fn state(&self) -> Arc<State> {
@@ -132,6 +147,16 @@ impl<R: Registry> Controller<R> {
     #[must_use]
     pub fn leads(&self) -> bool {
         matches!(self.seen().role, Role::Leading { .. })
+    }
+
+    /// The controller that acts in the place of this one, if one is known that can be asked: one that
+    /// was here before this one may hold the lease until it runs out.
+    #[must_use]
+    pub fn leader(&self) -> Option<Holder> {
+        match &self.seen().role {
+            Role::Leading { .. } | Role::Reading { .. } => None,
+            Role::Following(other) => other.clone().filter(|other| other.url != self.holder.url),
+        }
     }
 
     /// Why it does not know whether it acts, or the last round of comparing could not be done.
@@ -170,11 +195,10 @@ impl<R: Registry> Controller<R> {
 
     /// The lease's epoch, if this controller acts.
     pub(crate) fn epoch(&self) -> Result<u64, Refused> {
-        match &self.seen().role {
-            Role::Leading { epoch } => Ok(*epoch),
-            Role::Reading { .. } => Err(Refused::NotLeading(None)),
-            Role::Following(other) => Err(Refused::NotLeading(other.clone())),
+        if let Role::Leading { epoch } = self.seen().role {
+            return Ok(epoch);
         }
+        Err(Refused::NotLeading(self.leader()))
     }
 
     /// The lease's epoch, if it is this controller's.

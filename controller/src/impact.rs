@@ -48,8 +48,8 @@ impl<R: Registry> Controller<R> {
         asked.insert(request.topic.clone());
         let answered = self.topics.newest(asked).await?;
         let topics = self.topics.topics(&answered).await?;
-        let documents: Vec<Document> =
-            state.documents.values().map(|declared| (*declared.document).clone()).collect();
+        let documents = self.builtin.beside_state(&state);
+        let documents: Vec<Document> = documents.iter().map(|one| (**one).clone()).collect();
         let question = Question {
             running: planned.mesh()?,
             documents: &documents,

@@ -117,7 +117,7 @@ impl<R: Registry> Controller<R> {
             tracing::info!(controller = other.url, "another controller acts");
         }
         if held {
-            self.stop_all(|_| true).await;
+            self.launcher.leave().await;
         }
         let state = self.read_state().await?;
         self.seen().state = state;
@@ -136,7 +136,7 @@ impl<R: Registry> Controller<R> {
         tracing::warn!("the lease could not be renewed in time: pipelines are stopped until it is");
         self.seen().role = Role::Following(None);
         failpoint("lease.lost");
-        self.stop_all(|_| true).await;
+        self.launcher.leave().await;
     }
 
     pub(crate) async fn release(&self) {

@@ -7,6 +7,7 @@
 //! data plane is elsewhere: it goes on when the controller is away.
 
 mod act;
+mod builtin;
 mod config;
 mod controller;
 mod difference;

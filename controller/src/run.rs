@@ -7,13 +7,13 @@ use crate::evolve;
 use crate::failpoint::failpoint;
 use crate::launcher::{JobReport, JobState, Start};
 use crate::planned::{self, Fresh, Moving, Planned, Unplanned};
-use crate::state::State;
+use crate::state::{Id, State};
 use crate::topics::{Registry, Told};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::Document;
-use tidemesh_plan::mesh::PipelinePlan;
+use tidemesh_plan::document::{Document, Kind};
+use tidemesh_plan::mesh::{PipelinePlan, Recipe};
 use tidemesh_plan::upgrade::{Judged, Verdict};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
@@ -49,7 +49,7 @@ impl<R: Registry> Controller<R> {
                 self.note(done);
             } else if self.held_epoch().is_none() {
                 // A round may have started some while the lease was lost.
-                self.stop_all(|_| true).await;
+                self.launcher.leave().await;
             }
         }
     }
@@ -70,7 +70,7 @@ impl<R: Registry> Controller<R> {
         if !before.is_old(&self.topics).await? {
             return Ok(());
         }
-        let documents = state.declared();
+        let documents = self.builtin.beside_state(&state);
         let mut told = Told::default();
         let planned = match &before.mesh {
             Some(_) => Planned::clone(&before),
@@ -179,7 +179,8 @@ impl<R: Registry> Controller<R> {
                 planned.held(name).is_empty() && started.get(name) != Some(&newest)
             }
             JobState::Drained => !planned.moving.contains_key(name),
-            JobState::Running
+            JobState::Starting
+            | JobState::Running
             | JobState::Retrying { .. }
             | JobState::Failed { .. }
             | JobState::Lost { .. } => false,
@@ -192,6 +193,7 @@ impl<R: Registry> Controller<R> {
             return;
         }
         let Some(plan) = planned.pipelines.get(name) else { return };
+        let Some(recipe) = self.recipe(plan) else { return };
         let newest = planned.newest(name);
         // What is held was judged, and must not be taken.
         let held = !planned.held(name).is_empty();
@@ -201,12 +203,21 @@ impl<R: Registry> Controller<R> {
         let accepts = &self.accepts_loss;
         let accept_loss = accepts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let planned_by = planned_by.collect();
-        let start = Start { plan: Arc::clone(plan), planned_by, accept_loss };
+        let start = Start { plan: Arc::clone(plan), recipe, planned_by, accept_loss };
         failpoint("job.to-start");
         self.launcher.start(start).await;
         failpoint("job.started");
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.insert(name.to_owned(), newest);
+    }
+
+    /// What a plan is made of; none if its document has gone.
+    fn recipe(&self, plan: &PipelinePlan) -> Option<Recipe> {
+        let state = self.state();
+        let id = Id { kind: Kind::Pipeline, name: plan.name().to_owned() };
+        let all = self.builtin.beside_state(&state);
+        let declared = state.document(&id)?;
+        Some(Recipe::of(plan, &declared.document, all.iter().map(Arc::as_ref)))
     }
 
     /// Has a pipeline read a table's former topic to its end, and then go on in the next.

@@ -39,6 +39,8 @@ pub enum ManagedBy {
     User,
     /// A process's configuration file, which alone changes it.
     File,
+    /// The daemon's binary has registered it. No store keeps such a document.
+    Binary,
 }
 
 /// A document that is declared.

@@ -20,9 +20,27 @@ pub struct ControllerSettings {
     /// How long the controller that acts is waited for once nothing is heard of it, in milliseconds.
     /// 1000 to 300000; default 15000.
     pub lease_ms: Option<u64>,
-    /// Where clients reach this one when another controller sends them to it, as `http://10.0.0.5:8090`.
-    /// Default: `control.listen`.
+    /// Where the controller is reached: other controllers send clients there, and a pipeline in a process
+    /// of its own tells of itself there. Default: for a controller, from `control.listen`; for a pipeline,
+    /// `http://127.0.0.1:8090`.
     pub url: Option<String>,
+    /// For `controller`: whether it starts a process for each pipeline, or somebody else does. Default
+    /// `process`.
+    pub runtime: Option<Runtime>,
+    /// For `controller`: the sources whose connectors run elsewhere, by their names. No pipeline may write
+    /// to their topics. Default none.
+    pub sources: Vec<String>,
+}
+
+/// Who starts the processes of pipelines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// The controller.
+    #[default]
+    Process,
+    /// Somebody else: systemd, Kubernetes, a person. The controller watches them.
+    External,
 }
 
 impl ControllerSettings {

@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_controller::{Controller, ControllerConfig, Holder};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_postgres::PostgresConnector;
+use tidemesh_processors::sdk::Processors;
 use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, Security, StoreConfig};
 use tidemesh_source::{Runner, SourceHandle, observe};
 use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
@@ -30,13 +31,14 @@ use tokio::task::JoinSet;
 ///
 /// What keeps it from starting. A source that stops later does not end the others: `/health` says
 /// so.
-pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
+pub(crate) async fn up(mut config: UpConfig, processors: Processors) -> Result<()> {
     let shutdown = watch_signals()?;
     if let Some(kafka) = config.kafka.take() {
         config.controller.topic_prefix.clone_from(&kafka.prefix);
         config.controller.dataset_namespace = dataset_namespace(&kafka.bootstrap_servers);
         let transport = Arc::new(KafkaTransport::new(&kafka)?);
-        return Box::pin(up_on(config, transport, watch_cluster(&kafka)?, shutdown)).await;
+        let watch = watch_cluster(&kafka)?;
+        return Box::pin(up_on(config, processors, transport, watch, shutdown)).await;
     }
     let folder = config.data_dir.join("log");
     let opening =
@@ -47,11 +49,12 @@ pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
             .map_err(|error| Error::new(ErrorKind::Internal, "open the log").caused_by(error))??,
     );
     let watch = Arc::new(LogWatch(Arc::clone(&transport)));
-    Box::pin(up_on(config, transport, watch, shutdown)).await
+    Box::pin(up_on(config, processors, transport, watch, shutdown)).await
 }
 
 async fn up_on<T: Transport>(
     config: UpConfig,
+    processors: Processors,
     transport: Arc<T>,
     watch: Arc<dyn GroupWatch>,
     shutdown: watch::Receiver<bool>,
@@ -85,9 +88,11 @@ async fn up_on<T: Transport>(
     let url = config.controller.url.clone().unwrap_or(listens);
     let connectors = config.sources.iter().map(|source| source.name.clone()).collect();
     let controller = ControllerConfig { connectors, ..config.controller };
-    let controller = start_controller(controller, url, &transport, client, &shutdown, &mut parts)?;
+    let pipelines = Pipelines::new(transport, client.clone(), processors);
+    let controller = start_controller(controller, url, client, pipelines, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));
-    let control_port = Control { endpoints, sources, controller: Some(controller), metrics };
+    let control_port =
+        Control { controller: Some(controller), ..Control::new(endpoints, sources, metrics) };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
@@ -96,17 +101,18 @@ async fn up_on<T: Transport>(
 fn start_controller<T: Transport>(
     config: ControllerConfig,
     url: String,
-    transport: &Arc<T>,
     registry: RegistryClient,
+    pipelines: Pipelines<T>,
     shutdown: &watch::Receiver<bool>,
     parts: &mut JoinSet<Result<()>>,
 ) -> Result<Arc<Controller<RegistryClient>>> {
-    let pipelines = Arc::new(Pipelines::new(Arc::clone(transport), registry.clone()));
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let holder = Holder { id: format!("{}-{:x}", std::process::id(), since.as_micros()), url };
+    let documents = pipelines.processors().documents();
+    let keeper = Topics(Arc::clone(pipelines.transport()));
+    let pipelines = Arc::new(pipelines);
     let launcher = Arc::clone(&pipelines);
-    let controller = Controller::open(config, holder, registry, launcher)?;
-    let controller = Arc::new(controller.keeping(Arc::new(Topics(Arc::clone(transport)))));
+    let controller = Controller::open(config, holder(url), registry, launcher)?;
+    let controller = controller.with_processors(&documents)?.keeping(Arc::new(keeper));
+    let controller = Arc::new(controller);
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
     parts.spawn(async move {
         let ended = tokio::select! {
@@ -120,8 +126,19 @@ fn start_controller<T: Transport>(
     Ok(controller)
 }
 
+/// This process as a controller. `url` is where others reach it.
+pub(super) fn holder(url: String) -> Holder {
+    Holder { id: process_id(), url }
+}
+
+/// What no other process is called.
+pub(super) fn process_id() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}", std::process::id(), since.as_micros())
+}
+
 /// The namespace of a cluster's topics, as OpenLineage names it.
-fn dataset_namespace(bootstrap_servers: &str) -> String {
+pub(super) fn dataset_namespace(bootstrap_servers: &str) -> String {
     let first = bootstrap_servers.split(',').next().unwrap_or_default();
     format!("kafka://{}", first.trim())
 }
@@ -163,7 +180,7 @@ async fn connector_on<T: Transport>(
     announce(&local(&control)?, &endpoints);
     let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, None);
-    let control_port = Control { endpoints, sources, controller: None, metrics };
+    let control_port = Control::new(endpoints, sources, metrics);
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
@@ -194,7 +211,7 @@ pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) ->
     let mut parts = JoinSet::new();
     let stopping = stopped(shutdown.clone());
     parts.spawn(tidemesh_schema_registry::serve_secured(listener, registry, security, stopping));
-    let control_port = Control { endpoints, sources: Vec::new(), controller: None, metrics };
+    let control_port = Control::new(endpoints, Vec::new(), metrics);
     parts.spawn(control_port.serve(control, shutdown));
     wait(parts).await
 }
@@ -282,14 +299,14 @@ fn start_sources<T: Transport>(
 }
 
 /// Waits for every part; the first error ends the wait.
-async fn wait(mut parts: JoinSet<Result<()>>) -> Result<()> {
+pub(super) async fn wait(mut parts: JoinSet<Result<()>>) -> Result<()> {
     while let Some(part) = parts.join_next().await {
         part.map_err(|e| Error::new(ErrorKind::Internal, "run the daemon").caused_by(e))??;
     }
     Ok(())
 }
 
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         Error::new(ErrorKind::Conflict, "listen")
             .because(format!("{key} cannot be used"))
@@ -310,11 +327,11 @@ fn bind_unix(path: &std::path::Path) -> Result<tokio::net::UnixListener> {
     })
 }
 
-fn local(listener: &TcpListener) -> Result<SocketAddr> {
+pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(|e| Error::new(ErrorKind::Internal, "listen").caused_by(e))
 }
 
-fn announce(control: &SocketAddr, endpoints: &Endpoints) {
+pub(super) fn announce(control: &SocketAddr, endpoints: &Endpoints) {
     let (data, registry) = (endpoints.data.as_deref(), endpoints.registry.as_deref());
     tracing::info!(control = format!("http://{control}"), data, registry, "listening");
 }

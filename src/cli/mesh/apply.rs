@@ -125,7 +125,8 @@ fn refused(message: &str) -> Result<ExitCode> {
     Ok(ExitCode::from(2))
 }
 
-fn texts(files: &[PathBuf]) -> Result<Vec<Text>> {
+/// The texts of these files and folders.
+pub(crate) fn texts(files: &[PathBuf]) -> Result<Vec<Text>> {
     let mut texts = Vec::new();
     for file in files {
         if file.as_os_str() == "-" {

@@ -7,7 +7,7 @@ mod look;
 mod pipeline;
 
 pub(super) use apply::{
-    ApplyArgs, DeleteArgs, FileArgs, RollbackArgs, apply, delete, plan, rollback,
+    ApplyArgs, DeleteArgs, FileArgs, RollbackArgs, apply, delete, plan, rollback, texts,
 };
 pub(super) use impact::{ImpactArgs, UpgradesArgs, impact, upgrades};
 pub(super) use lineage::{LineageArgs, lineage};
