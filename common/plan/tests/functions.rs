@@ -4,9 +4,16 @@
 
 mod support;
 
-use datafusion_common::arrow::array::*;
-use datafusion_common::arrow::datatypes::*;
+use datafusion_common::arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
+    Int32Array, Int64Array, ListArray, MapArray, RecordBatch, StringArray, StructArray,
+    Time64MicrosecondArray, TimestampMicrosecondArray, UInt32Array,
+};
+use datafusion_common::arrow::buffer::OffsetBuffer;
+use datafusion_common::arrow::compute::take;
+use datafusion_common::arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::{DFSchema, DataFusionError};
+use datafusion_physical_expr::PhysicalExpr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use support::{input, resolve};
@@ -129,9 +136,12 @@ fn fault(inputs: &[Input], expr: &str) -> Result<bool, String> {
     Ok(true)
 }
 
-fn run(value: &dyn PhysicalExpr, schema: &Arc<Schema>, row: usize) -> Result<(), String> {
+fn run(value: &dyn PhysicalExpr, schema: &Arc<Schema>, row: u32) -> Result<(), String> {
     let columns = schema.fields().iter().zip(COLUMNS);
-    let columns = columns.map(|(field, name)| column(name, field.data_type()).slice(row, 1));
+    // Not a slice, behind which the values of other rows are.
+    let row_only = UInt32Array::from(vec![row]);
+    let columns = columns
+        .map(|(field, name)| take(&column(name, field.data_type()), &row_only, None).unwrap());
     let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
     let made = AssertUnwindSafe(|| value.evaluate(&batch)?.into_array(1));
     match catch_unwind(made).map_err(|_| "it panics")? {
@@ -144,7 +154,7 @@ fn run(value: &dyn PhysicalExpr, schema: &Arc<Schema>, row: usize) -> Result<(),
 }
 
 /// A mistake of types, and not of a value. Nulls are no values that anything could fail at.
-fn told(error: &DataFusionError, row: usize) -> Result<(), String> {
+fn told(error: &DataFusionError, row: u32) -> Result<(), String> {
     let is_type = matches!(
         error.find_root(),
         DataFusionError::Internal(_)
