@@ -130,9 +130,9 @@ impl Topics {
             });
         let doing = "set a topic's retention";
         let done = self.admin.alter_configs([&altered], &self.options()).await;
-        match done.map_err(|error| self.explain(error, doing))?.pop() {
-            Some(Err((_, code))) => return Err(self.explain(KafkaError::AdminOp(code), doing)),
-            Some(Ok(_)) | None => {}
+        let done = done.map_err(|error| self.explain(error, doing))?.pop();
+        if let Some(Err((_, code))) = done {
+            return Err(self.explain(KafkaError::AdminOp(code), doing));
         }
         self.info(topic).await
     }
