@@ -1,10 +1,12 @@
 //! The controller's settings.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use tidemesh_plan::document::Document;
 
 /// Settings of one controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ControllerConfig {
     /// Where its state is kept.
     pub store: StoreConfig,
@@ -12,8 +14,8 @@ pub struct ControllerConfig {
     pub lease: Duration,
     /// How often what is declared is compared with what is.
     pub reconcile_every: Duration,
-    /// The sources whose connectors write topics, by their names.
-    pub connectors: Vec<String>,
+    /// The sources of the process's configuration: what runs anyhow, and no document may change.
+    pub sources: Vec<Arc<Document>>,
     /// What begins the names of topics where others see them, and of subjects: a cluster's prefix.
     pub topic_prefix: String,
     /// The namespace of topics in OpenLineage's events: `kafka://host:port` of the first of a cluster's
@@ -28,8 +30,8 @@ impl ControllerConfig {
         let (lease, reconcile_every) = (Duration::from_secs(15), Duration::from_millis(500));
         let dataset_namespace = "tidemesh".to_owned();
         let topic_prefix = String::new();
-        let connectors = Vec::new();
-        Self { store, lease, reconcile_every, connectors, topic_prefix, dataset_namespace }
+        let sources = Vec::new();
+        Self { store, lease, reconcile_every, sources, topic_prefix, dataset_namespace }
     }
 }
 

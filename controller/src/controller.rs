@@ -6,6 +6,7 @@
 //! can be repeated, so that a controller that was killed goes on from what is durable.
 
 use crate::config::ControllerConfig;
+use crate::connectors::Connectors;
 use crate::launcher::Launcher;
 use crate::planned::Planned;
 use crate::proposal::Refusal;
@@ -44,6 +45,8 @@ pub struct Controller<R> {
     pub(crate) holder: Holder,
     pub(crate) topics: KnownTopics<R>,
     pub(crate) launcher: Arc<dyn Launcher>,
+    /// What starts connectors, if anything does.
+    pub(crate) connectors: Option<Arc<dyn Connectors>>,
     /// Plans that were made before.
     pub(crate) plans: PlanCache,
     /// Held by whatever changes the state.
@@ -105,6 +108,7 @@ impl<R: Registry> Controller<R> {
             topics: KnownTopics::new(registry, &config),
             config,
             launcher,
+            connectors: None,
             writing: tokio::sync::Mutex::default(),
             plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),

@@ -7,6 +7,7 @@ pub(crate) mod extract;
 
 use self::extract::{JsonBody, Parameters, Segments, no_such_method};
 use crate::act::Asked;
+use crate::connectors::SourceJob;
 use crate::controller::{Controller, Refused, now_ms};
 use crate::lineage::{LineageQuery, lineage, openlineage};
 use crate::proposal::{Changes, Refusal, Text};
@@ -21,6 +22,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind};
 use tidemesh_plan::document::Kind;
@@ -88,8 +90,22 @@ pub struct DocumentReport {
     pub revision: u64,
     /// Who brings it.
     pub managed_by: ManagedBy,
+    /// How its connector is, of a source that a document has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// The document in its canonical form.
     pub document: Value,
+}
+
+/// Whether a document's pipeline or connector shall not run for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PausedReport {
+    /// The document's kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is paused.
+    pub paused: bool,
 }
 
 /// A revision, without the document.
@@ -122,6 +138,8 @@ pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
         .route("/v1/documents/{kind}/{name}", get(document::<R>).delete(delete::<R>))
         .route("/v1/documents/{kind}/{name}/history", get(history::<R>))
         .route("/v1/documents/{kind}/{name}/rollback", post(roll_back::<R>))
+        .route("/v1/documents/{kind}/{name}/pause", post(pause_document::<R>))
+        .route("/v1/documents/{kind}/{name}/resume", post(resume_document::<R>))
         .route("/v1/pipelines", get(pipelines::<R>))
         .route("/v1/pipelines/{name}", get(pipeline::<R>))
         .route("/v1/pipelines/{name}/plan", get(pipeline_plan::<R>))
@@ -159,7 +177,8 @@ async fn apply<R: Registry>(
 }
 
 async fn documents<R: Registry>(State(controller): Handle<R>) -> Json<Vec<DocumentReport>> {
-    Json(controller.state().documents().map(|(id, one)| document_report(id, one)).collect())
+    let jobs = controller.source_jobs();
+    Json(controller.state().documents().map(|(id, one)| document_report(&jobs, id, one)).collect())
 }
 
 async fn documents_of<R: Registry>(
@@ -169,7 +188,8 @@ async fn documents_of<R: Registry>(
     let kind = kind_of(&kind)?;
     let state = controller.state();
     let all = state.documents().filter(|(id, _)| id.kind == kind);
-    Ok(Json(all.map(|(id, one)| document_report(id, one)).collect()))
+    let jobs = controller.source_jobs();
+    Ok(Json(all.map(|(id, one)| document_report(&jobs, id, one)).collect()))
 }
 
 async fn document<R: Registry>(
@@ -179,7 +199,7 @@ async fn document<R: Registry>(
     let id = Id { kind: kind_of(&kind)?, name };
     let state = controller.state();
     let found = state.document(&id).ok_or_else(|| error(&crate::act::missing(&id)))?;
-    Ok(Json(document_report(&id, found)))
+    Ok(Json(document_report(&controller.source_jobs(), &id, found)))
 }
 
 async fn delete<R: Registry>(
@@ -207,7 +227,7 @@ async fn history<R: Registry>(
         document: one.document.clone(),
     };
     match state.history(&id) {
-        [] => Err(error(&crate::act::missing(&id))),
+        [] if state.document(&id).is_none() => Err(error(&crate::act::missing(&id))),
         history => Ok(Json(history.iter().map(report).collect())),
     }
 }
@@ -275,6 +295,26 @@ async fn pause_or_resume<R: Registry>(
     Ok(Json(serde_json::json!({ "pipeline": name, "paused": paused })))
 }
 
+async fn pause_document<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Segments((kind, name)): Segments<(String, String)>,
+) -> Answer<PausedReport> {
+    let id = Id { kind: kind_of(&kind)?, name };
+    controller.pause_document(&id, true).await.map_err(|refused| no(refused, &uri))?;
+    Ok(Json(PausedReport { kind: id.kind.name().to_owned(), name: id.name, paused: true }))
+}
+
+async fn resume_document<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Segments((kind, name)): Segments<(String, String)>,
+) -> Answer<PausedReport> {
+    let id = Id { kind: kind_of(&kind)?, name };
+    controller.pause_document(&id, false).await.map_err(|refused| no(refused, &uri))?;
+    Ok(Json(PausedReport { kind: id.kind.name().to_owned(), name: id.name, paused: false }))
+}
+
 async fn pipeline_openlineage<R: Registry>(
     State(controller): Handle<R>,
     Segments(name): Segments<String>,
@@ -293,8 +333,14 @@ async fn field_lineage<R: Registry>(
     lineage(mesh, &query).map(Json).map_err(|refused| error(&refused))
 }
 
-fn document_report(id: &Id, declared: &Declared) -> DocumentReport {
+fn document_report(
+    jobs: &BTreeMap<String, SourceJob>,
+    id: &Id,
+    declared: &Declared,
+) -> DocumentReport {
+    let ours = id.kind == Kind::Source && declared.managed_by == ManagedBy::User;
     DocumentReport {
+        state: jobs.get(&id.name).filter(|_| ours).map(|job| job.state.clone()),
         kind: id.kind.name().to_owned(),
         name: id.name.clone(),
         revision: declared.revision,

@@ -3,11 +3,12 @@
 //! `store` keeps items for whoever holds the lease, `state` says what they mean. Documents that are
 //! handed in (`proposal`) are planned together with what is there (`planned`, by the schemas that
 //! `topics` knows) and become durable (`act`); the loop (`run`) has the jobs run that shall run,
-//! through a [`Launcher`]. `report` tells how pipelines are, `http` is the API. The data plane is
+//! through a [`Launcher`], and the connectors, through [`Connectors`]. `report` tells how pipelines are, `http` is the API. The data plane is
 //! elsewhere: it goes on when the controller is away.
 
 mod act;
 mod config;
+mod connectors;
 mod controller;
 mod difference;
 mod evolve;
@@ -28,9 +29,10 @@ mod watch;
 
 pub use act::Asked;
 pub use config::{ControllerConfig, StoreConfig};
+pub use connectors::{Connectors, SourceJob, StartSource};
 pub use controller::{Controller, Refused};
 pub use difference::{FieldChange, differences};
-pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, RevisionReport, router};
+pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, PausedReport, RevisionReport, router};
 pub use impact::{CHANGES_MAX, ImpactRequest};
 pub use launcher::{JobCounts, JobReport, JobState, Launcher, Start};
 pub use lineage::{LineageAnswer, LineageField, LineageReader};

@@ -59,6 +59,7 @@ impl<R: Registry> Controller<R> {
         tracing::warn!("the lease could not be renewed in time: pipelines are stopped until it is");
         self.seen().role = Role::Following(None);
         self.stop_all(|_| true).await;
+        self.stop_connectors().await;
     }
 
     /// Takes or renews the lease; answers whether the store could tell. Who gets it reads what is durable.
@@ -82,7 +83,7 @@ impl<R: Registry> Controller<R> {
 
     async fn lead(&self, epoch: u64) -> Result<()> {
         let items = self.with_store(|store| store.load()).await?;
-        let state = Arc::new(State::load(&items)?);
+        let state = Arc::new(State::load(&items)?.configured(&self.config.sources));
         let documents = state.documents.len();
         let mut seen = self.seen();
         (seen.state, seen.planned) = (state, Arc::default());
@@ -95,7 +96,7 @@ impl<R: Registry> Controller<R> {
     /// Shows what the other one has written, and runs nothing.
     async fn follow(&self, other: crate::store::Holder) -> Result<()> {
         let items = self.with_store(|store| store.load()).await?;
-        let state = Arc::new(State::load(&items)?);
+        let state = Arc::new(State::load(&items)?.configured(&self.config.sources));
         let led = self.leads();
         {
             let mut seen = self.seen();
@@ -106,22 +107,25 @@ impl<R: Registry> Controller<R> {
             tracing::warn!(controller = other.url, "another controller acts from here on");
         }
         self.stop_all(|_| true).await;
+        self.stop_connectors().await;
         Ok(())
     }
 
     /// Compares what shall be with what is, and makes it so.
     pub(crate) async fn round(&self) -> Result<()> {
         let _writing = self.writing.lock().await;
+        let connected = self.run_connectors().await;
         let followed = self.follow_schemas().await;
         let ran = self.run_jobs().await;
         let kept = self.keep_topics().await;
-        followed.and(ran).and(kept)
+        followed.and(ran).and(kept).and(connected)
     }
 
     /// Judges anew if a schema is another one, or nothing is planned yet.
     async fn follow_schemas(&self) -> Result<()> {
         let Ok(epoch) = self.epoch() else { return Ok(()) };
         let (state, before) = (self.state(), self.planned());
+        self.topics.written_by(&state.declared());
         if !before.is_old(&self.topics).await? {
             return Ok(());
         }

@@ -3,6 +3,7 @@
 //! Whatever is to change is written into a [`Draft`], which holds the state after it and the items
 //! that are to be written. Only when those are durable does the draft's state become the state.
 
+use crate::connectors::{self, SourceState};
 use crate::retention::Leases;
 use crate::store::{Change, Items};
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::{self, Document, Kind, SourceSpec, Spec};
+use tidemesh_plan::document::{self, Document, Kind};
 use tidemesh_plan::upgrade::{Judged, Judgement, Verdict};
 
 /// The most documents of a controller.
@@ -134,6 +135,7 @@ pub struct State {
     pub(crate) upgrades: BTreeMap<String, Vec<Arc<Upgrade>>>,
     /// Topics that are kept for pipelines that wait.
     pub(crate) leases: Leases,
+    pub(crate) sources: BTreeMap<String, SourceState>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -213,6 +215,9 @@ impl State {
             ["retention", topic] => {
                 self.leases.insert((*topic).to_owned(), read(text)?);
             }
+            ["source", name] => {
+                self.sources.insert((*name).to_owned(), read(text)?);
+            }
             ["pipeline", name] => {
                 self.pipelines.insert((*name).to_owned(), read(text)?);
             }
@@ -255,7 +260,26 @@ impl State {
 
     /// Whether a document is a database that is captured.
     pub(crate) fn is_connector(document: &Document) -> bool {
-        matches!(&document.spec, Spec::Source(SourceSpec::Connector { .. }))
+        connectors::settings(document).is_some()
+    }
+
+    /// What was decided of a source.
+    pub(crate) fn source(&self, name: &str) -> SourceState {
+        self.sources.get(name).copied().unwrap_or_default()
+    }
+
+    /// The same with what a process's configuration brings, which is not kept, and stands before what
+    /// users have declared under the same name.
+    pub(crate) fn configured(mut self, sources: &[Arc<Document>]) -> Self {
+        for source in sources {
+            let document = Arc::clone(source);
+            let declared = Declared { document, revision: 1, managed_by: ManagedBy::File };
+            if self.documents.insert(Id::of(source), declared).is_some() {
+                let source = source.name();
+                tracing::warn!(source, "the configuration's source stands before a document's");
+            }
+        }
+        self
     }
 }
 
@@ -296,6 +320,9 @@ impl Draft {
         if id.kind == Kind::Pipeline && self.state.pipelines.remove(&id.name).is_some() {
             self.changes.push(Change { name: pipeline_item(&id.name), text: None });
         }
+        if id.kind == Kind::Source && self.state.sources.remove(&id.name).is_some() {
+            self.changes.push(Change { name: source_item(&id.name), text: None });
+        }
         let records = (id.kind == Kind::Pipeline).then(|| self.state.upgrades.remove(&id.name));
         for record in records.flatten().unwrap_or_default() {
             let name = upgrade_item(&id.name, record.number);
@@ -321,6 +348,12 @@ impl Draft {
         for (topic, lease) in leases.iter().filter(|(topic, one)| before.get(*topic) != Some(one)) {
             self.put(lease_item(topic), lease);
         }
+    }
+
+    /// Keeps what was decided of a source.
+    pub(crate) fn decide(&mut self, source: &str, decided: SourceState) {
+        self.put(source_item(source), &decided);
+        self.state.sources.insert(source.to_owned(), decided);
     }
 
     /// Keeps the verdicts that change something, and are others than the last ones.
@@ -381,6 +414,10 @@ fn upgrade_item(pipeline: &str, number: u64) -> String {
 
 fn lease_item(topic: &str) -> String {
     format!("retention/{topic}")
+}
+
+fn source_item(source: &str) -> String {
+    format!("source/{source}")
 }
 
 fn pipeline_item(name: &str) -> String {

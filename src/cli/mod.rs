@@ -74,17 +74,24 @@ enum Command {
         after_help = "Examples:\n  tidemesh get\n  tidemesh get pipelines\n  tidemesh get pipeline paid"
     )]
     Get(mesh::GetArgs),
-    /// Show how a pipeline is: what it reads and writes, what it has done, and why it is held.
-    #[command(after_help = "Example:\n  tidemesh describe pipeline paid")]
+    /// Show how a pipeline is: what it reads and writes, what it has done, and why it is held; and how a
+    /// source is.
+    #[command(
+        after_help = "Examples:\n  tidemesh describe pipeline paid\n  tidemesh describe source shop"
+    )]
     Describe(mesh::DescribeArgs),
-    /// Remove a document. A pipeline ends; its topics and offsets stay.
-    #[command(after_help = "Example:\n  tidemesh delete pipeline paid")]
+    /// Remove a document. A pipeline ends, and its topics and offsets stay; a connector ends, and it is
+    /// said what stays of it and what drops that.
+    #[command(
+        after_help = "Examples:\n  tidemesh delete pipeline paid\n  tidemesh delete source shop --dry-run"
+    )]
     Delete(mesh::DeleteArgs),
-    /// Have a pipeline not run.
-    #[command(after_help = "Example:\n  tidemesh pause paid")]
-    Pause(mesh::PipelineArgs),
-    /// Have a pipeline run again: one that was paused, has failed, or has lost records.
-    #[command(after_help = "Example:\n  tidemesh resume paid")]
+    /// Have a pipeline, or a source's connector, not run.
+    #[command(after_help = "Examples:\n  tidemesh pause paid\n  tidemesh pause source shop")]
+    Pause(mesh::PauseArgs),
+    /// Have a pipeline or connector run again: one that was paused, has failed, or
+    /// has lost records.
+    #[command(after_help = "Examples:\n  tidemesh resume paid\n  tidemesh resume source shop")]
     Resume(mesh::ResumeArgs),
     /// Show the revisions of a document.
     #[command(after_help = "Example:\n  tidemesh history pipeline paid")]

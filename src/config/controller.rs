@@ -12,10 +12,15 @@ pub struct ControllerSettings {
     /// Where documents and their history are kept: `sqlite:FILE`. Default
     /// `sqlite:controller.sqlite` in the data folder.
     pub store: Option<String>,
+    /// The folder of the files that documents of sources name, such as a `password_file`. Default
+    /// `secrets`, beside the file.
+    pub secrets_dir: Option<PathBuf>,
 }
 
 impl ControllerSettings {
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
+        let secrets = self.secrets_dir.take().unwrap_or_else(|| PathBuf::from("secrets"));
+        self.secrets_dir = Some(folder.join(secrets));
         if let Some(file) = self.store.as_ref().and_then(|store| store.strip_prefix("sqlite:")) {
             self.store = Some(format!("sqlite:{}", folder.join(file).display()));
         }

@@ -8,6 +8,7 @@ mod roles;
 mod signals;
 mod topics;
 mod verify;
+mod sources;
 mod watch;
 
 pub(crate) use control::{Endpoints, VerifyLine};

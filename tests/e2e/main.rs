@@ -38,6 +38,7 @@ mod secured_registry;
 mod shaping;
 mod sides;
 mod snapshot;
+mod sources;
 mod streaming;
 mod support;
 mod timeline;

@@ -87,6 +87,11 @@ impl<C: Connector, T: Transport> Runner<C, T> {
         (runner, handle)
     }
 
+    /// Does not run: the source is shown as paused.
+    pub fn pause(self) {
+        self.status.enter(SourceState::Paused);
+    }
+
     /// Runs until the handle says stop, then drains and closes. What will pass is tried again for
     /// ever, with growing pauses.
     ///

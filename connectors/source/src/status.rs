@@ -40,6 +40,8 @@ pub enum SourceState {
     },
     /// Drained and closed, because the process is told to stop.
     Drained,
+    /// Somebody has paused it; its database is looked after. Entered in place of a start.
+    Paused,
 }
 
 /// One source's state and figures; shared between its run loop and whoever asks.
@@ -178,6 +180,25 @@ impl SourceStatus {
             topics: self.lock_generations().beyond_first(&self.name),
             snapshot: self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
+    }
+
+    /// Counts on from what another source of this name has counted in this process.
+    pub fn count_on(&self, before: &Self) {
+        let pairs = self.counters().into_iter().zip(before.counters());
+        for (count, before) in pairs.chain(self.errors.iter().zip(&before.errors)) {
+            count.fetch_add(before.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn counters(&self) -> [&AtomicU64; 5] {
+        [&self.events, &self.records, &self.record_bytes, &self.dead_letters, &self.retries]
+    }
+
+    /// It has ended by an error that its run loop could not tell of.
+    pub fn broke(&self, error: &Error) {
+        self.failed(error);
+        tracing::error!(source = self.name, error = error.report(), "stopped");
+        self.enter(SourceState::Stopped { error: error.report(), kind: error.kind().name() });
     }
 
     fn checkpoint_age_ms(&self) -> Option<u64> {

@@ -12,4 +12,4 @@ pub(super) use apply::{
 pub(super) use impact::{ImpactArgs, UpgradesArgs, impact, upgrades};
 pub(super) use lineage::{LineageArgs, lineage};
 pub(super) use look::{DescribeArgs, GetArgs, HistoryArgs, describe, get, history};
-pub(super) use pipeline::{PipelineArgs, ResumeArgs, pause, resume};
+pub(super) use pipeline::{PauseArgs, ResumeArgs, pause, resume};
