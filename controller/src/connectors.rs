@@ -200,9 +200,8 @@ pub(crate) fn effects(before: Option<&Document>, after: Option<&Document>) -> Ve
     match (before.and_then(settings), after.and_then(settings)) {
         (None, Some(_)) => vec!["starts a connector".to_owned()],
         (Some(before), Some(after)) if before != after => {
-            let other_slot = slot(before) != slot(after);
-            let left = other_slot.then(|| left_in_database(before)).unwrap_or_default();
-            left.into_iter().chain(["goes on by the new settings".to_owned()]).collect()
+            let other = (slot(before) != slot(after)).then(|| left_in_database(before));
+            other.into_iter().flatten().chain(["goes on by the new settings".to_owned()]).collect()
         }
         (Some(before), None) => {
             let topics = format!(
