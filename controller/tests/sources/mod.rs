@@ -1,9 +1,6 @@
 //! Connectors that documents declare, over one in memory that starts them.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
-use support::Mesh;
+use crate::support::Mesh;
 use tidemesh_controller::{Asked, Id, ManagedBy, Refused, Verb};
 use tidemesh_model::{ErrorKind, SourceSettings};
 use tidemesh_plan::document::Kind;
