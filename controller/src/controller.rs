@@ -5,6 +5,7 @@
 //! topic is another one, and compares the jobs that there are with those that there shall be. Each step
 //! can be repeated, so that a controller that was killed goes on from what is durable.
 
+use crate::catalog::TopicsOf;
 use crate::config::ControllerConfig;
 use crate::connectors::Connectors;
 use crate::launcher::Launcher;
@@ -47,6 +48,8 @@ pub struct Controller<R> {
     pub(crate) launcher: Arc<dyn Launcher>,
     /// What starts connectors, if anything does.
     pub(crate) connectors: Option<Arc<dyn Connectors>>,
+    /// What the catalog reads, if anything.
+    pub(crate) log: Option<Arc<dyn TopicsOf>>,
     /// Plans that were made before.
     pub(crate) plans: PlanCache,
     /// Held by whatever changes the state.
@@ -109,6 +112,7 @@ impl<R: Registry> Controller<R> {
             config,
             launcher,
             connectors: None,
+            log: None,
             writing: tokio::sync::Mutex::default(),
             plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),

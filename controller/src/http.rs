@@ -149,6 +149,7 @@ pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
         .route("/v1/lineage", get(field_lineage::<R>))
         .merge(crate::impact::routes())
         .merge(crate::watch::routes())
+        .merge(crate::catalog::routes())
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(controller)
@@ -402,8 +403,12 @@ mod tests {
     fn the_description_names_every_route() {
         let description: Value = serde_json::from_str(OPENAPI).unwrap();
         let described = description["paths"].as_object().unwrap().keys().map(String::as_str);
-        let sources =
-            [include_str!("http.rs"), include_str!("impact.rs"), include_str!("watch/mod.rs")];
+        let sources = [
+            include_str!("http.rs"),
+            include_str!("impact.rs"),
+            include_str!("watch/mod.rs"),
+            include_str!("catalog/http.rs"),
+        ];
         let sources =
             sources.into_iter().flat_map(|text| text.split("\n        .route(\"").skip(1));
         let routes = sources.filter_map(|route| route.split('"').next());

@@ -3,10 +3,12 @@
 //! `store` keeps items for whoever holds the lease, `state` says what they mean. Documents that are
 //! handed in (`proposal`) are planned together with what is there (`planned`, by the schemas that
 //! `topics` knows) and become durable (`act`); the loop (`run`) has the jobs run that shall run,
-//! through a [`Launcher`], and the connectors, through [`Connectors`]. `report` tells how pipelines are, `http` is the API. The data plane is
+//! through a [`Launcher`], and the connectors, through [`Connectors`]. `report` tells how pipelines are,
+//! `catalog` which topics there are and what is in them, `http` is the API. The data plane is
 //! elsewhere: it goes on when the controller is away.
 
 mod act;
+mod catalog;
 mod config;
 mod connectors;
 mod controller;
@@ -28,6 +30,10 @@ mod topics;
 mod watch;
 
 pub use act::Asked;
+pub use catalog::{
+    CATALOG_FOUND_MAX, FieldReport, LastRecord, SampleReport, Samples, TopicLog, TopicReport,
+    TopicsOf, Writer,
+};
 pub use config::{ControllerConfig, StoreConfig};
 pub use connectors::{Connectors, SourceJob, StartSource};
 pub use controller::{Controller, Refused};

@@ -148,7 +148,8 @@ impl<R: Registry> KnownTopics<R> {
         Ok(topics)
     }
 
-    async fn schema(&self, id: u32) -> Result<Schema> {
+    /// The schema of this id.
+    pub(crate) async fn schema(&self, id: u32) -> Result<Schema> {
         let known = self.parsed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         match known {
             Some(schema) => Ok(schema),

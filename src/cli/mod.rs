@@ -104,6 +104,11 @@ enum Command {
         after_help = "Examples:\n  tidemesh lineage mesh.paid total\n  tidemesh lineage shop.public.orders status --downstream"
     )]
     Lineage(mesh::LineageArgs),
+    /// Find topics, look at what is in them, and at their last records.
+    #[command(
+        after_help = "Examples:\n  tidemesh catalog\n  tidemesh catalog search email\n  tidemesh catalog show mesh.paid\n  tidemesh catalog sample mesh.paid"
+    )]
+    Catalog(mesh::CatalogArgs),
     /// Tell what a change of a table would do to the pipelines, before it is made: exit code 0 if all of
     /// them go on, 1 if one would be held, 2 if it cannot be told.
     #[command(
@@ -157,6 +162,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::History(args) => mesh::history(args).await?,
         Command::Rollback(args) => return mesh::rollback(args).await,
         Command::Lineage(args) => mesh::lineage(args).await?,
+        Command::Catalog(args) => mesh::catalog(args).await?,
         Command::Impact(args) => return mesh::impact(args).await,
         Command::Upgrades(args) => mesh::upgrades(args).await?,
     }

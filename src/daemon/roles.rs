@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tidemesh_controller::{Controller, ControllerConfig, Holder};
+use tidemesh_controller::{Controller, ControllerConfig, Holder, TopicLog};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
 use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, Security, StoreConfig};
@@ -113,13 +113,14 @@ fn start_controller<T: Transport>(
     parts: &mut JoinSet<Result<()>>,
 ) -> Result<Arc<Controller<RegistryClient>>> {
     let Plane { transport, registry, sources } = plane;
+    let log = Arc::new(TopicLog::new(Arc::clone(&transport)));
     let pipelines = Arc::new(Pipelines::new(Arc::clone(&transport), registry.clone()));
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let holder = Holder { id: format!("{}-{:x}", std::process::id(), since.as_micros()), url };
     let launcher = Arc::clone(&pipelines);
     let controller = Controller::open(config, holder, registry, launcher)?;
     let keeper = Arc::new(Topics(transport));
-    let controller = controller.keeping(keeper).with_connectors(sources);
+    let controller = controller.keeping(keeper).with_connectors(sources).with_log(log);
     let controller = Arc::new(controller);
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
     parts.spawn(async move {

@@ -6,6 +6,7 @@
 mod access;
 mod allocations;
 mod bad_input;
+mod catalog;
 mod clients;
 mod dead_letters;
 mod evolution;

@@ -10,10 +10,9 @@ use crate::support::topic::records;
 use crate::support::writer::{TABLE, TOPIC};
 use serde_json::Value as Json;
 
-/// The configuration of a daemon that has no source.
-pub(crate) fn without_sources(database: &Database) -> String {
-    let config = configuration(database, &["public.orders"], "");
-    config.split("[[source]]").next().unwrap().to_owned()
+/// The same configuration without its source.
+pub(crate) fn without_sources(configuration: &str) -> String {
+    configuration.split("[[source]]").next().unwrap().to_owned()
 }
 
 /// A document that captures this database's orders, with more lines of `postgres`, each with two spaces
@@ -59,7 +58,7 @@ async fn a_document_starts_a_source_which_outlives_the_daemon() {
     database.execute(TABLE).await;
     database.execute("INSERT INTO orders SELECT g, g, 'x' FROM generate_series(1, 20) g").await;
     let folder = tempfile::tempdir().unwrap();
-    let config = without_sources(&database);
+    let config = without_sources(&configuration(&database, &[], ""));
     let mut daemon = Daemon::up(folder.path(), &config).await;
     let text = document(&database, "");
     let (code, planned) = with_documents(&daemon, folder.path(), "plan", &text);
@@ -114,7 +113,8 @@ async fn a_document_starts_a_source_which_outlives_the_daemon() {
 async fn settings_that_cannot_be_are_refused_with_their_place() {
     let database = Database::new().await;
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::up(folder.path(), &without_sources(&database)).await;
+    let config = without_sources(&configuration(&database, &[], ""));
+    let daemon = Daemon::up(folder.path(), &config).await;
     let refused = |more: &str| {
         let (code, said) =
             with_documents(&daemon, folder.path(), "plan", &document(&database, more));

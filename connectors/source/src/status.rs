@@ -246,6 +246,16 @@ impl SourceStatus {
         }
     }
 
+    pub(crate) fn streams(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state == SourceState::Streaming
+    }
+
+    /// Up to when the log is in the topics, by the source's clock; 0: not known.
+    pub(crate) fn read_to_us(&self) -> i64 {
+        self.position_at_us.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn lag(&self, bytes: u64) {
         self.lag_bytes.store(bytes, Ordering::Relaxed);
     }

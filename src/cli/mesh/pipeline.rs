@@ -30,7 +30,9 @@ pub(crate) async fn pause(args: PauseArgs) -> Result<()> {
     let (kind, name) = args.document()?;
     args.command(kind, name, "pause").await?;
     let stays = match kind {
-        Kind::Source => "its slot stays, and keeps the database's log until it is resumed or removed",
+        Kind::Source => {
+            "its slot stays, and keeps the database's log until it is resumed or removed"
+        }
         _ => "its offsets stay",
     };
     print_line(&format!("{name} is paused; {stays}"))
