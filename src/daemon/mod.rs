@@ -6,9 +6,9 @@ mod metrics;
 mod pipelines;
 mod roles;
 mod signals;
+mod sources;
 mod topics;
 mod verify;
-mod sources;
 mod watch;
 
 pub(crate) use control::{Endpoints, VerifyLine};
