@@ -349,6 +349,21 @@ ensure_schemathesis() {
     touch "$folder/whole"
 }
 
+# The schemas of Kubernetes' API with what holds manifests against them, fetched once into the cache.
+ensure_kubernetes_validate() {
+    local wanted="$root/tests/render/requirements.txt" folder
+    folder="$cache/kubernetes-$(sha256sum "$wanted" | cut -c 1-16)"
+    kubernetes_validate="$folder/bin/kubernetes-validate"
+    [ -e "$folder/whole" ] && return
+    python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3-venv
+    say "fetching kubernetes-validate"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2 ||
+        fail "kubernetes-validate cannot be fetched"
+    touch "$folder/whole"
+}
+
 # Apache Flink's libraries from PyPI, its connectors and SQL Gateway from Maven Central, fetched once
 # into the cache.
 ensure_flink() {

@@ -14,8 +14,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("source", &["model", "avro", "transport"]),
     ("postgres", &["model", "source"]),
     ("processors", &["model", "avro", "plan", "transport"]),
-    ("schema-registry", &["model", "avro"]),
-    ("controller", &["model", "avro", "plan", "transport"]),
+    ("store", &["model"]),
+    ("schema-registry", &["model", "avro", "store"]),
+    ("controller", &["model", "avro", "plan", "store", "transport"]),
 ];
 
 /// Files that may allow `unsafe_code`, each with a SAFETY comment.

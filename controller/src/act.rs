@@ -1,15 +1,18 @@
 //! What users ask for: decided, planned, made durable, and shown.
 
+use crate::builtin::owned;
 use crate::controller::{Controller, Refused, now_ms};
+use crate::draft::Draft;
 use crate::evolve;
+use crate::failpoint::failpoint;
 use crate::planned::{self, Fresh, Planned, Unplanned};
 use crate::proposal::{Changes, Handed, Refusal, Text, Verb, changes};
-use crate::state::{Action, DOCUMENTS_MAX, Draft, Id, ManagedBy, PipelineState, State, parse_kept};
-use crate::topics::Registry;
+use crate::state::{Action, DOCUMENTS_MAX, Id, ManagedBy, PipelineState, State, parse_kept};
+use crate::topics::{Registry, Told};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind};
-use tidemesh_plan::document::{Document, Evolution, Kind, Spec};
+use tidemesh_plan::document::{Document, Evolution, Spec};
 use tidemesh_plan::upgrade::Verdict;
 
 /// Who asks, and how.
@@ -70,7 +73,7 @@ impl<R: Registry> Controller<R> {
                 .help(format!("name one of {}", known.collect::<Vec<_>>().join(", ")))
         })?;
         let document = Arc::new(parse_kept(&revision.document.to_string())?);
-        let handed = Handed::of(document);
+        let handed = Handed::of_revision(document, to);
         let action = Action::RolledBack { to };
         self.change(Wanted { handed: &handed, deleted: None, action }, asked).await
     }
@@ -84,16 +87,19 @@ impl<R: Registry> Controller<R> {
         let _writing = self.writing.lock().await;
         let epoch = self.epoch()?;
         let state = self.state();
-        let id = Id { kind: Kind::Pipeline, name: pipeline.to_owned() };
+        let id = Id::pipeline(pipeline);
         if state.document(&id).is_none() {
             return Err(missing(&id).into());
         }
         let mut draft = Draft::of(&state);
         draft.accept(pipeline, PipelineState { paused, ..state.pipeline(pipeline) });
+        failpoint("pause.decided");
         self.write(epoch, draft.changes).await?;
+        failpoint("pause.written");
         self.seen().state = Arc::new(draft.state);
         // Its job of before goes, whatever became of it.
         self.launcher.stop(pipeline).await;
+        failpoint("pause.stopped");
         self.wake.notify_one();
         Ok(())
     }
@@ -117,12 +123,16 @@ impl<R: Registry> Controller<R> {
     async fn change(&self, wanted: Wanted<'_>, asked: &Asked) -> Result<Changes, Refused> {
         let _writing = self.writing.lock().await;
         let epoch = self.epoch()?;
+        if self.planned().mesh.is_none() {
+            // It has only just begun to act.
+            self.follow_schemas().await?;
+        }
         let state = self.state();
         for (document, _) in &wanted.handed.documents {
             self.allowed(&state, document)?;
         }
         self.check_connectors(wanted.handed)?;
-        let all = documents(&state, &wanted);
+        let all = self.builtin.beside(documents(&state, &wanted));
         self.topics.written_by(&all);
         if all.len() > DOCUMENTS_MAX {
             return Err(too_many(all.len()).into());
@@ -130,9 +140,10 @@ impl<R: Registry> Controller<R> {
         let seen = self.planned();
         seen.mesh()?;
         // What other schemas have done meanwhile is nothing that is asked for here.
-        let declared = state.declared();
-        let (before, followed) = evolve::follow(&seen, &declared, &self.topics).await?;
-        let planned = self.proposed(&state, &before, &wanted, &all).await?;
+        let declared = self.builtin.beside_state(&state);
+        let mut told = Told::default();
+        let (before, followed) = evolve::follow(&seen, &declared, &self.topics, &mut told).await?;
+        let planned = self.proposed(&state, &before, &wanted, &all, &mut told).await?;
         let mut changes =
             changes(wanted.handed, &state, &before.pipelines, &planned.pipelines, wanted.deleted);
         if asked.dry_run || changes.is_empty() {
@@ -142,11 +153,14 @@ impl<R: Registry> Controller<R> {
         draft.record(&followed, now_ms());
         declare(&mut draft, &wanted, &mut changes, asked);
         accept(&mut draft, &planned);
+        failpoint("change.decided");
         self.write(epoch, draft.changes).await?;
+        failpoint("change.written");
         let mut seen = self.seen();
         seen.state = Arc::new(draft.state);
         seen.planned = Arc::new(planned);
         drop(seen);
+        failpoint("change.shown");
         self.wake.notify_one();
         Ok(changes)
     }
@@ -157,6 +171,7 @@ impl<R: Registry> Controller<R> {
         before: &Planned,
         wanted: &Wanted<'_>,
         all: &[Arc<Document>],
+        told: &mut Told,
     ) -> Result<Planned, Refused> {
         let mut accepted = planned::accepted(state);
         for (document, _) in &wanted.handed.documents {
@@ -172,13 +187,14 @@ impl<R: Registry> Controller<R> {
         let held = |id: &Id| before.held.contains_key(&id.name) && !handed.contains(id);
         let must: BTreeSet<Id> =
             all.iter().map(|document| Id::of(document)).filter(|id| !held(id)).collect();
-        let now = planned::fresh(all, &accepted, &must, &self.topics, &self.plans).await;
+        let now = planned::fresh(all, &accepted, &must, &self.topics, told, &self.plans).await;
         let now = now.map_err(|unplanned| match unplanned {
             Unplanned::Problems(problems) => Refused::Wrong(wanted.handed.refusals(problems)),
             Unplanned::Error(error) => error.into(),
         })?;
         self.check_outputs(before, &now, &handed, wanted.handed).await?;
-        let (planned, judged) = evolve::apply(before, now, &handed, all, &self.topics).await?;
+        let (planned, judged) =
+            evolve::apply(before, now, &handed, all, &self.topics, told).await?;
         let newly = judged
             .pipelines
             .iter()
@@ -200,8 +216,7 @@ impl<R: Registry> Controller<R> {
     ) -> Result<(), Refused> {
         let mut refusals = Vec::new();
         for plan in &now.mesh.pipelines {
-            let (name, id) =
-                (plan.name(), Id { kind: Kind::Pipeline, name: plan.name().to_owned() });
+            let (name, id) = (plan.name(), Id::pipeline(plan.name()));
             let same = before.pipelines.get(name).is_some_and(|old| old.digest == plan.digest);
             if !handed.contains(&id) || same {
                 continue;
@@ -221,14 +236,19 @@ impl<R: Registry> Controller<R> {
         if state.document(&id).is_some() {
             self.own(&id)?;
         }
+        self.builtin.allows(document)?;
         Ok(())
     }
 
     pub(crate) fn own(&self, id: &Id) -> Result<(), Refused> {
         let state = self.state();
         match state.document(id).map(|declared| declared.managed_by) {
+            None if self.builtin.newest(id).is_some() => {
+                Err(owned(id).help("run a binary that does not register it").into())
+            }
             None => Err(missing(id).into()),
             Some(ManagedBy::User) => Ok(()),
+            Some(ManagedBy::Binary) => Err(owned(id).into()),
             Some(ManagedBy::File) => Err(Error::new(ErrorKind::Conflict, "change a document")
                 .because("a daemon's configuration file brings it")
                 .with("document", id)

@@ -1,19 +1,24 @@
 //! The controller's settings.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_plan::document::Document;
+use tidemesh_store::StoreConfig;
 
 /// Settings of one controller.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControllerConfig {
     /// Where its state is kept.
     pub store: StoreConfig,
-    /// How long a lease holds; it is renewed at a third of that. 1 s or more.
+    /// How long a lease holds; it is renewed at a third of that, and who cannot renew it in that time
+    /// stops its pipelines. 1 s or more.
     pub lease: Duration,
+    /// Where others reach this one's API, as `http://10.0.0.5:8090`; none: where it listens.
+    pub url: Option<String>,
     /// How often what is declared is compared with what is.
     pub reconcile_every: Duration,
+    /// Sources whose connectors run elsewhere, by their names.
+    pub connectors: Vec<String>,
     /// The sources of the process's configuration: what runs anyhow, and no document may change.
     pub sources: Vec<Arc<Document>>,
     /// What begins the names of topics where others see them, and of subjects: a cluster's prefix.
@@ -30,14 +35,16 @@ impl ControllerConfig {
         let (lease, reconcile_every) = (Duration::from_secs(15), Duration::from_millis(500));
         let dataset_namespace = "tidemesh".to_owned();
         let topic_prefix = String::new();
-        let sources = Vec::new();
-        Self { store, lease, reconcile_every, sources, topic_prefix, dataset_namespace }
+        let (connectors, sources, url) = (Vec::new(), Vec::new(), None);
+        Self {
+            store,
+            lease,
+            url,
+            reconcile_every,
+            connectors,
+            sources,
+            topic_prefix,
+            dataset_namespace,
+        }
     }
-}
-
-/// Where a controller keeps its state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreConfig {
-    /// One SQLite file (with its `-wal` beside it), made if it does not exist.
-    Sqlite(PathBuf),
 }

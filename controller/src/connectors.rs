@@ -3,10 +3,11 @@
 
 use crate::act::missing;
 use crate::controller::{Controller, Refused};
+use crate::draft::Draft;
 use crate::proposal::Handed;
-use crate::state::{Draft, Id, ManagedBy, State};
+use crate::state::{Id, ManagedBy, State};
 use crate::topics::Registry;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -142,9 +143,8 @@ impl<R: Registry> Controller<R> {
     /// Another controller may have them run by now.
     pub(crate) async fn stop_connectors(&self) {
         let Some(connectors) = &self.connectors else { return };
-        for name in connectors.sources().keys() {
-            connectors.stop(name).await;
-        }
+        let there = connectors.sources();
+        join_all(there.keys().map(|name| connectors.stop(name))).await;
     }
 
     /// Refuses connectors that could not be started.

@@ -1,10 +1,11 @@
 //! The controller: takes what is declared, keeps it, and makes it so, for ever.
 //!
 //! Whatever changes the state goes one after the other, under one lock: it is decided, planned, made
-//! durable, and only then shown (`act`). The loop (`run`) keeps the lease, plans anew when a schema of a
+//! durable, and only then shown (`act`). `lease` keeps the lease; the loop (`run`) plans anew when a schema of a
 //! topic is another one, and compares the jobs that there are with those that there shall be. Each step
 //! can be repeated, so that a controller that was killed goes on from what is durable.
 
+use crate::builtin::Builtin;
 use crate::catalog::TopicsOf;
 use crate::config::ControllerConfig;
 use crate::connectors::Connectors;
@@ -46,6 +47,8 @@ pub struct Controller<R> {
     pub(crate) holder: Holder,
     pub(crate) topics: KnownTopics<R>,
     pub(crate) launcher: Arc<dyn Launcher>,
+    /// The types that the binary has registered.
+    pub(crate) builtin: Builtin,
     /// What starts connectors, if anything does.
     pub(crate) connectors: Option<Arc<dyn Connectors>>,
     /// What the catalog reads, if anything.
@@ -76,6 +79,8 @@ pub(crate) struct Seen {
     pub(crate) planned: Arc<Planned>,
     /// Why the last round could not be done, if it could not.
     pub(crate) trouble: Option<String>,
+    /// Why the lease cannot be had or kept, if it is not known whose it is.
+    pub(crate) lease_trouble: Option<String>,
 }
 
 /// Whether this controller acts.
@@ -83,6 +88,8 @@ pub(crate) struct Seen {
 pub(crate) enum Role {
     /// It does, by this lease.
     Leading { epoch: u64 },
+    /// It would by this lease, but does not know what of its last write is durable, and reads that first.
+    Reading { epoch: u64 },
     /// Another one does, if one is known.
     Following(Option<Holder>),
 }
@@ -105,12 +112,14 @@ impl<R: Registry> Controller<R> {
             state: Arc::default(),
             planned: Arc::default(),
             trouble: None,
+            lease_trouble: None,
         };
         Ok(Self {
             holder,
             topics: KnownTopics::new(registry, &config),
             config,
             launcher,
+            builtin: Builtin::default(),
             connectors: None,
             log: None,
             writing: tokio::sync::Mutex::default(),
@@ -125,6 +134,17 @@ impl<R: Registry> Controller<R> {
         })
     }
 
+    /// The same with the `Processor` documents of types that the binary has registered: they are
+    /// planned with as if they were declared, and nobody else changes them.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for a text that is no such document.
+    pub fn with_processors(mut self, documents: &[String]) -> Result<Self> {
+        self.builtin = Builtin::read(documents)?;
+        Ok(self)
+    }
+
     /// What is declared.
     #[must_use]
     pub fn state(&self) -> Arc<State> {
@@ -137,10 +157,21 @@ impl<R: Registry> Controller<R> {
         matches!(self.seen().role, Role::Leading { .. })
     }
 
-    /// Why the last round of comparing could not be done, if it could not.
+    /// The controller that acts in the place of this one, if one is known that can be asked: one that
+    /// was here before this one may hold the lease until it runs out.
+    #[must_use]
+    pub fn leader(&self) -> Option<Holder> {
+        match &self.seen().role {
+            Role::Leading { .. } | Role::Reading { .. } => None,
+            Role::Following(other) => other.clone().filter(|other| other.url != self.holder.url),
+        }
+    }
+
+    /// Why it does not know whether it acts, or the last round of comparing could not be done.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.seen().trouble.clone()
+        let seen = self.seen();
+        seen.lease_trouble.clone().or_else(|| seen.trouble.clone())
     }
 
     /// All pipelines, by their names.
@@ -172,9 +203,17 @@ impl<R: Registry> Controller<R> {
 
     /// The lease's epoch, if this controller acts.
     pub(crate) fn epoch(&self) -> Result<u64, Refused> {
-        match &self.seen().role {
-            Role::Leading { epoch } => Ok(*epoch),
-            Role::Following(other) => Err(Refused::NotLeading(other.clone())),
+        if let Role::Leading { epoch } = self.seen().role {
+            return Ok(epoch);
+        }
+        Err(Refused::NotLeading(self.leader()))
+    }
+
+    /// The lease's epoch, if it is this controller's.
+    pub(crate) fn held_epoch(&self) -> Option<u64> {
+        match self.seen().role {
+            Role::Leading { epoch } | Role::Reading { epoch } => Some(epoch),
+            Role::Following(_) => None,
         }
     }
 
@@ -193,16 +232,20 @@ impl<R: Registry> Controller<R> {
         })?
     }
 
-    /// Makes changes durable. Whoever is no longer the one that acts learns it here.
+    /// Makes changes durable. Whoever is no longer the one that acts learns it here; whoever does not know
+    /// whether they are durable, reads.
     pub(crate) async fn write(&self, epoch: u64, changes: Vec<Change>) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
         let written = self.with_store(move |store| store.write(epoch, &changes)).await;
-        if let Err(error) = &written
-            && error.kind() == ErrorKind::Fenced
-        {
-            self.seen().role = Role::Following(None);
+        if let Err(error) = &written {
+            let mut seen = self.seen();
+            if error.kind() == ErrorKind::Fenced {
+                seen.role = Role::Following(None);
+            } else if seen.role == (Role::Leading { epoch }) {
+                seen.role = Role::Reading { epoch };
+            }
         }
         written
     }

@@ -3,10 +3,10 @@
 
 use crate::planned::{Fresh, Moving, Planned};
 use crate::state::{Id, State};
-use crate::topics::{Basis, KnownTopics, Registry, external};
+use crate::topics::{Basis, KnownTopics, Registry, Told, external};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tidemesh_model::Result;
+use tidemesh_model::{ErrorKind, Result};
 use tidemesh_plan::document::{Document, InputFrom, Kind, SourceSpec, Spec};
 use tidemesh_plan::mesh::{self, MeshPlan, PipelinePlan};
 use tidemesh_plan::upgrade::certificate::{Facts, recheck};
@@ -26,13 +26,14 @@ pub(crate) async fn recall<R: Registry>(
         let name = document.name();
         let kept = state.pipeline(name);
         let now = fresh.mesh.pipeline(name);
-        if now.is_none_or(|now| !kept.digest.is_empty() && now.digest != kept.digest)
+        let newest = now.map(|now| Planned::newest_of(now, &fresh.mesh, &fresh.answered));
+        // Also where its plan of now is the same: verdicts rest on the schemas by which it was made.
+        if newest.as_ref() != Some(&kept.basis)
             && let Some(plan) = remade(state, document, documents, &kept.basis, topics).await?
             && plan.digest == kept.digest
         {
             runs.push((plan, kept.basis));
-        } else if let Some(now) = now {
-            let basis = Planned::newest_of(now, &fresh.mesh, &fresh.answered);
+        } else if let Some((now, basis)) = now.zip(newest) {
             runs.push((now.clone(), basis));
         } else {
             let id = Id::of(document);
@@ -54,7 +55,11 @@ async fn remade<R: Registry>(
     topics: &KnownTopics<R>,
 ) -> Result<Option<PipelinePlan>> {
     let wanted = before(document, documents);
-    let known = topics.topics(basis).await?;
+    let known = match topics.topics(basis).await {
+        // Somebody has removed one of the schemas for good.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        known => known?,
+    };
     let accepted = crate::planned::accepted(state);
     let planned = mesh::plan(&wanted, &known, &accepted).ok();
     Ok(planned.and_then(|planned| planned.pipeline(document.name()).cloned()))
@@ -112,25 +117,43 @@ pub(crate) async fn follow<R: Registry>(
     running: &Planned,
     documents: &[Arc<Document>],
     topics: &KnownTopics<R>,
+    told: &mut Told,
 ) -> Result<(Planned, Judged)> {
     let mut asked = external(documents.iter().map(Arc::as_ref));
     asked.extend(running.asks());
-    let answered = topics.newest(asked.clone()).await?;
+    let answered = topics.newest_once(&asked, told).await?;
     let known = topics.topics(&answered).await?;
     let documents: Vec<Document> = documents.iter().map(|one| (**one).clone()).collect();
     let empty = MeshPlan { pipelines: Vec::new() };
-    let question = Question {
-        running: running.mesh.as_ref().unwrap_or(&empty),
-        documents: &documents,
-        topics: &known,
-        subjects: &Subjects::new(),
-        applied: &BTreeSet::new(),
+    let applied = BTreeSet::new();
+    let (mut subjects, mut looked_at) = (Subjects::new(), BTreeSet::new());
+    let judged = loop {
+        let question = Question {
+            running: running.mesh.as_ref().unwrap_or(&empty),
+            documents: &documents,
+            topics: &known,
+            subjects: &subjects,
+            applied: &applied,
+        };
+        let mut judged = judge(&question);
+        // Of an output that changes, the registry has the versions and the level that it must follow.
+        let news = &judged_topics(&judged) - &looked_at;
+        if news.is_empty() {
+            check(&question, &mut judged);
+            break judged;
+        }
+        looked_at.extend(news.iter().cloned());
+        subjects.extend(topics.subjects(news).await?);
     };
-    let mut judged = judge(&question);
-    check(&question, &mut judged);
     let mut next = Planned { asked, answered, ..running.clone() };
     next.take(&judged);
     Ok((next, judged))
+}
+
+/// The topics to which something else would be written.
+fn judged_topics(judged: &Judged) -> BTreeSet<String> {
+    let outputs = judged.pipelines.iter().flat_map(|one| &one.outputs);
+    outputs.map(|output| output.topic.clone()).collect()
 }
 
 /// Has each certificate checked by other means than it was made by. What does not hold is not done.
@@ -248,9 +271,9 @@ pub(crate) async fn apply<R: Registry>(
     handed: &BTreeSet<Id>,
     documents: &[Arc<Document>],
     topics: &KnownTopics<R>,
+    told: &mut Told,
 ) -> Result<(Planned, Judged)> {
-    let is_handed =
-        |name: &str| handed.contains(&Id { kind: Kind::Pipeline, name: name.to_owned() });
+    let is_handed = |name: &str| handed.contains(&Id::pipeline(name));
     let mut runs = Vec::new();
     for plan in &now.mesh.pipelines {
         let name = plan.name();
@@ -267,7 +290,7 @@ pub(crate) async fn apply<R: Registry>(
     }
     // What is held keeps the plan that it has.
     let held = running.pipelines.values().filter(|old| {
-        let id = Id { kind: Kind::Pipeline, name: old.name().to_owned() };
+        let id = Id::pipeline(old.name());
         now.held.contains_key(&id) && !is_handed(old.name())
     });
     for old in held {
@@ -277,5 +300,93 @@ pub(crate) async fn apply<R: Registry>(
     let mut next = running.clone();
     next.held.retain(|name, _| !is_handed(name));
     next.run(in_order(runs, &now.mesh));
-    follow(&next, documents, topics).await
+    follow(&next, documents, topics, told).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemesh_avro::schema::Schema;
+    use tidemesh_plan::document;
+    use tidemesh_plan::mesh::{Accepted, Topic, Topics};
+
+    const TOPIC: &str = "shop.public.orders";
+
+    fn documents() -> Vec<Document> {
+        let text = format!(
+            "apiVersion: tidemesh/v1\nkind: Pipeline\nmetadata: {{name: p}}\nspec:\n  inputs: {{rows: \
+             {TOPIC}}}\n  processors: [{{name: made, sql: SELECT * FROM rows}}]\n  sinks: [{{name: out, \
+             from: made, kafka: {{topic: mesh.p}}}}]\n"
+        );
+        document::parse(&text).unwrap()
+    }
+
+    /// The table with its key and these columns of text.
+    fn topics(columns: &[&str]) -> Topics {
+        let parse = |json: serde_json::Value| Schema::parse(&json.to_string()).unwrap();
+        let text = |name: &&str| serde_json::json!({"name": name, "type": ["null", "string"], "default": null});
+        let mut fields = vec![serde_json::json!({"name": "id", "type": "long"})];
+        let key = serde_json::json!({"type": "record", "name": "t.Key", "fields": fields});
+        fields.extend(columns.iter().map(text));
+        let row = serde_json::json!({"type": "record", "name": "t.Value", "fields": fields});
+        let value = serde_json::json!({"type": "record", "name": "t.Envelope", "fields": [
+            {"name": "before", "type": ["null", row], "default": null},
+            {"name": "after", "type": ["null", "t.Value"], "default": null},
+            {"name": "op", "type": "string"},
+            {"name": "ts_ms", "type": ["null", "long"], "default": null},
+        ]});
+        let topic =
+            Topic { key: Some(parse(key)), value: parse(value), source: Some("shop".into()) };
+        Topics::from([(TOPIC.to_owned(), topic)])
+    }
+
+    /// What a new column means for who takes all, once `forge` had its way with it, checked.
+    fn checked(forge: impl Fn(&mut Judgement)) -> (Judged, Planned) {
+        let documents = documents();
+        let running = mesh::plan(&documents, &topics(&["status"]), &Accepted::new()).unwrap();
+        let now = topics(&["status", "colour"]);
+        let (subjects, applied) = (Subjects::new(), BTreeSet::new());
+        let question = Question {
+            running: &running,
+            documents: &documents,
+            topics: &now,
+            subjects: &subjects,
+            applied: &applied,
+        };
+        let mut judged = judge(&question);
+        forge(&mut judged.pipelines[0]);
+        check(&question, &mut judged);
+        let mut planned = Planned::default();
+        planned.run(running.pipelines.iter().map(|plan| (plan.clone(), Basis::new())).collect());
+        planned.take(&judged);
+        (judged, planned)
+    }
+
+    #[test]
+    fn a_verdict_that_holds_is_followed() {
+        let (judged, planned) = checked(|_| ());
+        let judgement = judged.pipeline("p").unwrap();
+        assert_eq!(judgement.verdict, Verdict::Upgraded);
+        assert_eq!(planned.pipelines["p"].digest, judgement.plan.as_ref().unwrap().digest);
+        assert!(planned.held("p").is_empty());
+    }
+
+    #[test]
+    fn a_verdict_whose_certificate_does_not_hold_is_not_followed() {
+        let forgeries: [fn(&mut Judgement); 3] = [
+            |one| one.certificate.digest = "0".repeat(64),
+            |one| one.certificate.inputs.clear(),
+            |one| one.certificate.outputs.clear(),
+        ];
+        let running =
+            checked(|one| one.verdict = Verdict::Unaffected).1.pipelines["p"].digest.clone();
+        for forge in forgeries {
+            let (judged, planned) = checked(forge);
+            let judgement = judged.pipeline("p").unwrap();
+            assert!(judgement.verdict == Verdict::Held && judgement.plan.is_none());
+            let told = planned.held("p").join("; ");
+            assert!(told.contains("the verdict upgraded could not be confirmed"), "{told}");
+            assert_eq!(planned.pipelines["p"].digest, running, "it goes on by no other plan");
+        }
+    }
 }

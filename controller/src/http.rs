@@ -25,7 +25,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind};
-use tidemesh_plan::document::Kind;
+use tidemesh_plan::document::{Document, Kind};
 
 /// The most bytes of a request's body: several texts of the size that a text may have.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -86,7 +86,7 @@ pub struct DocumentReport {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// Its revision.
+    /// Its revision; 0 of what the daemon's binary brings.
     pub revision: u64,
     /// Who brings it.
     pub managed_by: ManagedBy,
@@ -178,8 +178,7 @@ async fn apply<R: Registry>(
 }
 
 async fn documents<R: Registry>(State(controller): Handle<R>) -> Json<Vec<DocumentReport>> {
-    let jobs = controller.source_jobs();
-    Json(controller.state().documents().map(|(id, one)| document_report(&jobs, id, one)).collect())
+    Json(document_reports(&controller))
 }
 
 async fn documents_of<R: Registry>(
@@ -187,10 +186,9 @@ async fn documents_of<R: Registry>(
     Segments(kind): Segments<String>,
 ) -> Answer<Vec<DocumentReport>> {
     let kind = kind_of(&kind)?;
-    let state = controller.state();
-    let all = state.documents().filter(|(id, _)| id.kind == kind);
-    let jobs = controller.source_jobs();
-    Ok(Json(all.map(|(id, one)| document_report(&jobs, id, one)).collect()))
+    let mut all = document_reports(&controller);
+    all.retain(|report| report.kind == kind.name());
+    Ok(Json(all))
 }
 
 async fn document<R: Registry>(
@@ -199,8 +197,11 @@ async fn document<R: Registry>(
 ) -> Answer<DocumentReport> {
     let id = Id { kind: kind_of(&kind)?, name };
     let state = controller.state();
-    let found = state.document(&id).ok_or_else(|| error(&crate::act::missing(&id)))?;
-    Ok(Json(document_report(&controller.source_jobs(), &id, found)))
+    let declared =
+        state.document(&id).map(|one| document_report(&controller.source_jobs(), &id, one));
+    let builtin = || controller.builtin.newest(&id).map(|document| builtin_report(document));
+    let found = declared.or_else(builtin);
+    found.map(Json).ok_or_else(|| error(&crate::act::missing(&id)))
 }
 
 async fn delete<R: Registry>(
@@ -334,6 +335,26 @@ async fn field_lineage<R: Registry>(
     lineage(mesh, &query).map(Json).map_err(|refused| error(&refused))
 }
 
+/// What is declared, then what the binary brings.
+fn document_reports<R: Registry>(controller: &Controller<R>) -> Vec<DocumentReport> {
+    let state = controller.state();
+    let jobs = controller.source_jobs();
+    let declared = state.documents().map(|(id, one)| document_report(&jobs, id, one));
+    let builtin = controller.builtin.documents().iter().map(|document| builtin_report(document));
+    declared.chain(builtin).collect()
+}
+
+fn builtin_report(document: &Document) -> DocumentReport {
+    DocumentReport {
+        kind: document.kind().name().to_owned(),
+        name: document.name().to_owned(),
+        revision: 0,
+        managed_by: ManagedBy::Binary,
+        state: None,
+        document: document.to_json(),
+    }
+}
+
 fn document_report(
     jobs: &BTreeMap<String, SourceJob>,
     id: &Id,
@@ -355,7 +376,7 @@ fn kind_of(text: &str) -> Result<Kind, Response> {
 }
 
 pub(crate) fn no_pipeline(name: String) -> Response {
-    error(&crate::act::missing(&Id { kind: Kind::Pipeline, name }))
+    error(&crate::act::missing(&Id::pipeline(name)))
 }
 
 /// The answer to what was not done.

@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tidemesh_plan::document::{Document, Kind};
+use tidemesh_plan::document::Document;
 use tidemesh_plan::upgrade::impact::{Change, Impact, impact};
 use tidemesh_plan::upgrade::{Question, Subjects};
 
@@ -48,8 +48,8 @@ impl<R: Registry> Controller<R> {
         asked.insert(request.topic.clone());
         let answered = self.topics.newest(asked).await?;
         let topics = self.topics.topics(&answered).await?;
-        let documents: Vec<Document> =
-            state.documents.values().map(|declared| (*declared.document).clone()).collect();
+        let documents = self.builtin.beside_state(&state);
+        let documents: Vec<Document> = documents.iter().map(|one| (**one).clone()).collect();
         let question = Question {
             running: planned.mesh()?,
             documents: &documents,
@@ -81,7 +81,7 @@ async fn upgrades<R: Registry>(
     Segments(name): Segments<String>,
 ) -> Answer<Vec<Upgrade>> {
     let state = controller.state();
-    let id = Id { kind: Kind::Pipeline, name };
+    let id = Id::pipeline(name);
     if state.document(&id).is_none() {
         return Err(error(&missing(&id)));
     }

@@ -1,11 +1,11 @@
 //! What starts pipelines. The controller runs none itself: whoever runs it hands a launcher in.
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemesh_model::Result;
-use tidemesh_plan::mesh::PipelinePlan;
+use tidemesh_plan::mesh::{PipelinePlan, Recipe};
 
 /// Starts and ends pipelines, and tries again what fails for a time. A pipeline has at most one job.
 pub trait Launcher: Send + Sync + 'static {
@@ -26,6 +26,17 @@ pub trait Launcher: Send + Sync + 'static {
 
     /// All jobs, by their pipelines; also those that have ended by themselves.
     fn jobs(&self) -> BTreeMap<String, JobReport>;
+
+    /// This controller acts no more, and another one may. Jobs that go on without it are left to that
+    /// one; all others end.
+    fn leave(&self) -> BoxFuture<'_, ()> {
+        async {
+            for name in self.jobs().keys() {
+                self.stop(name).await;
+            }
+        }
+        .boxed()
+    }
 }
 
 /// A pipeline to run.
@@ -33,6 +44,8 @@ pub trait Launcher: Send + Sync + 'static {
 pub struct Start {
     /// Its plan.
     pub plan: Arc<PipelinePlan>,
+    /// What the plan is made of, for a job in another process.
+    pub recipe: Recipe,
     /// Up to which schemas of values each topic was judged, by their ids: the job ends before the first
     /// record of a later one ([`JobState::Held`]), and is started again once that one is judged.
     pub planned_by: BTreeMap<String, u32>,
@@ -56,6 +69,8 @@ pub struct JobReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum JobState {
+    /// Nothing runs it yet.
+    Starting,
     /// It runs.
     Running,
     /// It has failed for a reason that passes, and is started again after a while.

@@ -1,22 +1,25 @@
 //! The control plane: what is declared, what of it runs, and where each field goes.
 //!
-//! `store` keeps items for whoever holds the lease, `state` says what they mean. Documents that are
-//! handed in (`proposal`) are planned together with what is there (`planned`, by the schemas that
-//! `topics` knows) and become durable (`act`); the loop (`run`) has the jobs run that shall run,
-//! through a [`Launcher`], and the connectors, through [`Connectors`]. `report` tells how pipelines are,
-//! `catalog` which topics there are and what is in them, `http` is the API. The data plane is
-//! elsewhere: it goes on when the controller is away.
+//! `store` keeps items for whoever holds the lease, `state` says what they mean, a `draft` what is to
+//! change. Documents that are handed in (`proposal`) are planned together with what is there (`planned`, by
+//! the schemas that `topics` knows) and become durable (`act`); beside the `lease` the loop (`run`) has the
+//! jobs run that shall run, through a [`Launcher`], and the connectors, through [`Connectors`]. `report` tells how pipelines are,
+//! `catalog` which topics there are and what is in them, `http` is the API. The data plane is elsewhere: it goes on when the controller is away.
 
 mod act;
+mod builtin;
 mod catalog;
 mod config;
 mod connectors;
 mod controller;
 mod difference;
+mod draft;
 mod evolve;
+mod failpoint;
 mod http;
 mod impact;
 mod launcher;
+mod lease;
 mod lineage;
 mod oracle;
 mod planned;
@@ -34,10 +37,11 @@ pub use catalog::{
     CATALOG_FOUND_MAX, FieldReport, LastRecord, SampleReport, Samples, TopicLog, TopicReport,
     TopicsOf, Writer,
 };
-pub use config::{ControllerConfig, StoreConfig};
+pub use config::ControllerConfig;
 pub use connectors::{Connectors, SourceJob, StartSource};
 pub use controller::{Controller, Refused};
 pub use difference::{FieldChange, differences};
+pub use failpoint::failpoint;
 pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, PausedReport, RevisionReport, router};
 pub use impact::{CHANGES_MAX, ImpactRequest};
 pub use launcher::{JobCounts, JobReport, JobState, Launcher, Start};
@@ -47,7 +51,11 @@ pub use proposal::{Changes, DocumentChange, Refusal, Text, Verb};
 pub use report::{InputReport, OutputReport, PipelineReport, PipelineStatus};
 pub use retention::{LEASES_MAX, RetentionLease, TopicKeeper};
 pub use state::{
-    Action, DOCUMENTS_MAX, Id, ManagedBy, REVISIONS_MAX, Revision, State, UPGRADES_MAX, Upgrade,
+    Action, DOCUMENTS_MAX, GONE_MAX, Id, ManagedBy, REVISIONS_MAX, Revision, State, UPGRADES_MAX,
+    Upgrade,
 };
 pub use store::Holder;
-pub use topics::Registry;
+#[cfg(feature = "conformance")]
+pub use store::conformance;
+pub use tidemesh_store::StoreConfig;
+pub use topics::{History, Registry};

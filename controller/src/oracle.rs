@@ -6,7 +6,6 @@ use crate::report::PipelineStatus;
 use crate::state::Id;
 use crate::topics::Registry;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::Kind;
 use tidemesh_plan::mesh::OutputPlan;
 use tidemesh_plan::oracle::{Oracle, oracle};
 
@@ -27,7 +26,7 @@ impl<R: Registry> Controller<R> {
     /// `NotFound` if there is no such pipeline; `Unavailable` if it cannot be planned now.
     pub fn oracles(&self, pipeline: &str) -> Result<Vec<OutputOracle>> {
         let (state, planned) = (self.state(), self.planned());
-        let id = Id { kind: Kind::Pipeline, name: pipeline.to_owned() };
+        let id = Id::pipeline(pipeline);
         if state.document(&id).is_none() {
             return Err(missing(&id));
         }

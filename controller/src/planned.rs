@@ -2,7 +2,7 @@
 
 use crate::proposal::{Plans, is_about};
 use crate::state::{Id, PipelineState, State};
-use crate::topics::{Basis, KnownTopics, Registry, external};
+use crate::topics::{Basis, KnownTopics, Registry, Told, external};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -77,6 +77,7 @@ pub(crate) async fn fresh<R: Registry>(
     accepted: &Accepted,
     must: &BTreeSet<Id>,
     topics: &KnownTopics<R>,
+    told: &mut Told,
     plans: &PlanCache,
 ) -> Result<Fresh, Unplanned> {
     let mut left: Vec<Document> = documents.iter().map(|document| (**document).clone()).collect();
@@ -84,9 +85,8 @@ pub(crate) async fn fresh<R: Registry>(
     let (mut asked, mut answered) = (BTreeSet::new(), Basis::new());
     loop {
         let now = external(left.iter());
-        answered.extend(topics.newest(now.difference(&asked).cloned().collect()).await?);
-        let of_now = answered.iter().filter(|(topic, _)| now.contains(*topic));
-        let basis: Basis = of_now.map(|(topic, schemas)| (topic.clone(), *schemas)).collect();
+        let basis = topics.newest_once(&now, told).await?;
+        answered.extend(basis.clone());
         asked.extend(now);
         let known = topics.topics(&basis).await?;
         let problems = match mesh::plan_with(&left, &known, accepted, plans) {

@@ -120,6 +120,8 @@ impl Changes {
 pub(crate) struct Handed {
     pub(crate) documents: Vec<(Arc<Document>, usize)>,
     files: Vec<String>,
+    /// Whether they are as they are kept: nobody has seen their text, so no place in it is told.
+    kept: bool,
 }
 
 impl Handed {
@@ -143,9 +145,10 @@ impl Handed {
         if refusals.is_empty() { Ok(handed) } else { Err(refusals) }
     }
 
-    /// One document that is from no text.
-    pub(crate) fn of(document: Arc<Document>) -> Self {
-        Self { documents: vec![(document, 0)], files: vec![String::new()] }
+    /// One document as a revision of it says.
+    pub(crate) fn of_revision(document: Arc<Document>, number: u64) -> Self {
+        let files = vec![format!("revision {number}")];
+        Self { documents: vec![(document, 0)], files, kept: true }
     }
 
     pub(crate) fn ids(&self) -> BTreeSet<Id> {
@@ -178,7 +181,8 @@ impl Handed {
             Some((document, file)) => {
                 let path = problem.about.split_once(": ").map_or("spec", |(_, path)| path);
                 // What is found out beside the documents has no place yet.
-                problem.place = problem.place.or_else(|| Some(document.place(path)));
+                let found = || Some(document.place(path));
+                problem.place = problem.place.or_else(found).filter(|_| !self.kept);
                 refusal(&self.files[*file], problem)
             }
             None => {
@@ -232,7 +236,7 @@ pub(crate) fn changes(
     let told: BTreeSet<&String> =
         handed.documents.iter().map(|(document, _)| &document.metadata.name).collect();
     for name in after.keys().filter(|name| !told.contains(name)) {
-        let id = Id { kind: Kind::Pipeline, name: name.clone() };
+        let id = Id::pipeline(name);
         all.push(change(&id, Verb::Keep, Vec::new()));
     }
     for change in all.iter_mut().filter(|change| change.kind == Kind::Source.name()) {

@@ -107,6 +107,26 @@ pub struct OutputReport {
     pub fields: Vec<String>,
 }
 
+impl PipelineReport {
+    /// What a process knows that runs a pipeline for a controller elsewhere: how its job is, and nothing of
+    /// the document, whose revision is told as 0.
+    #[must_use]
+    pub fn of_job(name: &str, job: Option<&JobReport>) -> Self {
+        let (state, reasons) = status(job);
+        Self {
+            name: name.to_owned(),
+            owner: None,
+            revision: 0,
+            state,
+            reasons,
+            digest: job.map(|job| job.digest.clone()),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            counts: job.map(|job| job.counts).unwrap_or_default(),
+        }
+    }
+}
+
 /// A pipeline's report; none of another document.
 pub(crate) fn pipeline_report(
     declared: &Declared,
@@ -144,7 +164,7 @@ pub(crate) fn pipeline_report(
 
 fn status(job: Option<&JobReport>) -> (PipelineStatus, Vec<String>) {
     match job.map(|job| &job.state) {
-        None => (PipelineStatus::Starting, Vec::new()),
+        None | Some(JobState::Starting) => (PipelineStatus::Starting, Vec::new()),
         // One that has read a table's former topic goes on in the next.
         Some(JobState::Running | JobState::Drained) => (PipelineStatus::Running, Vec::new()),
         Some(JobState::Retrying { error }) => (PipelineStatus::Retrying, vec![error.clone()]),

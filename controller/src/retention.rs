@@ -5,8 +5,9 @@
 //! set back once nobody waits for it.
 
 use crate::controller::Controller;
+use crate::draft::Draft;
 use crate::report::PipelineStatus;
-use crate::state::{Draft, State};
+use crate::state::State;
 use crate::topics::Registry;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};

@@ -1,32 +1,42 @@
-//! The loop: keeps the lease, follows the schemas, and has the jobs run that shall run.
+//! The loop: follows the schemas, and has the jobs run that shall run.
 
 use crate::act::accept;
-use crate::controller::{Controller, Role, now_ms};
+use crate::controller::{Controller, now_ms};
+use crate::draft::Draft;
 use crate::evolve;
+use crate::failpoint::failpoint;
 use crate::launcher::{JobReport, JobState, Start};
 use crate::planned::{self, Fresh, Moving, Planned, Unplanned};
-use crate::state::{Draft, State};
-use crate::store::Lease;
-use crate::topics::Registry;
+use crate::state::{Id, State};
+use crate::topics::{Registry, Told};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::Document;
-use tidemesh_plan::mesh::PipelinePlan;
+use tidemesh_plan::document::{Document, Kind};
+use tidemesh_plan::mesh::{PipelinePlan, Recipe};
 use tidemesh_plan::upgrade::{Judged, Verdict};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 impl<R: Registry> Controller<R> {
-    /// Acts until `stop` says so. What fails is tried again with the next round; jobs go on meanwhile.
+    /// Acts until `stop` says so, while it has the lease. What fails is tried again with the next round;
+    /// jobs go on meanwhile.
     ///
     /// # Errors
     ///
     /// What the store says and will not pass: `Corrupt`, `NewerVersion`.
-    pub async fn run(&self, mut stop: watch::Receiver<bool>) -> Result<()> {
+    pub async fn run(&self, stop: watch::Receiver<bool>) -> Result<()> {
+        tokio::select! {
+            lost = self.keep_lease() => match lost? {},
+            () = self.keep_acting(stop) => {}
+        }
+        self.release().await;
+        Ok(())
+    }
+
+    async fn keep_acting(&self, mut stop: watch::Receiver<bool>) {
         let mut rounds = interval(self.config.reconcile_every);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut renewed: Option<Instant> = None;
         while !*stop.borrow() {
             tokio::select! {
                 _ = rounds.tick() => {}
@@ -34,81 +44,15 @@ impl<R: Registry> Controller<R> {
                 // Whoever could say so has gone.
                 changed = stop.changed() => if changed.is_err() { break } else { continue },
             }
-            let due = |at: Instant| at.elapsed() * 3 >= self.config.lease;
-            if !self.leads() || renewed.is_none_or(due) {
-                let asked = Instant::now();
-                if self.renew().await? {
-                    renewed = Some(asked);
-                }
-            }
-            if self.leads() && renewed.is_none_or(|at| at.elapsed() >= self.config.lease) {
-                self.step_down().await;
-            }
             if self.leads() {
                 let done = self.round().await;
                 self.note(done);
+            } else if self.held_epoch().is_none() {
+                // A round may have started some while the lease was lost.
+                self.launcher.leave().await;
+                self.stop_connectors().await;
             }
         }
-        self.release().await;
-        Ok(())
-    }
-
-    /// The lease has run out without being renewed: another controller may act by now.
-    async fn step_down(&self) {
-        let _writing = self.writing.lock().await;
-        tracing::warn!("the lease could not be renewed in time: pipelines are stopped until it is");
-        self.seen().role = Role::Following(None);
-        self.stop_all(|_| true).await;
-        self.stop_connectors().await;
-    }
-
-    /// Takes or renews the lease; answers whether the store could tell. Who gets it reads what is durable.
-    async fn renew(&self) -> Result<bool> {
-        let _writing = self.writing.lock().await;
-        let (holder, time) = (self.holder.clone(), self.config.lease);
-        let lease = match self.with_store(move |store| store.lease(&holder, time)).await {
-            Ok(lease) => lease,
-            Err(error) => {
-                self.note(Err(error));
-                return Ok(false);
-            }
-        };
-        match lease {
-            Lease::Ours { epoch } if self.seen().role == (Role::Leading { epoch }) => {}
-            Lease::Ours { epoch } => self.lead(epoch).await?,
-            Lease::Others(other) => self.follow(other).await?,
-        }
-        Ok(true)
-    }
-
-    async fn lead(&self, epoch: u64) -> Result<()> {
-        let items = self.with_store(|store| store.load()).await?;
-        let state = Arc::new(State::load(&items)?.configured(&self.config.sources));
-        let documents = state.documents.len();
-        let mut seen = self.seen();
-        (seen.state, seen.planned) = (state, Arc::default());
-        self.raised().clear();
-        seen.role = Role::Leading { epoch };
-        tracing::info!(epoch, documents, "the controller acts");
-        Ok(())
-    }
-
-    /// Shows what the other one has written, and runs nothing.
-    async fn follow(&self, other: crate::store::Holder) -> Result<()> {
-        let items = self.with_store(|store| store.load()).await?;
-        let state = Arc::new(State::load(&items)?.configured(&self.config.sources));
-        let led = self.leads();
-        {
-            let mut seen = self.seen();
-            seen.state = state;
-            seen.role = Role::Following(Some(other.clone()));
-        }
-        if led {
-            tracing::warn!(controller = other.url, "another controller acts from here on");
-        }
-        self.stop_all(|_| true).await;
-        self.stop_connectors().await;
-        Ok(())
     }
 
     /// Compares what shall be with what is, and makes it so.
@@ -122,33 +66,44 @@ impl<R: Registry> Controller<R> {
     }
 
     /// Judges anew if a schema is another one, or nothing is planned yet.
-    async fn follow_schemas(&self) -> Result<()> {
+    pub(crate) async fn follow_schemas(&self) -> Result<()> {
         let Ok(epoch) = self.epoch() else { return Ok(()) };
         let (state, before) = (self.state(), self.planned());
         self.topics.written_by(&state.declared());
         if !before.is_old(&self.topics).await? {
             return Ok(());
         }
-        let documents = state.declared();
+        let documents = self.builtin.beside_state(&state);
+        let mut told = Told::default();
         let planned = match &before.mesh {
             Some(_) => Planned::clone(&before),
             None => {
-                let now = self.planned_now(&state, &documents).await?;
-                evolve::recall(&state, &documents, now, &self.topics).await?
+                failpoint("recall.due");
+                let now = self.planned_now(&state, &documents, &mut told).await?;
+                let recalled = evolve::recall(&state, &documents, now, &self.topics).await?;
+                failpoint("recall.done");
+                recalled
             }
         };
-        let (mut planned, judged) = evolve::follow(&planned, &documents, &self.topics).await?;
+        let (mut planned, judged) =
+            evolve::follow(&planned, &documents, &self.topics, &mut told).await?;
         if planned.held.keys().any(|name| !planned.pipelines.contains_key(name)) {
-            planned.add(self.planned_now(&state, &documents).await?);
+            planned.add(self.planned_now(&state, &documents, &mut told).await?);
         }
         tell(&judged);
         self.keep(epoch, &state, planned, Some(&judged)).await
     }
 
-    async fn planned_now(&self, state: &State, documents: &[Arc<Document>]) -> Result<Fresh> {
+    async fn planned_now(
+        &self,
+        state: &State,
+        documents: &[Arc<Document>],
+        told: &mut Told,
+    ) -> Result<Fresh> {
         let accepted = planned::accepted(state);
         let now =
-            planned::fresh(documents, &accepted, &BTreeSet::new(), &self.topics, &self.plans).await;
+            planned::fresh(documents, &accepted, &BTreeSet::new(), &self.topics, told, &self.plans)
+                .await;
         now.map_err(|unplanned| match unplanned {
             Unplanned::Error(error) => error,
             Unplanned::Problems(problems) => {
@@ -168,10 +123,14 @@ impl<R: Registry> Controller<R> {
         let mut draft = Draft::of(state);
         judged.into_iter().for_each(|judged| draft.record(judged, now_ms()));
         accept(&mut draft, &planned);
+        failpoint("judged.decided");
         self.write(epoch, draft.changes).await?;
+        failpoint("judged.written");
         let mut seen = self.seen();
         seen.state = Arc::new(draft.state);
         seen.planned = Arc::new(planned);
+        drop(seen);
+        failpoint("judged.shown");
         Ok(())
     }
 
@@ -185,6 +144,7 @@ impl<R: Registry> Controller<R> {
         let shall =
             |name: &str| !state.pipeline(name).paused && planned.pipelines.contains_key(name);
         self.stop_all(|name| !shall(name)).await;
+        failpoint("jobs.stopped");
         let jobs = self.launcher.jobs();
         let all = || mesh.pipelines.iter().filter(|plan| shall(plan.name()));
         // A new plan reads what was written before, so that whoever reads changes before who writes: no
@@ -222,7 +182,8 @@ impl<R: Registry> Controller<R> {
                 planned.held(name).is_empty() && started.get(name) != Some(&newest)
             }
             JobState::Drained => !planned.moving.contains_key(name),
-            JobState::Running
+            JobState::Starting
+            | JobState::Running
             | JobState::Retrying { .. }
             | JobState::Failed { .. }
             | JobState::Lost { .. } => false,
@@ -230,7 +191,12 @@ impl<R: Registry> Controller<R> {
     }
 
     async fn start(&self, name: &str, planned: &Planned) {
+        // The lease may have been lost since the round began.
+        if !self.leads() {
+            return;
+        }
         let Some(plan) = planned.pipelines.get(name) else { return };
+        let Some(recipe) = self.recipe(plan) else { return };
         let newest = planned.newest(name);
         // What is held was judged, and must not be taken.
         let held = !planned.held(name).is_empty();
@@ -240,10 +206,21 @@ impl<R: Registry> Controller<R> {
         let accepts = &self.accepts_loss;
         let accept_loss = accepts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let planned_by = planned_by.collect();
-        let start = Start { plan: Arc::clone(plan), planned_by, accept_loss };
+        let start = Start { plan: Arc::clone(plan), recipe, planned_by, accept_loss };
+        failpoint("job.to-start");
         self.launcher.start(start).await;
+        failpoint("job.started");
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.insert(name.to_owned(), newest);
+    }
+
+    /// What a plan is made of; none if its document has gone.
+    fn recipe(&self, plan: &PipelinePlan) -> Option<Recipe> {
+        let state = self.state();
+        let id = Id { kind: Kind::Pipeline, name: plan.name().to_owned() };
+        let all = self.builtin.beside_state(&state);
+        let declared = state.document(&id)?;
+        Some(Recipe::of(plan, &declared.document, all.iter().map(Arc::as_ref)))
     }
 
     /// Has a pipeline read a table's former topic to its end, and then go on in the next.
@@ -251,18 +228,24 @@ impl<R: Registry> Controller<R> {
         if job.state != JobState::Drained {
             let topics: Vec<(String, String)> =
                 moving.moves.iter().map(|one| (one.from.clone(), one.to.clone())).collect();
-            return self.launcher.drain(name, &topics).await;
+            failpoint("drain.due");
+            self.launcher.drain(name, &topics).await?;
+            failpoint("drain.told");
+            return Ok(());
         }
+        failpoint("drain.done");
         let Ok(epoch) = self.epoch() else { return Ok(()) };
         let mut planned = Planned::clone(&self.planned());
         planned.moved(name);
         tracing::info!(pipeline = name, "goes on in the next topic");
         self.keep(epoch, &self.state(), planned, None).await?;
+        failpoint("next-topic.taken");
         self.start(name, &self.planned()).await;
+        failpoint("next-topic.started");
         Ok(())
     }
 
-    async fn stop_all(&self, which: impl Fn(&str) -> bool) {
+    pub(crate) async fn stop_all(&self, which: impl Fn(&str) -> bool) {
         for name in self.launcher.jobs().keys().filter(|name| which(name)) {
             self.launcher.stop(name).await;
         }
@@ -276,15 +259,6 @@ impl<R: Registry> Controller<R> {
             tracing::warn!(error, "the controller tries again");
         }
         seen.trouble = trouble;
-    }
-
-    async fn release(&self) {
-        let Ok(epoch) = self.epoch() else { return };
-        self.seen().role = Role::Following(None);
-        if let Err(error) = self.with_store(move |store| store.release(epoch)).await {
-            // It runs out by itself.
-            tracing::debug!(error = error.report(), "the lease could not be let go");
-        }
     }
 }
 

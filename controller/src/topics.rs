@@ -7,11 +7,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use tidemesh_avro::compat::CompatibilityLevel;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::document::{Document, InputFrom, Spec};
 use tidemesh_plan::mesh::{OutputPlan, Topic, Topics};
-use tidemesh_plan::upgrade;
+use tidemesh_plan::upgrade::{self, Subject, Subjects};
 use tidemesh_transport::RegistryClient;
 
 /// How many topics are asked for at once.
@@ -41,12 +42,28 @@ pub trait Registry: Send + Sync + 'static {
         schema: &str,
     ) -> impl Future<Output = Result<Option<String>>> + Send;
 
+    /// The level of a subject, and the ids and texts of its versions, the oldest first; none if it has none.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away.
+    fn history(&self, subject: &str) -> impl Future<Output = Result<Option<History>>> + Send;
+
     /// The text of the schema with this id.
     ///
     /// # Errors
     ///
     /// `NotFound`; `Unavailable` if the registry is away.
     fn schema(&self, id: u32) -> impl Future<Output = Result<Arc<str>>> + Send;
+}
+
+/// What a subject has, and lets follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// Its level.
+    pub level: CompatibilityLevel,
+    /// Its versions' numbers, ids and texts, the oldest first.
+    pub versions: Vec<(u32, u32, Arc<str>)>,
 }
 
 impl Registry for RegistryClient {
@@ -64,6 +81,16 @@ impl Registry for RegistryClient {
         }
     }
 
+    async fn history(&self, subject: &str) -> Result<Option<History>> {
+        let found = match self.history(subject).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        let versions = found.versions.into_iter();
+        let versions = versions.map(|one| (one.version, one.id, one.schema.into())).collect();
+        Ok(Some(History { level: found.level.parse()?, versions }))
+    }
+
     async fn schema(&self, id: u32) -> Result<Arc<str>> {
         self.schema(id).await
     }
@@ -72,11 +99,20 @@ impl Registry for RegistryClient {
 /// The schemas of each topic, by their ids.
 pub(crate) type Basis = BTreeMap<String, TopicSchemas>;
 
+/// What the registry has answered within one operation, so that all of that is decided by one answer.
+#[derive(Default)]
+pub(crate) struct Told {
+    asked: BTreeSet<String>,
+    found: Basis,
+}
+
 /// A registry, and what it has told.
 pub(crate) struct KnownTopics<R> {
     registry: R,
     /// Begins the names of all subjects.
     prefix: String,
+    /// Sources whose connectors run elsewhere.
+    elsewhere: Vec<String>,
     /// The sources whose connectors write topics.
     connectors: Mutex<BTreeSet<String>>,
     parsed: Mutex<HashMap<u32, Schema>>,
@@ -85,13 +121,16 @@ pub(crate) struct KnownTopics<R> {
 impl<R: Registry> KnownTopics<R> {
     pub(crate) fn new(registry: R, config: &ControllerConfig) -> Self {
         let prefix = config.topic_prefix.clone();
-        Self { registry, prefix, connectors: Mutex::default(), parsed: Mutex::default() }
+        let elsewhere = config.connectors.clone();
+        let (connectors, parsed) = (Mutex::default(), Mutex::default());
+        Self { registry, prefix, elsewhere, connectors, parsed }
     }
 
     /// Notes which sources' connectors write topics.
     pub(crate) fn written_by(&self, documents: &[Arc<Document>]) {
         let connectors = documents.iter().filter(|document| State::is_connector(document));
-        let names = connectors.map(|document| document.name().to_owned()).collect();
+        let names = connectors.map(|document| document.name().to_owned());
+        let names = names.chain(self.elsewhere.iter().cloned()).collect();
         *self.connectors.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
@@ -128,6 +167,34 @@ impl<R: Registry> KnownTopics<R> {
                 self.keep(*id, text)?;
             }
             Ok(Some((topic, TopicSchemas { key: key.map(|(id, _)| id), value: id })))
+        });
+        let found: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The same, of those that were asked for before what was answered then.
+    pub(crate) async fn newest_once(
+        &self,
+        topics: &BTreeSet<String>,
+        told: &mut Told,
+    ) -> Result<Basis> {
+        let unknown = topics - &told.asked;
+        told.asked.extend(unknown.iter().cloned());
+        told.found.extend(self.newest(unknown).await?);
+        let of_these = |topic: &String| Some((topic.clone(), *told.found.get(topic)?));
+        Ok(topics.iter().filter_map(of_these).collect())
+    }
+
+    /// What is known of the subjects of these topics' values; without those that have none.
+    pub(crate) async fn subjects(&self, topics: BTreeSet<String>) -> Result<Subjects> {
+        let asked = topics.into_iter().map(|topic| async move {
+            let subject = format!("{}{topic}-value", self.prefix);
+            let Some(found) = self.registry.history(&subject).await? else { return Ok(None) };
+            let version = |(version, id, text): &(u32, u32, Arc<str>)| {
+                self.keep(*id, text).map(|schema| (*version, schema))
+            };
+            let history = found.versions.iter().map(version).collect::<Result<Vec<_>>>()?;
+            Ok(Some((topic, Subject { level: found.level, history })))
         });
         let found: Vec<_> = stream::iter(asked).buffered(ASKED_AT_ONCE).try_collect().await?;
         Ok(found.into_iter().flatten().collect())

@@ -167,6 +167,14 @@ async fn a_revision_comes_back() {
     assert!(controller.plan(&first).await.unwrap().is_empty());
     let none = controller.0.roll_back(&id("paid"), 9, &Asked::default()).await;
     assert!(matches!(none, Err(Refused::Error(error)) if error.report().contains("1, 2, 3")));
+    // A column that the revision reads is gone: its text is nobody's file.
+    controller.apply(&pipeline("paid", ORDERS, "SELECT id FROM rows")).await.unwrap();
+    mesh.topic(ORDERS, &table(ORDERS, &["state"]));
+    let gone = controller.0.roll_back(&id("paid"), 2, &Asked::default()).await;
+    let Err(Refused::Wrong(refusals)) = gone else { panic!("{gone:?}") };
+    let told = refusals[0].to_string();
+    assert!(told.starts_with("revision 2: Pipeline paid: spec.processors[0].sql"), "{told}");
+    assert_eq!((refusals[0].line, refusals[0].column), (None, None));
 }
 
 #[tokio::test]
@@ -182,6 +190,28 @@ async fn of_two_controllers_one_acts_and_the_other_takes_over() {
     mesh.until("two acts", || two.leads()).await;
     two.apply(&text).await.unwrap();
     assert_eq!(two.state().documents().count(), 2);
+}
+
+#[tokio::test]
+async fn who_cannot_renew_the_lease_in_time_stops_and_goes_on_once_it_can() {
+    let mesh = Mesh::with_short_leases();
+    mesh.topic(ORDERS, &table(ORDERS, &["status"]));
+    let controller = mesh.controller("one").await;
+    let text = pipeline("paid", ORDERS, "SELECT id FROM rows");
+    controller.apply(&text).await.unwrap();
+    mesh.until("it runs", || mesh.runs("paid").is_some()).await;
+    let blocked = mesh.block_store();
+    let since = std::time::Instant::now();
+    mesh.until("it steps down", || !controller.leads()).await;
+    assert!(since.elapsed() < Duration::from_secs(3), "it waits for the store, not for its lease");
+    mesh.until("its pipelines end", || mesh.runs("paid").is_none()).await;
+    assert!(controller.trouble().unwrap().contains("lease"), "{:?}", controller.trouble());
+    let Err(Refused::NotLeading(None)) = controller.apply(&text).await else { panic!("who acts?") };
+    drop(blocked);
+    mesh.until("it acts again", || controller.leads()).await;
+    mesh.until("they run again", || mesh.runs("paid").is_some()).await;
+    mesh.until("it is well", || controller.trouble().is_none()).await;
+    assert!(controller.plan(&text).await.unwrap().is_empty());
 }
 
 #[tokio::test]

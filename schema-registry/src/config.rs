@@ -3,11 +3,10 @@
 //! `src/` of the root package reads files and the environment; here is only what they become.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::str::FromStr;
 
 use tidemesh_avro::schema::SCHEMA_DEPTH_MAX;
-use tidemesh_model::{Error, ErrorKind, Secret};
+use tidemesh_model::{Error, ErrorKind};
+use tidemesh_store::StoreConfig;
 
 use crate::access::SecurityConfig;
 
@@ -20,7 +19,7 @@ pub struct RegistryConfig {
     /// The address of the HTTP listener; `127.0.0.1:8081` unless set, so that nothing is
     /// reachable from outside until somebody says so.
     pub listen: SocketAddr,
-    /// Where schemas, versions and levels are kept.
+    /// Where schemas, versions and levels are kept: an SQLite file is held by one process at a time.
     pub store: StoreConfig,
     /// The `error_code` of a refused registration; see [`IncompatibleCode`].
     pub incompatible_code: IncompatibleCode,
@@ -40,34 +39,6 @@ impl RegistryConfig {
             incompatible_code: IncompatibleCode::default(),
             limits: Limits::default(),
             security: SecurityConfig::default(),
-        }
-    }
-}
-
-/// Where the registry keeps its data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StoreConfig {
-    /// One SQLite file (with its `-wal` beside it), made if it does not exist, and held by one
-    /// process at a time.
-    Sqlite(PathBuf),
-    /// A PostgreSQL database, which any number of processes may use at once: a connection URL as
-    /// libpq reads it, `postgresql://user:password@host:5432/database`.
-    Postgres(Secret),
-}
-
-impl FromStr for StoreConfig {
-    type Err = Error;
-
-    /// Reads `sqlite:FILE` or `postgresql://…`. What cannot be read is not repeated: it may hold a
-    /// password.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text.split_once(':') {
-            Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(PathBuf::from(file))),
-            Some(("postgresql" | "postgres", rest)) if rest.starts_with("//") => {
-                Ok(Self::Postgres(Secret::new(text)))
-            }
-            _ => Err(Error::new(ErrorKind::Config, "read the registry's store setting")
-                .because("it is neither sqlite:FILE nor postgresql://USER:PASSWORD@HOST/DATABASE")),
         }
     }
 }
@@ -151,25 +122,6 @@ impl Default for Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_store_is_named_by_scheme_and_file() {
-        assert_eq!(
-            "sqlite:/data/registry.db".parse::<StoreConfig>().unwrap(),
-            StoreConfig::Sqlite(PathBuf::from("/data/registry.db"))
-        );
-    }
-
-    #[test]
-    fn a_store_without_scheme_or_file_is_a_configuration_error() {
-        for text in ["", "sqlite:", "/data/registry.db", "postgres:hush", "mysql://u:hush@h/d"] {
-            let error = text.parse::<StoreConfig>().unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Config, "{text}");
-            assert!(!error.report().to_string().contains("hush"));
-        }
-        let store: StoreConfig = "postgresql://u:hush@h/d".parse().unwrap();
-        assert!(!format!("{store:?}").contains("hush"));
-    }
 
     #[test]
     fn the_incompatible_code_is_one_of_confluents_two() {

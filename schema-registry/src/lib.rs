@@ -30,7 +30,7 @@ pub use access::{
     AuditConfig, GRANT_CONTEXT_DEFAULT, Grant, Grantee, KeySource, Rate, Role, Security,
     SecurityConfig, TlsConfig, TokenConfig, hash_password, token_algorithms,
 };
-pub use config::{IncompatibleCode, Limits, PORT_DEFAULT, RegistryConfig, StoreConfig};
+pub use config::{IncompatibleCode, Limits, PORT_DEFAULT, RegistryConfig};
 pub use consumer::{
     CONSUMER_BYTES_MAX, CONSUMER_FIELDS_MAX, CONSUMER_NAME_BYTES_MAX, CONSUMERS_MAX, Consumer,
     Group, GroupWatch, REGISTRY_CONSUMERS_MAX,
@@ -46,4 +46,5 @@ pub use registry::{
 pub use setting::{Mode, Setting};
 pub use state::{Filter, Guid, Identity, Reference};
 pub use tags::TaggedEntity;
+pub use tidemesh_store::StoreConfig;
 pub use version::VersionSpec;

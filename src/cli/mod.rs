@@ -6,6 +6,8 @@ mod client;
 mod mesh;
 mod progress;
 mod registry;
+mod render;
+mod roles;
 mod schema;
 mod snapshot;
 mod source;
@@ -17,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tidemesh_model::Result;
+use tidemesh_processors::sdk::Processors;
 
 /// Change data capture from databases to Avro topics under a schema registry, and pipelines over them.
 #[derive(Debug, Parser)]
@@ -34,11 +37,27 @@ enum Command {
     /// Run sources alone, writing to another process's log.
     #[command(subcommand)]
     Connector(ConnectorCommand),
+    /// Run the controller alone, and each pipeline in a process of its own, over another process's log.
+    #[command(after_help = "Example:\n  tidemesh controller --config controller.toml")]
+    Controller(ConfigFile),
+    /// Run one pipeline, which a controller elsewhere plans and watches.
+    #[command(after_help = "Example:\n  tidemesh pipeline paid --config pipeline.toml")]
+    Pipeline(roles::PipelineArgs),
+    /// Write what systemd or Kubernetes need to run a controller, and each pipeline and connector of
+    /// documents in a process of its own.
+    #[command(
+        after_help = "Example:\n  tidemesh render --for kubernetes --config mesh.toml -f mesh/ --out manifests"
+    )]
+    Render(render::RenderArgs),
+    /// List the processes that run pipelines for a controller.
+    Workers(roles::WorkersArgs),
     /// Run the schema registry alone.
     #[command(
         after_help = "Example:\n  tidemesh registry --listen 127.0.0.1:8081 --store sqlite:registry.sqlite"
     )]
     Registry(registry::RegistryArgs),
+    /// Print the documents of the processors that this binary has registered, as `plan -f` takes them.
+    Processors,
     /// Look at topics and read them.
     #[command(subcommand)]
     Topic(topic::TopicCommand),
@@ -134,17 +153,24 @@ enum ConnectorCommand {
     Postgres(ConfigFile),
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end; pipelines may name these processors.
 ///
 /// # Errors
 ///
 /// Whatever kept it from being done: exit code 2.
-pub async fn run(cli: Cli) -> Result<ExitCode> {
+pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
     match cli.command {
-        Command::Up(file) => daemon::up(read(&file.config)?.up()?).await?,
+        Command::Up(file) => daemon::up(read(&file.config)?.up()?, processors).await?,
+        Command::Processors => print_processors(&processors)?,
         Command::Connector(ConnectorCommand::Postgres(file)) => {
             daemon::connector(read(&file.config)?.connector()?).await?;
         }
+        Command::Controller(file) => {
+            daemon::controller(read(&file.config)?.controller()?, file.config, processors).await?;
+        }
+        Command::Render(args) => render::run(&args)?,
+        Command::Pipeline(args) => roles::pipeline(args, processors).await?,
+        Command::Workers(args) => roles::workers(args).await?,
         Command::Registry(args) => registry::run(args).await?,
         Command::Topic(command) => topic::run(command).await?,
         Command::Schema(command) => return schema::run(command).await,
@@ -167,6 +193,12 @@ pub async fn run(cli: Cli) -> Result<ExitCode> {
         Command::Upgrades(args) => mesh::upgrades(args).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// One text with all documents.
+fn print_processors(processors: &Processors) -> Result<()> {
+    let documents = processors.documents();
+    if documents.is_empty() { Ok(()) } else { client::print_line(&documents.join("\n---\n")) }
 }
 
 fn read(file: &std::path::Path) -> Result<config::RawConfig> {

@@ -5,13 +5,15 @@
 
 mod controller;
 mod kafka;
+mod mesh;
 mod overrides;
 mod raw;
 mod registry;
 mod secrets;
 
-pub use controller::ControllerSettings;
+pub use controller::{ControllerSettings, Runtime};
 pub use kafka::{Compression, Delivery, KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
+pub use mesh::{ControllerRole, PipelineRole};
 pub use raw::{ControlSettings, DataSettings, RawConfig};
 pub use registry::{
     AuditSettings, ClientSettings, GrantSettings, LimitSettings, RegistrySettings,
@@ -136,10 +138,12 @@ impl RawConfig {
     ///
     /// `Config`, naming the key, the problem and the bound.
     pub fn up(self) -> Result<UpConfig> {
-        check_url(self.registry.url.as_deref())?;
+        check_url("registry.url", self.registry.url.as_deref())?;
         let is_named = self.registry.url.is_some() && self.registry.tls.is_none();
         refuse(is_named, "registry.url", "up runs its own registry")?;
         refuse(self.data.url.is_some(), "data.url", "up holds the log itself")?;
+        let elsewhere = self.controller.runtime.is_some();
+        refuse(elsewhere, "controller.runtime", "up runs pipelines in its own process")?;
         Ok(UpConfig {
             kafka: self.kafka.map(KafkaSettings::config).transpose()?,
             registry: self.registry.config(&self.data_dir)?,
@@ -166,24 +170,13 @@ impl RawConfig {
                 .because("source: there is none")
                 .help("add a [[source]] table"));
         }
-        let log = match self.kafka {
-            Some(kafka) => {
-                refuse(self.data.url.is_some(), "data.url", "records go to Kafka")?;
-                LogConfig::Kafka(Box::new(kafka.config()?), self.data.listen)
-            }
-            None => LogConfig::Daemon(
-                self.data.url.unwrap_or_else(|| format!("tcp://{}", self.data.listen)),
-            ),
-        };
-        check_url(self.registry.url.as_deref())?;
+        let log = log_elsewhere(self.kafka, self.data)?;
+        let (registry_url, registry_access) = registry_elsewhere(self.registry)?;
         Ok(ConnectorConfig {
             control: self.control.listen,
             log,
-            registry_access: self.registry.client.access()?,
-            registry_url: self
-                .registry
-                .url
-                .unwrap_or_else(|| format!("http://{}", self.registry.listen)),
+            registry_access,
+            registry_url,
             sources: check_sources(self.source)?,
         })
     }
@@ -202,15 +195,32 @@ impl RawConfig {
     }
 }
 
+/// The log of another process, or of a cluster.
+fn log_elsewhere(kafka: Option<KafkaSettings>, data: DataSettings) -> Result<LogConfig> {
+    let Some(kafka) = kafka else {
+        let url = data.url.unwrap_or_else(|| format!("tcp://{}", data.listen));
+        return Ok(LogConfig::Daemon(url));
+    };
+    refuse(data.url.is_some(), "data.url", "records go to Kafka")?;
+    Ok(LogConfig::Kafka(Box::new(kafka.config()?), data.listen))
+}
+
+/// The registry of another process, and how it is reached.
+fn registry_elsewhere(registry: RegistrySettings) -> Result<(String, RegistryAccess)> {
+    check_url("registry.url", registry.url.as_deref())?;
+    let url = registry.url.unwrap_or_else(|| format!("http://{}", registry.listen));
+    Ok((url, registry.client.access()?))
+}
+
 /// Addresses are told in logs and answers: no password may be in one.
-fn check_url(url: Option<&str>) -> Result<()> {
+fn check_url(key: &str, url: Option<&str>) -> Result<()> {
     let parsed = url.and_then(|url| reqwest::Url::parse(url).ok());
     if parsed.is_none_or(|url| url.username().is_empty() && url.password().is_none()) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Config, "use the configuration")
-        .because("registry.url: there is a user in it")
-        .help("set registry.client.username and .password_file"))
+        .because(format!("{key}: there is a user in it"))
+        .help("leave it out; registry.client.username and .password_file are for the registry"))
 }
 
 fn refuse(is_set: bool, key: &'static str, why: &'static str) -> Result<()> {

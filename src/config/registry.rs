@@ -223,7 +223,10 @@ impl RegistrySettings {
     /// `Config`, naming the key, the problem and the bound.
     pub(super) fn config(&self, data_dir: &Path) -> Result<RegistryConfig> {
         let store = match &self.store {
-            Some(store) => store.expose().parse()?,
+            Some(store) => {
+                let read = store.expose().parse::<StoreConfig>();
+                read.map_err(|error| error.with("key", "registry.store"))?
+            }
             None => StoreConfig::Sqlite(data_dir.join("registry.sqlite")),
         };
         let mut config = RegistryConfig::new(store);

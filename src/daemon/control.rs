@@ -65,6 +65,10 @@ pub(crate) struct Control {
     pub(crate) sources: Arc<SourceTable>,
     /// The controller, if it is here.
     pub(crate) controller: Option<Arc<Controller<RegistryClient>>>,
+    /// The pipeline that this process runs for a controller elsewhere, if it does.
+    pub(crate) job: Option<Job>,
+    /// Routes of the role's own.
+    pub(crate) routes: Router,
     /// The collected metrics.
     pub(crate) metrics: Metrics,
 }
@@ -76,6 +80,9 @@ struct SourceAnswer {
     report: SourceReport,
     managed_by: ManagedBy,
 }
+
+/// Tells how a pipeline is.
+pub(crate) type Job = Box<dyn Fn() -> PipelineReport + Send + Sync>;
 
 #[derive(Serialize)]
 struct Health {
@@ -97,19 +104,26 @@ struct PipelineHealth {
 }
 
 impl Control {
+    /// Without a controller.
+    pub(crate) fn new(endpoints: Endpoints, sources: Arc<SourceTable>, metrics: Metrics) -> Self {
+        Self { endpoints, sources, controller: None, job: None, routes: Router::new(), metrics }
+    }
+
     /// Serves until `shutdown` says true.
     ///
     /// # Errors
     ///
     /// `Unavailable` if the listener fails.
     pub(crate) async fn serve(
-        self,
+        mut self,
         listener: TcpListener,
         shutdown: watch::Receiver<bool>,
     ) -> Result<()> {
+        let routes = std::mem::take(&mut self.routes);
         let pipelines = self.controller.clone().map(tidemesh_controller::router);
         let router = Router::new()
             .route("/health", get(health))
+            .route("/health/live", get(async || "up\n"))
             .route("/metrics", get(render_metrics))
             .route("/v1/endpoints", get(endpoints))
             .route("/v1/sources", get(sources))
@@ -121,7 +135,8 @@ impl Control {
             .route("/v1/sources/{name}/remove", post(remove))
             .route("/v1/pipelines/{name}/verify", post(verify_pipeline))
             .with_state(Arc::new(self))
-            .merge(pipelines.unwrap_or_default());
+            .merge(pipelines.unwrap_or_default())
+            .merge(routes);
         let serving = axum::serve(listener, router)
             .with_graceful_shutdown(stopped(shutdown.clone()))
             .into_future();
@@ -274,7 +289,8 @@ async fn verify(
 /// table's snapshot has failed. A pipeline that is held, or paused, is as it should be.
 async fn health(State(control): State<Arc<Control>>) -> Response {
     let sources = control.reports();
-    let pipelines = control.pipelines();
+    let mut pipelines = control.pipelines();
+    pipelines.extend(control.job.as_ref().map(|job| job()));
     let is = |status| pipelines.iter().any(|pipeline| pipeline.state == status);
     let stopped =
         sources.values().any(|source| matches!(source.state, SourceState::Stopped { .. }));

@@ -2,6 +2,7 @@
 
 mod control;
 mod lag;
+mod mesh;
 mod metrics;
 mod pipelines;
 mod roles;
@@ -10,7 +11,9 @@ mod sources;
 mod topics;
 mod verify;
 mod watch;
+mod workers;
 
 pub(crate) use control::{Endpoints, VerifyLine};
+pub(crate) use mesh::{controller, pipeline};
 pub(crate) use roles::{connector, registry, up};
 pub(crate) use verify::VerifyPipeline;

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, Start};
+use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, Start, failpoint};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_plan::mesh::PipelinePlan;
+use tidemesh_processors::sdk::Processors;
 use tidemesh_processors::{Cut, Ended, Lost, PipelineJob, Progress, Until};
 use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::watch;
@@ -30,6 +31,7 @@ const STOP_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Pipelines<T> {
     transport: Arc<T>,
     registry: RegistryClient,
+    processors: Processors,
     jobs: Mutex<BTreeMap<String, Running>>,
     /// What each pipeline has done since the process was started, over its jobs.
     progress: Mutex<BTreeMap<String, Arc<Done>>>,
@@ -104,8 +106,20 @@ fn now_ms() -> u64 {
 }
 
 impl<T: Transport> Pipelines<T> {
-    pub(super) fn new(transport: Arc<T>, registry: RegistryClient) -> Self {
-        Self { transport, registry, jobs: Mutex::default(), progress: Mutex::default() }
+    /// None yet. `processors` are those that pipelines may name.
+    pub(super) fn new(transport: Arc<T>, registry: RegistryClient, processors: Processors) -> Self {
+        let (jobs, progress) = (Mutex::default(), Mutex::default());
+        Self { transport, registry, processors, jobs, progress }
+    }
+
+    /// Where their topics are.
+    pub(super) fn transport(&self) -> &Arc<T> {
+        &self.transport
+    }
+
+    /// The processors that pipelines may name.
+    pub(super) fn processors(&self) -> &Processors {
+        &self.processors
     }
 
     /// Ends all jobs, at the same time.
@@ -156,14 +170,16 @@ impl<T: Transport> Pipelines<T> {
 impl<T: Transport> Launcher for Pipelines<T> {
     fn start(&self, pipeline: Start) -> BoxFuture<'_, ()> {
         async move {
-            let Start { plan, planned_by, accept_loss } = pipeline;
+            let Start { plan, planned_by, accept_loss, .. } = pipeline;
             self.stop_one(plan.name()).await;
+            failpoint("job.between");
             let (until, told) = watch::channel(Until::Told);
             let (state, done) = (Mutex::new(JobState::Running), self.done(plan.name()));
             let shown = Arc::new(Shown { state, done });
             let job = Job {
                 transport: Arc::clone(&self.transport),
                 registry: self.registry.clone(),
+                processors: self.processors.clone(),
                 shown: Arc::clone(&shown),
                 until: told,
                 planned_by,
@@ -247,6 +263,7 @@ async fn end(running: Running) {
 struct Job<T> {
     transport: Arc<T>,
     registry: RegistryClient,
+    processors: Processors,
     shown: Arc<Shown>,
     until: watch::Receiver<Until>,
     planned_by: BTreeMap<String, u32>,
@@ -311,7 +328,7 @@ impl<T: Transport> Job<T> {
 
     async fn run_once(&self, plan: &PipelinePlan) -> Result<Ended> {
         let accept_loss = self.accept_loss.swap(false, Ordering::Relaxed);
-        let job = PipelineJob::new(plan)?;
+        let job = PipelineJob::with_processors(plan, &self.processors)?;
         let job = job.planned_by(self.planned_by.clone()).accept_loss(accept_loss);
         let (transport, registry) = (Arc::clone(&self.transport), self.registry.clone());
         let (shown, until) = (Arc::clone(&self.shown), self.until.clone());

@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_controller::{Controller, ControllerConfig, Holder, TopicLog};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
+use tidemesh_processors::sdk::Processors;
 use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, Security, StoreConfig};
 use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 use tidemesh_transport::{
@@ -31,13 +32,14 @@ use tokio::task::JoinSet;
 ///
 /// What keeps it from starting. A source that stops later does not end the others: `/health` says
 /// so.
-pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
+pub(crate) async fn up(mut config: UpConfig, processors: Processors) -> Result<()> {
     let shutdown = watch_signals()?;
     if let Some(kafka) = config.kafka.take() {
         config.controller.topic_prefix.clone_from(&kafka.prefix);
         config.controller.dataset_namespace = dataset_namespace(&kafka.bootstrap_servers);
         let transport = Arc::new(KafkaTransport::new(&kafka)?);
-        return Box::pin(up_on(config, transport, watch_cluster(&kafka)?, shutdown)).await;
+        let watch = watch_cluster(&kafka)?;
+        return Box::pin(up_on(config, processors, transport, watch, shutdown)).await;
     }
     let folder = config.data_dir.join("log");
     let opening =
@@ -48,11 +50,12 @@ pub(crate) async fn up(mut config: UpConfig) -> Result<()> {
             .map_err(|error| Error::new(ErrorKind::Internal, "open the log").caused_by(error))??,
     );
     let watch = Arc::new(LogWatch(Arc::clone(&transport)));
-    Box::pin(up_on(config, transport, watch, shutdown)).await
+    Box::pin(up_on(config, processors, transport, watch, shutdown)).await
 }
 
 async fn up_on<T: Transport>(
     config: UpConfig,
+    processors: Processors,
     transport: Arc<T>,
     watch: Arc<dyn GroupWatch>,
     shutdown: watch::Receiver<bool>,
@@ -84,23 +87,26 @@ async fn up_on<T: Transport>(
     let sources =
         Sources::new(Arc::clone(&transport), client.clone(), config.secrets_dir, shutdown.clone());
     let sources = start_sources(sources, &config.sources, &mut parts)?;
-    let url = format!("http://{}", local(&control)?);
+    let listens = format!("http://{}", local(&control)?);
+    let url = config.controller.url.clone().unwrap_or(listens);
     let configured =
         config.sources.into_iter().map(|source| Arc::new(Document::configured(source)));
     let controller = ControllerConfig { sources: configured.collect(), ..config.controller };
     let table = sources.table();
-    let plane = Plane { transport, registry: client, sources };
+    let pipelines = Pipelines::new(transport, client.clone(), processors);
+    let plane = Plane { registry: client, pipelines, sources };
     let controller = start_controller(controller, url, plane, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));
-    let control_port = Control { endpoints, sources: table, controller: Some(controller), metrics };
+    let control_port =
+        Control { controller: Some(controller), ..Control::new(endpoints, table, metrics) };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
 
 /// What a controller has run in this process.
 struct Plane<T> {
-    transport: Arc<T>,
     registry: RegistryClient,
+    pipelines: Pipelines<T>,
     sources: Arc<Sources<T>>,
 }
 
@@ -112,15 +118,15 @@ fn start_controller<T: Transport>(
     shutdown: &watch::Receiver<bool>,
     parts: &mut JoinSet<Result<()>>,
 ) -> Result<Arc<Controller<RegistryClient>>> {
-    let Plane { transport, registry, sources } = plane;
-    let log = Arc::new(TopicLog::new(Arc::clone(&transport)));
-    let pipelines = Arc::new(Pipelines::new(Arc::clone(&transport), registry.clone()));
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let holder = Holder { id: format!("{}-{:x}", std::process::id(), since.as_micros()), url };
+    let Plane { registry, pipelines, sources } = plane;
+    let documents = pipelines.processors().documents();
+    let keeper = Topics(Arc::clone(pipelines.transport()));
+    let log = TopicLog::new(Arc::clone(pipelines.transport()));
+    let pipelines = Arc::new(pipelines);
     let launcher = Arc::clone(&pipelines);
-    let controller = Controller::open(config, holder, registry, launcher)?;
-    let keeper = Arc::new(Topics(transport));
-    let controller = controller.keeping(keeper).with_connectors(sources).with_log(log);
+    let controller = Controller::open(config, holder(url), registry, launcher)?;
+    let controller = controller.with_processors(&documents)?.keeping(Arc::new(keeper));
+    let controller = controller.with_connectors(sources).with_log(Arc::new(log));
     let controller = Arc::new(controller);
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
     parts.spawn(async move {
@@ -135,8 +141,19 @@ fn start_controller<T: Transport>(
     Ok(controller)
 }
 
+/// This process as a controller. `url` is where others reach it.
+pub(super) fn holder(url: String) -> Holder {
+    Holder { id: process_id(), url }
+}
+
+/// What no other process is called.
+pub(super) fn process_id() -> String {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{:x}", std::process::id(), since.as_micros())
+}
+
 /// The namespace of a cluster's topics, as OpenLineage names it.
-fn dataset_namespace(bootstrap_servers: &str) -> String {
+pub(super) fn dataset_namespace(bootstrap_servers: &str) -> String {
     let first = bootstrap_servers.split(',').next().unwrap_or_default();
     format!("kafka://{}", first.trim())
 }
@@ -180,7 +197,7 @@ async fn connector_on<T: Transport>(
     let sources = Sources::new(transport, client, PathBuf::new(), shutdown.clone());
     let sources = start_sources(sources, &config.sources, &mut parts)?.table();
     let metrics = Metrics::new(metrics, None);
-    let control_port = Control { endpoints, sources, controller: None, metrics };
+    let control_port = Control::new(endpoints, sources, metrics);
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
 }
@@ -211,7 +228,7 @@ pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) ->
     let mut parts = JoinSet::new();
     let stopping = stopped(shutdown.clone());
     parts.spawn(tidemesh_schema_registry::serve_secured(listener, registry, security, stopping));
-    let control_port = Control { endpoints, sources: Arc::default(), controller: None, metrics };
+    let control_port = Control::new(endpoints, Arc::default(), metrics);
     parts.spawn(control_port.serve(control, shutdown));
     wait(parts).await
 }
@@ -266,14 +283,14 @@ fn start_sources<T: Transport>(
 }
 
 /// Waits for every part; the first error ends the wait.
-async fn wait(mut parts: JoinSet<Result<()>>) -> Result<()> {
+pub(super) async fn wait(mut parts: JoinSet<Result<()>>) -> Result<()> {
     while let Some(part) = parts.join_next().await {
         part.map_err(|e| Error::new(ErrorKind::Internal, "run the daemon").caused_by(e))??;
     }
     Ok(())
 }
 
-async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener> {
+pub(super) async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         Error::new(ErrorKind::Conflict, "listen")
             .because(format!("{key} cannot be used"))
@@ -294,11 +311,11 @@ fn bind_unix(path: &std::path::Path) -> Result<tokio::net::UnixListener> {
     })
 }
 
-fn local(listener: &TcpListener) -> Result<SocketAddr> {
+pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(|e| Error::new(ErrorKind::Internal, "listen").caused_by(e))
 }
 
-fn announce(control: &SocketAddr, endpoints: &Endpoints) {
+pub(super) fn announce(control: &SocketAddr, endpoints: &Endpoints) {
     let (data, registry) = (endpoints.data.as_deref(), endpoints.registry.as_deref());
     tracing::info!(control = format!("http://{control}"), data, registry, "listening");
 }

@@ -10,7 +10,7 @@ use crate::support::kafka::on_kafka;
 use crate::support::postgres::Database;
 use crate::support::topic::equals;
 
-const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, status varchar(10), qty int, \
+pub(crate) const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, status varchar(10), qty int, \
                      note text)";
 const TOPIC: &str = "shop.public.orders";
 
@@ -160,4 +160,56 @@ async fn each_change_of_a_table_comes_out_as_it_is_stated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_change_of_a_table_over_kafka_comes_out_as_it_is_stated() {
     each_change_of_a_table(|config| on_kafka(config, "")).await;
+}
+
+/// The table's schema is, word for word, what it was before the column was added.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_was_added_and_is_dropped_again_is_a_change() {
+    let site = Site::open(str::to_owned).await;
+    site.apply(&[pipeline("all", TOPIC, "SELECT * FROM rows")]);
+    let star = "SELECT * FROM orders";
+    site.goes_on("all", star).await;
+    site.change("ALTER TABLE orders ADD COLUMN colour text").await;
+    site.goes_on("all", star).await;
+    site.apply(&[pipeline("coloured", TOPIC, "SELECT id, colour FROM rows")]);
+    site.goes_on("coloured", "SELECT id, colour FROM orders").await;
+
+    site.change("ALTER TABLE orders DROP COLUMN colour").await;
+    site.held("coloured", "colour").await;
+    site.goes_on("all", star).await;
+
+    // And once more: it comes again, word for word too.
+    site.change("ALTER TABLE orders ADD COLUMN colour text").await;
+    site.goes_on("coloured", "SELECT id, colour FROM orders").await;
+    site.goes_on("all", star).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_whose_output_the_registry_refuses_is_not_taken() {
+    let site = Site::open(str::to_owned).await;
+    // A version of its topic's values has a number where the table will have a text.
+    let before = "SELECT *, qty AS extra FROM rows";
+    site.apply(&[pipeline("wide", TOPIC, before)]);
+    site.goes_on("wide", "SELECT *, qty AS extra FROM orders").await;
+    site.apply(&[pipeline("wide", TOPIC, "SELECT * FROM rows")]);
+    let without = "SELECT id, status, qty, note FROM orders";
+    eventually("the other plan runs", async || {
+        site.touch().await;
+        let found = crate::support::topic::records(&site.daemon, "mesh.wide");
+        let expected = rows(&site.database, without).await;
+        (crate::support::topic::fold(&found) == expected).then_some(())
+    })
+    .await;
+    site.change("ALTER TABLE orders ADD COLUMN extra text").await;
+    eventually("it is told why it stays as it is", async || {
+        let report = is(&site.daemon, "wide", "running").await;
+        let reasons = report["reasons"].to_string();
+        (reasons.contains("mesh.wide") && reasons.contains("extra")).then_some(())
+    })
+    .await;
+    site.touch().await;
+    site.goes_on("wide", without).await;
+    let records = site.daemon.command(&["upgrades", "wide"]).stdout;
+    let records = String::from_utf8(records).unwrap();
+    assert!(records.contains("stays: "), "{records}");
 }

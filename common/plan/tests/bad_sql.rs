@@ -70,6 +70,28 @@ const CASES: &[(&str, &str, &str)] = &[
     ("SELECT CURRENT_DATE AS t FROM orders", "1:8", "another answer"),
     ("SELECT random() AS t FROM orders", "1:8", "another answer"),
     ("SELECT qty + 1 FROM orders", "1:8", "no name"),
+    // What DataFusion plans and cannot run, or only for some values.
+    (
+        "SELECT 'o' AS o, id, placed_at AS v FROM orders UNION ALL SELECT 'r', id, reason FROM refunds",
+        "1:",
+        "text stands where timestamptz is needed",
+    ),
+    (
+        "SELECT id, coalesce(placed_at, note) AS x FROM orders",
+        "1:",
+        "coalesce does not take these types",
+    ),
+    ("SELECT id, date_trunc('day', note) AS x FROM orders", "1:", "text stands where"),
+    ("SELECT id, shipping::text AS s FROM orders", "1:12", "a record cannot be cast to text"),
+    ("SELECT id, try_cast(shipping AS int) AS s FROM orders", "1:", "select its fields"),
+    ("SELECT id, true::date AS s FROM orders", "1:12", "cannot be cast"),
+    ("SELECT id, (qty > 1)::date AS s FROM orders", "1:", "boolean cannot be cast to date"),
+    ("SELECT id, qty::timestamp AS s FROM orders", "1:12", "to_timestamp_seconds"),
+    ("SELECT id, placed_at::bigint AS s FROM orders", "1:12", "EXTRACT(EPOCH"),
+    ("SELECT id, to_char(due, 'YYYY-MM-DD') AS s FROM orders", "1:12", "strftime"),
+    ("SELECT id FROM orders WHERE note SIMILAR TO 'a%'", "1:29", "write LIKE"),
+    ("SELECT id, note ~ '(' AS s FROM orders", "1:12", "cannot be computed"),
+    ("SELECT id, coalesce() AS s FROM orders", "1:12", "coalesce"),
     // Names.
     ("SELECT nope FROM orders", "1:8", "there are: id, customer_id"),
     ("SELECT id,\n       o.stauts\nFROM orders o", "2:8", "no column `o.stauts`"),

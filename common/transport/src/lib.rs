@@ -17,6 +17,7 @@ mod record;
 mod registry_access;
 mod registry_client;
 mod remote;
+mod revision;
 mod stored;
 mod table_topic;
 mod topic;
@@ -31,11 +32,12 @@ pub use embedded::{
 };
 pub use event_writer::{
     Counts, EventWriter, OutboxTopics, Outputs, POSITION_HEADER, Prepared, SideNames,
+    WrittenSchemas,
 };
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};
 pub use registry_access::{RegistryAccess, RegistryLogin};
-pub use registry_client::{RegistryClient, Verdict, escape};
+pub use registry_client::{RegistryClient, SubjectHistory, SubjectVersion, Verdict, escape};
 pub use remote::{
     FRAME_BYTES_MAX, Listener, RemoteCommitter, RemoteReader, RemoteTransport, serve_remote,
 };

@@ -3,6 +3,7 @@
 //! `schema_registry_converter` has no call for a subject's level, so the four calls stand here.
 
 use crate::registry_access::RegistryAccess;
+use crate::revision::{GoesOn, Newest, goes_on};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,12 @@ const SCHEMAS_CACHED_MAX: usize = 10_000;
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many versions are asked for at once.
+const VERSIONS_PAGE: usize = 1_000;
+
+/// The most versions of a subject that are read.
+const VERSIONS_MAX: usize = 20_000;
 
 /// The media type of Confluent's contract.
 const CONTENT_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -50,7 +57,35 @@ struct Registered {
 #[derive(Deserialize)]
 struct Latest {
     id: u32,
+    version: u32,
     schema: String,
+}
+
+/// What a subject has, and lets follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectHistory {
+    /// Its level in Confluent's spelling, its own or the registry's.
+    pub level: String,
+    /// Its versions, the oldest first.
+    pub versions: Vec<SubjectVersion>,
+}
+
+/// A version of a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SubjectVersion {
+    subject: String,
+    /// Its number.
+    pub version: u32,
+    /// Its schema's id.
+    pub id: u32,
+    /// Its schema.
+    pub schema: String,
+}
+
+#[derive(Deserialize)]
+struct Level {
+    #[serde(rename = "compatibilityLevel")]
+    level: String,
 }
 
 #[derive(Deserialize)]
@@ -151,6 +186,34 @@ impl RegistryClient {
         Ok(SchemaIds { key, value })
     }
 
+    /// As [`RegistryClient::register_topic`] for a topic whose records had values of the schema with the id
+    /// `last`: where the registry knows `value` from before that one, it is registered once more with a
+    /// property `tidemesh.revision`, so that the subject's newest version is what is written.
+    ///
+    /// # Errors
+    ///
+    /// As [`RegistryClient::register_topic`].
+    pub async fn register_topic_after(
+        &self,
+        topic: &str,
+        key: Option<&str>,
+        value: &str,
+        last: Option<u32>,
+    ) -> Result<SchemaIds> {
+        let ids = self.register_topic(topic, key, value).await?;
+        if last.is_some_and(|last| last <= ids.value) {
+            return Ok(ids);
+        }
+        let subject = format!("{topic}-value");
+        let Some(newest) = self.newest(&subject).await? else { return Ok(ids) };
+        let newest = Newest { id: newest.id, version: newest.version, schema: newest.schema };
+        let value = match goes_on(value, ids.value, last, &newest)? {
+            GoesOn::With(id) => id,
+            GoesOn::Anew(value) => self.register(&subject, &value).await?,
+        };
+        Ok(SchemaIds { value, ..ids })
+    }
+
     /// Sets the compatibility level of `subject`, in Confluent's spelling.
     ///
     /// # Errors
@@ -183,14 +246,48 @@ impl RegistryClient {
     ///
     /// `Unavailable` if the registry is away.
     pub async fn latest(&self, subject: &str) -> Result<Option<(u32, Arc<str>)>> {
+        let newest = self.newest(subject).await?;
+        Ok(newest.map(|Latest { id, schema, .. }| (id, schema.into())))
+    }
+
+    async fn newest(&self, subject: &str) -> Result<Option<Latest>> {
         let url = format!("{}/subjects/{}/versions/latest", self.url, escape(subject));
         let latest: Result<Latest> =
             self.send("look up a schema", subject, self.http.get(url)).await;
         match latest {
-            Ok(Latest { id, schema }) => Ok(Some((id, schema.into()))),
+            Ok(latest) => Ok(Some(latest)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The level and the versions of `subject`.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away; `TooLarge` for more versions than are read.
+    pub async fn history(&self, subject: &str) -> Result<SubjectHistory> {
+        let doing = "look up a subject";
+        let url = format!("{}/config/{}?defaultToGlobal=true", self.url, escape(subject));
+        let Level { level } = self.send(doing, subject, self.http.get(url)).await?;
+        let mut versions: Vec<SubjectVersion> = Vec::new();
+        for offset in (0..VERSIONS_MAX).step_by(VERSIONS_PAGE) {
+            let url = format!(
+                "{}/schemas?subjectPrefix={}&offset={offset}&limit={VERSIONS_PAGE}",
+                self.url,
+                escape(subject)
+            );
+            let page: Vec<SubjectVersion> = self.send(doing, subject, self.http.get(url)).await?;
+            let whole = page.len() == VERSIONS_PAGE;
+            versions.extend(page.into_iter().filter(|version| version.subject == subject));
+            if !whole {
+                versions.sort_by_key(|version| version.version);
+                return Ok(SubjectHistory { level, versions });
+            }
+        }
+        Err(Error::new(ErrorKind::TooLarge, doing)
+            .with("subject", subject)
+            .with("versions_max", VERSIONS_MAX))
     }
 
     /// The text of the schema that has `id`; kept after the first call.

@@ -22,7 +22,7 @@ use tidemesh_model::{
 };
 use tidemesh_transport::{
     Append, Appended, Counts, EventWriter, Generations, OutboxTopics, SideNames, TopicConfig,
-    Transport, WriterEpoch,
+    Transport, WriterEpoch, WrittenSchemas,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -115,6 +115,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             Engine::new(&runner.connector, settings, items.get_or_insert_default())?;
         let generations = Generations::take(items.get_or_insert_default())?;
         let outbox_topics = OutboxTopics::take(items.get_or_insert_default())?;
+        let written = WrittenSchemas::take(items.get_or_insert_default())?;
         runner.status.generations(&generations);
         let mut end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
         if let (Some(checkpoint), Some(items)) = (&mut checkpoint, items) {
@@ -146,6 +147,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let block_fields = block.fields.len();
         let events = EventWriter::new(block, settings.format(), topics, runner.registry.clone())
             .with_generations(generations, settings.on_incompatible)
+            .with_written(written)
             .with_outbox(settings.outbox.clone(), outbox_topics)?;
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
@@ -323,7 +325,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         for item in batch.state() {
             gathered.store(item.clone());
         }
-        for item in self.events.take_outbox_items()? {
+        for item in self.events.take_items()? {
             gathered.store(item);
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! the lease says who writes. Its time is that of the system's clock.
 
 use super::{Change, Holder, Items, Lease, Store};
+use crate::failpoint::failpoint;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -163,6 +164,7 @@ impl Store for SqliteStore {
             };
             done.map_err(failed)?;
         }
+        failpoint("store.uncommitted");
         transaction.commit().map_err(failed)
     }
 }
@@ -204,39 +206,15 @@ fn failed(cause: rusqlite::Error, doing: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conformance;
     use super::*;
-
-    fn holder(id: &str) -> Holder {
-        Holder { id: id.to_owned(), url: format!("http://{id}") }
-    }
-
-    fn put(name: &str, text: &str) -> Change {
-        Change { name: name.to_owned(), text: Some(text.to_owned()) }
-    }
-
-    const LONG: Duration = Duration::from_secs(60);
+    use tidemesh_store::StoreConfig;
 
     #[test]
-    fn of_two_controllers_one_writes() {
+    fn it_does_what_every_store_does() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("controller.sqlite");
-        let (mut one, mut two) =
-            (SqliteStore::open(&file).unwrap(), SqliteStore::open(&file).unwrap());
-        let Lease::Ours { epoch } = one.lease(&holder("one"), LONG).unwrap() else { panic!() };
-        assert_eq!(two.lease(&holder("two"), LONG).unwrap(), Lease::Others(holder("one")));
-        one.write(epoch, &[put("a", "1"), put("b", "2")]).unwrap();
-        // Renewed, it is the same lease.
-        assert_eq!(one.lease(&holder("one"), Duration::ZERO).unwrap(), Lease::Ours { epoch });
-        let next = two.lease(&holder("two"), LONG).unwrap();
-        assert_eq!(next, Lease::Ours { epoch: epoch + 1 });
-        let error = one.write(epoch, &[put("a", "late")]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Fenced);
-        let gone = Change { name: "b".into(), text: None };
-        two.write(epoch + 1, &[gone, put("c", "3")]).unwrap();
-        let items = one.load().unwrap();
-        assert_eq!(items, Items::from([("a".into(), "1".into()), ("c".into(), "3".into())]));
-        two.release(epoch + 1).unwrap();
-        assert_eq!(one.lease(&holder("one"), LONG).unwrap(), Lease::Ours { epoch: epoch + 2 });
+        let store = |name: &str| StoreConfig::Sqlite(folder.path().join(name));
+        conformance::every_store(store);
     }
 
     #[test]

@@ -16,7 +16,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
 use std::sync::Arc;
-use tidemesh_plan::document::Kind;
 
 /// The routes of what watches.
 pub(crate) fn routes<R: Registry>() -> Router<Arc<Controller<R>>> {
@@ -34,7 +33,7 @@ async fn dashboard<R: Registry>(
     State(controller): Handle<R>,
     Segments(name): Segments<String>,
 ) -> Answer<Value> {
-    let id = Id { kind: Kind::Pipeline, name };
+    let id = Id::pipeline(name);
     match controller.state().document(&id) {
         Some(declared) => Ok(Json(dashboard::of_pipeline(&declared.document))),
         None => Err(no_pipeline(id.name)),

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemesh_controller::{
-    Asked, Changes, Connectors, Controller, ControllerConfig, Holder, JobCounts, JobReport,
-    JobState, Launcher, Refused, Registry, SourceJob, Start, StartSource, StoreConfig, Text,
-    TopicKeeper,
+    Asked, Changes, Connectors, Controller, ControllerConfig, History, Holder, JobCounts,
+    JobReport, JobState, Launcher, Refused, Registry, SourceJob, Start, StartSource, StoreConfig,
+    Text, TopicKeeper,
 };
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
@@ -52,6 +52,10 @@ impl Registry for Schemas {
     }
 
     async fn refuses(&self, _: &str, _: &str) -> Result<Option<String>> {
+        self.answer(None)
+    }
+
+    async fn history(&self, _: &str) -> Result<Option<History>> {
         self.answer(None)
     }
 
@@ -143,6 +147,7 @@ impl Connectors for Sources {
 
 pub(crate) struct Mesh {
     folder: tempfile::TempDir,
+    lease: Duration,
     schemas: Schemas,
     jobs: Arc<Jobs>,
     kept: Arc<Kept>,
@@ -186,9 +191,20 @@ fn texts(text: &str) -> Vec<Text> {
 
 impl Mesh {
     pub(crate) fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (schemas, jobs, sources) = (Schemas::default(), Arc::default(), Arc::default());
-        Self { folder, schemas, jobs, kept: Arc::default(), sources, configured: Vec::new() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            lease: Duration::from_secs(15),
+            schemas: Schemas::default(),
+            jobs: Arc::default(),
+            kept: Arc::default(),
+            sources: Arc::default(),
+            configured: Vec::new(),
+        }
+    }
+
+    /// One whose leases are as short as they may be.
+    pub(crate) fn with_short_leases() -> Self {
+        Self { lease: Duration::from_secs(1), ..Self::open() }
     }
 
     /// With sources that the configuration of every process has.
@@ -200,6 +216,18 @@ impl Mesh {
     /// How a source was started.
     pub(crate) fn source(&self, name: &str) -> Option<StartSource> {
         self.sources.0.lock().unwrap().get(name).cloned()
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("controller.sqlite")
+    }
+
+    /// Keeps everybody from writing to the store until this is dropped.
+    pub(crate) fn block_store(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.file()).unwrap();
+        connection.busy_timeout(Duration::from_secs(20)).unwrap();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        connection
     }
 
     /// Gives a topic these schemas: of its keys and values.
@@ -214,8 +242,8 @@ impl Mesh {
 
     /// A controller over the mesh's store, which may have to wait until it acts.
     pub(crate) fn start(&self, id: &str) -> Running {
-        let store = StoreConfig::Sqlite(self.folder.path().join("controller.sqlite"));
-        let mut config = ControllerConfig::new(store);
+        let mut config = ControllerConfig::new(StoreConfig::Sqlite(self.file()));
+        config.lease = self.lease;
         config.reconcile_every = Duration::from_millis(10);
         config.sources.clone_from(&self.configured);
         let holder = Holder { id: id.into(), url: format!("http://{id}") };

@@ -61,6 +61,8 @@ pub(crate) struct Case {
     pub(crate) documents: String,
     pub(crate) topics: Topics,
     pub(crate) level: CompatibilityLevel,
+    /// A column that the outputs had before they were as they are, and readers from then.
+    pub(crate) former: Option<(String, Type)>,
 }
 
 impl Type {
@@ -178,6 +180,7 @@ impl Case {
             table,
             documents: documents(table, &columns, random),
             level: *random.pick(&levels),
+            former: former(&columns, random),
             columns,
             changes: Vec::new(),
             topics,
@@ -234,6 +237,12 @@ impl Case {
     pub(crate) fn rekeyed(&self) -> bool {
         self.changes.iter().any(|change| matches!(change, Change::Key { .. }))
     }
+}
+
+/// A column of the name that a new one will have.
+fn former(columns: &[Column], random: &mut Random) -> Option<(String, Type)> {
+    let of = *random.pick(&[Type::Text, Type::Int, Type::Date, Type::Record]);
+    random.chance(30).then(|| (format!("n{}", columns.len()), of))
 }
 
 /// Another type: often one that is wider.
@@ -369,6 +378,9 @@ impl fmt::Display for Case {
         writeln!(f, "  {kind}, outputs' level {}", self.level)?;
         for column in self.columns.iter().filter_map(|column| column.old.as_ref()) {
             writeln!(f, "  column {} {:?}", column.0, column.1)?;
+        }
+        if let Some((name, of)) = &self.former {
+            writeln!(f, "  outputs had {name} {of:?}")?;
         }
         self.changes.iter().try_for_each(|change| writeln!(f, "  {change:?}"))?;
         let lines = self.documents.lines();

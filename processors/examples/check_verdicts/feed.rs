@@ -2,6 +2,7 @@
 
 use super::case::{Case, Column, Type};
 use super::random::Random;
+use super::run::PARTITIONS;
 use super::support::framed;
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
@@ -18,6 +19,14 @@ const KEYS: usize = 5;
 pub(crate) struct Record {
     pub(crate) key: Option<Vec<u8>>,
     pub(crate) value: Option<Vec<u8>>,
+}
+
+/// Records of one key are in one partition; those without go round.
+pub(crate) fn key_partition(at: usize, record: &Record) -> usize {
+    match &record.key {
+        Some(key) => key.iter().map(|byte| usize::from(*byte)).sum::<usize>() % PARTITIONS,
+        None => at % PARTITIONS,
+    }
 }
 
 /// The ids of values' schemas.

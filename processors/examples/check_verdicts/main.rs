@@ -16,6 +16,7 @@ mod random;
 mod run;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+mod ways;
 
 use case::Case;
 use random::Random;

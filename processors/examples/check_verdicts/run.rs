@@ -1,7 +1,7 @@
 //! Chains really run: records of partitions in, records of the output out, each with the input record
 //! that it came of.
 
-use super::feed::Record;
+use super::feed::{Record, key_partition};
 use super::support::{Batch, Given, shown};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use tidemesh_processors::fused::{Chain, ChainPlan, LOOKUP_BYTES_MAX, Lookups};
 pub(crate) type Schemas = BTreeMap<u32, Schema>;
 
 /// How many partitions a topic has.
-const PARTITIONS: usize = 3;
+pub(crate) const PARTITIONS: usize = 3;
 
 /// What came out: for each record the place of the input record that it came of.
 #[derive(Debug, Clone, Default)]
@@ -54,7 +54,7 @@ pub(crate) fn run(
     let mut out = Out::default();
     for partition in 0..PARTITIONS {
         for (at, record) in records.iter().enumerate() {
-            if partition_of(at, record) == partition {
+            if key_partition(at, record) == partition {
                 one(&mut chain, place, &lookups, (at, record), &mut out)?;
             }
         }
@@ -77,14 +77,6 @@ fn learn(
         }
     }
     Ok(())
-}
-
-/// Records of one key are in one partition; those without go round.
-fn partition_of(at: usize, record: &Record) -> usize {
-    match &record.key {
-        Some(key) => key.iter().map(|byte| usize::from(*byte)).sum::<usize>() % PARTITIONS,
-        None => at % PARTITIONS,
-    }
 }
 
 fn one(

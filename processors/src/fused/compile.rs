@@ -6,18 +6,11 @@ use datafusion_common::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, DataFusionError};
 use datafusion_expr::Expr;
-use datafusion_expr::execution_props::ExecutionProps;
-use datafusion_expr::expr::ScalarFunction;
-use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
-use datafusion_physical_expr::expressions::BinaryExpr;
-use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion_physical_expr::PhysicalExpr;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::query::{Branch, Input, Lookup, Origin, Part, Step};
-
-/// Functions that DataFusion's optimizer, which is not run here, spells out as CASE: they have no
-/// evaluation of their own.
-const SPELLED_OUT: [&str; 3] = ["coalesce", "nvl", "nvl2"];
+use tidemesh_plan::sql::physical;
 
 /// What a branch is compiled from.
 #[derive(Clone, Copy)]
@@ -237,12 +230,9 @@ impl Compiler<'_> {
                 None => Transformed::no(expr),
             })
         });
-        let expr = expr.and_then(|expr| expr.data.transform_up(spelled_out));
         let expr = expr.map_err(misfit)?.data;
         let names = DFSchema::try_from(schema.as_ref().clone()).map_err(misfit)?;
-        let made = create_physical_expr(&expr, &names, &ExecutionProps::new()).map_err(misfit)?;
-        let checked = made.transform_up(|expr| Ok(overflow_is_an_error(expr))).map_err(misfit)?;
-        Ok(checked.data)
+        physical(expr, &names).map_err(misfit)
     }
 
     /// The name of a part's column; none for a field within something computed.
@@ -253,24 +243,6 @@ impl Compiler<'_> {
             Some(place) => made_name(place),
         })
     }
-}
-
-/// A function of [`SPELLED_OUT`] as the expression that it stands for.
-fn spelled_out(expr: Expr) -> std::result::Result<Transformed<Expr>, DataFusionError> {
-    let (func, args) = match expr {
-        Expr::ScalarFunction(ScalarFunction { func, args })
-            if SPELLED_OUT.contains(&func.name()) =>
-        {
-            (func, args)
-        }
-        other => return Ok(Transformed::no(other)),
-    };
-    Ok(match func.simplify(args, &SimplifyContext::default())? {
-        ExprSimplifyResult::Simplified(expr) => Transformed::yes(expr),
-        ExprSimplifyResult::Original(args) => {
-            Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args }))
-        }
-    })
 }
 
 fn read_name(place: usize) -> String {
@@ -284,18 +256,6 @@ fn made_name(place: usize) -> String {
 #[cold]
 fn lost() -> Error {
     Error::new(ErrorKind::Internal, "find a column of a branch")
-}
-
-/// Arithmetic that leaves its type is an error, as in PostgreSQL; DataFusion's wraps around.
-fn overflow_is_an_error(expr: Arc<dyn PhysicalExpr>) -> Transformed<Arc<dyn PhysicalExpr>> {
-    match expr.as_any().downcast_ref::<BinaryExpr>() {
-        None => Transformed::no(expr),
-        Some(binary) => {
-            let checked =
-                BinaryExpr::new(binary.left().clone(), *binary.op(), binary.right().clone());
-            Transformed::yes(Arc::new(checked.with_fail_on_overflow(true)))
-        }
-    }
 }
 
 #[cold]

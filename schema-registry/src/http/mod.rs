@@ -308,8 +308,9 @@ fn known_method(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{RegistryConfig, StoreConfig};
+    use crate::config::RegistryConfig;
     use serde_json::{Value, json};
+    use tidemesh_store::StoreConfig;
 
     async fn started() -> (Arc<Registry>, String, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();

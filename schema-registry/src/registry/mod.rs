@@ -20,7 +20,7 @@ use tidemesh_model::Result;
 use tokio::sync::Semaphore;
 
 use crate::avro::Parser;
-use crate::config::{IncompatibleCode, Limits, RegistryConfig, StoreConfig};
+use crate::config::{IncompatibleCode, Limits, RegistryConfig};
 use crate::consumer::GroupWatch;
 use crate::decide;
 use crate::refusal::Refusal;
@@ -34,6 +34,7 @@ pub use judge::{Explained, Explanation};
 pub use read::{Page, SCHEMAS_PAGE_MAX, SUBJECTS_PAGE_MAX, SubjectVersion, VERSIONS_PAGE_MAX};
 pub(crate) use submit::{Drafted, TagRequest};
 pub use submit::{Registered, Submission};
+use tidemesh_store::StoreConfig;
 use writer::Writer;
 pub(crate) use writer::schema_thread;
 

@@ -10,8 +10,8 @@ mod sqlite;
 
 use tidemesh_model::Result;
 
-use crate::config::StoreConfig;
 use crate::state::{Change, State};
+use tidemesh_store::StoreConfig;
 
 pub(crate) use postgres::listen;
 pub(crate) use sqlite::SqliteStore;

@@ -5,11 +5,9 @@
 //! it; every other process takes them over from there, told by `NOTIFY` and by asking, and always
 //! before it writes itself. So ids are given out once, and every decision is on the latest state.
 
-mod connect;
 mod tables;
-mod tls;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::runtime::Runtime;
@@ -18,10 +16,14 @@ use tokio_postgres::{Client, Row};
 
 use super::{Loaded, Mark, News, Store};
 use crate::state::Change;
-use connect::Address;
+use tidemesh_store::{Address, LOAD_MS_MAX, Layout, Owner, Session};
 
-/// The advisory lock that a write holds: `tmsr` as a number, and the layout's own.
-const LOCK: i64 = 0x746d_7372_0000_0001;
+/// Whose store it is.
+static OWNER: Owner = Owner {
+    application: "tidemesh registry",
+    setting: "registry.store",
+    connecting: "connect to the registry's store",
+};
 
 /// The channel on which a write is told.
 const CHANNEL: &str = "tidemesh_registry";
@@ -29,31 +31,24 @@ const CHANNEL: &str = "tidemesh_registry";
 /// How many writes can be taken over one by one; who is further behind reads everything.
 const CHANGES_KEPT: i64 = 10_000;
 
-/// The longest that anything may take the database, the wait for the lock included.
-const STATEMENT_MS_MAX: u64 = 8_000;
-
-/// The longest that reading everything may take.
-const LOAD_MS_MAX: u64 = 120_000;
-
 /// For how long after a failed attempt to connect nobody asks for news.
 const REST: Duration = Duration::from_millis(500);
 
 /// How many notifications may wait; one is enough, for whoever hears of it reads all.
 const TOLD_MAX: usize = 16;
 
-/// The layout, step by step, as in SQLite's store.
-const LAYOUT: &[&str] =
-    &[include_str!("postgres/layout_1.sql"), include_str!("postgres/layout_2.sql")];
+/// The tables, and the advisory lock that a write holds: `tmsr` as a number, and the layout's own.
+const LAYOUT: Layout = Layout {
+    schema: "tidemesh_registry",
+    lock: 0x746d_7372_0000_0001,
+    steps: &[include_str!("postgres/layout_1.sql"), include_str!("postgres/layout_2.sql")],
+};
 
 /// One process's way to the database. It connects when it is needed and has no connection.
 pub(super) struct PostgresStore {
-    address: Address,
+    session: Session,
     runtime: Runtime,
-    client: Option<Client>,
     registry_id: String,
-    in_transaction: bool,
-    /// When connecting failed last, if nothing succeeded since.
-    failed_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -72,22 +67,15 @@ impl PostgresStore {
     /// `Config` if the URL cannot be read, `NewerVersion` if a newer program made the tables,
     /// `Unavailable`, `Authentication`, `Privilege` as the database has it.
     pub(super) fn open(url: &str) -> Result<Self> {
-        let address = Address::of(url)?;
+        let session = Session::new(Address::of(url, &OWNER)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
             Error::new(ErrorKind::Internal, "open the registry's store").caused_by(error)
         })?;
-        let mut store = Self {
-            address,
-            runtime,
-            client: None,
-            registry_id: String::new(),
-            in_transaction: false,
-            failed_at: None,
-        };
+        let mut store = Self { session, runtime, registry_id: String::new() };
         let doing = "open the registry's store";
         let (version, registry_id) = store.run(doing, prepare)?;
-        check_layout(version, doing)?;
+        LAYOUT.check(version, doing)?;
         store.registry_id = registry_id;
         Ok(store)
     }
@@ -98,45 +86,7 @@ impl PostgresStore {
         doing: &'static str,
         work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
     ) -> Result<T> {
-        self.run_within(Duration::from_millis(STATEMENT_MS_MAX), doing, work)
-    }
-
-    fn run_within<T>(
-        &mut self,
-        limit: Duration,
-        doing: &'static str,
-        work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T> {
-        let client = match self.client.take().filter(|client| !client.is_closed()) {
-            Some(client) => client,
-            // Another connection has neither the lock nor the transaction.
-            None if std::mem::take(&mut self.in_transaction) => {
-                return Err(Error::new(ErrorKind::Unavailable, doing)
-                    .because("the connection ended within a write"));
-            }
-            None => self.connect(doing)?,
-        };
-        let work = async { tokio::time::timeout(limit, work(&client)).await };
-        match self.runtime.block_on(work) {
-            Ok(Ok(value)) => {
-                self.client = Some(client);
-                Ok(value)
-            }
-            Ok(Err(error)) => {
-                self.in_transaction = false;
-                Err(failed(error, doing))
-            }
-            Err(_) => {
-                self.in_transaction = false;
-                Err(Error::new(ErrorKind::Timeout, doing).because("the database does not answer"))
-            }
-        }
-    }
-
-    fn connect(&mut self, doing: &'static str) -> Result<Client> {
-        let connected = self.runtime.block_on(self.address.connect(|| ()));
-        self.failed_at = connected.is_err().then(Instant::now);
-        connected.map_err(|error| error.unwrap_or_else(|error| failed(error, doing)))
+        self.runtime.block_on(self.session.run(doing, work))
     }
 
     fn news_in(&mut self, known: Mark, doing: &'static str) -> Result<News> {
@@ -152,22 +102,22 @@ impl PostgresStore {
     }
 
     fn load_all(&mut self, doing: &'static str) -> Result<Loaded> {
-        let begin = if self.in_transaction {
+        let begin = if self.session.in_transaction() {
             "SAVEPOINT everything"
         } else {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
         };
-        let end = if self.in_transaction { "RELEASE everything" } else { "COMMIT" };
+        let end = if self.session.in_transaction() { "RELEASE everything" } else { "COMMIT" };
         let limit = Duration::from_millis(LOAD_MS_MAX);
-        let rows = self.run_within(limit, doing, async |client| {
+        let load = self.session.run_within(limit, doing, async |client| {
             client.batch_execute(begin).await?;
             let sql = format!("SET LOCAL statement_timeout = {LOAD_MS_MAX}");
             client.batch_execute(&sql).await?;
             let rows = tables::read(client).await?;
             client.batch_execute(end).await?;
             Ok(rows)
-        })?;
-        rows.load()
+        });
+        self.runtime.block_on(load)?.load()
     }
 }
 
@@ -203,18 +153,18 @@ impl Store for PostgresStore {
     fn begin(&mut self, known: Mark) -> Result<News> {
         let doing = "write to the registry's store";
         let version = self.run(doing, async |client| {
-            lock(client).await?;
-            layout_version(client).await
+            LAYOUT.lock(client).await?;
+            LAYOUT.version(client).await
         })?;
-        self.in_transaction = true;
+        self.session.set_in_transaction(true);
         // Another process may have brought the tables to a newer layout since this one began.
-        check_layout(version, doing)?;
+        LAYOUT.check(version, doing)?;
         self.news_in(known, doing)
     }
 
     fn commit(&mut self, changes: &[Change]) -> Result<Mark> {
         let doing = "write to the registry's store";
-        if !self.in_transaction {
+        if !self.session.in_transaction() {
             return Err(Error::new(ErrorKind::Unavailable, doing)
                 .because("the connection ended between reading and writing"));
         }
@@ -226,19 +176,20 @@ impl Store for PostgresStore {
             client.batch_execute("COMMIT").await?;
             Ok(mark)
         })?;
-        self.in_transaction = false;
+        self.session.set_in_transaction(false);
         Ok(mark)
     }
 
     fn give_up(&mut self) {
-        if std::mem::take(&mut self.in_transaction) {
+        if self.session.in_transaction() {
             // Without a connection there is nothing to take back.
             let _ = self.run("end a write", async |client| client.batch_execute("ROLLBACK").await);
+            self.session.set_in_transaction(false);
         }
     }
 
     fn news(&mut self, known: Mark) -> Result<News> {
-        if self.failed_at.is_some_and(|at| at.elapsed() < REST) {
+        if self.session.has_failed_within(REST) {
             return Err(Error::new(ErrorKind::Unavailable, "read the registry's store")
                 .because("the database was away just now"));
         }
@@ -247,8 +198,8 @@ impl Store for PostgresStore {
 
     fn probe(&mut self) -> Result<()> {
         let doing = "write to the registry's store";
-        let version = self.run(doing, layout_version)?;
-        check_layout(version, doing)?;
+        let version = self.run(doing, async |client| LAYOUT.version(client).await)?;
+        LAYOUT.check(version, doing)?;
         self.run(doing, async |client| {
             let sql = "UPDATE tidemesh_registry.fact SET value = (value::bigint + 1)::text
                        WHERE name = 'probes'";
@@ -270,69 +221,18 @@ async fn write_number(client: &Client, text: &str) -> Result<Mark, tokio_postgre
     Ok(mark)
 }
 
-/// Makes or upgrades the tables, one process at a time; gives the layout's version, and the registry's
-/// name. What a newer program made is left as it is.
+/// Makes or upgrades the tables; gives the layout's version, and the registry's name.
 async fn prepare(client: &Client) -> Result<(usize, String), tokio_postgres::Error> {
-    lock(client).await?;
-    client
-        .batch_execute(
-            "CREATE SCHEMA IF NOT EXISTS tidemesh_registry;
-             CREATE TABLE IF NOT EXISTS tidemesh_registry.layout (version int NOT NULL)",
-        )
-        .await?;
-    let version = layout_version(client).await?;
-    for (step, sql) in LAYOUT.iter().enumerate().skip(version) {
-        client.batch_execute(sql).await?;
-        let number = i32::try_from(step + 1).unwrap_or(i32::MAX);
-        let sql = "INSERT INTO tidemesh_registry.layout VALUES ($1)";
-        client.execute(sql, &[&number]).await?;
-    }
+    let version = LAYOUT.prepare(client).await?;
     let sql = "SELECT value FROM tidemesh_registry.fact WHERE name = 'registry_id'";
     let registry_id = client.query_one(sql, &[]).await?.get(0);
-    client.batch_execute("COMMIT").await?;
-    Ok((version.max(LAYOUT.len()), registry_id))
-}
-
-/// Begins a transaction in which nobody else writes.
-async fn lock(client: &Client) -> Result<(), tokio_postgres::Error> {
-    client.batch_execute(&format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})")).await
-}
-
-async fn layout_version(client: &Client) -> Result<usize, tokio_postgres::Error> {
-    let sql = "SELECT coalesce(max(version), 0) FROM tidemesh_registry.layout";
-    let row = client.query_one(sql, &[]).await?;
-    Ok(usize::try_from(row.get::<_, i32>(0)).unwrap_or(0))
-}
-
-/// Refuses tables that this program does not know.
-fn check_layout(version: usize, doing: &'static str) -> Result<()> {
-    if version <= LAYOUT.len() {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::NewerVersion, doing)
-        .because("a newer version of this program made its tables")
-        .with("version", version)
-        .with("version_known", LAYOUT.len())
-        .help("run the newer program; this one would not understand the data"))
-}
-
-fn failed(error: tokio_postgres::Error, doing: &'static str) -> Error {
-    use tokio_postgres::error::SqlState;
-    let kind = match error.code() {
-        Some(&(SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION)) => {
-            ErrorKind::Authentication
-        }
-        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => ErrorKind::Privilege,
-        Some(&(SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE)) => ErrorKind::Timeout,
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, doing).caused_by(error)
+    Ok((version, registry_id))
 }
 
 /// Calls `told` whenever another process may have written: at each notification, after each time the
 /// connection was made anew, and at every `pause`. Returns when `told` says so.
 pub(crate) fn listen(url: &str, pause: Duration, mut told: impl FnMut() -> bool) -> Result<()> {
-    let address = Address::of(url)?;
+    let address = Address::of(url, &OWNER)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -125,7 +125,8 @@ fn refused(message: &str) -> Result<ExitCode> {
     Ok(ExitCode::from(2))
 }
 
-fn texts(files: &[PathBuf]) -> Result<Vec<Text>> {
+/// The texts of these files and folders.
+pub(crate) fn texts(files: &[PathBuf]) -> Result<Vec<Text>> {
     let mut texts = Vec::new();
     for file in files {
         if file.as_os_str() == "-" {
@@ -187,12 +188,15 @@ fn show(changes: &Changes, json: bool, nothing: &str, words: &str) -> Result<()>
         return print_line(nothing);
     }
     let count = |verb| changes.documents.iter().filter(|one| one.verb == verb).count();
+    let follow = match count(Verb::Follow) {
+        1 => "1 pipeline follows".to_owned(),
+        many => format!("{many} pipelines follow"),
+    };
     print_line(&format!(
-        "{} {words} created, {} changed, {} deleted; {} pipelines follow.",
+        "{} {words} created, {} changed, {} deleted; {follow}.",
         count(Verb::Create),
         count(Verb::Change),
         count(Verb::Delete),
-        count(Verb::Follow),
     ))
 }
 

@@ -8,7 +8,7 @@ mod look;
 mod pipeline;
 
 pub(super) use apply::{
-    ApplyArgs, DeleteArgs, FileArgs, RollbackArgs, apply, delete, plan, rollback,
+    ApplyArgs, DeleteArgs, FileArgs, RollbackArgs, apply, delete, plan, rollback, texts,
 };
 pub(super) use catalog::{CatalogArgs, catalog};
 pub(super) use impact::{ImpactArgs, UpgradesArgs, impact, upgrades};

@@ -17,6 +17,8 @@ pub(crate) struct Daemon {
     log: Arc<Mutex<Vec<Json>>>,
     pub(crate) url: String,
     pub(crate) registry: String,
+    /// The log that it has or uses, as `tcp://127.0.0.1:8092`.
+    pub(crate) data: String,
 }
 
 /// Configuration of `up` for one source of this database.
@@ -47,15 +49,38 @@ impl Daemon {
     }
 
     pub(crate) async fn start(folder: &Path, configuration: &str, role: &[&str]) -> Self {
+        Self::start_with(folder, configuration, role, &[]).await
+    }
+
+    /// The same, with more variables in its environment.
+    pub(crate) async fn start_with(
+        folder: &Path,
+        configuration: &str,
+        role: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        Self::start_binary(Path::new(BINARY), folder, configuration, role, environment).await
+    }
+
+    /// The same of another binary with the same command line.
+    pub(crate) async fn start_binary(
+        binary: &Path,
+        folder: &Path,
+        configuration: &str,
+        role: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let file = folder.join("tidemesh.toml");
         std::fs::write(&file, configuration).unwrap();
         // Writing past a limit of file sizes, which a test may set, fails instead of killing it.
         let mut child = Command::new("sh")
-            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", BINARY])
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(binary)
             .args(role)
             .arg("--config")
             .arg(&file)
             .env("TIDEMESH_LOG_FORMAT", "json")
+            .envs(environment.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -68,10 +93,12 @@ impl Daemon {
                 writing.lock().unwrap().push(json);
             }
         });
-        let mut daemon = Self { child, log, url: String::new(), registry: String::new() };
+        let (url, registry, data) = Default::default();
+        let mut daemon = Self { child, log, url, registry, data };
         let listening = daemon.logged("listening").await;
-        daemon.url = listening["control"].as_str().unwrap().to_owned();
-        daemon.registry = listening["registry"].as_str().unwrap_or_default().to_owned();
+        let text = |key: &str| listening[key].as_str().unwrap_or_default().to_owned();
+        (daemon.url, daemon.registry, daemon.data) =
+            (text("control"), text("registry"), text("data"));
         daemon
     }
 
@@ -140,6 +167,11 @@ impl Daemon {
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal("-TERM");
+        self.ended()
+    }
+
+    /// How it ended, once it has.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

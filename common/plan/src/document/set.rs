@@ -7,20 +7,34 @@ use crate::Problems;
 use std::collections::BTreeMap;
 
 /// Checks documents against each other, as [`super::parse`] does those of one text: no two of a kind
-/// have one name, no topic is written twice, and no pipeline reads what it writes.
+/// have one name, no topic is written twice, and no pipeline reads what it writes. Versions of one
+/// processor may stand beside each other here: a binary brings several, a text changes one into another.
 ///
 /// # Errors
 ///
 /// All that does not fit, each placed in the later of the two documents.
 pub fn check_together(documents: &[Document]) -> Result<(), Problems> {
     let mut report = Report::default();
-    check(documents, &mut report);
+    fit(documents, version, &mut report);
     report.into_problems().map_or(Ok(()), Err)
 }
 
 pub(super) fn check(documents: &[Document], report: &mut Report) {
+    fit(documents, |_| None, report);
+}
+
+/// The version of a processor's type.
+fn version(document: &Document) -> Option<u64> {
+    match &document.spec {
+        Spec::Processor(spec) => Some(spec.version),
+        _ => None,
+    }
+}
+
+/// `apart` is what tells documents of one kind and name apart.
+fn fit(documents: &[Document], apart: fn(&Document) -> Option<u64>, report: &mut Report) {
     let mut written = BTreeMap::new();
-    let sources = unique(documents, report);
+    let sources = unique(documents, apart, report);
     outputs(documents, report);
     for document in documents {
         let Spec::Pipeline(spec) = &document.spec else { continue };
@@ -31,14 +45,20 @@ pub(super) fn check(documents: &[Document], report: &mut Report) {
 }
 
 /// Sources by their names. Two documents of one kind and name are reported.
-fn unique<'d>(documents: &'d [Document], report: &mut Report) -> BTreeMap<&'d str, &'d SourceSpec> {
+fn unique<'d>(
+    documents: &'d [Document],
+    apart: fn(&Document) -> Option<u64>,
+    report: &mut Report,
+) -> BTreeMap<&'d str, &'d SourceSpec> {
     let mut seen = BTreeMap::new();
     let mut sources = BTreeMap::new();
     for document in documents.iter().filter(|document| !document.name().is_empty()) {
         if let Spec::Source(spec) = &document.spec {
             sources.insert(document.name(), spec);
         }
-        if let Some(other) = seen.insert((document.kind(), document.name()), document) {
+        if let Some(other) =
+            seen.insert((document.kind(), document.name(), apart(document)), document)
+        {
             report.made(|| {
                 let kind = document.kind().name();
                 let line = other.place("metadata.name").line;

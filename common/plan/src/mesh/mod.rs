@@ -5,7 +5,7 @@
 //! the rows of topics, and `pipeline` plans one: its `inputs`, its processors (`stage` those that are
 //! registered, whose configuration `config` checks) and its `outputs`. `cache` has plans that were made
 //! before, and `threads` plans several pipelines at once. `render` writes a plan for people, of which
-//! it makes the digest. `graph` answers questions of lineage, `openlineage` tells
+//! it makes the digest; `recipe` is one as another process makes it again. `graph` answers questions of lineage, `openlineage` tells
 //! other catalogs. Nothing here reads a file or a socket: what is known of topics is handed in.
 
 mod cache;
@@ -18,6 +18,7 @@ pub mod openlineage;
 mod order;
 mod outputs;
 mod pipeline;
+mod recipe;
 mod render;
 mod set;
 mod stage;
@@ -25,6 +26,7 @@ mod threads;
 
 pub use cache::{PIPELINES_CACHED_MAX, PlanCache};
 pub use graph::{Downstream, FOUND_MAX, Graph, Reached, Reader, Upstream, Whence};
+pub use recipe::Recipe;
 pub use stage::{Edge, StagePlan};
 
 use crate::document::{Document, Metadata, OnError, Start, check_together};

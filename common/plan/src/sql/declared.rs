@@ -1,11 +1,13 @@
 //! Types as PostgreSQL means them: what a name of a type stands for, and what text that is written out
 //! is when it meets another type.
 
+use super::names::type_name;
+use super::runs::CANNOT_BE_CAST;
 use super::types::UTC;
 use datafusion_common::arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion_expr::expr::{Between, Cast, InList};
+use datafusion_expr::expr::{Between, Cast, InList, ScalarFunction};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::planner::TypePlanner;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator};
@@ -55,6 +57,11 @@ pub(super) fn as_postgres(plan: LogicalPlan) -> Result<LogicalPlan> {
     map_expressions(plan, Types::Change, |expr, schema| match expr {
         Expr::Literal(..) => Ok(small_integer(expr)),
         Expr::Cast(cast) => rounding_cast(cast, schema),
+        Expr::TryCast(cast) => {
+            check_cast(&cast.expr.get_type(schema)?, &cast.data_type)?;
+            Ok(Transformed::no(Expr::TryCast(cast)))
+        }
+        Expr::ScalarFunction(call) => Ok(monday_first(call)),
         other => comparison(other, schema),
     })
 }
@@ -74,11 +81,45 @@ fn small_integer(expr: Expr) -> Transformed<Expr> {
 fn rounding_cast(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Cast { expr: inner, data_type } = cast;
     let of = inner.get_type(schema)?;
+    check_cast(&of, &data_type)?;
     if !data_type.is_integer() || !(of.is_floating() || of.is_decimal()) {
         return Ok(Transformed::no(Expr::Cast(Cast { expr: inner, data_type })));
     }
     let rounded = datafusion_functions::math::round().call(vec![*inner]);
     Ok(Transformed::yes(Expr::Cast(Cast { expr: Box::new(rounded), data_type })))
+}
+
+/// Refuses casts that PostgreSQL does not have, and that would have the unit of Arrow's numbers.
+fn check_cast(of: &DataType, to: &DataType) -> Result<()> {
+    let is_time = |data_type: &DataType| {
+        matches!(
+            data_type,
+            DataType::Date32 | DataType::Time32(_) | DataType::Time64(_) | DataType::Timestamp(..)
+        )
+    };
+    let refused = match (of.is_numeric(), to.is_numeric()) {
+        (true, false) => is_time(to) || *to == DataType::Binary,
+        (false, true) => is_time(of),
+        _ => false,
+    };
+    if refused {
+        return plan_err!("{} {CANNOT_BE_CAST} {}", type_name(of), type_name(to));
+    }
+    Ok(())
+}
+
+/// The days of a week by ISO 8601 begin with Monday as 1; DataFusion's with 0.
+fn monday_first(call: ScalarFunction) -> Transformed<Expr> {
+    let is_isodow = call.func.name() == "date_part"
+        && matches!(call.args.first(), Some(Expr::Literal(part, _))
+            if part.try_as_str().flatten().is_some_and(|part| part.eq_ignore_ascii_case("isodow")));
+    let call = Expr::ScalarFunction(call);
+    if !is_isodow {
+        return Transformed::no(call);
+    }
+    let one = Expr::Literal(ScalarValue::Int32(Some(1)), None);
+    let both = BinaryExpr::new(Box::new(call), Operator::Plus, Box::new(one));
+    Transformed::yes(Expr::BinaryExpr(both))
 }
 
 /// Does the casts of what is written out: a wrong date is found while planning, and not in each row.

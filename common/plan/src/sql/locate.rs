@@ -5,7 +5,9 @@
 
 use super::context::Context;
 use super::functions::{NotTaken, functions};
+use super::implied::NOT_SILENTLY;
 use super::parse::{at, place};
+use super::runs::CANNOT_BE_CAST;
 use crate::document::names::nearest;
 use crate::{Place, Problem};
 use datafusion_common::{DataFusionError, Diagnostic, SchemaError};
@@ -184,6 +186,12 @@ fn plan_words(message: &str, context: &Context) -> (String, Option<String>) {
     if line.starts_with("Function '") && line.contains(OPAQUE) {
         return ("a union of several types has no form in SQL: it can be selected, renamed and tested for NULL only".into(), None);
     }
+    if line.contains("user-defined coercion failed") {
+        let reason = between(&line, "Error during planning: ", "\"").map(str::to_owned);
+        let name = between(&line, "Function '", "'").unwrap_or_default();
+        let reason = reason.unwrap_or_else(|| format!("{name} does not take these types together"));
+        return (reason, Some("cast the arguments to what it takes".into()));
+    }
     if line.starts_with("Projections require unique expression names") {
         let help = "give one another name with AS".to_owned();
         return ("two columns have one name".into(), Some(help));
@@ -196,8 +204,32 @@ fn plan_words(message: &str, context: &Context) -> (String, Option<String>) {
             Some("cast the arguments to what it takes".into()),
         );
     }
-    let clash = line.starts_with("Cannot coerce") || line.starts_with("Cannot infer common");
-    (line, clash.then(|| "cast one of them, as in CAST(x AS text)".to_owned()))
+    let help = plan_help(&line);
+    (line, help.map(str::to_owned))
+}
+
+/// PostgreSQL's types of times.
+const TIMES: [&str; 4] = ["date", "time", "timestamp", "timestamptz"];
+
+/// What would work in the place of what the planner refuses.
+fn plan_help(line: &str) -> Option<&'static str> {
+    let clashes = ["Cannot coerce", "Cannot infer common"];
+    if clashes.iter().any(|clash| line.starts_with(clash)) || line.ends_with(NOT_SILENTLY) {
+        return Some("cast one of them, as in CAST(x AS text)");
+    }
+    if line.starts_with("a record cannot be cast") {
+        return Some("select its fields, as in (x).field");
+    }
+    if TIMES.iter().any(|of| line.starts_with(&format!("{of} {CANNOT_BE_CAST}")))
+        || TIMES.iter().any(|to| line.ends_with(&format!("{CANNOT_BE_CAST} {to}")))
+    {
+        return Some(
+            "a number is made a time by to_timestamp_seconds, _millis or _micros, and a time a \
+             number by EXTRACT(EPOCH FROM …)",
+        );
+    }
+    let is_type = line.contains(CANNOT_BE_CAST) || line.contains(" cannot be computed: ");
+    is_type.then_some("cast it to another type first, or select it as it is")
 }
 
 fn function_words(name: &str, known: &[String]) -> (String, Option<String>) {

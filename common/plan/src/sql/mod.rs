@@ -2,21 +2,26 @@
 //!
 //! `parse` gives the syntax tree, `refuse` walks it for what is not supported, `rewrite` spells out
 //! what stars take, `context`, `functions` and `declared` tell DataFusion's planner what there is and
-//! what PostgreSQL means, `locate` finds the place of what it refuses, and `resolve` turns its plan into
-//! a [`crate::query::Query`].
+//! what PostgreSQL means, `runs` tries what cannot be computed, `locate` finds the place of what is
+//! refused, and `resolve` turns the plan into a [`crate::query::Query`].
 
 mod context;
 mod declared;
 mod dialect;
 mod functions;
+mod implied;
 mod locate;
+mod names;
 mod parse;
+mod physical;
 mod refuse;
 mod resolve;
 mod rewrite;
+mod runs;
 pub mod types;
 
 pub use parse::SQL_TOKENS_MAX;
+pub use physical::physical;
 pub use resolve::{EXPR_DEPTH_MAX, Tables};
 
 use crate::query::Query;
@@ -31,11 +36,17 @@ use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use parse::Parsed;
 use sqlparser::ast::{Query as Ast, Statement};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The stack that planning may take: trees are walked by recursion, as deep as there are tokens.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// The functions that SQL can call, each with the other names that it has.
+#[must_use]
+pub fn function_names() -> BTreeMap<String, BTreeSet<String>> {
+    functions::functions().aliases()
+}
 
 /// Resolves a processor's SQL.
 ///
@@ -79,7 +90,7 @@ fn resolve_here(sql: &str, tables: Tables<'_>) -> Result<(Query, BTreeSet<String
     let context = context(tables);
     let plan = plan(&parsed.query, &context).map_err(|error| {
         let plans = |query: &Ast| plan(query, &context).is_ok();
-        locate::problem(&error, &parsed.query, &context, plans)
+        with_place(locate::problem(&error, &parsed.query, &context, plans), &parsed)
     })?;
     let query =
         resolve::resolve(&plan, tables, &parsed).map_err(|problem| with_place(problem, &parsed))?;
@@ -131,7 +142,12 @@ fn plan(query: &Ast, context: &Context) -> Result<LogicalPlan, DataFusionError> 
     let planner = SqlToRel::new_with_options(context, options);
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query.clone())))?;
     let plan = declared::as_postgres(plan)?;
-    declared::fold_casts(TypeCoercion::new().analyze(plan, &OPTIONS)?)
+    let written = implied::unsafe_casts(&plan)?;
+    let plan = TypeCoercion::new().analyze(plan, &OPTIONS)?;
+    implied::refuse(&written, &plan)?;
+    let plan = declared::fold_casts(plan)?;
+    runs::check(&plan)?;
+    Ok(plan)
 }
 
 /// A problem of the whole query stands where it begins.

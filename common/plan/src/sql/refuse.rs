@@ -4,9 +4,9 @@ use super::parse::{Parsed, place};
 use super::rewrite::implied_name;
 use crate::{Place, Problem};
 use sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, Join, JoinConstraint,
-    JoinOperator, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, Spanned,
-    TableFactor, TableWithJoins, Value, visit_expressions,
+    Distinct, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    Join, JoinConstraint, JoinOperator, Query, Select, SelectItem, SetExpr, SetOperator,
+    SetQuantifier, Spanned, TableFactor, TableWithJoins, Value, visit_expressions,
 };
 use sqlparser::tokenizer::{Location, Span};
 use std::collections::BTreeSet;
@@ -421,6 +421,9 @@ fn refused_expression(expr: &Expr) -> Option<(String, &'static str)> {
         Expr::Value(value) if matches!(value.value, Value::Placeholder(_)) => {
             with("there are no parameters to fill in", "write the value itself")
         }
+        Expr::SimilarTo { .. } => {
+            with("SIMILAR TO is not supported", "write LIKE, or ~ with a regular expression")
+        }
         Expr::Function(function) => refused_function(function),
         _ => None,
     }
@@ -439,9 +442,29 @@ fn refused_function(function: &Function) -> Option<(String, &'static str)> {
     if name == "unnest" {
         return Some(("UNNEST makes many rows of one, which have no key".into(), NEEDS_FLINK));
     }
+    if let Some(refused) = refused_format(&name, function) {
+        return Some(refused);
+    }
     let special = function.filter.is_some()
         || function.null_treatment.is_some()
         || !function.within_group.is_empty()
         || matches!(function.parameters, FunctionArguments::List(_));
     special.then(|| (format!("{name} takes arguments only"), "leave out what stands beside them"))
+}
+
+/// Functions whose second argument says how a time is written.
+const FORMATTED: &[&str] =
+    &["to_char", "date_format", "to_date", "to_time", "to_timestamp", "to_unixtime"];
+
+/// PostgreSQL's formats, which would be taken for what stands between.
+fn refused_format(name: &str, function: &Function) -> Option<(String, &'static str)> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(format))) = list.args.get(1)? else {
+        return None;
+    };
+    let Value::SingleQuotedString(text) = &format.value else { return None };
+    (FORMATTED.contains(&name) && !text.contains('%')).then(|| {
+        let message = format!("{name} takes a format as of strftime, and '{text}' is none");
+        (message, "write '%Y-%m-%d %H:%M:%S'")
+    })
 }

@@ -439,11 +439,16 @@ fn column_place(column: &Column) -> Option<Place> {
 }
 
 fn check_depth(expr: &Expr) -> Result<(), Problem> {
-    if depth(expr) <= EXPR_DEPTH_MAX {
+    if !too_deep(expr) {
         return Ok(());
     }
     Err(Problem::new("", format!("an expression is nested more than {EXPR_DEPTH_MAX} deep"))
         .help("give parts of it names in a WITH; write IN for many equalities joined by OR"))
+}
+
+/// Whether an expression is nested deeper than is taken.
+pub(super) fn too_deep(expr: &Expr) -> bool {
+    depth(expr) > EXPR_DEPTH_MAX
 }
 
 fn depth(expr: &Expr) -> usize {

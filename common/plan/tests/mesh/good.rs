@@ -4,7 +4,7 @@ use super::{GOOD, documents, good, planned, topics};
 use std::fmt::Write as _;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::CleanupPolicy;
-use tidemesh_plan::mesh::{Accepted, OutputKind, Topics, plan};
+use tidemesh_plan::mesh::{Accepted, OutputKind, Recipe, Topics, plan};
 use tidemesh_plan::relation::Form;
 
 const EXPECTED: &str = include_str!("../../testdata/mesh/good.txt");
@@ -48,6 +48,22 @@ fn each_output_has_all_that_a_topic_is_made_by() {
     let visits = &plan.pipeline("visits").unwrap().outputs[0];
     assert_eq!(visits.schemas.form, Form::Event);
     assert_eq!(visits.settings.retention_ms, Some(86_400_000));
+}
+
+#[test]
+fn a_plan_is_made_again_from_what_it_is_made_of() {
+    let documents = documents(GOOD);
+    for made in good().pipelines {
+        let document = documents.iter().find(|one| one.name() == made.name());
+        let recipe = Recipe::of(&made, document.unwrap(), documents.iter());
+        let text = serde_json::to_string(&recipe).unwrap();
+        let read: Recipe = serde_json::from_str(&text).unwrap();
+        let again = read.plan().unwrap_or_else(|error| panic!("{}", error.report()));
+        assert_eq!((&again.digest, again.to_string()), (&made.digest, made.to_string()));
+        let other = text.replace(&made.digest, &"0".repeat(64));
+        let other: Recipe = serde_json::from_str(&other).unwrap();
+        assert!(other.plan().unwrap_err().to_string().contains("another plan"));
+    }
 }
 
 #[test]

@@ -5,10 +5,12 @@ mod letters;
 mod outbox;
 mod outputs;
 mod side;
+mod written;
 
 pub use outbox::OutboxTopics;
 pub use outputs::{Counts, Outputs};
 pub use side::SideNames;
+pub use written::WrittenSchemas;
 
 use crate::partition::partition_of;
 use crate::registry_client::RegistryClient;
@@ -23,7 +25,7 @@ use tidemesh_avro::row::RowPlan;
 use tidemesh_avro::table::topic_schemas;
 use tidemesh_model::{
     Change, Error, ErrorKind, EventFormat, OnIncompatible, Origin, Result, RowImage, SourceBlock,
-    TableName, TableSchema,
+    StateItem, TableName, TableSchema,
 };
 
 /// The header that carries an event's position, [`tidemesh_model::Position::to_bytes`].
@@ -47,6 +49,7 @@ pub struct EventWriter {
     registry: RegistryClient,
     on_incompatible: OnIncompatible,
     generations: Generations,
+    written: WrittenSchemas,
     /// Tables whose events go to another topic since this was asked last.
     opened: Vec<TableName>,
     /// Tables that were made ready since this was asked last.
@@ -85,6 +88,8 @@ struct Route {
     schema: Arc<TableSchema>,
     /// Its topic's among the table's.
     generation: u32,
+    /// The id of its values' schema; none of an outbox, whose topics have their own.
+    value_id: Option<u32>,
     encoder: EventEncoder,
     /// The topic's first partition among the outputs; the others follow.
     first_output: usize,
@@ -110,6 +115,7 @@ impl EventWriter {
             registry,
             on_incompatible: OnIncompatible::Stop,
             generations: Generations::default(),
+            written: WrittenSchemas::default(),
             opened: Vec::new(),
             prepared: Vec::new(),
             routes: Vec::new(),
@@ -135,6 +141,12 @@ impl EventWriter {
         Self { generations, on_incompatible, ..self }
     }
 
+    /// The same with tables whose records have had these schemas.
+    #[must_use]
+    pub fn with_written(self, written: WrittenSchemas) -> Self {
+        Self { written, ..self }
+    }
+
     /// Makes ready for events of `schema`: its topic is made, its schemas are registered. Once for
     /// each schema; before any event of it is encoded. Where its table's topic cannot take it, the
     /// next one is made ready, which the table goes to with the first event of this schema.
@@ -157,6 +169,7 @@ impl EventWriter {
             self.routes.push(Route {
                 schema: Arc::clone(schema),
                 generation: 1,
+                value_id: None,
                 encoder,
                 first_output: 0,
                 partitions: 0,
@@ -167,6 +180,7 @@ impl EventWriter {
         let (generation, topic, rows, ids) =
             self.register(transport.topic_prefix(), schema).await?;
         let info = transport.create_topic(&topic, &self.topic_config).await?;
+        let value_id = Some(ids.value);
         let encoder = EventEncoder::new(self.format.envelope, rows, schema, &self.block, ids);
         let first_output = self.outputs.of(&topic, info.config.partitions);
         self.note_prepared(schema, topic, ids);
@@ -174,6 +188,7 @@ impl EventWriter {
         self.routes.push(Route {
             schema: Arc::clone(schema),
             generation,
+            value_id,
             encoder,
             first_output,
             partitions: info.config.partitions,
@@ -190,15 +205,16 @@ impl EventWriter {
         schema: &Arc<TableSchema>,
     ) -> Result<(u32, String, RowPlan, SchemaIds)> {
         let mut generation = self.generations.of(&schema.name);
-        let last = generation.saturating_add(GENERATIONS_MAX);
+        let final_generation = generation.saturating_add(GENERATIONS_MAX);
         loop {
             let topic = generation_topic(&self.block.name, &schema.name, generation);
-            match self.register_with(&format!("{prefix}{topic}"), &topic, schema).await {
+            let last = self.value_id(&schema.name, generation);
+            match self.register_with(&format!("{prefix}{topic}"), &topic, schema, last).await {
                 Ok((rows, ids)) => return Ok((generation, topic, rows, ids)),
                 Err(error)
                     if error.kind() == ErrorKind::Incompatible
                         && self.on_incompatible == OnIncompatible::Topic
-                        && generation < last =>
+                        && generation < final_generation =>
                 {
                     tracing::debug!(topic, error = error.report(), "cannot take the schema");
                     generation += 1;
@@ -213,10 +229,11 @@ impl EventWriter {
         subject: &str,
         topic: &str,
         schema: &TableSchema,
+        last: Option<u32>,
     ) -> Result<(RowPlan, SchemaIds)> {
         let (schemas, rows) = topic_schemas(topic, schema, &self.block, self.format)?;
         let key = Some(schemas.key.as_str());
-        let ids = self.registry.register_topic(subject, key, &schemas.value).await?;
+        let ids = self.registry.register_topic_after(subject, key, &schemas.value, last).await?;
         Ok((rows, ids))
     }
 
@@ -231,6 +248,14 @@ impl EventWriter {
     /// The tables that were made ready since this was asked last, each as it was last.
     pub fn take_prepared(&mut self) -> Vec<Prepared> {
         std::mem::take(&mut self.prepared)
+    }
+
+    /// The id of the values of a table's topic before the schema that is made ready now.
+    fn value_id(&self, table: &TableName, generation: u32) -> Option<u32> {
+        let of_topic = |r: &&Route| r.schema.name == *table && r.generation == generation;
+        let prepared = self.routes.iter().rev().find(of_topic).and_then(|route| route.value_id);
+        let is_present = generation == self.generations.of(table);
+        prepared.or_else(|| self.written.of(table).filter(|_| is_present))
     }
 
     fn forget_oldest(&mut self, table: &TableName) {
@@ -357,13 +382,27 @@ impl EventWriter {
 
     /// The route of a schema, whose topic is the table's from here on.
     fn enter(&mut self, schema: &Arc<TableSchema>) -> Result<usize> {
-        let index = self.route_of(schema)?;
-        let generation = self.routes[index].generation;
-        if generation == self.generations.of(&schema.name) {
-            return Ok(index);
+        let mut index = self.route_of(schema)?;
+        let Route { generation, value_id, .. } = self.routes[index];
+        if generation != self.generations.of(&schema.name) {
+            self.open(schema, generation);
+            index = self.route_of(schema)?;
         }
-        self.open(schema, generation);
-        self.route_of(schema)
+        if let Some(id) = value_id {
+            self.written.set(&schema.name, id);
+        }
+        Ok(index)
+    }
+
+    /// Items to be stored with the records that were encoded since this was asked last.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if one cannot be written as JSON, which does not happen.
+    pub fn take_items(&mut self) -> Result<Vec<StateItem>> {
+        let mut items = self.written.take_items()?;
+        items.extend(self.take_outbox_items()?);
+        Ok(items)
     }
 
     /// A table goes over to the topic of a later generation. Schemas that were prepared for an earlier

@@ -210,7 +210,7 @@ impl EventWriter {
     /// # Errors
     ///
     /// `Internal` if it cannot be written as JSON, which does not happen.
-    pub fn take_outbox_items(&mut self) -> Result<Vec<StateItem>> {
+    pub(super) fn take_outbox_items(&mut self) -> Result<Vec<StateItem>> {
         let made = self.outbox.as_mut().map(|outbox| std::mem::take(&mut outbox.made));
         made.unwrap_or_default().iter().map(|topic| OutboxTopics::item(topic)).collect()
     }

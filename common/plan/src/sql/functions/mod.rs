@@ -11,12 +11,14 @@ mod zone;
 
 use datafusion_expr::planner::ExprPlanner;
 use datafusion_expr::{ScalarUDF, Volatility};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 
 /// What depends on the session or Arrow's own matters, and makes sense in neither.
 const LEFT_OUT: &[&str] = &[
     "arrow_cast",
+    // It panics where its keys are written out and its values are not.
+    "map",
     "arrow_metadata",
     "arrow_typeof",
     "union_extract",
@@ -56,6 +58,18 @@ impl Functions {
     /// Why there is no function of this name.
     pub(super) fn not_taken(&self, name: &str) -> Option<NotTaken> {
         self.not_taken.get(name).copied()
+    }
+
+    /// Each function's own name, and its others.
+    pub(super) fn aliases(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut all: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (name, function) in &self.by_name {
+            let others = all.entry(function.name().to_owned()).or_default();
+            if name != function.name() {
+                others.insert(name.clone());
+            }
+        }
+        all
     }
 
     pub(super) fn names(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::Owner;
 use percent_encoding::percent_decode_str;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
@@ -22,9 +23,9 @@ const SYSTEM: &str = "system";
 
 /// What a URL says of TLS.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// Whether it is spoken at all.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
     /// The certificates that the server's is checked against; none: the system's.
     roots: Option<PathBuf>,
 }
@@ -35,7 +36,7 @@ impl Asked {
     /// # Errors
     ///
     /// `Config` for a mode that there is not, or certificates that nothing is checked against.
-    pub(super) fn of(url: &str) -> Result<(String, Self)> {
+    pub(crate) fn of(url: &str, owner: &Owner) -> Result<(String, Self)> {
         let mut asked = Self::default();
         // A password may have a question mark; nothing before the host has one that counts.
         let host = url.find('@').unwrap_or(0);
@@ -44,14 +45,14 @@ impl Asked {
         let mut others = Vec::new();
         for parameter in query.trim_start_matches('?').split('&') {
             match parameter.split_once('=') {
-                Some(("sslmode", mode)) => asked.tls = speaks(mode)?,
+                Some(("sslmode", mode)) => asked.tls = speaks(mode, owner)?,
                 Some(("sslrootcert", SYSTEM)) => asked.roots = None,
                 Some(("sslrootcert", file)) => asked.roots = Some(PathBuf::from(&*decoded(file))),
                 _ => others.push(parameter),
             }
         }
         if asked.roots.is_some() && !asked.tls {
-            return Err(wrong("its sslrootcert has no use without TLS")
+            return Err(wrong(owner, "its sslrootcert has no use without TLS")
                 .help("add sslmode=verify-full, or take sslrootcert away"));
         }
         let others = others.join("&");
@@ -64,7 +65,7 @@ impl Asked {
     /// # Errors
     ///
     /// `Config`, with the file, if the certificates cannot be used.
-    pub(super) fn connector(&self) -> Result<Option<MakeRustlsConnect>> {
+    pub(crate) fn connector(&self, owner: &Owner) -> Result<Option<MakeRustlsConnect>> {
         if !self.tls {
             return Ok(None);
         }
@@ -72,7 +73,7 @@ impl Asked {
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::new(ErrorKind::Config, "prepare TLS").caused_by(error))?;
         let roots = match &self.roots {
-            Some(file) => roots_of(file)?,
+            Some(file) => roots_of(file, owner)?,
             None => system_roots(),
         };
         let config = builder.with_root_certificates(roots).with_no_client_auth();
@@ -80,8 +81,9 @@ impl Asked {
     }
 }
 
-fn wrong(why: &str) -> Error {
-    Error::new(ErrorKind::Config, "read the registry's store setting").because(why)
+/// What a URL says that cannot be.
+pub(crate) fn wrong(owner: &Owner, why: &str) -> Error {
+    Error::new(ErrorKind::Config, "read a store's setting").because(why).with("key", owner.setting)
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {
@@ -89,11 +91,11 @@ fn decoded(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a mode speaks TLS.
-fn speaks(mode: &str) -> Result<bool> {
+fn speaks(mode: &str, owner: &Owner) -> Result<bool> {
     match mode {
         "disable" | "prefer" => Ok(false),
         "require" | "verify-full" => Ok(true),
-        _ => Err(wrong("its sslmode is none of disable, prefer, require and verify-full")
+        _ => Err(wrong(owner, "its sslmode is none of disable, prefer, require and verify-full")
             .help("sslmode=verify-full checks the server's certificate and its name")),
     }
 }
@@ -107,8 +109,8 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-fn roots_of(file: &Path) -> Result<RootCertStore> {
-    let wrong = || wrong("its sslrootcert cannot be used").with("file", file.display());
+fn roots_of(file: &Path, owner: &Owner) -> Result<RootCertStore> {
+    let wrong = || wrong(owner, "its sslrootcert cannot be used").with("file", file.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|e| wrong().caused_by(e))? {
         let certificate = certificate.map_err(|e| wrong().caused_by(e))?;
@@ -121,20 +123,25 @@ fn roots_of(file: &Path) -> Result<RootCertStore> {
 }
 
 /// An error of TLS in our words; any other as it is.
-pub(super) fn told(error: tokio_postgres::Error) -> Result<Error, tokio_postgres::Error> {
-    let doing = "connect to the registry's store";
+pub(crate) fn told(
+    error: tokio_postgres::Error,
+    owner: &Owner,
+) -> Result<Error, tokio_postgres::Error> {
+    let (doing, setting) = (owner.connecting, owner.setting);
     let Some(source) = error.source() else { return Err(error) };
     let inner = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     if inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
         return Ok(Error::new(ErrorKind::Authentication, doing)
             .because("TLS was not agreed on")
-            .help("see the host and sslrootcert of registry.store, and the server's certificate")
+            .help(format!(
+                "see the host and sslrootcert of {setting}, and the server's certificate"
+            ))
             .caused_by(error));
     }
     // The text is the driver's, which hands out no kinds; `tests/e2e/registry_store.rs` holds it.
     if source.to_string() == "server does not support TLS" {
         return Ok(Error::new(ErrorKind::Prerequisite, doing)
-            .because("the server has no TLS, and the sslmode of registry.store asks for it")
+            .because(format!("the server has no TLS, and the sslmode of {setting} asks for it"))
             .help(
                 "set ssl = on at the server; or sslmode=disable, if nobody can listen on the way",
             ));
@@ -146,9 +153,12 @@ pub(super) fn told(error: tokio_postgres::Error) -> Result<Error, tokio_postgres
 mod tests {
     use super::*;
 
+    const OWNER: Owner =
+        Owner { application: "test", setting: "test.store", connecting: "connect to a store" };
+
     #[test]
     fn what_a_url_says_of_tls_is_taken_out_of_it() {
-        let of = |url: &str| Asked::of(url).unwrap();
+        let of = |url: &str| Asked::of(url, &OWNER).unwrap();
         for url in ["postgresql://u:a?b@h/d", "postgresql://h/d"] {
             assert_eq!(of(url), (url.to_owned(), Asked::default()));
         }
@@ -168,7 +178,7 @@ mod tests {
     #[test]
     fn a_mode_that_there_is_not_and_certificates_without_tls_are_refused() {
         for (query, word) in [("sslmode=verify-ca", "verify-full"), ("sslrootcert=a", "sslmode")] {
-            let error = Asked::of(&format!("postgresql://u:hush@h/d?{query}")).unwrap_err();
+            let error = Asked::of(&format!("postgresql://u:hush@h/d?{query}"), &OWNER).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.report().contains(word) && !error.report().contains("hush"));
         }

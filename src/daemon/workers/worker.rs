@@ -1,0 +1,224 @@
+//! A worker: the job of one pipeline, and the beats by which its controller knows of it.
+
+use super::{Answer, Assignment, BEAT_EVERY, Beat, Order, Run, Worker};
+use crate::daemon::pipelines::Pipelines;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, PipelineReport, Start};
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::{Transport, escape};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// How long a beat may take, its answer included.
+const BEAT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The most bytes of an answer: a recipe has a document and schemas.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The most bytes of a refusal that are told.
+const REFUSAL_BYTES_MAX: usize = 1000;
+
+/// A worker's name, its controller, and what it runs.
+pub(in crate::daemon) struct Station<T> {
+    pipeline: String,
+    worker: Worker,
+    pipelines: Pipelines<T>,
+    http: reqwest::Client,
+    beats: String,
+    now: Mutex<Option<Held>>,
+}
+
+/// The assignment that it has.
+#[derive(Clone)]
+struct Held {
+    id: String,
+    digest: String,
+    planned_by: BTreeMap<String, u32>,
+    /// Why it cannot be run, if it cannot.
+    refused: Option<String>,
+}
+
+/// Runs until `shutdown` says so, or there is nothing more to do.
+pub(in crate::daemon) async fn run<T: Transport>(
+    station: Arc<Station<T>>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let mut beats = interval(BEAT_EVERY);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut trouble = None;
+    let mut looking = std::pin::pin!(station.pipelines.watch_lag());
+    while !*shutdown.borrow() {
+        tokio::select! {
+            _ = beats.tick() => {}
+            _ = shutdown.changed() => break,
+            () = &mut looking => {}
+        }
+        let order = station.beat(false).await;
+        station.note(&mut trouble, order.as_ref().err());
+        match order {
+            Ok(answer) if answer.order == Order::Leave => break,
+            Ok(answer) => station.obey(answer).await,
+            // It goes on with what it has.
+            Err(_) => {}
+        }
+    }
+    station.pipelines.stop_all().await;
+    if let Err(error) = station.beat(true).await {
+        tracing::debug!(error = error.report(), "the controller could not be told of the end");
+    }
+}
+
+impl<T: Transport> Station<T> {
+    /// A worker of a pipeline. `controller` is where the controller listens.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if that is no address.
+    pub(in crate::daemon) fn new(
+        pipeline: String,
+        worker: Worker,
+        pipelines: Pipelines<T>,
+        controller: &str,
+    ) -> Result<Self> {
+        let beats =
+            format!("{}/v1/workers/{}/beat", controller.trim_end_matches('/'), escape(&pipeline));
+        let wrong = |error: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Config, "find the controller")
+                .because(error.to_string())
+                .with("url", controller)
+        };
+        reqwest::Url::parse(&beats).map_err(|error| wrong(&error))?;
+        let http = reqwest::Client::builder().timeout(BEAT_TIMEOUT).build();
+        let http = http.map_err(|error| wrong(&error))?;
+        Ok(Self { pipeline, worker, pipelines, http, beats, now: Mutex::default() })
+    }
+
+    /// Tells of itself; answers what it shall do.
+    async fn beat(&self, leaves: bool) -> Result<Answer> {
+        let beat = Beat { worker: self.worker.clone(), run: self.run(), leaves };
+        let away = |error: reqwest::Error| {
+            Error::new(ErrorKind::Unavailable, "tell the controller of a worker")
+                .because("it does not answer")
+                .with("url", &self.beats)
+                .caused_by(error)
+        };
+        let response = self.http.post(&self.beats).json(&beat).send().await.map_err(away)?;
+        let status = response.status();
+        let body = read(response, away).await?;
+        if !status.is_success() {
+            let said = String::from_utf8_lossy(&body[..body.len().min(REFUSAL_BYTES_MAX)]);
+            return Err(Error::new(ErrorKind::Unavailable, "tell the controller of a worker")
+                .because(format!("{status}: {}", said.trim()))
+                .with("url", &self.beats));
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            Error::new(ErrorKind::Malformed, "read the controller's answer")
+                .because("it is not of the form that this version knows")
+                .caused_by(error)
+        })
+    }
+
+    /// Logs when beats begin to fail, and when they no longer do.
+    fn note(&self, trouble: &mut Option<ErrorKind>, error: Option<&Error>) {
+        let pipeline = &self.pipeline;
+        match error {
+            Some(error) if *trouble != Some(error.kind()) => {
+                let error = error.report();
+                tracing::warn!(pipeline, error, "goes on without its controller");
+            }
+            None if trouble.is_some() => tracing::info!(pipeline, "its controller is there again"),
+            _ => {}
+        }
+        *trouble = error.map(Error::kind);
+    }
+
+    async fn obey(&self, answer: Answer) {
+        match answer.order {
+            Order::Keep | Order::Leave => {}
+            Order::Run(assignment) => self.take(*assignment).await,
+            Order::Stop => {
+                self.pipelines.stop(&self.pipeline).await;
+                *self.held() = None;
+            }
+        }
+        if !answer.drain.is_empty()
+            && let Err(error) = self.pipelines.drain(&self.pipeline, &answer.drain).await
+        {
+            let error = error.report();
+            tracing::warn!(pipeline = self.pipeline, error, "cannot find its cut yet");
+        }
+    }
+
+    /// Runs what it is told, in the place of what it runs.
+    async fn take(&self, assignment: Assignment) {
+        let Assignment { id, recipe, planned_by, accept_loss } = assignment;
+        let digest = recipe.digest().to_owned();
+        let (remade, recipe) = remake(recipe).await;
+        let refused = match remade {
+            Ok(plan) => {
+                let plan = Arc::new(plan);
+                let planned_by = planned_by.clone();
+                let start = Start { plan, recipe, planned_by, accept_loss };
+                self.pipelines.start(start).await;
+                None
+            }
+            Err(error) => {
+                self.pipelines.stop(&self.pipeline).await;
+                tracing::error!(pipeline = self.pipeline, error = error.report(), "failed");
+                Some(error.report())
+            }
+        };
+        *self.held() = Some(Held { id, digest, planned_by, refused });
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Held>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) -> Option<Run> {
+        let Held { id, digest, planned_by, refused } = self.held().clone()?;
+        let job = match refused {
+            Some(error) => {
+                let (state, counts) = (JobState::Failed { error }, JobCounts::default());
+                JobReport { digest, state, counts }
+            }
+            None => self.pipelines.jobs().remove(&self.pipeline)?,
+        };
+        Some(Run { assignment: id, planned_by, job })
+    }
+
+    /// Its pipeline, as `/health` tells of it.
+    pub(in crate::daemon) fn report(&self) -> PipelineReport {
+        let job = self.run().map(|run| run.job);
+        PipelineReport::of_job(&self.pipeline, job.as_ref())
+    }
+}
+
+/// Makes a plan on a thread that may be busy.
+async fn remake(
+    recipe: tidemesh_plan::mesh::Recipe,
+) -> (Result<tidemesh_plan::mesh::PipelinePlan>, tidemesh_plan::mesh::Recipe) {
+    let kept = recipe.clone();
+    let making = tokio::task::spawn_blocking(move || recipe.plan());
+    let made = making.await.unwrap_or_else(|error| {
+        Err(Error::new(ErrorKind::Internal, "make a pipeline's plan").caused_by(error))
+    });
+    (made, kept)
+}
+
+async fn read(
+    mut response: reqwest::Response,
+    away: impl Fn(reqwest::Error) -> Error,
+) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(&away)? {
+        if body.len() + piece.len() > ANSWER_BYTES_MAX {
+            return Err(Error::new(ErrorKind::TooLarge, "read the controller's answer")
+                .with("bytes_max", ANSWER_BYTES_MAX));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}

@@ -1,0 +1,290 @@
+//! Pipelines in processes of their own: they outlive the controller, it finds them again, and whatever is
+//! killed, their topics hold what the same SQL says in the database.
+
+use crate::own_binary::{ORACLE, SUSPECTS, TABLE, binary};
+use crate::pipelines::{applied, is, pipeline, rows, with_documents};
+use crate::support::daemon::{Daemon, configuration};
+use crate::support::eventually;
+use crate::support::kafka::on_kafka;
+use crate::support::postgres::Database;
+use crate::support::topic::{equals, records};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+
+/// A log with a source, and a controller beside it.
+struct Site {
+    database: Database,
+    log: Daemon,
+    controller: Daemon,
+    folder: tempfile::TempDir,
+    config: String,
+    /// Processes that outlive their controller.
+    pids: Mutex<Vec<u64>>,
+}
+
+/// The configuration of a process beside that of the log; with these keys.
+fn beside(up: &str, log: &Daemon, keys: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in up.split("[[source]]").next().unwrap().lines() {
+        if line.starts_with("registry.listen") {
+            lines.push(format!("registry.url = \"{}\"", log.registry));
+        } else if line.starts_with("data.listen") && !up.contains("[kafka]") {
+            lines.push(format!("data.url = \"{}\"", log.data));
+        } else if !line.starts_with("control.listen") {
+            lines.push(line.to_owned());
+        }
+    }
+    format!("{keys}\n{}\n", lines.join("\n"))
+}
+
+/// A port that was free a moment ago: workers know their controller by it.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Site {
+    async fn open(change: impl Fn(&str) -> String, keys: &str) -> Self {
+        let database = Database::new().await;
+        database.execute(TABLE).await;
+        let seed = "INSERT INTO orders SELECT g, (ARRAY['open', 'paid', 'sent'])[1 + g % 3], g % 120, 1 + \
+                    g % 40 FROM generate_series(1, 400) g";
+        database.execute(seed).await;
+        let folder = tempfile::tempdir().unwrap();
+        let up = change(&configuration(&database, &["public.orders"], ""));
+        let log = Daemon::up(folder.path(), &up).await;
+        log.streaming().await;
+        let control = format!("control.listen = \"127.0.0.1:{}\"", free_port());
+        let keys = format!("{control}\ncontroller.sources = [\"shop\"]\n{keys}");
+        let config = beside(&up, &log, &keys);
+        let controller = Self::controller(folder.path(), &config).await;
+        Self { database, log, controller, folder, config, pids: Mutex::default() }
+    }
+
+    async fn controller(folder: &Path, config: &str) -> Daemon {
+        let folder = folder.join("controller");
+        std::fs::create_dir_all(&folder).unwrap();
+        Daemon::start_binary(&binary(), &folder, config, &["controller"], &[]).await
+    }
+
+    async fn restart(&mut self) {
+        self.controller.kill();
+        self.controller = Self::controller(self.folder.path(), &self.config).await;
+    }
+
+    async fn apply(&self, text: &str) {
+        eventually("it is applied", async || {
+            let (code, _) = with_documents(&self.controller, self.folder.path(), "apply", text);
+            (code == Some(0)).then_some(())
+        })
+        .await;
+    }
+
+    /// The processes of pipelines, by these; all of `expected` are there.
+    async fn workers(&self, expected: &[&str]) -> BTreeMap<String, u64> {
+        eventually(&format!("there are processes of {expected:?} alone"), async || {
+            let output = self.controller.command(&["workers", "--json"]);
+            let workers: Vec<Json> = serde_json::from_slice(&output.stdout).ok()?;
+            let worker = |worker: &Json| {
+                let pipeline = worker["pipeline"].as_str().unwrap().to_owned();
+                (pipeline, worker["pid"].as_u64().unwrap())
+            };
+            let workers: BTreeMap<String, u64> = workers.iter().map(worker).collect();
+            self.pids.lock().unwrap().extend(workers.values());
+            workers.keys().eq(expected.iter()).then_some(workers)
+        })
+        .await
+    }
+
+    /// Rows come, go, and enter and leave filters; a quantity only grows.
+    async fn change(&self, round: u32) {
+        self.database
+            .execute(&format!(
+                "UPDATE orders SET status = 'paid', qty = qty + 1 WHERE id % 7 = {round};
+                 UPDATE orders SET qty = qty + 40 WHERE id % 5 = {round};
+                 UPDATE orders SET status = 'open', qty = qty + 1 WHERE id % 11 = {round};
+                 DELETE FROM orders WHERE id % 13 = {round};
+                 INSERT INTO orders SELECT g, 'paid', g % 120, 20
+                 FROM generate_series({round} * 50 + 20000, {round} * 50 + 20049) g"
+            ))
+            .await;
+    }
+
+    async fn equal(&self, pipeline: &str, sql: &str) {
+        let expected = rows(&self.database, sql).await;
+        equals(&self.log, &format!("mesh.{pipeline}"), &expected).await;
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.controller.kill();
+        for pid in self.pids.lock().unwrap().iter() {
+            kill("-KILL", *pid);
+        }
+    }
+}
+
+fn kill(signal: &str, pid: u64) {
+    // It may have ended by itself.
+    let _ = Command::new("kill").args([signal, &pid.to_string()]).output();
+}
+
+async fn ended(pid: u64) {
+    eventually("the process has ended", async || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        (status.is_empty() || status.contains("State:\tZ")).then_some(())
+    })
+    .await;
+}
+
+/// No row was written twice.
+fn once(daemon: &Daemon, topic: &str) {
+    let mut last: BTreeMap<String, Json> = BTreeMap::new();
+    for record in records(daemon, topic).iter().filter(|record| !record["value"].is_null()) {
+        let (key, after) = (record["key"].to_string(), record["value"]["after"].clone());
+        let before = last.insert(key, after.clone());
+        assert!(after.is_null() || before != Some(after), "twice: {record}");
+    }
+}
+
+const LEVELS: &str = "SELECT id, level FROM rows WHERE level >= 1000";
+
+fn levels(level: &str) -> String {
+    format!("SELECT id, {level} FROM ({ORACLE}) s WHERE level >= 1000")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_outlive_the_controller_and_are_found_again() {
+    let mut site = Site::open(str::to_owned, "").await;
+    let levels_document = pipeline("levels", "mesh.suspects", LEVELS);
+    site.apply(&format!("{SUSPECTS}---\n{levels_document}")).await;
+    let first = site.workers(&["levels", "suspects"]).await;
+    site.equal("suspects", ORACLE).await;
+    site.equal("levels", &levels("level")).await;
+
+    // Without a controller the data goes on.
+    site.controller.kill();
+    site.change(0).await;
+    site.equal("levels", &levels("level")).await;
+    site.restart().await;
+    for name in ["suspects", "levels"] {
+        is(&site.controller, name, "running").await;
+    }
+    assert_eq!(site.workers(&["levels", "suspects"]).await, first);
+
+    // Another plan is taken over by the process that there is.
+    let higher = pipeline(
+        "levels",
+        "mesh.suspects",
+        "SELECT id, level + 1 AS level FROM rows WHERE level >= 1000",
+    );
+    applied(&site.controller, site.folder.path(), &higher);
+    site.database.execute("INSERT INTO orders VALUES (30000, 'paid', 50, 1000)").await;
+    eventually("the new plan runs", async || {
+        site.database.execute("UPDATE orders SET qty = qty + 1 WHERE id = 30000").await;
+        let mut rows = records(&site.log, "mesh.levels");
+        rows.retain(|record| record["key"]["id"] == 30000);
+        let mut levels = rows.iter().filter_map(|row| row["value"]["after"]["level"].as_i64());
+        levels.any(|level| level % 1000 == 1).then_some(())
+    })
+    .await;
+    site.change(1).await;
+    site.database.execute("UPDATE orders SET qty = qty + 1").await;
+    site.equal("levels", &levels("level + 1 AS level")).await;
+    assert_eq!(site.workers(&["levels", "suspects"]).await, first);
+
+    // A process that is killed is started again; so it is if the controller dies with it.
+    kill("-KILL", first["suspects"]);
+    site.change(2).await;
+    site.equal("levels", &levels("level + 1 AS level")).await;
+    kill("-KILL", first["levels"]);
+    site.controller.kill();
+    site.change(3).await;
+    site.restart().await;
+    site.equal("levels", &levels("level + 1 AS level")).await;
+    site.equal("suspects", ORACLE).await;
+    once(&site.log, "mesh.suspects");
+    let last = site.workers(&["levels", "suspects"]).await;
+    assert!(last["suspects"] != first["suspects"] && last["levels"] != first["levels"]);
+
+    assert!(site.controller.command(&["pause", "levels"]).status.success());
+    ended(last["levels"]).await;
+    is(&site.controller, "levels", "paused").await;
+    assert!(site.controller.command(&["resume", "levels"]).status.success());
+    site.workers(&["levels", "suspects"]).await;
+    is(&site.controller, "levels", "running").await;
+    for name in ["levels", "suspects"] {
+        assert!(site.controller.command(&["delete", "pipeline", name]).status.success());
+    }
+    site.workers(&[]).await;
+    ended(last["suspects"]).await;
+    assert!(site.controller.terminate().success());
+}
+
+/// `tidemesh pipeline`, as somebody else starts it.
+async fn by_hand(site: &Site, folder: &str) -> Daemon {
+    let folder = site.folder.path().join(folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let keys = "control.listen = \"127.0.0.1:0\"\n";
+    let url = format!("controller.url = \"{}\"\n", site.controller.url);
+    let own = site
+        .config
+        .lines()
+        .filter(|line| !line.starts_with("control.listen") && !line.starts_with("controller."));
+    let own = own.collect::<Vec<_>>().join("\n");
+    Daemon::start(&folder, &format!("{keys}{url}{own}\n"), &["pipeline", "paid"]).await
+}
+
+async fn processes_of_others(change: impl Fn(&str) -> String) {
+    let mut site = Site::open(change, "controller.runtime = \"external\"").await;
+    // Before there is anything for it to do.
+    let mut first = by_hand(&site, "first").await;
+    let sql = "SELECT id, qty FROM rows WHERE status = 'paid'";
+    site.apply(&pipeline("paid", "shop.public.orders", sql)).await;
+    let oracle = "SELECT id, qty FROM orders WHERE status = 'paid'";
+    site.equal("paid", oracle).await;
+    is(&site.controller, "paid", "running").await;
+    let pid = site.workers(&["paid"]).await["paid"];
+    let second = by_hand(&site, "second").await;
+    site.change(0).await;
+    site.equal("paid", oracle).await;
+    assert_eq!(site.workers(&["paid"]).await["paid"], pid, "the second one waits");
+    let health = crate::operations::get(&format!("{}/health", first.url)).await;
+    assert!(health.contains("\"paid\"") && health.contains("running"), "{health}");
+
+    first.kill();
+    site.change(1).await;
+    site.equal("paid", oracle).await;
+    assert_ne!(site.workers(&["paid"]).await["paid"], pid);
+    site.restart().await;
+    is(&site.controller, "paid", "running").await;
+    // Nobody starts another one.
+    drop(second);
+    let told = is(&site.controller, "paid", "retrying").await["reasons"].to_string();
+    assert!(told.contains("has not been heard of"), "{told}");
+    site.change(2).await;
+    let mut third = by_hand(&site, "third").await;
+    site.equal("paid", oracle).await;
+    once(&site.log, "mesh.paid");
+    // The table goes on in its next topic, and the process with it, once the former one is read.
+    site.database.execute("ALTER TABLE orders ALTER COLUMN price TYPE text").await;
+    site.database.execute("UPDATE orders SET qty = qty + 1").await;
+    site.equal("paid", oracle).await;
+    let report = is(&site.controller, "paid", "running").await;
+    assert_eq!(report["inputs"][0]["topic"], "shop.public.orders.g2", "{report}");
+    assert!(third.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_others_start_are_watched() {
+    processes_of_others(str::to_owned).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_others_start_are_watched_over_kafka() {
+    processes_of_others(|config| on_kafka(config, "")).await;
+}
