@@ -44,7 +44,8 @@ impl<R: Registry> Controller<R> {
         self.change(wanted, asked).await
     }
 
-    /// Removes a document. A pipeline's job ends; its topics and offsets stay.
+    /// Removes a document. A pipeline's job ends; its topics and offsets stay. So does a connector, and
+    /// what it tells it leaves.
     ///
     /// # Errors
     ///
@@ -130,7 +131,9 @@ impl<R: Registry> Controller<R> {
         for (document, _) in &wanted.handed.documents {
             self.allowed(&state, document)?;
         }
+        self.check_connectors(wanted.handed)?;
         let all = self.builtin.beside(documents(&state, &wanted));
+        self.topics.written_by(&all);
         if all.len() > DOCUMENTS_MAX {
             return Err(too_many(all.len()).into());
         }
@@ -234,17 +237,10 @@ impl<R: Registry> Controller<R> {
             self.own(&id)?;
         }
         self.builtin.allows(document)?;
-        if State::is_connector(document) {
-            return Err(Error::new(ErrorKind::Unsupported, "declare a source")
-                .because("connectors are not started by documents yet")
-                .with("source", document.name())
-                .help("write it as a [[source]] table of the daemon's configuration")
-                .into());
-        }
         Ok(())
     }
 
-    fn own(&self, id: &Id) -> Result<(), Refused> {
+    pub(crate) fn own(&self, id: &Id) -> Result<(), Refused> {
         let state = self.state();
         match state.document(id).map(|declared| declared.managed_by) {
             None if self.builtin.newest(id).is_some() => {

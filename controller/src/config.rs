@@ -1,10 +1,12 @@
 //! The controller's settings.
 
+use std::sync::Arc;
 use std::time::Duration;
+use tidemesh_plan::document::Document;
 use tidemesh_store::StoreConfig;
 
 /// Settings of one controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ControllerConfig {
     /// Where its state is kept.
     pub store: StoreConfig,
@@ -15,8 +17,10 @@ pub struct ControllerConfig {
     pub url: Option<String>,
     /// How often what is declared is compared with what is.
     pub reconcile_every: Duration,
-    /// The sources whose connectors write topics, by their names.
+    /// Sources whose connectors run elsewhere, by their names.
     pub connectors: Vec<String>,
+    /// The sources of the process's configuration: what runs anyhow, and no document may change.
+    pub sources: Vec<Arc<Document>>,
     /// What begins the names of topics where others see them, and of subjects: a cluster's prefix.
     pub topic_prefix: String,
     /// The namespace of topics in OpenLineage's events: `kafka://host:port` of the first of a cluster's
@@ -31,7 +35,16 @@ impl ControllerConfig {
         let (lease, reconcile_every) = (Duration::from_secs(15), Duration::from_millis(500));
         let dataset_namespace = "tidemesh".to_owned();
         let topic_prefix = String::new();
-        let (connectors, url) = (Vec::new(), None);
-        Self { store, lease, url, reconcile_every, connectors, topic_prefix, dataset_namespace }
+        let (connectors, sources, url) = (Vec::new(), Vec::new(), None);
+        Self {
+            store,
+            lease,
+            url,
+            reconcile_every,
+            connectors,
+            sources,
+            topic_prefix,
+            dataset_namespace,
+        }
     }
 }

@@ -6,7 +6,9 @@
 //! can be repeated, so that a controller that was killed goes on from what is durable.
 
 use crate::builtin::Builtin;
+use crate::catalog::TopicsOf;
 use crate::config::ControllerConfig;
+use crate::connectors::Connectors;
 use crate::launcher::Launcher;
 use crate::planned::Planned;
 use crate::proposal::Refusal;
@@ -47,6 +49,10 @@ pub struct Controller<R> {
     pub(crate) launcher: Arc<dyn Launcher>,
     /// The types that the binary has registered.
     pub(crate) builtin: Builtin,
+    /// What starts connectors, if anything does.
+    pub(crate) connectors: Option<Arc<dyn Connectors>>,
+    /// What the catalog reads, if anything.
+    pub(crate) log: Option<Arc<dyn TopicsOf>>,
     /// Plans that were made before.
     pub(crate) plans: PlanCache,
     /// Held by whatever changes the state.
@@ -114,6 +120,8 @@ impl<R: Registry> Controller<R> {
             config,
             launcher,
             builtin: Builtin::default(),
+            connectors: None,
+            log: None,
             writing: tokio::sync::Mutex::default(),
             plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),

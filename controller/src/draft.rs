@@ -1,6 +1,7 @@
 //! What is to change: the state after it, and the items that are to be written. Only when those are
 //! durable does the draft's state become the state.
 
+use crate::connectors::SourceState;
 use crate::retention::Leases;
 use crate::state::{
     Action, Declared, DeclaredItem, GONE_MAX, Id, ManagedBy, PipelineState, REVISIONS_MAX,
@@ -50,6 +51,9 @@ impl Draft {
         if id.kind == Kind::Pipeline && self.state.pipelines.remove(&id.name).is_some() {
             self.changes.push(Change { name: pipeline_item(&id.name), text: None });
         }
+        if id.kind == Kind::Source && self.state.sources.remove(&id.name).is_some() {
+            self.changes.push(Change { name: source_item(&id.name), text: None });
+        }
         let records = (id.kind == Kind::Pipeline).then(|| self.state.upgrades.remove(&id.name));
         for record in records.flatten().unwrap_or_default() {
             let name = upgrade_item(&id.name, record.number);
@@ -92,6 +96,12 @@ impl Draft {
         for (topic, lease) in leases.iter().filter(|(topic, one)| before.get(*topic) != Some(one)) {
             self.put(lease_item(topic), lease);
         }
+    }
+
+    /// Keeps what was decided of a source.
+    pub(crate) fn decide(&mut self, source: &str, decided: SourceState) {
+        self.put(source_item(source), &decided);
+        self.state.sources.insert(source.to_owned(), decided);
     }
 
     /// Keeps the verdicts that change something, and are others than the last ones.
@@ -152,6 +162,10 @@ fn upgrade_item(pipeline: &str, number: u64) -> String {
 
 fn lease_item(topic: &str) -> String {
     format!("retention/{topic}")
+}
+
+fn source_item(source: &str) -> String {
+    format!("source/{source}")
 }
 
 fn pipeline_item(name: &str) -> String {

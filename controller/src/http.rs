@@ -7,6 +7,7 @@ pub(crate) mod extract;
 
 use self::extract::{JsonBody, Parameters, Segments, no_such_method};
 use crate::act::Asked;
+use crate::connectors::SourceJob;
 use crate::controller::{Controller, Refused, now_ms};
 use crate::lineage::{LineageQuery, lineage, openlineage};
 use crate::proposal::{Changes, Refusal, Text};
@@ -21,6 +22,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind};
 use tidemesh_plan::document::{Document, Kind};
@@ -88,8 +90,22 @@ pub struct DocumentReport {
     pub revision: u64,
     /// Who brings it.
     pub managed_by: ManagedBy,
+    /// How its connector is, of a source that a document has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// The document in its canonical form.
     pub document: Value,
+}
+
+/// Whether a document's pipeline or connector shall not run for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PausedReport {
+    /// The document's kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is paused.
+    pub paused: bool,
 }
 
 /// A revision, without the document.
@@ -122,6 +138,8 @@ pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
         .route("/v1/documents/{kind}/{name}", get(document::<R>).delete(delete::<R>))
         .route("/v1/documents/{kind}/{name}/history", get(history::<R>))
         .route("/v1/documents/{kind}/{name}/rollback", post(roll_back::<R>))
+        .route("/v1/documents/{kind}/{name}/pause", post(pause_document::<R>))
+        .route("/v1/documents/{kind}/{name}/resume", post(resume_document::<R>))
         .route("/v1/pipelines", get(pipelines::<R>))
         .route("/v1/pipelines/{name}", get(pipeline::<R>))
         .route("/v1/pipelines/{name}/plan", get(pipeline_plan::<R>))
@@ -131,6 +149,7 @@ pub fn router<R: Registry>(controller: Arc<Controller<R>>) -> Router {
         .route("/v1/lineage", get(field_lineage::<R>))
         .merge(crate::impact::routes())
         .merge(crate::watch::routes())
+        .merge(crate::catalog::routes())
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(controller)
@@ -178,7 +197,8 @@ async fn document<R: Registry>(
 ) -> Answer<DocumentReport> {
     let id = Id { kind: kind_of(&kind)?, name };
     let state = controller.state();
-    let declared = state.document(&id).map(|one| document_report(&id, one));
+    let declared =
+        state.document(&id).map(|one| document_report(&controller.source_jobs(), &id, one));
     let builtin = || controller.builtin.newest(&id).map(|document| builtin_report(document));
     let found = declared.or_else(builtin);
     found.map(Json).ok_or_else(|| error(&crate::act::missing(&id)))
@@ -209,7 +229,7 @@ async fn history<R: Registry>(
         document: one.document.clone(),
     };
     match state.history(&id) {
-        [] => Err(error(&crate::act::missing(&id))),
+        [] if state.document(&id).is_none() => Err(error(&crate::act::missing(&id))),
         history => Ok(Json(history.iter().map(report).collect())),
     }
 }
@@ -277,6 +297,26 @@ async fn pause_or_resume<R: Registry>(
     Ok(Json(serde_json::json!({ "pipeline": name, "paused": paused })))
 }
 
+async fn pause_document<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Segments((kind, name)): Segments<(String, String)>,
+) -> Answer<PausedReport> {
+    let id = Id { kind: kind_of(&kind)?, name };
+    controller.pause_document(&id, true).await.map_err(|refused| no(refused, &uri))?;
+    Ok(Json(PausedReport { kind: id.kind.name().to_owned(), name: id.name, paused: true }))
+}
+
+async fn resume_document<R: Registry>(
+    State(controller): Handle<R>,
+    uri: OriginalUri,
+    Segments((kind, name)): Segments<(String, String)>,
+) -> Answer<PausedReport> {
+    let id = Id { kind: kind_of(&kind)?, name };
+    controller.pause_document(&id, false).await.map_err(|refused| no(refused, &uri))?;
+    Ok(Json(PausedReport { kind: id.kind.name().to_owned(), name: id.name, paused: false }))
+}
+
 async fn pipeline_openlineage<R: Registry>(
     State(controller): Handle<R>,
     Segments(name): Segments<String>,
@@ -298,7 +338,8 @@ async fn field_lineage<R: Registry>(
 /// What is declared, then what the binary brings.
 fn document_reports<R: Registry>(controller: &Controller<R>) -> Vec<DocumentReport> {
     let state = controller.state();
-    let declared = state.documents().map(|(id, one)| document_report(id, one));
+    let jobs = controller.source_jobs();
+    let declared = state.documents().map(|(id, one)| document_report(&jobs, id, one));
     let builtin = controller.builtin.documents().iter().map(|document| builtin_report(document));
     declared.chain(builtin).collect()
 }
@@ -309,12 +350,19 @@ fn builtin_report(document: &Document) -> DocumentReport {
         name: document.name().to_owned(),
         revision: 0,
         managed_by: ManagedBy::Binary,
+        state: None,
         document: document.to_json(),
     }
 }
 
-fn document_report(id: &Id, declared: &Declared) -> DocumentReport {
+fn document_report(
+    jobs: &BTreeMap<String, SourceJob>,
+    id: &Id,
+    declared: &Declared,
+) -> DocumentReport {
+    let ours = id.kind == Kind::Source && declared.managed_by == ManagedBy::User;
     DocumentReport {
+        state: jobs.get(&id.name).filter(|_| ours).map(|job| job.state.clone()),
         kind: id.kind.name().to_owned(),
         name: id.name.clone(),
         revision: declared.revision,
@@ -376,8 +424,12 @@ mod tests {
     fn the_description_names_every_route() {
         let description: Value = serde_json::from_str(OPENAPI).unwrap();
         let described = description["paths"].as_object().unwrap().keys().map(String::as_str);
-        let sources =
-            [include_str!("http.rs"), include_str!("impact.rs"), include_str!("watch/mod.rs")];
+        let sources = [
+            include_str!("http.rs"),
+            include_str!("impact.rs"),
+            include_str!("watch/mod.rs"),
+            include_str!("catalog/http.rs"),
+        ];
         let sources =
             sources.into_iter().flat_map(|text| text.split("\n        .route(\"").skip(1));
         let routes = sources.filter_map(|route| route.split('"').next());

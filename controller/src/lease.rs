@@ -118,6 +118,7 @@ impl<R: Registry> Controller<R> {
         }
         if held {
             self.launcher.leave().await;
+            self.stop_connectors().await;
         }
         let state = self.read_state().await?;
         self.seen().state = state;
@@ -127,7 +128,7 @@ impl<R: Registry> Controller<R> {
 
     async fn read_state(&self) -> Result<Arc<State>> {
         let items = self.with_store(|store| store.load()).await?;
-        State::load(&items).map(Arc::new)
+        Ok(Arc::new(State::load(&items)?.configured(&self.config.sources)))
     }
 
     /// The lease has run out without being renewed: another controller may act by now. Nothing is waited
@@ -137,6 +138,7 @@ impl<R: Registry> Controller<R> {
         self.seen().role = Role::Following(None);
         failpoint("lease.lost");
         self.launcher.leave().await;
+        self.stop_connectors().await;
     }
 
     pub(crate) async fn release(&self) {

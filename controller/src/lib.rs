@@ -3,12 +3,14 @@
 //! `store` keeps items for whoever holds the lease, `state` says what they mean, a `draft` what is to
 //! change. Documents that are handed in (`proposal`) are planned together with what is there (`planned`, by
 //! the schemas that `topics` knows) and become durable (`act`); beside the `lease` the loop (`run`) has the
-//! jobs run that shall run, through a [`Launcher`]. `report` tells how pipelines are, `http` is the API. The
-//! data plane is elsewhere: it goes on when the controller is away.
+//! jobs run that shall run, through a [`Launcher`], and the connectors, through [`Connectors`]. `report` tells how pipelines are,
+//! `catalog` which topics there are and what is in them, `http` is the API. The data plane is elsewhere: it goes on when the controller is away.
 
 mod act;
 mod builtin;
+mod catalog;
 mod config;
+mod connectors;
 mod controller;
 mod difference;
 mod draft;
@@ -31,11 +33,16 @@ mod topics;
 mod watch;
 
 pub use act::Asked;
+pub use catalog::{
+    CATALOG_FOUND_MAX, FieldReport, LastRecord, SampleReport, Samples, TopicLog, TopicReport,
+    TopicsOf, Writer,
+};
 pub use config::ControllerConfig;
+pub use connectors::{Connectors, SourceJob, StartSource};
 pub use controller::{Controller, Refused};
 pub use difference::{FieldChange, differences};
 pub use failpoint::failpoint;
-pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, RevisionReport, router};
+pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, PausedReport, RevisionReport, router};
 pub use impact::{CHANGES_MAX, ImpactRequest};
 pub use launcher::{JobCounts, JobReport, JobState, Launcher, Start};
 pub use lineage::{LineageAnswer, LineageField, LineageReader};

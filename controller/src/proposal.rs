@@ -1,5 +1,6 @@
 //! What documents that somebody hands in would change: of the documents, and of what runs.
 
+use crate::connectors;
 use crate::difference::{FieldChange, differences};
 use crate::state::{Id, State};
 use serde::{Deserialize, Serialize};
@@ -237,6 +238,13 @@ pub(crate) fn changes(
     for name in after.keys().filter(|name| !told.contains(name)) {
         let id = Id::pipeline(name);
         all.push(change(&id, Verb::Keep, Vec::new()));
+    }
+    for change in all.iter_mut().filter(|change| change.kind == Kind::Source.name()) {
+        let id = Id { kind: Kind::Source, name: change.name.clone() };
+        let before = state.document(&id).map(|declared| declared.document.as_ref());
+        let mut documents = handed.documents.iter().map(|(document, _)| document.as_ref());
+        change.effects =
+            connectors::effects(before, documents.find(|document| Id::of(document) == id));
     }
     for change in &mut all {
         if change.kind != Kind::Pipeline.name() {

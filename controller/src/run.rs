@@ -50,6 +50,7 @@ impl<R: Registry> Controller<R> {
             } else if self.held_epoch().is_none() {
                 // A round may have started some while the lease was lost.
                 self.launcher.leave().await;
+                self.stop_connectors().await;
             }
         }
     }
@@ -57,16 +58,18 @@ impl<R: Registry> Controller<R> {
     /// Compares what shall be with what is, and makes it so.
     pub(crate) async fn round(&self) -> Result<()> {
         let _writing = self.writing.lock().await;
+        let connected = self.run_connectors().await;
         let followed = self.follow_schemas().await;
         let ran = self.run_jobs().await;
         let kept = self.keep_topics().await;
-        followed.and(ran).and(kept)
+        followed.and(ran).and(kept).and(connected)
     }
 
     /// Judges anew if a schema is another one, or nothing is planned yet.
     pub(crate) async fn follow_schemas(&self) -> Result<()> {
         let Ok(epoch) = self.epoch() else { return Ok(()) };
         let (state, before) = (self.state(), self.planned());
+        self.topics.written_by(&state.declared());
         if !before.is_old(&self.topics).await? {
             return Ok(());
         }

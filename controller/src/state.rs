@@ -1,6 +1,7 @@
 //! What is declared, its history, and what was accepted with it: a value, read from the items that keep it.
 //! What is to change is written into a `Draft`.
 
+use crate::connectors::{self, SourceState};
 use crate::retention::Leases;
 use crate::store::Items;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde_json::Value as Json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::{self, Document, Kind, SourceSpec, Spec};
+use tidemesh_plan::document::{self, Document, Kind};
 
 /// The most documents of a controller.
 pub const DOCUMENTS_MAX: usize = 20_000;
@@ -136,6 +137,7 @@ pub struct State {
     pub(crate) upgrades: BTreeMap<String, Vec<Arc<Upgrade>>>,
     /// Topics that are kept for pipelines that wait.
     pub(crate) leases: Leases,
+    pub(crate) sources: BTreeMap<String, SourceState>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -221,6 +223,9 @@ impl State {
             ["retention", topic] => {
                 self.leases.insert((*topic).to_owned(), read(text)?);
             }
+            ["source", name] => {
+                self.sources.insert((*name).to_owned(), read(text)?);
+            }
             ["pipeline", name] => {
                 self.pipelines.insert((*name).to_owned(), read(text)?);
             }
@@ -263,7 +268,26 @@ impl State {
 
     /// Whether a document is a database that is captured.
     pub(crate) fn is_connector(document: &Document) -> bool {
-        matches!(&document.spec, Spec::Source(SourceSpec::Connector { .. }))
+        connectors::settings(document).is_some()
+    }
+
+    /// What was decided of a source.
+    pub(crate) fn source(&self, name: &str) -> SourceState {
+        self.sources.get(name).copied().unwrap_or_default()
+    }
+
+    /// The same with what a process's configuration brings, which is not kept, and stands before what
+    /// users have declared under the same name.
+    pub(crate) fn configured(mut self, sources: &[Arc<Document>]) -> Self {
+        for source in sources {
+            let document = Arc::clone(source);
+            let declared = Declared { document, revision: 1, managed_by: ManagedBy::File };
+            if self.documents.insert(Id::of(source), declared).is_some() {
+                let source = source.name();
+                tracing::warn!(source, "the configuration's source stands before a document's");
+            }
+        }
+        self
     }
 }
 

@@ -2,7 +2,7 @@
 //! the registry has them.
 
 use crate::config::ControllerConfig;
-use crate::state::TopicSchemas;
+use crate::state::{State, TopicSchemas};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -111,15 +111,34 @@ pub(crate) struct KnownTopics<R> {
     registry: R,
     /// Begins the names of all subjects.
     prefix: String,
+    /// Sources whose connectors run elsewhere.
+    elsewhere: Vec<String>,
     /// The sources whose connectors write topics.
-    connectors: Vec<String>,
+    connectors: Mutex<BTreeSet<String>>,
     parsed: Mutex<HashMap<u32, Schema>>,
 }
 
 impl<R: Registry> KnownTopics<R> {
     pub(crate) fn new(registry: R, config: &ControllerConfig) -> Self {
-        let (prefix, connectors) = (config.topic_prefix.clone(), config.connectors.clone());
-        Self { registry, prefix, connectors, parsed: Mutex::default() }
+        let prefix = config.topic_prefix.clone();
+        let elsewhere = config.connectors.clone();
+        let (connectors, parsed) = (Mutex::default(), Mutex::default());
+        Self { registry, prefix, elsewhere, connectors, parsed }
+    }
+
+    /// Notes which sources' connectors write topics.
+    pub(crate) fn written_by(&self, documents: &[Arc<Document>]) {
+        let connectors = documents.iter().filter(|document| State::is_connector(document));
+        let names = connectors.map(|document| document.name().to_owned());
+        let names = names.chain(self.elsewhere.iter().cloned()).collect();
+        *self.connectors.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// The source whose connector writes a topic.
+    pub(crate) fn source(&self, topic: &str) -> Option<String> {
+        let (source, _) = topic.split_once('.')?;
+        let connectors = self.connectors.lock().unwrap_or_else(PoisonError::into_inner);
+        connectors.get(source).cloned()
     }
 
     /// Why a topic does not take what is to be written to it, if so: it has another key, or the registry
@@ -190,16 +209,14 @@ impl<R: Registry> KnownTopics<R> {
                 None => None,
             };
             let value = self.schema(*value).await?;
-            let of = |source: &&String| {
-                topic.strip_prefix(source.as_str()).is_some_and(|rest| rest.starts_with('.'))
-            };
-            let source = self.connectors.iter().find(of).cloned();
+            let source = self.source(topic);
             topics.insert(topic.clone(), Topic { key, value, source });
         }
         Ok(topics)
     }
 
-    async fn schema(&self, id: u32) -> Result<Schema> {
+    /// The schema of this id.
+    pub(crate) async fn schema(&self, id: u32) -> Result<Schema> {
         let known = self.parsed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
         match known {
             Some(schema) => Ok(schema),

@@ -93,17 +93,24 @@ enum Command {
         after_help = "Examples:\n  tidemesh get\n  tidemesh get pipelines\n  tidemesh get pipeline paid"
     )]
     Get(mesh::GetArgs),
-    /// Show how a pipeline is: what it reads and writes, what it has done, and why it is held.
-    #[command(after_help = "Example:\n  tidemesh describe pipeline paid")]
+    /// Show how a pipeline is: what it reads and writes, what it has done, and why it is held; and how a
+    /// source is.
+    #[command(
+        after_help = "Examples:\n  tidemesh describe pipeline paid\n  tidemesh describe source shop"
+    )]
     Describe(mesh::DescribeArgs),
-    /// Remove a document. A pipeline ends; its topics and offsets stay.
-    #[command(after_help = "Example:\n  tidemesh delete pipeline paid")]
+    /// Remove a document. A pipeline ends, and its topics and offsets stay; a connector ends, and it is
+    /// said what stays of it and what drops that.
+    #[command(
+        after_help = "Examples:\n  tidemesh delete pipeline paid\n  tidemesh delete source shop --dry-run"
+    )]
     Delete(mesh::DeleteArgs),
-    /// Have a pipeline not run.
-    #[command(after_help = "Example:\n  tidemesh pause paid")]
-    Pause(mesh::PipelineArgs),
-    /// Have a pipeline run again: one that was paused, has failed, or has lost records.
-    #[command(after_help = "Example:\n  tidemesh resume paid")]
+    /// Have a pipeline, or a source's connector, not run.
+    #[command(after_help = "Examples:\n  tidemesh pause paid\n  tidemesh pause source shop")]
+    Pause(mesh::PauseArgs),
+    /// Have a pipeline or connector run again: one that was paused, has failed, or
+    /// has lost records.
+    #[command(after_help = "Examples:\n  tidemesh resume paid\n  tidemesh resume source shop")]
     Resume(mesh::ResumeArgs),
     /// Show the revisions of a document.
     #[command(after_help = "Example:\n  tidemesh history pipeline paid")]
@@ -116,6 +123,11 @@ enum Command {
         after_help = "Examples:\n  tidemesh lineage mesh.paid total\n  tidemesh lineage shop.public.orders status --downstream"
     )]
     Lineage(mesh::LineageArgs),
+    /// Find topics, look at what is in them, and at their last records.
+    #[command(
+        after_help = "Examples:\n  tidemesh catalog\n  tidemesh catalog search email\n  tidemesh catalog show mesh.paid\n  tidemesh catalog sample mesh.paid"
+    )]
+    Catalog(mesh::CatalogArgs),
     /// Tell what a change of a table would do to the pipelines, before it is made: exit code 0 if all of
     /// them go on, 1 if one would be held, 2 if it cannot be told.
     #[command(
@@ -176,6 +188,7 @@ pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
         Command::History(args) => mesh::history(args).await?,
         Command::Rollback(args) => return mesh::rollback(args).await,
         Command::Lineage(args) => mesh::lineage(args).await?,
+        Command::Catalog(args) => mesh::catalog(args).await?,
         Command::Impact(args) => return mesh::impact(args).await,
         Command::Upgrades(args) => mesh::upgrades(args).await?,
     }

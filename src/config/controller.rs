@@ -30,6 +30,9 @@ pub struct ControllerSettings {
     /// For `controller`: the sources whose connectors run elsewhere, by their names. No pipeline may write
     /// to their topics. Default none.
     pub sources: Vec<String>,
+    /// The folder of the files that documents of sources name, such as a `password_file`. Default
+    /// `secrets`, beside the file.
+    pub secrets_dir: Option<PathBuf>,
 }
 
 /// Who starts the processes of pipelines.
@@ -45,6 +48,8 @@ pub enum Runtime {
 
 impl ControllerSettings {
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
+        let secrets = self.secrets_dir.take().unwrap_or_else(|| PathBuf::from("secrets"));
+        self.secrets_dir = Some(folder.join(secrets));
         if let Some(store) = &mut self.store
             && let Some(file) = store.expose().strip_prefix("sqlite:")
         {

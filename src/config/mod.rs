@@ -9,6 +9,7 @@ mod mesh;
 mod overrides;
 mod raw;
 mod registry;
+mod secrets;
 
 pub use controller::{ControllerSettings, Runtime};
 pub use kafka::{Compression, Delivery, KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
@@ -18,11 +19,13 @@ pub use registry::{
     AuditSettings, ClientSettings, GrantSettings, LimitSettings, RegistrySettings,
     RegistryTlsSettings, TokenSettings, UsersSettings,
 };
+pub(crate) use secrets::declared;
 
+use secrets::{first_line, read_secrets};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tidemesh_controller::ControllerConfig;
-use tidemesh_model::{Error, ErrorKind, Result, Secret, SourceSettings, TableName, TablePattern};
+use tidemesh_model::{Error, ErrorKind, Result, SourceSettings, TableName, TablePattern};
 use tidemesh_schema_registry::RegistryConfig;
 use tidemesh_transport::kafka::KafkaConfig;
 use tidemesh_transport::{RegistryAccess, check_topics};
@@ -42,6 +45,8 @@ pub struct UpConfig {
     pub registry_access: RegistryAccess,
     /// The controller.
     pub controller: ControllerConfig,
+    /// The folder of the files that documents name.
+    pub secrets_dir: PathBuf,
     /// Where control and metrics listen.
     pub control: SocketAddr,
     /// Where the data port listens.
@@ -144,6 +149,7 @@ impl RawConfig {
             registry: self.registry.config(&self.data_dir)?,
             registry_url: self.registry.url,
             registry_access: self.registry.client.access()?,
+            secrets_dir: self.controller.secrets_dir.clone().unwrap_or_default(),
             controller: self.controller.config(&self.data_dir)?,
             control: self.control.listen,
             data: self.data.listen,
@@ -248,38 +254,6 @@ fn tables(source: &SourceSettings) -> Result<Vec<TableName>> {
     };
     // Those that patterns match are checked once they are known.
     Ok(postgres.table_patterns()?.iter().filter_map(TablePattern::exact).collect())
-}
-
-/// Puts the first line of `password_file`, and of each `salt_file`, where the connector looks for the
-/// secret itself.
-fn read_secrets(source: &mut SourceSettings) -> Result<()> {
-    let Some(postgres) = &mut source.postgres else {
-        return Ok(());
-    };
-    let wrong = |problem: &str| {
-        Error::new(ErrorKind::Config, "use the configuration")
-            .because(problem)
-            .with("source", &source.name)
-    };
-    if let Some(file) = postgres.password_file.take() {
-        let wrong = || wrong("postgres.password_file: the file cannot be read");
-        postgres.password = Some(first_line(&file, wrong)?);
-    }
-    for mask in &mut postgres.mask {
-        if let Some(file) = mask.salt_file.take() {
-            let wrong = || wrong("postgres.mask.salt_file: the file cannot be read");
-            mask.salt = Some(first_line(&file, wrong)?);
-            mask.validate()?;
-        }
-    }
-    Ok(())
-}
-
-/// The secret that a file's first line is; `wrong` is the error if it cannot be read.
-fn first_line(file: &Path, wrong: impl FnOnce() -> Error) -> Result<Secret> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| wrong().with("file", file.display()).caused_by(error))?;
-    Ok(Secret::new(text.lines().next().unwrap_or_default()))
 }
 
 #[cfg(test)]

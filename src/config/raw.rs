@@ -6,7 +6,7 @@ use super::registry::RegistrySettings;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use tidemesh_model::SourceSettings;
+use tidemesh_model::{PostgresSettings, SourceSettings};
 
 /// A TOML file of any role. Keys that a role does not use are checked all the same.
 #[derive(Debug, Clone, Deserialize)]
@@ -87,12 +87,9 @@ impl RawConfig {
         if let Some(socket) = &mut self.data.socket {
             *socket = folder.join(&*socket);
         }
-        for postgres in self.source.iter_mut().filter_map(|source| source.postgres.as_mut()) {
-            let salts = postgres.mask.iter_mut().map(|mask| &mut mask.salt_file);
-            let paths = [&mut postgres.password_file, &mut postgres.tls_ca_file];
-            for path in paths.into_iter().chain(salts).flatten() {
-                *path = folder.join(&*path);
-            }
+        let postgres = self.source.iter_mut().filter_map(|source| source.postgres.as_mut());
+        for (_, path) in postgres.flat_map(PostgresSettings::files_mut) {
+            *path = folder.join(&*path);
         }
     }
 }

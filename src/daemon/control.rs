@@ -2,6 +2,7 @@
 
 use super::metrics::{Metrics, verified};
 use super::signals::stopped;
+use super::sources::SourceTable;
 use super::verify::verify_pipeline;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_controller::{Controller, PipelineReport, PipelineStatus};
+use tidemesh_controller::{Controller, ManagedBy, PipelineReport, PipelineStatus};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
     RemoveRequest, SnapshotCommand, SnapshotRequest, SourceHandle, SourceReport, SourceState,
@@ -61,7 +62,7 @@ pub(crate) struct Control {
     /// The daemon's other ports.
     pub(crate) endpoints: Endpoints,
     /// The sources that run here.
-    pub(crate) sources: Vec<SourceHandle>,
+    pub(crate) sources: Arc<SourceTable>,
     /// The controller, if it is here.
     pub(crate) controller: Option<Arc<Controller<RegistryClient>>>,
     /// The pipeline that this process runs for a controller elsewhere, if it does.
@@ -70,6 +71,14 @@ pub(crate) struct Control {
     pub(crate) routes: Router,
     /// The collected metrics.
     pub(crate) metrics: Metrics,
+}
+
+/// A source, and who brings it.
+#[derive(Serialize)]
+struct SourceAnswer {
+    #[serde(flatten)]
+    report: SourceReport,
+    managed_by: ManagedBy,
 }
 
 /// Tells how a pipeline is.
@@ -96,7 +105,7 @@ struct PipelineHealth {
 
 impl Control {
     /// Without a controller.
-    pub(crate) fn new(endpoints: Endpoints, sources: Vec<SourceHandle>, metrics: Metrics) -> Self {
+    pub(crate) fn new(endpoints: Endpoints, sources: Arc<SourceTable>, metrics: Metrics) -> Self {
         Self { endpoints, sources, controller: None, job: None, routes: Router::new(), metrics }
     }
 
@@ -147,17 +156,23 @@ impl Control {
     }
 
     fn reports(&self) -> BTreeMap<String, SourceReport> {
-        let report =
-            |source: &SourceHandle| (source.status.name().to_owned(), source.status.report());
-        self.sources.iter().map(report).collect()
+        let reports = self.sources.handles().into_iter().map(|(_, source)| source.status.report());
+        reports.map(|report| (report.name.clone(), report)).collect()
+    }
+
+    fn sources(&self) -> impl Iterator<Item = SourceAnswer> {
+        self.sources
+            .handles()
+            .into_iter()
+            .map(|(managed_by, source)| SourceAnswer { report: source.status.report(), managed_by })
     }
 
     fn pipelines(&self) -> Vec<PipelineReport> {
         self.controller.as_ref().map(|controller| controller.pipelines()).unwrap_or_default()
     }
 
-    fn source(&self, name: &str) -> Option<&SourceHandle> {
-        self.sources.iter().find(|handle| handle.status.name() == name)
+    fn source(&self, name: &str) -> Option<SourceHandle> {
+        self.sources.source(name)
     }
 
     async fn command(&self, source: &str, command: SnapshotCommand) -> Response {
@@ -308,13 +323,13 @@ async fn endpoints(State(control): State<Arc<Control>>) -> Json<Endpoints> {
     Json(control.endpoints.clone())
 }
 
-async fn sources(State(control): State<Arc<Control>>) -> Json<Vec<SourceReport>> {
-    Json(control.reports().into_values().collect())
+async fn sources(State(control): State<Arc<Control>>) -> Json<Vec<SourceAnswer>> {
+    Json(control.sources().collect())
 }
 
 async fn source(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Response {
-    match control.reports().remove(&name) {
-        Some(report) => Json(report).into_response(),
+    match control.sources().find(|source| source.report.name == name) {
+        Some(source) => Json(source).into_response(),
         None => no_source(&name),
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{ControllerRole, LogConfig, PipelineRole, Runtime};
 use crate::telemetry::install_metrics;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tidemesh_controller::{Controller, ControllerConfig, TopicKeeper};
+use tidemesh_controller::{Controller, ControllerConfig, TopicKeeper, TopicLog, TopicsOf};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_processors::sdk::Processors;
 use tidemesh_transport::kafka::KafkaTransport;
@@ -32,7 +32,8 @@ pub(crate) async fn controller(
 ) -> Result<()> {
     let (shutdown, metrics) = (watch_signals()?, install_metrics()?);
     let mut parts = JoinSet::new();
-    let (data, keeper) = log(&role.log, &mut role.controller, &shutdown, &mut parts).await?;
+    let (data, keeper, topics) =
+        log(&role.log, &mut role.controller, &shutdown, &mut parts).await?;
     let control = bind(role.control, "control.listen").await?;
     let address = local(&control)?;
     let url = role.url.unwrap_or_else(|| format!("http://{address}"));
@@ -42,6 +43,7 @@ pub(crate) async fn controller(
     let launcher = Arc::clone(&hub);
     let controller = Controller::open(role.controller, holder(url.clone()), registry, launcher)?;
     let controller = controller.with_processors(&processors.documents())?.keeping(keeper);
+    let controller = controller.with_log(topics);
     let controller = Arc::new(controller);
     let endpoints = Endpoints { data: Some(data), registry: Some(role.registry_url) };
     announce(&address, &endpoints);
@@ -54,24 +56,25 @@ pub(crate) async fn controller(
     let control_port = Control {
         routes: workers::routes(hub, Arc::clone(&controller)),
         controller: Some(controller),
-        ..Control::new(endpoints, Vec::new(), Metrics::new(metrics, Some(role.data_dir)))
+        ..Control::new(endpoints, Arc::default(), Metrics::new(metrics, Some(role.data_dir)))
     };
     parts.spawn(control_port.serve(control, shutdown));
     wait(parts).await
 }
 
-/// Where topics are read, and what keeps their records. Of a cluster this process has a data port of its
+/// Where topics are read, what keeps their records, and what the catalog reads. Of a cluster this process has a data port of its
 /// own.
 async fn log(
     log: &LogConfig,
     controller: &mut ControllerConfig,
     shutdown: &watch::Receiver<bool>,
     parts: &mut JoinSet<Result<()>>,
-) -> Result<(String, Arc<dyn TopicKeeper>)> {
+) -> Result<(String, Arc<dyn TopicKeeper>, Arc<dyn TopicsOf>)> {
     match log {
         LogConfig::Daemon(url) => {
             let transport = Arc::new(RemoteTransport::new(url)?);
-            Ok((url.clone(), Arc::new(Topics(transport))))
+            let topics = Arc::new(TopicLog::new(Arc::clone(&transport)));
+            Ok((url.clone(), Arc::new(Topics(transport)), topics))
         }
         LogConfig::Kafka(kafka, listen) => {
             controller.topic_prefix.clone_from(&kafka.prefix);
@@ -80,8 +83,9 @@ async fn log(
             let data = bind(*listen, "data.listen").await?;
             let url = format!("tcp://{}", local(&data)?);
             let keeper = Topics(Arc::clone(&transport));
+            let topics = Arc::new(TopicLog::new(Arc::clone(&transport)));
             parts.spawn(serve_remote(transport, data.into(), shutdown.clone()));
-            Ok((url, Arc::new(keeper)))
+            Ok((url, Arc::new(keeper), topics))
         }
     }
 }
@@ -131,7 +135,7 @@ async fn pipeline_on<T: Transport>(
     let told = Arc::clone(&station);
     let control_port = Control {
         job: Some(Box::new(move || told.report())),
-        ..Control::new(endpoints, Vec::new(), Metrics::new(metrics, None))
+        ..Control::new(endpoints, Arc::default(), Metrics::new(metrics, None))
     };
     // The port goes on until the job has ended, and no longer.
     let (end, ended) = watch::channel(false);

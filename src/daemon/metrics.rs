@@ -1,6 +1,7 @@
 //! `/metrics`: which there are, and the figures that are read only when somebody asks, so that the hot
 //! path has no part in them. What has a distribution is recorded where it happens.
 
+use super::sources::state_name;
 use metrics_exporter_prometheus::PrometheusHandle;
 use metrics_process::Collector;
 use std::collections::BTreeSet;
@@ -13,7 +14,8 @@ use tidemesh_source::{
 };
 
 /// Every state of a source, by the name that it has in reports.
-const STATES: [&str; 6] = ["starting", "streaming", "retrying", "stopped", "drained", "standby"];
+const STATES: [&str; 7] =
+    ["starting", "streaming", "retrying", "stopped", "drained", "standby", "paused"];
 
 /// Every state of a table's snapshot.
 const TABLE_STATES: [(&str, TableState); 3] =
@@ -32,6 +34,8 @@ pub(crate) struct Metrics {
     process: Collector,
     /// The folder whose disk is looked at.
     data_dir: Option<PathBuf>,
+    /// The sources that were told of.
+    sources: Mutex<BTreeSet<String>>,
     /// The pipelines that were told of.
     pipelines: Mutex<BTreeSet<String>>,
 }
@@ -42,16 +46,26 @@ impl Metrics {
         metrics::gauge!("tidemesh_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
         let process = Collector::default();
         process.describe();
-        Self { handle, process, data_dir, pipelines: Mutex::default() }
+        let (sources, pipelines) = (Mutex::default(), Mutex::default());
+        Self { handle, process, data_dir, sources, pipelines }
     }
 
     /// All of it as Prometheus' text.
     pub(crate) fn render(&self, sources: &[SourceReport], pipelines: &[PipelineReport]) -> String {
-        sources.iter().for_each(export);
+        self.export_sources(sources);
         self.export_pipelines(pipelines);
         self.export_disk();
         self.process.collect();
         self.handle.render()
+    }
+
+    /// As pipelines: of a source that has gone no figure stays from which an alert could go on.
+    fn export_sources(&self, reports: &[SourceReport]) {
+        reports.iter().for_each(export);
+        let now: BTreeSet<String> = reports.iter().map(|report| report.name.clone()).collect();
+        let mut told = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        told.difference(&now).for_each(|gone| export_gone(gone));
+        *told = now;
     }
 
     /// The recorder keeps what it was told for ever: a pipeline that has gone is told to be in no state,
@@ -133,26 +147,31 @@ fn export(report: &SourceReport) {
         .set(seconds(report.heartbeat_age_ms));
     metrics::gauge!("tidemesh_source_last_append_timestamp_seconds", &source())
         .set(float(report.appended_at_us.unsigned_abs()) / 1e6);
-    export_state(report);
+    export_state(&report.name, Some(&report.state));
     export_slot(&report.name, report.slot.as_ref());
     export_snapshot(&report.name, &report.snapshot);
     export_verifications(&report.name);
 }
 
-fn export_state(report: &SourceReport) {
-    let source = || [("source", report.name.clone())];
-    let current = state_name(&report.state);
-    one_hot("tidemesh_source_state", &report.name, "state", &STATES, current.as_deref());
-    let up = matches!(report.state, SourceState::Streaming);
-    metrics::gauge!("tidemesh_source_streaming", &source()).set(flag(up));
-    let stopped = matches!(report.state, SourceState::Stopped { .. });
-    metrics::gauge!("tidemesh_source_stopped", &source()).set(flag(stopped));
+/// Of a source that is no longer there.
+fn export_gone(name: &str) {
+    let source = || [("source", name.to_owned())];
+    metrics::gauge!("tidemesh_source_lag_bytes", &source()).set(0.0);
+    metrics::gauge!("tidemesh_source_lag_seconds", &source()).set(0.0);
+    metrics::gauge!("tidemesh_source_checkpoint_age_seconds", &source()).set(f64::NAN);
+    metrics::gauge!("tidemesh_source_heartbeat_age_seconds", &source()).set(f64::NAN);
+    export_state(name, None);
+    export_slot(name, None);
+    export_snapshot(name, &SnapshotReport::default());
 }
 
-/// The name by which a state is reported: whatever states there are, it is theirs.
-fn state_name(state: &SourceState) -> Option<String> {
-    let report = serde_json::to_value(state).ok()?;
-    Some(report.get("state")?.as_str()?.to_owned())
+fn export_state(name: &str, state: Option<&SourceState>) {
+    let source = || [("source", name.to_owned())];
+    one_hot("tidemesh_source_state", name, "state", &STATES, state.map(state_name));
+    let up = matches!(state, Some(SourceState::Streaming));
+    metrics::gauge!("tidemesh_source_streaming", &source()).set(flag(up));
+    let stopped = matches!(state, Some(SourceState::Stopped { .. }));
+    metrics::gauge!("tidemesh_source_stopped", &source()).set(flag(stopped));
 }
 
 /// 1 for the value that holds, 0 for every other.
@@ -284,10 +303,11 @@ mod tests {
             SourceState::Retrying { error: "e".into(), attempt: 1 },
             SourceState::Stopped { error: "e".into(), kind: "config" },
             SourceState::Drained,
+            SourceState::Paused,
         ];
         for state in states {
-            let name = state_name(&state).unwrap();
-            assert!(STATES.contains(&name.as_str()), "{name} is not in STATES");
+            let name = state_name(&state);
+            assert!(STATES.contains(&name), "{name} is not in STATES");
             let text = rendered(&SourceReport { state, ..report() });
             let held = text.lines().filter(|line| line.starts_with("tidemesh_source_state{"));
             let held: Vec<_> = held.filter(|line| line.ends_with(" 1")).collect();

@@ -7,6 +7,7 @@ mod metrics;
 mod pipelines;
 mod roles;
 mod signals;
+mod sources;
 mod topics;
 mod verify;
 mod watch;

@@ -4,19 +4,20 @@ use super::control::{Control, Endpoints};
 use super::metrics::Metrics;
 use super::pipelines::Pipelines;
 use super::signals::{stopped, watch_signals};
+use super::sources::Sources;
 use super::topics::Topics;
 use super::watch::LogWatch;
 use crate::config::{ConnectorConfig, LogConfig, RegistryRole, UpConfig};
 use crate::telemetry::install_metrics;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
-use tidemesh_controller::{Controller, ControllerConfig, Holder};
+use tidemesh_controller::{Controller, ControllerConfig, Holder, TopicLog};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
-use tidemesh_postgres::PostgresConnector;
+use tidemesh_plan::document::Document;
 use tidemesh_processors::sdk::Processors;
 use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, Security, StoreConfig};
-use tidemesh_source::{Runner, SourceHandle, observe};
 use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 use tidemesh_transport::{
     EmbeddedConfig, EmbeddedTransport, RegistryClient, RemoteTransport, Transport, serve_remote,
@@ -83,35 +84,49 @@ async fn up_on<T: Transport>(
         parts.spawn(serve_remote(Arc::clone(&transport), listener.into(), shutdown.clone()));
     }
     let client = RegistryClient::with_access(&registry_url, config.registry_access)?;
-    let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
+    let sources =
+        Sources::new(Arc::clone(&transport), client.clone(), config.secrets_dir, shutdown.clone());
+    let sources = start_sources(sources, &config.sources, &mut parts)?;
     let listens = format!("http://{}", local(&control)?);
     let url = config.controller.url.clone().unwrap_or(listens);
-    let connectors = config.sources.iter().map(|source| source.name.clone()).collect();
-    let controller = ControllerConfig { connectors, ..config.controller };
+    let configured =
+        config.sources.into_iter().map(|source| Arc::new(Document::configured(source)));
+    let controller = ControllerConfig { sources: configured.collect(), ..config.controller };
+    let table = sources.table();
     let pipelines = Pipelines::new(transport, client.clone(), processors);
-    let controller = start_controller(controller, url, client, pipelines, &shutdown, &mut parts)?;
+    let plane = Plane { registry: client, pipelines, sources };
+    let controller = start_controller(controller, url, plane, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));
     let control_port =
-        Control { controller: Some(controller), ..Control::new(endpoints, sources, metrics) };
+        Control { controller: Some(controller), ..Control::new(endpoints, table, metrics) };
     parts.spawn(control_port.serve(control, shutdown.clone()));
     wait(parts).await
+}
+
+/// What a controller has run in this process.
+struct Plane<T> {
+    registry: RegistryClient,
+    pipelines: Pipelines<T>,
+    sources: Arc<Sources<T>>,
 }
 
 /// Starts the controller, and ends its pipelines with it.
 fn start_controller<T: Transport>(
     config: ControllerConfig,
     url: String,
-    registry: RegistryClient,
-    pipelines: Pipelines<T>,
+    plane: Plane<T>,
     shutdown: &watch::Receiver<bool>,
     parts: &mut JoinSet<Result<()>>,
 ) -> Result<Arc<Controller<RegistryClient>>> {
+    let Plane { registry, pipelines, sources } = plane;
     let documents = pipelines.processors().documents();
     let keeper = Topics(Arc::clone(pipelines.transport()));
+    let log = TopicLog::new(Arc::clone(pipelines.transport()));
     let pipelines = Arc::new(pipelines);
     let launcher = Arc::clone(&pipelines);
     let controller = Controller::open(config, holder(url), registry, launcher)?;
     let controller = controller.with_processors(&documents)?.keeping(Arc::new(keeper));
+    let controller = controller.with_connectors(sources).with_log(Arc::new(log));
     let controller = Arc::new(controller);
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
     parts.spawn(async move {
@@ -178,7 +193,9 @@ async fn connector_on<T: Transport>(
     let control = bind(config.control, "control.listen").await?;
     let endpoints = Endpoints { data: Some(data_url), registry: Some(config.registry_url.clone()) };
     announce(&local(&control)?, &endpoints);
-    let sources = start_sources(&config.sources, &transport, &client, &shutdown, &mut parts)?;
+    // No document names files here.
+    let sources = Sources::new(transport, client, PathBuf::new(), shutdown.clone());
+    let sources = start_sources(sources, &config.sources, &mut parts)?.table();
     let metrics = Metrics::new(metrics, None);
     let control_port = Control::new(endpoints, sources, metrics);
     parts.spawn(control_port.serve(control, shutdown.clone()));
@@ -211,7 +228,7 @@ pub(crate) async fn registry(role: RegistryRole, control: Option<SocketAddr>) ->
     let mut parts = JoinSet::new();
     let stopping = stopped(shutdown.clone());
     parts.spawn(tidemesh_schema_registry::serve_secured(listener, registry, security, stopping));
-    let control_port = Control::new(endpoints, Vec::new(), metrics);
+    let control_port = Control::new(endpoints, Arc::default(), metrics);
     parts.spawn(control_port.serve(control, shutdown));
     wait(parts).await
 }
@@ -253,49 +270,16 @@ fn open_registry(config: &RegistryConfig) -> Result<Registry> {
     Registry::open(config)
 }
 
-/// Starts every source's run loop; answers the handles of them.
+/// Starts the sources of a configuration, which end when the process is told to.
 fn start_sources<T: Transport>(
+    sources: Sources<T>,
     settings: &[SourceSettings],
-    transport: &Arc<T>,
-    registry: &RegistryClient,
-    shutdown: &watch::Receiver<bool>,
     parts: &mut JoinSet<Result<()>>,
-) -> Result<Vec<SourceHandle>> {
-    let mut handles = Vec::new();
-    for source in settings {
-        let connector = Arc::new(PostgresConnector::new(source)?);
-        let (runner, handle) = Runner::new(
-            Arc::clone(&connector),
-            Arc::clone(transport),
-            registry.clone(),
-            source.clone(),
-        );
-        let (looking, status) = (shutdown.clone(), Arc::clone(&handle.status));
-        parts.spawn(async move {
-            // Beyond the source's own end: a slot that nobody reads fills the database's disk.
-            tokio::select! {
-                () = observe(connector, status) => {}
-                () = stopped(looking) => {}
-            }
-            Ok(())
-        });
-        let (shutdown, stopping) = (shutdown.clone(), handle.clone());
-        handles.push(handle);
-        parts.spawn(async move {
-            let run = runner.run();
-            let mut run = std::pin::pin!(run);
-            // Its status tells of the error, and its log has it; the daemon goes on.
-            tokio::select! {
-                _ = &mut run => {}
-                () = stopped(shutdown) => {
-                    stopping.stop();
-                    let _ = run.await;
-                }
-            }
-            Ok(())
-        });
-    }
-    Ok(handles)
+) -> Result<Arc<Sources<T>>> {
+    let sources = Arc::new(sources);
+    sources.start_configured(settings)?;
+    parts.spawn(Arc::clone(&sources).end_with());
+    Ok(sources)
 }
 
 /// Waits for every part; the first error ends the wait.

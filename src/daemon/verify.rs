@@ -83,13 +83,13 @@ impl Control {
     }
 
     /// The source whose tables a query reads.
-    fn source_of(&self, oracle: &Oracle) -> Result<&SourceHandle> {
+    fn source_of(&self, oracle: &Oracle) -> Result<SourceHandle> {
         let tables = oracle.tables();
         let writes = |source: &SourceHandle, topic: &str| {
             let rest = topic.strip_prefix(source.status.name());
             rest.is_some_and(|rest| rest.starts_with('.'))
         };
-        let mut sources = self.sources.iter();
+        let mut sources = self.sources.handles().into_iter().map(|(_, source)| source);
         sources.find(|source| tables.iter().all(|topic| writes(source, topic))).ok_or_else(|| {
             let tables: Vec<&str> = tables.into_iter().collect();
             Error::new(ErrorKind::Unsupported, "verify a pipeline")

@@ -6,6 +6,7 @@
 mod access;
 mod allocations;
 mod bad_input;
+mod catalog;
 mod clients;
 mod dead_letters;
 mod evolution;
@@ -42,6 +43,7 @@ mod secured_registry;
 mod shaping;
 mod sides;
 mod snapshot;
+mod sources;
 mod streaming;
 mod support;
 mod takeover;

@@ -4,6 +4,7 @@
 //! Only this crate knows how topics are stored or which protocol carries them. Absent here: any
 //! database, any processor.
 
+mod announced;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(feature = "embedded")]
@@ -22,12 +23,16 @@ mod table_topic;
 mod topic;
 mod transport;
 
+pub use announced::{
+    ANNOUNCED_MAX, ANNOUNCED_TOPIC, Announced, AnnouncedReader, announce, announced_by, withdraw,
+};
 #[cfg(feature = "embedded")]
 pub use embedded::{
     Cut, EmbeddedCommitter, EmbeddedConfig, EmbeddedReader, EmbeddedTransport, Recovery,
 };
 pub use event_writer::{
-    Counts, EventWriter, OutboxTopics, Outputs, POSITION_HEADER, SideNames, WrittenSchemas,
+    Counts, EventWriter, OutboxTopics, Outputs, POSITION_HEADER, Prepared, SideNames,
+    WrittenSchemas,
 };
 pub use partition::partition_of;
 pub use record::{FetchedBatch, RECORD_BYTES_MAX, RecordIter, RecordRef, Records};

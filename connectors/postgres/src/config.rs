@@ -34,14 +34,12 @@ impl TryFrom<&SourceSettings> for Config {
         if source.dead_letter_topic.is_some() && settings.numeric_special == NumericSpecial::Stop {
             settings.numeric_special = NumericSpecial::DeadLetter;
         }
-        let default = format!("tidemesh_{}", source.name.to_lowercase().replace('-', "_"));
-        let default: String = default.chars().take(63).collect();
         Ok(Self {
             source: source.name.clone(),
             tables: wanted.named(),
             wanted,
-            slot: settings.slot.clone().unwrap_or_else(|| default.clone()),
-            publication: settings.publication.clone().unwrap_or(default),
+            slot: settings.slot_of(&source.name),
+            publication: settings.publication_of(&source.name),
             messages: source.message_topic.is_some(),
             settings,
         })

@@ -6,6 +6,7 @@
 //! `snapshot`'s chunks between) → one append with the `checkpoint` → `Source::confirm`.
 //! Absent here: any database's protocol or types.
 
+mod announce;
 mod checkpoint;
 mod clock;
 mod discover;

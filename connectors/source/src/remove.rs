@@ -2,6 +2,7 @@
 //! slot) and the topics go only if that is asked for.
 
 use crate::checkpoint::{epoch_item, first_epoch, read_checkpoint};
+use crate::clock::now_us;
 use crate::{Connector, SourceStatus};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -10,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result, StateItem};
-use tidemesh_transport::{Append, Generations, Transport};
+use tidemesh_transport::{Append, Generations, Transport, announced_by, withdraw};
 use tokio::sync::watch;
 
 /// How long the run loop may take to end.
@@ -106,6 +107,8 @@ impl<C: Connector, T: Transport> Remover<C, T> {
                 }
             }
         }
+        let announced = announced_by(self.transport.as_ref(), source).await?;
+        withdraw(self.transport.as_ref(), &announced, now_us() / 1000).await?;
         let items = remove_state(self.transport.as_ref(), source).await?;
         tracing::info!(source, items, slot, topics = topics.len(), "removed");
         Ok(Removed { items, slot, topics })

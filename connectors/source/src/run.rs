@@ -1,6 +1,7 @@
 //! The run loop's outer part: opens a source and streams it, again and again, until told to stop or
 //! until an error comes that will not pass.
 
+use crate::announce::{Announcer, Notes};
 use crate::remove::Remover;
 use crate::session::{Session, is_passed_over};
 use crate::snapshot::{Command, SourceHandle};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use tidemesh_model::{ErrorKind, Remedy, Result, SourceSettings};
 use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::{Mutex, mpsc, watch};
+use tokio::task::JoinSet;
 
 /// The first pause before a start is tried again; each one after it is twice as long.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -32,6 +34,7 @@ pub struct Runner<C, T> {
     pub(crate) settings: SourceSettings,
     pub(crate) status: Arc<SourceStatus>,
     pub(crate) marks: Arc<MarkBoard>,
+    pub(crate) notes: Arc<Notes>,
     /// Another instance may have streamed since the last session of this one.
     relieved: AtomicBool,
     commands: mpsc::Receiver<Command>,
@@ -79,12 +82,18 @@ impl<C: Connector, T: Transport> Runner<C, T> {
             settings,
             status,
             marks,
+            notes: Arc::default(),
             relieved: AtomicBool::new(false),
             commands,
             stop: stopped,
             _ended: ending,
         };
         (runner, handle)
+    }
+
+    /// Does not run: the source is shown as paused.
+    pub fn pause(self) {
+        self.status.enter(SourceState::Paused);
     }
 
     /// Runs until the handle says stop, then drains and closes. What will pass is tried again for
@@ -94,6 +103,9 @@ impl<C: Connector, T: Transport> Runner<C, T> {
     ///
     /// What will not pass by itself. Everything that was confirmed to the database is durable.
     pub async fn run(mut self) -> Result<()> {
+        // Ends with this run.
+        let mut beside = JoinSet::new();
+        beside.spawn(self.announcer().keep_announcing());
         let mut shutdown = self.stop.clone();
         let mut attempt = 0_u32;
         loop {
@@ -131,6 +143,15 @@ impl<C: Connector, T: Transport> Runner<C, T> {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    fn announcer(&self) -> Announcer<C, T> {
+        Announcer {
+            connector: Arc::clone(&self.connector),
+            transport: Arc::clone(&self.transport),
+            notes: Arc::clone(&self.notes),
+            status: Arc::clone(&self.status),
         }
     }
 

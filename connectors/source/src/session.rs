@@ -2,6 +2,7 @@
 //! to the database what is durable. While one append is being written the next is decoded, as many
 //! batches as come meanwhile: a slow disk makes appends larger, not fewer bytes a second.
 
+use crate::announce::{Notes, TopicCounts, topic_counts};
 use crate::checkpoint::{first_epoch, position_item, read_checkpoint};
 use crate::clock::now_us;
 use crate::discover::discover;
@@ -48,6 +49,7 @@ struct InFlight {
     oldest_at_us: Option<i64>,
     /// Marks to be told of once it is durable.
     reached: Vec<(String, Position)>,
+    topics: TopicCounts,
 }
 
 /// What goes with the records in the event writer once they are sent off.
@@ -83,6 +85,7 @@ pub(crate) struct Session<C: Connector, T> {
     truncate: TruncateMode,
     status: Arc<SourceStatus>,
     marks: Arc<MarkBoard>,
+    notes: Arc<Notes>,
     snapshots: Engine<C>,
     in_flight: Option<InFlight>,
     gathered: Option<Gathered>,
@@ -156,6 +159,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             truncate: settings.truncate(),
             status: Arc::clone(&runner.status),
             marks: Arc::clone(&runner.marks),
+            notes: Arc::clone(&runner.notes),
             snapshots,
             in_flight: None,
             gathered: None,
@@ -379,6 +383,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         }
         self.snapshots.take_told();
         self.prepare_chunks(batch).await?;
+        self.notes.prepared(self.status.name(), self.events.take_prepared());
         self.prepare_outbox(batch).await
     }
 
@@ -493,9 +498,9 @@ impl<C: Connector, T: Transport> Session<C, T> {
         append.state.extend(state);
         append.state.extend(self.snapshots.items()?);
         append.state.push(position_item(end.position, end.at_us)?);
-        let transport = Arc::clone(&self.transport);
+        let (transport, topics) = (Arc::clone(&self.transport), topic_counts(&append));
         let task = tokio::spawn(async move { append_timed(transport.as_ref(), append).await });
-        self.in_flight = Some(InFlight { task, end, counts, oldest_at_us, reached });
+        self.in_flight = Some(InFlight { task, end, counts, oldest_at_us, reached, topics });
         self.checkpoint_at = Some(Instant::now());
         Ok(())
     }
@@ -521,6 +526,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let (in_flight, appended, took) = done;
         self.events.recycle(appended.recycled);
         self.status.appended(in_flight.counts, took);
+        self.notes.appended(&in_flight.topics, in_flight.end.at_us);
         if let Some(at_us) = in_flight.oldest_at_us {
             self.status.durable(at_us);
         }

@@ -40,6 +40,8 @@ pub enum SourceState {
     },
     /// Drained and closed, because the process is told to stop.
     Drained,
+    /// Somebody has paused it; its database is looked after. Entered in place of a start.
+    Paused,
 }
 
 /// One source's state and figures; shared between its run loop and whoever asks.
@@ -180,6 +182,25 @@ impl SourceStatus {
         }
     }
 
+    /// Counts on from what another source of this name has counted in this process.
+    pub fn count_on(&self, before: &Self) {
+        let pairs = self.counters().into_iter().zip(before.counters());
+        for (count, before) in pairs.chain(self.errors.iter().zip(&before.errors)) {
+            count.fetch_add(before.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn counters(&self) -> [&AtomicU64; 5] {
+        [&self.events, &self.records, &self.record_bytes, &self.dead_letters, &self.retries]
+    }
+
+    /// It has ended by an error that its run loop could not tell of.
+    pub fn broke(&self, error: &Error) {
+        self.failed(error);
+        tracing::error!(source = self.name, error = error.report(), "stopped");
+        self.enter(SourceState::Stopped { error: error.report(), kind: error.kind().name() });
+    }
+
     fn checkpoint_age_ms(&self) -> Option<u64> {
         let at_us = self.position_at_us.load(Ordering::Relaxed);
         let age_us = self.vitals.database_us(now_us()).saturating_sub(at_us);
@@ -223,6 +244,16 @@ impl SourceStatus {
         if let Some(count) = place.and_then(|place| self.errors.get(place)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(crate) fn streams(&self) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        *state == SourceState::Streaming
+    }
+
+    /// Up to when the log is in the topics, by the source's clock; 0: not known.
+    pub(crate) fn read_to_us(&self) -> i64 {
+        self.position_at_us.load(Ordering::Relaxed)
     }
 
     pub(crate) fn lag(&self, bytes: u64) {

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemesh_controller::{
-    Asked, Changes, Controller, ControllerConfig, History, Holder, JobCounts, JobReport, JobState,
-    Launcher, Refused, Registry, Start, StoreConfig, Text, TopicKeeper,
+    Asked, Changes, Connectors, Controller, ControllerConfig, History, Holder, JobCounts,
+    JobReport, JobState, Launcher, Refused, Registry, SourceJob, Start, StartSource, StoreConfig,
+    Text, TopicKeeper,
 };
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
+use tidemesh_plan::document::Document;
 use tidemesh_transport::{Retention, TopicConfig, TopicInfo};
 use tokio::sync::watch;
 
@@ -111,12 +113,46 @@ impl TopicKeeper for Kept {
     }
 }
 
+/// Keeps how each source was started.
+#[derive(Default)]
+struct Sources(Mutex<BTreeMap<String, StartSource>>);
+
+impl Connectors for Sources {
+    fn check(&self, settings: &SourceSettings) -> Result<()> {
+        let database = settings.postgres.as_ref().map(|postgres| postgres.database.as_str());
+        if database == Some("wrong") {
+            return Err(Error::new(ErrorKind::Config, "use the settings")
+                .because("postgres.database: there is none"));
+        }
+        Ok(())
+    }
+
+    fn start(&self, source: StartSource) -> BoxFuture<'_, Result<()>> {
+        self.0.lock().unwrap().insert(source.settings.name.clone(), source);
+        async { Ok(()) }.boxed()
+    }
+
+    fn stop<'c>(&'c self, source: &'c str) -> BoxFuture<'c, ()> {
+        self.0.lock().unwrap().remove(source);
+        async {}.boxed()
+    }
+
+    fn sources(&self) -> BTreeMap<String, SourceJob> {
+        let job = |(name, start): (&String, &StartSource)| {
+            (name.clone(), SourceJob { start: start.clone(), state: "streaming".to_owned() })
+        };
+        self.0.lock().unwrap().iter().map(job).collect()
+    }
+}
+
 pub(crate) struct Mesh {
     folder: tempfile::TempDir,
     lease: Duration,
     schemas: Schemas,
     jobs: Arc<Jobs>,
     kept: Arc<Kept>,
+    sources: Arc<Sources>,
+    configured: Vec<Arc<Document>>,
 }
 
 /// A controller that runs.
@@ -155,15 +191,31 @@ fn texts(text: &str) -> Vec<Text> {
 
 impl Mesh {
     pub(crate) fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let lease = Duration::from_secs(15);
-        let (jobs, kept) = (Arc::default(), Arc::default());
-        Self { folder, lease, schemas: Schemas::default(), jobs, kept }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            lease: Duration::from_secs(15),
+            schemas: Schemas::default(),
+            jobs: Arc::default(),
+            kept: Arc::default(),
+            sources: Arc::default(),
+            configured: Vec::new(),
+        }
     }
 
     /// One whose leases are as short as they may be.
     pub(crate) fn with_short_leases() -> Self {
         Self { lease: Duration::from_secs(1), ..Self::open() }
+    }
+
+    /// With sources that the configuration of every process has.
+    pub(crate) fn configured(self, sources: Vec<SourceSettings>) -> Self {
+        let sources = sources.into_iter().map(|source| Arc::new(Document::configured(source)));
+        Self { configured: sources.collect(), ..self }
+    }
+
+    /// How a source was started.
+    pub(crate) fn source(&self, name: &str) -> Option<StartSource> {
+        self.sources.0.lock().unwrap().get(name).cloned()
     }
 
     fn file(&self) -> std::path::PathBuf {
@@ -193,10 +245,12 @@ impl Mesh {
         let mut config = ControllerConfig::new(StoreConfig::Sqlite(self.file()));
         config.lease = self.lease;
         config.reconcile_every = Duration::from_millis(10);
+        config.sources.clone_from(&self.configured);
         let holder = Holder { id: id.into(), url: format!("http://{id}") };
         let controller =
             Controller::open(config, holder, self.schemas.clone(), self.jobs.clone()).unwrap();
-        let controller = Arc::new(controller.keeping(self.kept.clone()));
+        let controller = controller.keeping(self.kept.clone());
+        let controller = Arc::new(controller.with_connectors(self.sources.clone()));
         let (stop, stopped) = watch::channel(false);
         let running = controller.clone();
         let run = tokio::spawn(async move { running.run(stopped).await });

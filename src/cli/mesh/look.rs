@@ -2,8 +2,9 @@
 
 use crate::cli::client::{Daemon, print_json, print_line};
 use clap::Args;
+use serde_json::{Value as Json, json};
 use tidemesh_controller::{Action, DocumentReport, PipelineReport, RevisionReport, differences};
-use tidemesh_model::Result;
+use tidemesh_model::{ErrorKind, Result};
 use tidemesh_transport::escape;
 
 #[derive(Debug, Args)]
@@ -60,11 +61,15 @@ pub(crate) async fn get(args: GetArgs) -> Result<()> {
         return print_json(&documents);
     }
     let pipelines: Vec<PipelineReport> = daemon.get("/v1/pipelines").await?;
+    let sources: Vec<Json> = daemon.get("/v1/sources").await?;
     print_line(&format!("{:<10} {:>8} {:<9} {:<20} NAME", "KIND", "REVISION", "STATE", "OWNER"))?;
     documents.iter().try_for_each(|document| {
         let DocumentReport { kind, name, revision, .. } = document;
         let pipeline = pipelines.iter().find(|one| kind == "Pipeline" && one.name == *name);
-        let state = pipeline.map_or_else(|| "-".to_owned(), |one| one.state.to_string());
+        let source = sources.iter().find(|one| kind == "Source" && one["name"] == name.as_str());
+        let source = source.and_then(|one| one["state"].as_str()).map(str::to_owned);
+        let state = pipeline.map(|one| one.state.to_string()).or(source);
+        let state = state.or_else(|| document.state.clone()).unwrap_or_else(|| "-".to_owned());
         let owner = document.document["metadata"]["owner"].as_str().unwrap_or("-");
         print_line(&format!("{kind:<10} {revision:>8} {state:<9} {owner:<20} {name}"))
     })
@@ -73,6 +78,9 @@ pub(crate) async fn get(args: GetArgs) -> Result<()> {
 pub(crate) async fn describe(args: DescribeArgs) -> Result<()> {
     let DescribeArgs { kind, name, json, daemon } = args;
     let found: DocumentReport = daemon.get(&path(&kind, &name)).await?;
+    if found.kind == "Source" {
+        return describe_source(&found, json, &daemon).await;
+    }
     if found.kind != "Pipeline" {
         return print_json(&found);
     }
@@ -102,6 +110,31 @@ pub(crate) async fn describe(args: DescribeArgs) -> Result<()> {
         "  since the daemon was started: {} records in, {} out, {} dead letters",
         counts.records_in, counts.records_out, counts.dead_letters
     ))
+}
+
+/// A source's document, and how its connector is where the daemon runs it.
+async fn describe_source(found: &DocumentReport, json: bool, daemon: &Daemon) -> Result<()> {
+    let running = match daemon.get(&format!("/v1/sources/{}", escape(&found.name))).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Json::Null,
+        running => running?,
+    };
+    if json || running.is_null() {
+        return print_json(&json!({ "document": found, "source": running }));
+    }
+    let text = |name: &str| running[name].as_str().unwrap_or_default();
+    let brought = if text("managed_by") == "file" { ", of the configuration file" } else { "" };
+    let (name, revision) = (&found.name, found.revision);
+    print_line(&format!("source {name}{brought}, revision {revision}: {}", text("state")))?;
+    let reasons = ["error", "last_error"].into_iter().find(|name| !text(name).is_empty());
+    reasons.into_iter().try_for_each(|name| print_line(&format!("  because {}", text(name))))?;
+    print_line(&format!(
+        "  since the daemon was started: {} events, {} dead letters; {} bytes of the log behind",
+        running["events"], running["dead_letters"], running["lag_bytes"]
+    ))?;
+    running["snapshot"]["tables"].as_array().into_iter().flatten().try_for_each(|table| {
+        let text = |name: &str| table[name].as_str().unwrap_or_default();
+        print_line(&format!("  snapshot of {}: {}", text("table"), text("state")))
+    })
 }
 
 pub(crate) async fn history(args: HistoryArgs) -> Result<()> {

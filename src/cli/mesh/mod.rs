@@ -1,6 +1,7 @@
 //! Documents and pipelines by the command line: what would change, making it so, and looking at it.
 
 mod apply;
+mod catalog;
 mod impact;
 mod lineage;
 mod look;
@@ -9,7 +10,8 @@ mod pipeline;
 pub(super) use apply::{
     ApplyArgs, DeleteArgs, FileArgs, RollbackArgs, apply, delete, plan, rollback, texts,
 };
+pub(super) use catalog::{CatalogArgs, catalog};
 pub(super) use impact::{ImpactArgs, UpgradesArgs, impact, upgrades};
 pub(super) use lineage::{LineageArgs, lineage};
 pub(super) use look::{DescribeArgs, GetArgs, HistoryArgs, describe, get, history};
-pub(super) use pipeline::{PipelineArgs, ResumeArgs, pause, resume};
+pub(super) use pipeline::{PauseArgs, ResumeArgs, pause, resume};

@@ -178,6 +178,38 @@ impl PostgresSettings {
         Ok(())
     }
 
+    /// The replication slot of the source of this name.
+    #[must_use]
+    pub fn slot_of(&self, source: &str) -> String {
+        self.slot.clone().unwrap_or_else(|| default_name(source))
+    }
+
+    /// The publication of the source of this name.
+    #[must_use]
+    pub fn publication_of(&self, source: &str) -> String {
+        self.publication.clone().unwrap_or_else(|| default_name(source))
+    }
+
+    /// The same settings as they may be shown and kept.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.password = None;
+        self.mask.iter_mut().for_each(|mask| mask.salt = None);
+        self
+    }
+
+    /// The files that it names, each with its key.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
+        let salts =
+            self.mask.iter_mut().map(|mask| ("postgres.mask.salt_file", &mut mask.salt_file));
+        let files = [
+            ("postgres.password_file", &mut self.password_file),
+            ("postgres.tls_ca_file", &mut self.tls_ca_file),
+        ];
+        let all = files.into_iter().chain(salts);
+        all.filter_map(|(key, file)| Some((key, file.as_mut()?)))
+    }
+
     /// Whether a message of this prefix is wanted.
     #[must_use]
     pub fn takes_message(&self, prefix: &str) -> bool {
@@ -220,6 +252,12 @@ fn slot_name(key: &'static str, name: &str) -> Result<()> {
         return Ok(());
     }
     Err(wrong(key, "must be 1 to 63 of a-z 0-9 _").with("value", name))
+}
+
+/// What a source's slot and publication are called unless they are named.
+fn default_name(source: &str) -> String {
+    let name = format!("tidemesh_{}", source.to_lowercase().replace('-', "_"));
+    name.chars().take(63).collect()
 }
 
 mod defaults {

@@ -32,10 +32,13 @@ pub struct CatalogField {
     /// Words under which it is found, such as `pii`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// Whether samples of records hide it, and what pipelines make of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
 }
 
 pub(super) const ENTRY: &[&str] = &["owner", "description", "tags", "fields"];
-pub(super) const FIELD: &[&str] = &["description", "tags"];
+pub(super) const FIELD: &[&str] = &["description", "tags", "masked"];
 
 impl CatalogEntry {
     pub(super) fn read(at: &At<'_>, report: &mut Report) -> Self {
@@ -63,5 +66,10 @@ fn fields(at: &At<'_>, report: &mut Report) -> BTreeMap<String, CatalogField> {
 
 fn field(at: &At<'_>, report: &mut Report) -> CatalogField {
     let Some(table) = Table::of(at, FIELD, report) else { return CatalogField::default() };
-    CatalogField { description: table.text("description", report), tags: tags(&table, report) }
+    let masked = table.get("masked").and_then(|at| at.boolean(report));
+    CatalogField {
+        description: table.text("description", report),
+        tags: tags(&table, report),
+        masked: masked.unwrap_or_default(),
+    }
 }

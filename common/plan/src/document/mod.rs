@@ -45,6 +45,8 @@ use places::Places;
 use read::{At, Table};
 use report::Report;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use tidemesh_model::{PostgresSettings, SourceSettings};
 
 /// The version of the documents' form, which each of them names.
 pub const API_VERSION: &str = "tidemesh/v1";
@@ -195,6 +197,16 @@ impl Document {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.metadata.name
+    }
+
+    /// A source that stands in no document, but in a process's configuration; without its secrets.
+    #[must_use]
+    pub fn configured(mut settings: SourceSettings) -> Self {
+        settings.postgres = settings.postgres.map(PostgresSettings::without_secrets);
+        let metadata = Metadata { name: settings.name.clone(), ..Metadata::default() };
+        let (settings, catalog) = (Box::new(settings), BTreeMap::new());
+        let spec = Spec::Source(SourceSpec::Connector { settings, catalog });
+        Self { metadata, spec, places: Places::default() }
     }
 
     /// The document as JSON, in its one canonical form: every default written, nothing that is absent.

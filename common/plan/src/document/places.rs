@@ -1,6 +1,6 @@
 //! Where what a document says stands in its text, found again by its path.
 
-use super::tree::Node;
+use super::tree::{Content, Node};
 use crate::Place;
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +27,13 @@ impl Places {
             (node, rest) = (next, after);
         }
         node.place
+    }
+}
+
+/// Of what stands in no text.
+impl Default for Places {
+    fn default() -> Self {
+        Self::new(Node { place: Place { line: 1, column: 1 }, content: Content::Null })
     }
 }
 

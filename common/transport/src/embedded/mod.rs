@@ -308,7 +308,9 @@ impl Transport for EmbeddedTransport {
 
     async fn topics(&self) -> Result<Vec<TopicInfo>> {
         let state = self.shared.read_state();
-        state.topics.keys().map(|name| state.info(name)).collect()
+        // Those of the platform are none of the users', as over Kafka.
+        let users = state.topics.keys().filter(|name| !name.starts_with("_tidemesh."));
+        users.map(|name| state.info(name)).collect()
     }
 
     async fn topic(&self, topic: &str) -> Result<TopicInfo> {

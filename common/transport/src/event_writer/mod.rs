@@ -52,6 +52,8 @@ pub struct EventWriter {
     written: WrittenSchemas,
     /// Tables whose events go to another topic since this was asked last.
     opened: Vec<TableName>,
+    /// Tables that were made ready since this was asked last.
+    prepared: Vec<Prepared>,
     routes: Vec<Route>,
     /// The route of the event encoded last: the next one is most often of the same table.
     last: usize,
@@ -65,6 +67,19 @@ pub struct EventWriter {
     /// Whether the event that could not be encoded last has a record all the same: of a changed key the
     /// delete of the old one.
     is_partly_written: bool,
+}
+
+/// A table that was made ready: its topic, and the schemas of its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The table.
+    pub table: TableName,
+    /// Its topic.
+    pub topic: String,
+    /// The names of its key's columns, in the key's order.
+    pub key: Vec<String>,
+    /// The schemas' ids.
+    pub ids: SchemaIds,
 }
 
 /// Where the events of one schema go.
@@ -102,6 +117,7 @@ impl EventWriter {
             generations: Generations::default(),
             written: WrittenSchemas::default(),
             opened: Vec::new(),
+            prepared: Vec::new(),
             routes: Vec::new(),
             last: NO_ROUTE,
             outputs: Outputs::default(),
@@ -167,6 +183,7 @@ impl EventWriter {
         let value_id = Some(ids.value);
         let encoder = EventEncoder::new(self.format.envelope, rows, schema, &self.block, ids);
         let first_output = self.outputs.of(&topic, info.config.partitions);
+        self.note_prepared(schema, topic, ids);
         self.forget_oldest(&schema.name);
         self.routes.push(Route {
             schema: Arc::clone(schema),
@@ -218,6 +235,19 @@ impl EventWriter {
         let key = Some(schemas.key.as_str());
         let ids = self.registry.register_topic_after(subject, key, &schemas.value, last).await?;
         Ok((rows, ids))
+    }
+
+    fn note_prepared(&mut self, schema: &TableSchema, topic: String, ids: SchemaIds) {
+        let columns = schema.key.columns.iter();
+        let key = columns.filter_map(|place| Some(schema.fields.get(*place)?.name.clone()));
+        let (table, key) = (schema.name.clone(), key.collect());
+        self.prepared.retain(|other| other.table != table);
+        self.prepared.push(Prepared { table, topic, key, ids });
+    }
+
+    /// The tables that were made ready since this was asked last, each as it was last.
+    pub fn take_prepared(&mut self) -> Vec<Prepared> {
+        std::mem::take(&mut self.prepared)
     }
 
     /// The id of the values of a table's topic before the schema that is made ready now.

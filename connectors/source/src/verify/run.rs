@@ -206,6 +206,7 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
                         .help("ask the daemon of the instance that streams"));
                 }
                 SourceState::Drained => return Err(away("it was told to stop".to_owned())),
+                SourceState::Paused => return Err(away("it is paused".to_owned())),
                 _ => {}
             }
             idle = if report.position == stood_at { idle + LOOK_INTERVAL } else { Duration::ZERO };

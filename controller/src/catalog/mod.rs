@@ -1,0 +1,270 @@
+//! The catalog: the topics that there are, with what connectors announce of them (`log`), what plans say,
+//! and what people say in documents (`said`). `fields` reads schemas, `search` finds words, `samples`
+//! shows records, `http` is the API.
+
+mod fields;
+mod http;
+mod log;
+mod mask;
+mod said;
+mod samples;
+mod search;
+
+pub use fields::FieldReport;
+pub(crate) use http::routes;
+pub use log::{LastRecord, TopicLog, TopicsOf};
+pub use samples::{SampleReport, Samples};
+pub use search::CATALOG_FOUND_MAX;
+
+use self::fields::fields;
+use self::said::{Said, Sayings};
+use crate::controller::{Controller, now_ms};
+use crate::planned::Planned;
+use crate::topics::Registry;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidemesh_avro::schema::Schema;
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_plan::mesh::{OutputKind, OutputPlan, PipelinePlan};
+use tidemesh_transport::Announced;
+
+/// A topic of the catalog.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopicReport {
+    /// The topic.
+    pub topic: String,
+    /// The name under which a pipeline's output is published as a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_as: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Words under which it is found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Who writes it.
+    pub written_by: Writer,
+    /// The pipelines that read it.
+    pub read_by: Vec<String>,
+    /// The fields of its key, in the key's order.
+    pub key: Vec<String>,
+    /// The fields of its rows, those within others behind them.
+    pub fields: Vec<FieldReport>,
+    /// The id of its key's schema, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_schema: Option<u32>,
+    /// The id of its values' schema, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_schema: Option<u32>,
+    /// Records a second, lately, where a connector announces it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<f64>,
+    /// When the newest change in it was made, in milliseconds since 1970-01-01 00:00:00 UTC, if that is
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_at_ms: Option<u64>,
+    /// How far it is behind what it is made of, in milliseconds, if that is known: all that is older is in
+    /// the topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freshness_ms: Option<u64>,
+}
+
+/// Who writes a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Writer {
+    /// A connector, from a table.
+    Table {
+        /// The source.
+        source: String,
+        /// The table.
+        table: String,
+    },
+    /// A pipeline's sink, or the tap of a processor.
+    Pipeline {
+        /// The pipeline.
+        pipeline: String,
+        /// The sink, or the processor.
+        output: String,
+        /// Whether it is a tap.
+        tap: bool,
+    },
+}
+
+/// What an answer about the catalog is made of, as of one moment.
+pub(crate) struct Catalog {
+    planned: Arc<Planned>,
+    sayings: Sayings,
+    /// By their topics.
+    announced: BTreeMap<String, Announced>,
+    /// When a pipeline's newest input record was written, by the pipeline.
+    newest: BTreeMap<String, u64>,
+}
+
+/// A topic and who writes it.
+enum Found<'c> {
+    Table(&'c Announced),
+    Output(&'c PipelinePlan, &'c OutputPlan),
+}
+
+impl<R: Registry> Controller<R> {
+    /// Has the catalog read what connectors announce, and topics' records, from this log.
+    #[must_use]
+    pub fn with_log(mut self, log: Arc<dyn TopicsOf>) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    pub(crate) async fn catalog(&self) -> Result<Catalog> {
+        let seen = self.seen().clone();
+        let jobs = self.launcher.jobs().into_iter();
+        let newest = jobs.map(|(name, job)| (name, job.counts.newest_ms)).collect();
+        let announced = match &self.log {
+            Some(log) => log.announced().await?,
+            None => Vec::new(),
+        };
+        let by_topic = announced.into_iter().map(|table| (table.topic.clone(), table));
+        let (announced, sayings) = (by_topic.collect(), Sayings::of(&seen.state));
+        Ok(Catalog { planned: seen.planned, sayings, announced, newest })
+    }
+
+    /// All topics of the catalog, by their names.
+    pub(crate) async fn topic_reports(&self) -> Result<Vec<TopicReport>> {
+        let catalog = self.catalog().await?;
+        let mut reports = Vec::new();
+        for found in catalog.all() {
+            reports.push(self.topic_report(&catalog, &found).await?);
+        }
+        reports.sort_by(|one, other| one.topic.cmp(&other.topic));
+        Ok(reports)
+    }
+
+    /// A topic, with the ids that its schemas have in the registry now.
+    pub(crate) async fn described(&self, topic: &str) -> Result<TopicReport> {
+        let catalog = self.catalog().await?;
+        let mut report = self.topic_report(&catalog, &catalog.found(topic)?).await?;
+        let newest = self.topics.newest([topic.to_owned()].into()).await?;
+        if let Some(schemas) = newest.get(topic) {
+            report.value_schema = Some(schemas.value);
+            report.key_schema = schemas.key.or(report.key_schema);
+        }
+        Ok(report)
+    }
+
+    async fn topic_report(&self, catalog: &Catalog, found: &Found<'_>) -> Result<TopicReport> {
+        let value = self.value_schema(found).await?;
+        Ok(match found {
+            Found::Table(table) => catalog.table(table, value.as_ref()),
+            Found::Output(plan, output) => catalog.output(plan, output, value.as_ref()),
+        })
+    }
+
+    /// The schema of a topic's values; none if the registry has it no more.
+    async fn value_schema(&self, found: &Found<'_>) -> Result<Option<Schema>> {
+        match found {
+            Found::Output(_, output) => Schema::parse(&output.schemas.value).map(Some),
+            Found::Table(table) => match self.topics.schema(table.value_schema).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+                schema => schema.map(Some),
+            },
+        }
+    }
+}
+
+impl Catalog {
+    fn all(&self) -> Vec<Found<'_>> {
+        let outputs = self.planned.pipelines.values().flat_map(|plan| {
+            plan.outputs.iter().map(move |output| Found::Output(plan.as_ref(), output))
+        });
+        self.announced.values().map(Found::Table).chain(outputs).collect()
+    }
+
+    fn found(&self, topic: &str) -> Result<Found<'_>> {
+        let found = self.all().into_iter().find(|found| found.topic() == topic);
+        found.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "look a topic up")
+                .because("the catalog has no such topic")
+                .with("topic", topic)
+                .help("`tidemesh catalog` lists those that it has")
+        })
+    }
+
+    fn table(&self, table: &Announced, value: Option<&Schema>) -> TopicReport {
+        let said = self.sayings.of_table(&table.source, &table.table);
+        let written_by = Writer::Table { source: table.source.clone(), table: table.table.clone() };
+        let known = |at_ms: u64| (at_ms > 0).then_some(at_ms);
+        TopicReport {
+            key: table.key.clone(),
+            key_schema: (table.key_schema > 0).then_some(table.key_schema),
+            value_schema: Some(table.value_schema),
+            rate_per_s: Some(thousandths(table.rate_milli)),
+            newest_at_ms: known(table.newest_at_ms),
+            freshness_ms: known(table.read_to_ms).map(|at_ms| now_ms().saturating_sub(at_ms)),
+            ..self.report(&table.topic, written_by, &said, value)
+        }
+    }
+
+    fn output(
+        &self,
+        plan: &PipelinePlan,
+        output: &OutputPlan,
+        value: Option<&Schema>,
+    ) -> TopicReport {
+        let tap = output.kind == OutputKind::Tap;
+        let said = self.sayings.of_output(plan.name(), (!tap).then_some(&output.name));
+        let written_by =
+            Writer::Pipeline { pipeline: plan.name().to_owned(), output: output.name.clone(), tap };
+        let key = output.schemas.key_columns.iter();
+        let column = |place: &usize| Some(output.query.columns.get(*place)?.name.clone());
+        TopicReport {
+            key: key.filter_map(column).collect(),
+            newest_at_ms: self.newest.get(plan.name()).copied().filter(|at_ms| *at_ms > 0),
+            ..self.report(&output.topic, written_by, &said, value)
+        }
+    }
+
+    fn report(
+        &self,
+        topic: &str,
+        written_by: Writer,
+        said: &Said<'_>,
+        value: Option<&Schema>,
+    ) -> TopicReport {
+        let reads =
+            |plan: &&Arc<PipelinePlan>| plan.inputs.iter().any(|input| input.topic == topic);
+        let readers = self.planned.pipelines.values().filter(reads);
+        TopicReport {
+            topic: topic.to_owned(),
+            published_as: said.published_as.map(str::to_owned),
+            owner: said.owner.map(str::to_owned),
+            description: said.description.map(str::to_owned),
+            tags: said.tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            written_by,
+            read_by: readers.map(|plan| plan.name().to_owned()).collect(),
+            key: Vec::new(),
+            fields: value.map(|value| fields(value, said)).unwrap_or_default(),
+            key_schema: None,
+            value_schema: None,
+            rate_per_s: None,
+            newest_at_ms: None,
+            freshness_ms: None,
+        }
+    }
+}
+
+impl Found<'_> {
+    fn topic(&self) -> &str {
+        match self {
+            Self::Table(table) => &table.topic,
+            Self::Output(_, output) => &output.topic,
+        }
+    }
+}
+
+fn thousandths(milli: u64) -> f64 {
+    f64::from(u32::try_from(milli).unwrap_or(u32::MAX)) / 1e3
+}

@@ -1,0 +1,140 @@
+//! What people say of topics and fields: the `catalog` of documents of sources.
+
+use crate::state::State;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidemesh_model::TableName;
+use tidemesh_plan::document::{CatalogEntry, CatalogField, Document, SourceSpec, Spec};
+use tidemesh_transport::topic_name;
+
+/// The documents that say something of topics, by what it is about.
+pub(crate) struct Sayings {
+    /// By source.
+    sources: BTreeMap<String, Arc<Document>>,
+    /// By pipeline and sink.
+    published: BTreeMap<(String, String), Arc<Document>>,
+    /// By pipeline.
+    pipelines: BTreeMap<String, Arc<Document>>,
+}
+
+/// What is said of one topic.
+#[derive(Default)]
+pub(crate) struct Said<'d> {
+    pub(crate) published_as: Option<&'d str>,
+    pub(crate) owner: Option<&'d str>,
+    pub(crate) description: Option<&'d str>,
+    pub(crate) tags: Vec<&'d str>,
+    pub(crate) fields: Option<&'d BTreeMap<String, CatalogField>>,
+}
+
+impl Sayings {
+    pub(crate) fn of(state: &State) -> Self {
+        let (mut sources, mut published) = (BTreeMap::new(), BTreeMap::new());
+        let mut pipelines = BTreeMap::new();
+        for document in state.declared() {
+            match &document.spec {
+                Spec::Source(SourceSpec::Connector { .. }) => {
+                    sources.insert(document.name().to_owned(), document);
+                }
+                Spec::Source(SourceSpec::Pipeline { output, .. }) => {
+                    let of = (output.pipeline.clone(), output.sink.clone());
+                    published.insert(of, document);
+                }
+                Spec::Pipeline(_) => drop(pipelines.insert(document.name().to_owned(), document)),
+                Spec::Processor(_) | Spec::Alert(_) => {}
+            }
+        }
+        Self { sources, published, pipelines }
+    }
+
+    pub(crate) fn of_table(&self, source: &str, table: &str) -> Said<'_> {
+        let Some(document) = self.sources.get(source) else { return Said::default() };
+        let Spec::Source(SourceSpec::Connector { catalog, .. }) = &document.spec else {
+            return Said::default();
+        };
+        Said::of(document, catalog.get(table))
+    }
+
+    /// Of a sink; none is a tap, of which the pipeline's document speaks alone.
+    pub(crate) fn of_output(&self, pipeline: &str, sink: Option<&String>) -> Said<'_> {
+        let pipeline_said = self.pipelines.get(pipeline).map(|document| Said::of(document, None));
+        let key = sink.map(|sink| (pipeline.to_owned(), sink.clone()));
+        let Some(document) = key.and_then(|key| self.published.get(&key)) else {
+            return pipeline_said.unwrap_or_default();
+        };
+        let Spec::Source(SourceSpec::Pipeline { catalog, .. }) = &document.spec else {
+            return pipeline_said.unwrap_or_default();
+        };
+        let mut said = Said::of(document, Some(catalog));
+        said.published_as = Some(document.name());
+        said.owner = said.owner.or(pipeline_said.and_then(|said| said.owner));
+        said
+    }
+
+    /// The masked fields of a table's topic, by their paths, whichever of the table's topics it is.
+    pub(crate) fn masked_of_topic(&self, topic: &str) -> Vec<Vec<String>> {
+        let source = topic.split_once('.').and_then(|(source, _)| self.sources.get(source));
+        let Some(Spec::Source(SourceSpec::Connector { catalog, .. })) =
+            source.map(|document| &document.spec)
+        else {
+            return Vec::new();
+        };
+        let source = source.map(|document| document.name()).unwrap_or_default();
+        let entries = catalog.iter().filter(|(table, _)| is_of_table(topic, source, table));
+        entries.flat_map(|(_, entry)| masked(&entry.fields)).collect()
+    }
+
+    /// The masked fields of what a pipeline's sink writes, by their own document.
+    pub(crate) fn masked_of_output(&self, pipeline: &str, sink: &str) -> Vec<Vec<String>> {
+        let said = self.of_output(pipeline, Some(&sink.to_owned()));
+        said.fields.map(|fields| masked(fields).collect()).unwrap_or_default()
+    }
+}
+
+/// Whether a topic is the first of a table, or one behind that: `shop.public.orders.g2`.
+fn is_of_table(topic: &str, source: &str, table: &str) -> bool {
+    let Some((schema, table)) = table.split_once('.') else { return false };
+    let first = topic_name(source, &TableName::new(schema, table));
+    let rest = topic.strip_prefix(first.as_str());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(".g"))
+}
+
+fn masked(fields: &BTreeMap<String, CatalogField>) -> impl Iterator<Item = Vec<String>> {
+    let masked = fields.iter().filter(|(_, field)| field.masked);
+    masked.map(|(path, _)| path.split('.').map(str::to_owned).collect())
+}
+
+impl<'d> Said<'d> {
+    /// What a document says with an entry of its catalog.
+    fn of(document: &'d Document, entry: Option<&'d CatalogEntry>) -> Self {
+        let metadata = &document.metadata;
+        let of_entry = |text: fn(&CatalogEntry) -> Option<&str>| entry.and_then(text);
+        let tags = metadata.tags.iter().chain(entry.into_iter().flat_map(|entry| &entry.tags));
+        Self {
+            published_as: None,
+            owner: of_entry(|entry| entry.owner.as_deref()).or(metadata.owner.as_deref()),
+            description: of_entry(|entry| entry.description.as_deref())
+                .or(metadata.description.as_deref()),
+            tags: tags.map(String::as_str).collect(),
+            fields: entry.map(|entry| &entry.fields),
+        }
+    }
+
+    /// What is said of a field.
+    pub(crate) fn field(&self, path: &str) -> Option<&'d CatalogField> {
+        self.fields?.get(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tables_next_topics_are_its_own() {
+        assert!(is_of_table("shop.public.orders", "shop", "public.orders"));
+        assert!(is_of_table("shop.public.orders.g2", "shop", "public.orders"));
+        assert!(!is_of_table("shop.public.orders_old", "shop", "public.orders"));
+        assert!(!is_of_table("shop.public.orders", "other", "public.orders"));
+    }
+}

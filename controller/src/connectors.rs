@@ -1,0 +1,272 @@
+//! Connectors: which of those that documents declare shall run, and what starts them. The controller
+//! imports none itself: whoever runs it hands something in that does.
+
+use crate::act::missing;
+use crate::controller::{Controller, Refused};
+use crate::draft::Draft;
+use crate::proposal::Handed;
+use crate::state::{Id, ManagedBy, State};
+use crate::topics::Registry;
+use futures_util::future::{BoxFuture, join_all};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
+use tidemesh_plan::document::{Document, Kind, SourceSpec, Spec};
+use tidemesh_plan::{Problem, Problems};
+
+/// Starts and ends connectors; tries again what fails for a time. A source has at most one.
+pub trait Connectors: Send + Sync + 'static {
+    /// Looks whether a connector could be made of these settings, as far as that is known without its
+    /// database.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, in words that begin with the key and a colon.
+    fn check(&self, settings: &SourceSettings) -> Result<()>;
+
+    /// Runs a source's connector once that of before, if it has one, has come to an end; if it is
+    /// paused, only looks after what its database keeps for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connectors::check`]; then it does not run.
+    fn start(&self, source: StartSource) -> BoxFuture<'_, Result<()>>;
+
+    /// Ends a source's connector between two appends, and waits for that.
+    fn stop<'c>(&'c self, source: &'c str) -> BoxFuture<'c, ()>;
+
+    /// The sources that documents declare, by their names; also those that have ended by themselves.
+    fn sources(&self) -> BTreeMap<String, SourceJob>;
+}
+
+/// A connector to run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartSource {
+    /// Its settings, as the document has them.
+    pub settings: Arc<SourceSettings>,
+    /// Whether it shall not run for now.
+    pub paused: bool,
+}
+
+/// What is known of a source's connector.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceJob {
+    /// As it was started.
+    pub start: StartSource,
+    /// How it is: `starting`, `standby`, `streaming`, `retrying`, `stopped`, `drained`, `paused`.
+    pub state: String,
+}
+
+/// What was decided of a source, beside its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct SourceState {
+    /// Whether it shall not run for now.
+    #[serde(default)]
+    pub(crate) paused: bool,
+}
+
+/// A connector's settings; none of another document.
+pub(crate) fn settings(document: &Document) -> Option<&SourceSettings> {
+    match &document.spec {
+        Spec::Source(SourceSpec::Connector { settings, .. }) => Some(settings),
+        _ => None,
+    }
+}
+
+impl<R: Registry> Controller<R> {
+    /// Has what starts connectors do so for those that documents declare.
+    #[must_use]
+    pub fn with_connectors(mut self, connectors: Arc<dyn Connectors>) -> Self {
+        self.connectors = Some(connectors);
+        self
+    }
+
+    /// The connectors that documents have run here.
+    pub(crate) fn source_jobs(&self) -> BTreeMap<String, SourceJob> {
+        self.connectors.as_ref().map(|connectors| connectors.sources()).unwrap_or_default()
+    }
+
+    /// Has a document's pipeline or connector not run, or run again. One that has failed is started anew.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`; `Conflict` for what a configuration file brings; `Unsupported` for what does not run.
+    pub async fn pause_document(&self, id: &Id, paused: bool) -> Result<(), Refused> {
+        if id.kind == Kind::Pipeline {
+            return self.pause(&id.name, paused).await;
+        }
+        let _writing = self.writing.lock().await;
+        let epoch = self.epoch()?;
+        let state = self.state();
+        let declared = state.document(id).ok_or_else(|| missing(id))?;
+        if settings(&declared.document).is_none() {
+            return Err(Error::new(ErrorKind::Unsupported, "pause a document")
+                .because("only pipelines and connectors run")
+                .with("document", id)
+                .into());
+        }
+        self.own(id)?;
+        let mut draft = Draft::of(&state);
+        draft.decide(&id.name, SourceState { paused });
+        self.write(epoch, draft.changes).await?;
+        self.seen().state = Arc::new(draft.state);
+        if let Some(connectors) = self.connectors.as_ref().filter(|_| !paused) {
+            // That of before goes, whatever became of it.
+            connectors.stop(&id.name).await;
+        }
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Starts the connectors that shall run and do not, or by other settings, and ends the others.
+    ///
+    /// # Errors
+    ///
+    /// The first that could not be started; the others are.
+    pub(crate) async fn run_connectors(&self) -> Result<()> {
+        let Some(connectors) = &self.connectors else { return Ok(()) };
+        let (shall, there) = (wanted(&self.state()), connectors.sources());
+        for name in there.keys().filter(|name| !shall.contains_key(*name)) {
+            connectors.stop(name).await;
+        }
+        let mut done = Ok(());
+        for (name, start) in shall {
+            if there.get(&name).is_none_or(|job| job.start != start) {
+                let started = connectors.start(start).await;
+                done = done.and(started.map_err(|error| error.with("source", name)));
+            }
+        }
+        done
+    }
+
+    /// Another controller may have them run by now.
+    pub(crate) async fn stop_connectors(&self) {
+        let Some(connectors) = &self.connectors else { return };
+        let there = connectors.sources();
+        join_all(there.keys().map(|name| connectors.stop(name))).await;
+    }
+
+    /// Refuses connectors that could not be started.
+    pub(crate) fn check_connectors(&self, handed: &Handed) -> Result<(), Refused> {
+        let mut problems = Vec::new();
+        for (document, _) in &handed.documents {
+            let Some(settings) = settings(document) else { continue };
+            let Some(connectors) = &self.connectors else { return Err(nobody(document).into()) };
+            problems.extend(connectors.check(settings).err().map(|error| placed(document, &error)));
+        }
+        match problems.as_slice() {
+            [] => Ok(()),
+            _ => Err(Refused::Wrong(handed.refusals(Problems(problems)))),
+        }
+    }
+}
+
+/// Where the key stands with which a connector's error begins.
+fn placed(document: &Document, error: &Error) -> Problem {
+    let message = error.message().unwrap_or_default();
+    let (key, says) = match message.split_once(": ") {
+        Some((key, says)) if !key.contains(' ') => (format!("spec.{key}"), says),
+        _ => ("spec".to_owned(), message),
+    };
+    let facts = error.context().iter().map(|(name, value)| format!(" ({name}: {value})"));
+    let problem = document.problem(&key, says.to_owned() + &facts.collect::<String>());
+    match error.help_text() {
+        Some(help) => problem.help(help),
+        None => problem,
+    }
+}
+
+fn nobody(document: &Document) -> Error {
+    Error::new(ErrorKind::Unsupported, "declare a source")
+        .because("this controller starts no connectors")
+        .with("source", document.name())
+        .help("write it as a [[source]] table of the configuration of `tidemesh up`")
+}
+
+/// The connectors that documents declare.
+fn wanted(state: &State) -> BTreeMap<String, StartSource> {
+    let users = state.documents().filter(|(_, one)| one.managed_by == ManagedBy::User);
+    let start = users.filter_map(|(id, declared)| {
+        let settings = Arc::new(settings(&declared.document)?.clone());
+        let paused = state.source(&id.name).paused;
+        Some((id.name.clone(), StartSource { settings, paused }))
+    });
+    start.collect()
+}
+
+/// What another document means for a source's connector, in words.
+pub(crate) fn effects(before: Option<&Document>, after: Option<&Document>) -> Vec<String> {
+    match (before.and_then(settings), after.and_then(settings)) {
+        (None, Some(_)) => vec!["starts a connector".to_owned()],
+        (Some(before), Some(after)) if before != after => {
+            let other = (slot(before) != slot(after)).then(|| left_in_database(before));
+            other.into_iter().flatten().chain(["goes on by the new settings".to_owned()]).collect()
+        }
+        (Some(before), None) => {
+            let topics = format!(
+                "its topics, which begin with {name}., stay, and its checkpoint: `tidemesh source remove \
+                 {name} --drop-slot --delete-topics` drops all of it, while the document is still there",
+                name = before.name
+            );
+            let ends = ["stops".to_owned()].into_iter();
+            ends.chain(left_in_database(before)).chain([topics]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn slot(settings: &SourceSettings) -> Option<(String, String)> {
+    let postgres = settings.postgres.as_ref()?;
+    Some((postgres.slot_of(&settings.name), postgres.publication_of(&settings.name)))
+}
+
+/// What a connector leaves in its database, and what drops it.
+fn left_in_database(settings: &SourceSettings) -> Vec<String> {
+    let Some((slot, publication)) = slot(settings) else { return Vec::new() };
+    vec![
+        format!(
+            "its slot {slot} stays and keeps the database's log: SELECT \
+             pg_drop_replication_slot('{slot}')"
+        ),
+        format!("its publication {publication} stays: DROP PUBLICATION {publication}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(text: &str) -> Document {
+        let spec = format!("postgres: {{database: d, user: u, tables: [s.t]{text}}}");
+        let text = format!(
+            "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {{name: My-shop}}\nspec:\n  {spec}\n"
+        );
+        tidemesh_plan::document::parse(&text).unwrap().remove(0)
+    }
+
+    #[test]
+    fn what_stays_of_a_connector_is_told_with_what_drops_it() {
+        let told = effects(Some(&source("")), None).join("\n");
+        for part in ["pg_drop_replication_slot('tidemesh_my_shop')", "source remove My-shop"] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert_eq!(effects(None, Some(&source(""))), ["starts a connector"]);
+        let other = effects(Some(&source("")), Some(&source(", port: 6000")));
+        assert_eq!(other, ["goes on by the new settings"]);
+        let slot = effects(Some(&source("")), Some(&source(", slot: other"))).join("\n");
+        assert!(slot.contains("its slot tidemesh_my_shop stays"), "{slot}");
+        assert!(effects(Some(&source("")), Some(&source(""))).is_empty());
+    }
+
+    #[test]
+    fn an_error_stands_where_its_key_does() {
+        let document = source(", password_file: x");
+        let wrong = |text: &str| Error::new(ErrorKind::Config, "use it").because(text.to_owned());
+        let problem = placed(&document, &wrong("postgres.password_file: it cannot be read"));
+        assert_eq!(problem.about, "Source My-shop: spec.postgres.password_file");
+        assert_eq!(problem.place, Some(document.place("spec.postgres.password_file")));
+        let problem = placed(&document, &wrong("two tables share a topic: t"));
+        assert_eq!(problem.about, "Source My-shop: spec");
+    }
+}
