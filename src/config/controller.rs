@@ -1,7 +1,7 @@
 //! The `[controller]` table.
 
 use serde::Deserialize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tidemesh_controller::{ControllerConfig, StoreConfig};
 use tidemesh_model::{Error, ErrorKind, Result, Secret};
