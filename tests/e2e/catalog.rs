@@ -51,12 +51,13 @@ async fn has_topics(daemon: &Daemon, arguments: &[&str], expected: &[&str]) {
 async fn tables_and_outputs_are_found_described_and_sampled(change: impl Fn(&str) -> String) {
     let database = Database::new().await;
     database.execute(TABLES).await;
-    let rows = "INSERT INTO orders SELECT g, 'hush' || g, ROW('hush', 'Rome'), g FROM generate_series(1, 9) g;
+    let rows = "INSERT INTO orders SELECT g, 'hush' || g, ROW('hush', 'Rome')::place, g FROM generate_series(1, 9) g;
                 INSERT INTO people VALUES ('hush', 'Ann');
                 UPDATE orders SET email = 'hush-hush' WHERE id = 2; DELETE FROM orders WHERE id = 3;";
     let folder = tempfile::tempdir().unwrap();
     let config = without_sources(&change(&configuration(&database, &["public.orders"], "")));
     let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.logged("the controller acts").await;
     let text = document(&database, "").replace("[public.orders]", "[public.orders, public.people]");
     applied(&daemon, folder.path(), &format!("{text}{CATALOG}"));
     daemon.streaming().await;
@@ -122,6 +123,7 @@ async fn tables_and_outputs_are_found_described_and_sampled(change: impl Fn(&str
     // What was announced outlives who announced it.
     daemon.kill();
     let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.logged("the controller acts").await;
     eventually("it is known still", async || {
         topics(&daemon, &[]).contains(&"shop.public.people".to_owned()).then_some(())
     })

@@ -60,6 +60,7 @@ async fn a_document_starts_a_source_which_outlives_the_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let config = without_sources(&configuration(&database, &[], ""));
     let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.logged("the controller acts").await;
     let text = document(&database, "");
     let (code, planned) = with_documents(&daemon, folder.path(), "plan", &text);
     assert!(code == Some(1) && planned.contains("> starts a connector"), "{planned}");
@@ -71,6 +72,7 @@ async fn a_document_starts_a_source_which_outlives_the_daemon() {
     daemon.kill();
     database.execute("INSERT INTO orders VALUES (21, 21, 'y')").await;
     let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.logged("the controller acts").await;
     has_records(&daemon, 21).await;
     assert!(done(&daemon, &["get"]).contains("streaming"), "get tells its state");
     let described = done(&daemon, &["describe", "source", "shop"]);
@@ -115,6 +117,7 @@ async fn settings_that_cannot_be_are_refused_with_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let config = without_sources(&configuration(&database, &[], ""));
     let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.logged("the controller acts").await;
     let refused = |more: &str| {
         let (code, said) =
             with_documents(&daemon, folder.path(), "plan", &document(&database, more));
@@ -143,6 +146,7 @@ async fn a_configured_source_is_listed_and_no_document_changes_it() {
     let folder = tempfile::tempdir().unwrap();
     let config = configuration(&database, &["public.orders"], "password = \"hush\"");
     let daemon = Daemon::up(folder.path(), &config).await;
+    daemon.logged("the controller acts").await;
     daemon.streaming().await;
     eventually("it is listed", async || {
         said(&daemon, &["get", "sources"]).1.contains("shop").then_some(())

@@ -147,7 +147,10 @@ impl<'s> Seen<'s> {
     /// The move to the next topic, if there is one; `same` if the new plan does the same work.
     pub(super) fn to_move(&self, same: bool) -> Option<Move> {
         let (to, topic) = self.moves()?;
-        let known = same && !self.lookup && same_key(self.planned.key.as_ref(), topic.key.as_ref());
+        // A read column of another type may have other values, though it can be read as what it was.
+        let is_kept = self.change().is_none_or(|change| change.read.is_empty());
+        let is_same = same && is_kept && same_key(self.planned.key.as_ref(), topic.key.as_ref());
+        let known = is_same && !self.lookup;
         let snapshot = if known { Snapshot::Known } else { Snapshot::Needed };
         let (input, from) = (self.plan.name.clone(), self.plan.topic.clone());
         Some(Move { input, from, to: to.clone(), snapshot })

@@ -50,6 +50,8 @@ fn a_move_says_what_the_snapshot_is() {
     for (sql, snapshot) in [
         ("SELECT id, note FROM r", Snapshot::Known),
         ("SELECT id, qty::text AS qty FROM r", Snapshot::Needed),
+        // The same work, over values that the change of type may have made others.
+        ("SELECT id, qty IS NULL AS none FROM r", Snapshot::Needed),
     ] {
         let mut mesh = Mesh::new(&format!("@Pipeline p\nfrom shop.orders: {sql}"));
         mesh.change("shop.orders", "type qty bigint");
