@@ -17,6 +17,9 @@ pub struct ControllerConfig {
     pub url: Option<String>,
     /// How often what is declared is compared with what is.
     pub reconcile_every: Duration,
+    /// After so long of waiting a pipeline's topics are kept for it: what only waits for a schema to be
+    /// judged is over before.
+    pub keep_topics_after: Duration,
     /// Sources whose connectors run elsewhere, by their names.
     pub connectors: Vec<String>,
     /// The sources of the process's configuration: what runs anyhow, and no document may change.
@@ -41,6 +44,7 @@ impl ControllerConfig {
             lease,
             url,
             reconcile_every,
+            keep_topics_after: Duration::from_secs(10),
             connectors,
             sources,
             topic_prefix,

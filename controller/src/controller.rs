@@ -23,6 +23,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::mesh::{PIPELINES_CACHED_MAX, PlanCache};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Why something that was asked for was not done.
 #[derive(Debug)]
@@ -67,6 +68,8 @@ pub struct Controller<R> {
     pub(crate) keeper: Option<Arc<dyn TopicKeeper>>,
     /// The topics that were told to since the process was started.
     raised: Mutex<BTreeSet<String>>,
+    /// Since when pipelines wait.
+    pub(crate) waiting: Mutex<BTreeMap<String, Instant>>,
     store: Arc<Mutex<Box<dyn Store>>>,
     seen: Mutex<Seen>,
 }
@@ -129,6 +132,7 @@ impl<R: Registry> Controller<R> {
             accepts_loss: Mutex::default(),
             keeper: None,
             raised: Mutex::default(),
+            waiting: Mutex::default(),
             store: Arc::new(Mutex::new(store)),
             seen: Mutex::new(seen),
         })

@@ -6,15 +6,16 @@
 
 use crate::controller::Controller;
 use crate::draft::Draft;
-use crate::report::PipelineStatus;
+use crate::report::{PipelineReport, PipelineStatus};
 use crate::state::State;
 use crate::topics::Registry;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tidemesh_model::{ErrorKind, Result};
 use tidemesh_transport::{Retention, TopicInfo};
+use tokio::time::Instant;
 
 /// The most topics that are kept for pipelines at a time.
 pub const LEASES_MAX: usize = 10_000;
@@ -62,21 +63,12 @@ impl<R: Registry> Controller<R> {
     /// Keeps what pipelines wait for, and lets go of what none waits for any more.
     pub(crate) async fn keep_topics(&self) -> Result<()> {
         let (Some(keeper), Ok(epoch)) = (&self.keeper, self.epoch()) else { return Ok(()) };
-        let (state, wanted) = (self.state(), self.waited_for());
-        let mut next = Leases::new();
-        for (topic, pipelines) in wanted {
-            match state.leases.get(&topic) {
-                Some(lease) => {
-                    drop(next.insert(topic, RetentionLease { pipelines, ..lease.clone() }))
-                }
-                None if next.len() < LEASES_MAX => {
-                    if let Some(lease) = taken(keeper.as_ref(), &topic, pipelines).await? {
-                        next.insert(topic, lease);
-                    }
-                }
-                None => tracing::warn!(topic, "too many topics are kept already"),
-            }
+        if self.planned().mesh.is_none() {
+            // It is not known yet what waits.
+            return Ok(());
         }
+        let state = self.state();
+        let next = self.leases(keeper.as_ref(), &state).await?;
         self.let_go(keeper.as_ref(), &state, &next).await?;
         if next != state.leases {
             let mut draft = Draft::of(&state);
@@ -87,16 +79,50 @@ impl<R: Registry> Controller<R> {
         self.raise(keeper.as_ref(), &next).await
     }
 
-    /// The topics of pipelines that wait to be mended, or for somebody to say so.
-    fn waited_for(&self) -> BTreeMap<String, BTreeSet<String>> {
-        let waits = |state| matches!(state, PipelineStatus::Held | PipelineStatus::Paused);
-        let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for report in self.pipelines().into_iter().filter(|report| waits(report.state)) {
-            for input in &report.inputs {
-                wanted.entry(input.topic.clone()).or_default().insert(report.name.clone());
+    /// The leases that there shall be.
+    async fn leases(&self, keeper: &dyn TopicKeeper, state: &State) -> Result<Leases> {
+        let waiting = self.waiting();
+        let mut next = Leases::new();
+        for (topic, pipelines) in waited_for(&waiting) {
+            match state.leases.get(&topic) {
+                Some(lease) => {
+                    next.insert(topic, RetentionLease { pipelines, ..lease.clone() });
+                }
+                None if next.len() < LEASES_MAX => {
+                    if let Some(lease) = taken(keeper, &topic, pipelines).await? {
+                        next.insert(topic, lease);
+                    }
+                }
+                None => tracing::warn!(topic, "too many topics are kept already"),
             }
         }
-        wanted
+        // Of what cannot be planned now it is not known what it reads; it waits still.
+        let unknown = |name: &String| {
+            waiting.iter().any(|report| report.name == *name && report.inputs.is_empty())
+        };
+        let held = state.leases.iter().filter(|(_, lease)| lease.pipelines.iter().any(unknown));
+        for (topic, lease) in held {
+            next.entry(topic.clone()).or_insert_with(|| lease.clone());
+        }
+        Ok(next)
+    }
+
+    /// The pipelines that have waited for long enough, to be mended or for somebody to say so.
+    fn waiting(&self) -> Vec<PipelineReport> {
+        let waits = |report: &PipelineReport| {
+            matches!(report.state, PipelineStatus::Held | PipelineStatus::Paused)
+        };
+        let mut found: Vec<PipelineReport> = self.pipelines().into_iter().filter(waits).collect();
+        let mut since = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|name, _| found.iter().any(|report| report.name == *name));
+        let leased = &self.state().leases;
+        found.retain(|report| {
+            let begun = since.entry(report.name.clone()).or_insert_with(Instant::now);
+            // Whoever has taken over knows only what is durable.
+            let is_leased = leased.values().any(|lease| lease.pipelines.contains(&report.name));
+            is_leased || begun.elapsed() >= self.config.keep_topics_after
+        });
+        found
     }
 
     /// Sets back what is kept no more. It is forgotten only behind that.
@@ -132,6 +158,17 @@ impl<R: Registry> Controller<R> {
         }
         Ok(())
     }
+}
+
+/// For each topic who waits before it.
+fn waited_for(waiting: &[PipelineReport]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for report in waiting {
+        for input in &report.inputs {
+            wanted.entry(input.topic.clone()).or_default().insert(report.name.clone());
+        }
+    }
+    wanted
 }
 
 /// A lease on a topic; none on one that is not there.

@@ -245,6 +245,7 @@ impl Mesh {
         let mut config = ControllerConfig::new(StoreConfig::Sqlite(self.file()));
         config.lease = self.lease;
         config.reconcile_every = Duration::from_millis(10);
+        config.keep_topics_after = Duration::ZERO;
         config.sources.clone_from(&self.configured);
         let holder = Holder { id: id.into(), url: format!("http://{id}") };
         let controller =
