@@ -121,7 +121,10 @@ impl<R: Registry> Controller<R> {
             self.stop_connectors().await;
         }
         let state = self.read_state().await?;
-        self.seen().state = state;
+        let mut seen = self.seen();
+        // What this one planned is of its own time.
+        (seen.state, seen.planned) = (state, Arc::default());
+        drop(seen);
         known.read = Some(Instant::now());
         Ok(())
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use tidemesh_model::{ErrorKind, Result};
+use tidemesh_plan::upgrade;
 use tidemesh_transport::{Retention, TopicInfo};
 use tokio::time::Instant;
 
@@ -68,85 +69,124 @@ impl<R: Registry> Controller<R> {
             return Ok(());
         }
         let state = self.state();
-        let next = self.leases(keeper.as_ref(), &state).await?;
-        self.let_go(keeper.as_ref(), &state, &next).await?;
+        let (mut next, taken) = self.leases(keeper.as_ref(), &state).await;
+        let let_go = self.let_go(keeper.as_ref(), &state, &mut next).await;
         if next != state.leases {
             let mut draft = Draft::of(&state);
             draft.lease(&next);
             self.write(epoch, draft.changes).await?;
             self.seen().state = Arc::new(draft.state);
         }
-        self.raise(keeper.as_ref(), &next).await
+        let raised = self.raise(keeper.as_ref(), &next).await;
+        // A topic's trouble has kept none of the others from being kept.
+        taken.and(let_go).and(raised)
     }
 
-    /// The leases that there shall be.
-    async fn leases(&self, keeper: &dyn TopicKeeper, state: &State) -> Result<Leases> {
-        let waiting = self.waiting();
-        let mut next = Leases::new();
-        for (topic, pipelines) in waited_for(&waiting) {
-            match state.leases.get(&topic) {
-                Some(lease) => {
-                    next.insert(topic, RetentionLease { pipelines, ..lease.clone() });
+    /// The leases that there shall be, and why one of them could not be taken.
+    async fn leases(&self, keeper: &dyn TopicKeeper, state: &State) -> (Leases, Result<()>) {
+        let reports = self.pipelines();
+        let mut next = self.still_needed(state, &reports);
+        let mut trouble = Ok(());
+        for (topic, pipelines) in self.waited_for(&self.waiting(&reports)) {
+            if let Some(lease) = next.get_mut(&topic) {
+                lease.pipelines.extend(pipelines);
+            } else if next.len() >= LEASES_MAX {
+                tracing::warn!(topic, "too many topics are kept already");
+            } else {
+                match taken(keeper, &topic, pipelines).await {
+                    Ok(lease) => next.extend(lease.map(|lease| (topic, lease))),
+                    Err(error) => trouble = trouble.and(Err(error.with("topic", topic))),
                 }
-                None if next.len() < LEASES_MAX => {
-                    if let Some(lease) = taken(keeper, &topic, pipelines).await? {
-                        next.insert(topic, lease);
-                    }
-                }
-                None => tracing::warn!(topic, "too many topics are kept already"),
             }
         }
-        // Of what cannot be planned now it is not known what it reads; it waits still.
-        let unknown = |name: &String| {
-            waiting.iter().any(|report| report.name == *name && report.inputs.is_empty())
+        (next, trouble)
+    }
+
+    /// The leases whose pipelines have not yet read all that was kept for them.
+    fn still_needed(&self, state: &State, reports: &[PipelineReport]) -> Leases {
+        let needs = |name: &String| {
+            reports.iter().any(|report| report.name == *name && !has_caught_up(report))
         };
-        let held = state.leases.iter().filter(|(_, lease)| lease.pipelines.iter().any(unknown));
-        for (topic, lease) in held {
-            next.entry(topic.clone()).or_insert_with(|| lease.clone());
-        }
-        Ok(next)
+        let needed = state.leases.iter().filter_map(|(topic, lease)| {
+            let pipelines: BTreeSet<String> =
+                lease.pipelines.iter().filter(|name| needs(name)).cloned().collect();
+            (!pipelines.is_empty())
+                .then(|| (topic.clone(), RetentionLease { pipelines, ..lease.clone() }))
+        });
+        needed.collect()
     }
 
     /// The pipelines that have waited for long enough, to be mended or for somebody to say so.
-    fn waiting(&self) -> Vec<PipelineReport> {
-        let waits = |report: &PipelineReport| {
+    fn waiting(&self, reports: &[PipelineReport]) -> Vec<PipelineReport> {
+        let waits = |report: &&PipelineReport| {
             matches!(report.state, PipelineStatus::Held | PipelineStatus::Paused)
         };
-        let mut found: Vec<PipelineReport> = self.pipelines().into_iter().filter(waits).collect();
+        let mut found: Vec<PipelineReport> = reports.iter().filter(waits).cloned().collect();
         let mut since = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         since.retain(|name, _| found.iter().any(|report| report.name == *name));
-        let leased = &self.state().leases;
         found.retain(|report| {
             let begun = since.entry(report.name.clone()).or_insert_with(Instant::now);
-            // Whoever has taken over knows only what is durable.
-            let is_leased = leased.values().any(|lease| lease.pipelines.contains(&report.name));
-            is_leased || begun.elapsed() >= self.config.keep_topics_after
+            begun.elapsed() >= self.config.keep_topics_after
         });
         found
     }
 
+    /// For each topic who waits before it: of a table also the topics that it has gone on in.
+    fn waited_for(&self, waiting: &[PipelineReport]) -> BTreeMap<String, BTreeSet<String>> {
+        let planned = self.planned();
+        let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for report in waiting {
+            for input in &report.inputs {
+                let mut topic = input.topic.clone();
+                loop {
+                    wanted.entry(topic.clone()).or_default().insert(report.name.clone());
+                    topic = upgrade::next(&topic);
+                    if !planned.answered.contains_key(&topic) {
+                        break;
+                    }
+                }
+            }
+        }
+        wanted
+    }
+
     /// Sets back what is kept no more. It is forgotten only behind that.
-    async fn let_go(&self, keeper: &dyn TopicKeeper, state: &State, next: &Leases) -> Result<()> {
-        for (topic, lease) in state.leases.iter().filter(|(topic, _)| !next.contains_key(*topic)) {
-            match keeper.keep(topic, lease.former).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                done => done?,
+    async fn let_go(
+        &self,
+        keeper: &dyn TopicKeeper,
+        state: &State,
+        next: &mut Leases,
+    ) -> Result<()> {
+        let mut trouble = Ok(());
+        for (topic, lease) in &state.leases {
+            if next.contains_key(topic) {
+                continue;
+            }
+            if let Err(error) = there(keeper.keep(topic, lease.former).await) {
+                next.insert(topic.clone(), lease.clone());
+                trouble = trouble.and(Err(error.with("topic", topic)));
+                continue;
             }
             tracing::info!(topic, "is kept for as long as before again");
             self.raised().remove(topic);
         }
-        Ok(())
+        trouble
     }
 
     /// Has topics keep what there is, each once since the process was started.
     async fn raise(&self, keeper: &dyn TopicKeeper, leases: &Leases) -> Result<()> {
+        let mut trouble = Ok(());
         for (topic, lease) in leases {
             if self.raised().contains(topic) {
                 continue;
             }
-            match keeper.keep(topic, raised(&lease.former)).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                done => done?,
+            match there(keeper.keep(topic, raised(&lease.former)).await) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(error) => {
+                    trouble = trouble.and(Err(error.with("topic", topic)));
+                    continue;
+                }
             }
             let pipelines: Vec<&str> = lease.pipelines.iter().map(String::as_str).collect();
             tracing::warn!(
@@ -156,19 +196,21 @@ impl<R: Registry> Controller<R> {
             );
             self.raised().insert(topic.clone());
         }
-        Ok(())
+        trouble
     }
 }
 
-/// For each topic who waits before it.
-fn waited_for(waiting: &[PipelineReport]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for report in waiting {
-        for input in &report.inputs {
-            wanted.entry(input.topic.clone()).or_default().insert(report.name.clone());
-        }
+/// Whether a topic is there of which this was answered.
+fn there(answered: Result<()>) -> Result<bool> {
+    match answered {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        answered => answered.map(|()| true),
     }
-    wanted
+}
+
+/// Whether a pipeline has read all that there is.
+fn has_caught_up(report: &PipelineReport) -> bool {
+    report.state == PipelineStatus::Running && report.counts.lag_records == Some(0)
 }
 
 /// A lease on a topic; none on one that is not there.

@@ -168,6 +168,8 @@ async fn an_alert_that_is_declared_fires() {
 fn names(text: &str) -> BTreeSet<String> {
     text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':')
         .filter(|word| word.starts_with("tidemesh_") || word.starts_with("process_"))
+        // A schema of PostgreSQL.
+        .filter(|word| *word != "tidemesh_controller")
         .map(str::to_owned)
         .collect()
 }

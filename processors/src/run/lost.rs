@@ -83,7 +83,8 @@ impl<S: Schemas> Work<'_, S> {
         let place = (batch.topic.to_string(), batch.partition);
         let before = round.offsets.get(&place).or_else(|| self.committed.get(&place)).copied();
         if let Some(before) = before.filter(|before| *before < first) {
-            round.gaps.insert(place, before);
+            // The first one counts: what was taken behind it says nothing of it.
+            round.gaps.entry(place).or_insert(before);
         }
     }
 

@@ -120,6 +120,8 @@ impl Entry {
                     return just(Order::Run(wanted.clone()));
                 }
                 wanted.id.clone_from(&run.assignment);
+                // It is accepted once: a worker that comes after this one tells a loss again.
+                wanted.accept_loss = false;
                 self.keep()
             }
             (Shall::Run(wanted), None) => just(Order::Run(wanted.clone())),
