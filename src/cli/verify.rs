@@ -92,12 +92,8 @@ async fn outputs(pipeline: &str, args: &VerifyArgs) -> Result<ExitCode> {
     let request = VerifyPipeline { output: args.output.clone(), all: args.all };
     let path = format!("/v1/pipelines/{}/verify", escape(pipeline));
     let verdicts: Vec<OutputVerdict> = args.daemon.post(&path, &request).await?;
-    let is = |outcome| verdicts.iter().any(|verdict| verdict.outcome == outcome);
-    let outcome = match (is(Outcome::Different), is(Outcome::Unknown)) {
-        (true, _) => Outcome::Different,
-        (false, true) => Outcome::Unknown,
-        (false, false) => Outcome::Equal,
-    };
+    let count = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
+    let outcome = together(count(Outcome::Different), count(Outcome::Unknown));
     if args.json {
         let report = serde_json::json!({"outcome": outcome, "outputs": verdicts});
         print_line(&report.to_string())?;
@@ -110,6 +106,15 @@ async fn outputs(pipeline: &str, args: &VerifyArgs) -> Result<ExitCode> {
         })?;
     }
     Ok(exit_code(outcome))
+}
+
+/// What verdicts come to, of which so many are different and so many unknown.
+fn together(different: usize, unknown: usize) -> Outcome {
+    match (different, unknown) {
+        (0, 0) => Outcome::Equal,
+        (0, _) => Outcome::Unknown,
+        _ => Outcome::Different,
+    }
 }
 
 /// How many tables came to what.
@@ -136,11 +141,7 @@ impl Summary {
     }
 
     fn outcome(&self) -> Outcome {
-        match (self.different, self.unknown) {
-            (0, 0) => Outcome::Equal,
-            (0, _) => Outcome::Unknown,
-            _ => Outcome::Different,
-        }
+        together(self.different, self.unknown)
     }
 
     fn line(&self) -> String {

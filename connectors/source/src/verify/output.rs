@@ -12,8 +12,8 @@ use super::suspects::Suspects;
 use super::texts::{pack, unpack};
 use super::topic::{Decodes, Resolvers, TopicRecord, TopicRows};
 use super::{
-    Cell, ColumnDifference, Difference, Outcome, OutputRequest, OutputVerdict, QueryColumn,
-    QueryPart, QueryRequest, RecordForm, StepBefore, TableTexts, What,
+    Cell, ColumnDifference, Difference, OutputRequest, OutputVerdict, QueryColumn, QueryPart,
+    QueryRequest, RecordForm, StepBefore, TableTexts, What,
 };
 use crate::{Connector, TableReader};
 use std::collections::HashMap;
@@ -226,14 +226,7 @@ impl Columns {
         rechecked: u64,
     ) -> OutputVerdict {
         let differing = suspects.by_key.len() as u64;
-        let (outcome, reason) = match (differing, suspects.left_out) {
-            (0, 0) => (Outcome::Equal, None),
-            (0, more) => {
-                let reason = format!("{more} more keys moved than can be held");
-                (Outcome::Unknown, Some(reason + "; try at a quieter time"))
-            }
-            _ => (Outcome::Different, None),
-        };
+        let (outcome, reason) = suspects.outcome();
         let mut keys: Vec<&[u8]> = suspects.by_key.keys().map(AsRef::as_ref).collect();
         keys.sort_unstable();
         let listed_max = if request.all { usize::MAX } else { super::DIFFERENCES_LISTED };

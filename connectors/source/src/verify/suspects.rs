@@ -1,5 +1,6 @@
 //! Keys that have to be looked at again, with what the topic has told of each.
 
+use super::Outcome;
 use std::collections::HashMap;
 use tidemesh_model::Position;
 
@@ -72,6 +73,22 @@ impl Suspects {
     pub(super) fn truncated(&mut self, at: Position) {
         for suspect in self.by_key.values_mut() {
             suspect.add(at, None);
+        }
+    }
+
+    /// What they come to once no more can be found out, and what limits that.
+    pub(super) fn outcome(&self) -> (Outcome, Option<String>) {
+        match (self.by_key.len(), self.left_out) {
+            (0, 0) => (Outcome::Equal, None),
+            (0, more) => {
+                let reason =
+                    format!("{more} more keys moved than can be held; try at a quieter time");
+                (Outcome::Unknown, Some(reason))
+            }
+            (_, 0) => (Outcome::Different, None),
+            (_, more) => {
+                (Outcome::Different, Some(format!("{more} more keys were not looked at again")))
+            }
         }
     }
 

@@ -267,20 +267,12 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         settled: bool,
     ) -> TableVerdict {
         let differing = suspects.by_key.len() as u64;
-        let (outcome, reason) = match (differing, suspects.left_out) {
-            (0, 0) => (Outcome::Equal, None),
-            (0, more) => (
-                Outcome::Unknown,
-                Some(format!("{more} more keys moved than can be held; try at a quieter time")),
-            ),
-            _ if !settled => (
+        let (outcome, reason) = match suspects.outcome() {
+            (Outcome::Different, _) if !settled => (
                 Outcome::Unknown,
                 Some("transactions that the log has are not visible to readers yet".to_owned()),
             ),
-            (_, 0) => (Outcome::Different, None),
-            (_, more) => {
-                (Outcome::Different, Some(format!("{more} more keys were not looked at again")))
-            }
+            found => found,
         };
         TableVerdict {
             table: self.table.clone(),
