@@ -271,7 +271,7 @@ async fn pause<R: Registry>(
     uri: OriginalUri,
     Segments(name): Segments<String>,
 ) -> Answer<Value> {
-    pause_or_resume(&controller, &name, true, &uri).await
+    paused_or_resumed(controller.pause(&name, true).await, &name, true, &uri)
 }
 
 async fn resume<R: Registry>(
@@ -280,20 +280,20 @@ async fn resume<R: Registry>(
     Segments(name): Segments<String>,
     Parameters(query): Parameters<ResumeQuery>,
 ) -> Answer<Value> {
-    if query.accept_loss {
-        controller.resume_behind_loss(&name).await.map_err(|refused| no(refused, &uri))?;
-        return Ok(Json(serde_json::json!({ "pipeline": name, "paused": false })));
-    }
-    pause_or_resume(&controller, &name, false, &uri).await
+    let done = match query.accept_loss {
+        true => controller.resume_behind_loss(&name).await,
+        false => controller.pause(&name, false).await,
+    };
+    paused_or_resumed(done, &name, false, &uri)
 }
 
-async fn pause_or_resume<R: Registry>(
-    controller: &Controller<R>,
+fn paused_or_resumed(
+    done: Result<(), Refused>,
     name: &str,
     paused: bool,
     uri: &Uri,
 ) -> Answer<Value> {
-    controller.pause(name, paused).await.map_err(|refused| no(refused, uri))?;
+    done.map_err(|refused| no(refused, uri))?;
     Ok(Json(serde_json::json!({ "pipeline": name, "paused": paused })))
 }
 

@@ -12,7 +12,7 @@ use crate::topics::{Registry, Told};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::{Document, Kind};
+use tidemesh_plan::document::Document;
 use tidemesh_plan::mesh::{PipelinePlan, Recipe};
 use tidemesh_plan::upgrade::{Judged, Verdict};
 use tokio::sync::watch;
@@ -217,7 +217,7 @@ impl<R: Registry> Controller<R> {
     /// What a plan is made of; none if its document has gone.
     fn recipe(&self, plan: &PipelinePlan) -> Option<Recipe> {
         let state = self.state();
-        let id = Id { kind: Kind::Pipeline, name: plan.name().to_owned() };
+        let id = Id::pipeline(plan.name());
         let all = self.builtin.beside_state(&state);
         let declared = state.document(&id)?;
         Some(Recipe::of(plan, &declared.document, all.iter().map(Arc::as_ref)))

@@ -6,12 +6,13 @@ use futures_util::future::{BoxFuture, FutureExt};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, Start, failpoint};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_plan::mesh::PipelinePlan;
 use tidemesh_processors::sdk::Processors;
 use tidemesh_processors::{Cut, Ended, Lost, PipelineJob, Progress, Until};
+use tidemesh_source::now_us;
 use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -80,7 +81,7 @@ impl Shown {
             lag_ms: match newest_ms {
                 _ if caught_up => Some(0),
                 0 => None,
-                newest_ms => Some(now_ms().saturating_sub(newest_ms)),
+                newest_ms => Some((now_us().unsigned_abs() / 1000).saturating_sub(newest_ms)),
             },
         }
     }
@@ -97,12 +98,6 @@ impl Done {
     fn lag(&self) -> MutexGuard<'_, Option<u64>> {
         self.lag.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Milliseconds since 1970-01-01 00:00:00 UTC.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl<T: Transport> Pipelines<T> {

@@ -12,12 +12,12 @@ use crate::telemetry::install_metrics;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_controller::{Controller, ControllerConfig, Holder, TopicLog};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
 use tidemesh_processors::sdk::Processors;
 use tidemesh_schema_registry::{GroupWatch, Registry, RegistryConfig, Security, StoreConfig};
+use tidemesh_source::now_us;
 use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 use tidemesh_transport::{
     EmbeddedConfig, EmbeddedTransport, RegistryClient, RemoteTransport, Transport, serve_remote,
@@ -148,8 +148,7 @@ pub(super) fn holder(url: String) -> Holder {
 
 /// What no other process is called.
 pub(super) fn process_id() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format!("{}-{:x}", std::process::id(), since.as_micros())
+    format!("{}-{:x}", std::process::id(), now_us())
 }
 
 /// The namespace of a cluster's topics, as OpenLineage names it.
