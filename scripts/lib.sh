@@ -288,17 +288,25 @@ stop_kafka() {
     done
 }
 
-# A Python with confluent-kafka, in an environment of its own in the cache, at pinned versions.
-ensure_confluent_kafka() {
-    local wanted="$root/tests/readers/requirements.txt" folder
-    folder="$cache/readers-$(sha256sum "$wanted" | cut -c 1-16)"
-    readers_python="$folder/bin/python"
-    "$readers_python" -c 'import confluent_kafka, fastavro' 2>/dev/null && return
+# A Python environment of its own in the cache, with the pinned versions that tests/$1/requirements.txt
+# lists, fetched once: `$python_environment`.
+ensure_python_environment() {
+    local name=$1 what=$2 wanted="$root/tests/$1/requirements.txt"
+    python_environment="$cache/$name-$(sha256sum "$wanted" | cut -c 1-16)"
+    [ -e "$python_environment/whole" ] && return
     python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3-venv
-    say "fetching confluent-kafka"
-    rm -rf "$folder"
-    python3 -m venv "$folder"
-    "$readers_python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2
+    say "fetching $what"
+    rm -rf "$python_environment"
+    python3 -m venv "$python_environment"
+    "$python_environment/bin/python" -m pip install --quiet --disable-pip-version-check \
+        --requirement "$wanted" >&2 || fail "$what cannot be fetched"
+    touch "$python_environment/whole"
+}
+
+# A Python with confluent-kafka and OpenLineage's client.
+ensure_confluent_kafka() {
+    ensure_python_environment readers "confluent-kafka"
+    readers_python="$python_environment/bin/python"
 }
 
 # Confluent's client for Node at the versions of its lockfile, fetched once into the cache. Nothing that
@@ -334,34 +342,16 @@ ensure_go_client() {
     mv "$go_client.part" "$go_client"
 }
 
-# schemathesis, in a Python environment of its own in the cache, at pinned versions.
+# schemathesis.
 ensure_schemathesis() {
-    local wanted="$root/tests/openapi/requirements.txt" folder
-    folder="$cache/openapi-$(sha256sum "$wanted" | cut -c 1-16)"
-    schemathesis="$folder/bin/schemathesis"
-    [ -e "$folder/whole" ] && return
-    python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3-venv
-    say "fetching schemathesis"
-    rm -rf "$folder"
-    python3 -m venv "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2 ||
-        fail "schemathesis cannot be fetched"
-    touch "$folder/whole"
+    ensure_python_environment openapi "schemathesis"
+    schemathesis="$python_environment/bin/schemathesis"
 }
 
-# The schemas of Kubernetes' API with what holds manifests against them, fetched once into the cache.
+# The schemas of Kubernetes' API with what holds manifests against them.
 ensure_kubernetes_validate() {
-    local wanted="$root/tests/render/requirements.txt" folder
-    folder="$cache/kubernetes-$(sha256sum "$wanted" | cut -c 1-16)"
-    kubernetes_validate="$folder/bin/kubernetes-validate"
-    [ -e "$folder/whole" ] && return
-    python3 -c 'import ensurepip' 2>/dev/null || ensure_packages python3-venv
-    say "fetching kubernetes-validate"
-    rm -rf "$folder"
-    python3 -m venv "$folder"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$wanted" >&2 ||
-        fail "kubernetes-validate cannot be fetched"
-    touch "$folder/whole"
+    ensure_python_environment render "kubernetes-validate"
+    kubernetes_validate="$python_environment/bin/kubernetes-validate"
 }
 
 # Apache Flink's libraries from PyPI, its connectors and SQL Gateway from Maven Central, fetched once
