@@ -67,6 +67,20 @@ fn level(row: &Json) -> Option<i64> {
     (row["status"] == "paid" && level >= 256).then_some(level)
 }
 
+/// Rows come, go, and enter and leave filters; a quantity only grows.
+pub(crate) async fn churn(database: &Database, round: u32) {
+    database
+        .execute(&format!(
+            "UPDATE orders SET status = 'paid', qty = qty + 1 WHERE id % 7 = {round};
+             UPDATE orders SET qty = qty + 40 WHERE id % 5 = {round};
+             UPDATE orders SET status = 'open', qty = qty + 1 WHERE id % 11 = {round};
+             DELETE FROM orders WHERE id % 13 = {round};
+             INSERT INTO orders SELECT g, 'paid', g % 120, 20
+             FROM generate_series({round} * 50 + 20000, {round} * 50 + 20049) g"
+        ))
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_processor_in_rust_between_two_chains_of_sql_is_exactly_once() {
     let database = Database::new().await;
@@ -82,16 +96,7 @@ async fn a_processor_in_rust_between_two_chains_of_sql_is_exactly_once() {
     .await;
     // Each row's quantity only grows: a record that was written twice would show.
     for round in 0..5 {
-        database
-            .execute(&format!(
-                "UPDATE orders SET status = 'paid', qty = qty + 1 WHERE id % 7 = {round};
-                 UPDATE orders SET qty = qty + 40 WHERE id % 5 = {round};
-                 UPDATE orders SET status = 'open', qty = qty + 1 WHERE id % 11 = {round};
-                 DELETE FROM orders WHERE id % 13 = {round};
-                 INSERT INTO orders SELECT g, 'paid', g % 120, 20
-                 FROM generate_series({round} * 50 + 20000, {round} * 50 + 20049) g"
-            ))
-            .await;
+        churn(&database, round).await;
         daemon.kill();
         daemon = up(folder.path(), &database).await;
     }

@@ -1,7 +1,7 @@
 //! Pipelines in processes of their own: they outlive the controller, it finds them again, and whatever is
 //! killed, their topics hold what the same SQL says in the database.
 
-use crate::own_binary::{ORACLE, SUSPECTS, TABLE, binary};
+use crate::own_binary::{ORACLE, SUSPECTS, TABLE, binary, churn};
 use crate::pipelines::{applied, is, pipeline, rows, with_documents};
 use crate::support::daemon::{Daemon, configuration};
 use crate::support::eventually;
@@ -99,20 +99,6 @@ impl Site {
         .await
     }
 
-    /// Rows come, go, and enter and leave filters; a quantity only grows.
-    async fn change(&self, round: u32) {
-        self.database
-            .execute(&format!(
-                "UPDATE orders SET status = 'paid', qty = qty + 1 WHERE id % 7 = {round};
-                 UPDATE orders SET qty = qty + 40 WHERE id % 5 = {round};
-                 UPDATE orders SET status = 'open', qty = qty + 1 WHERE id % 11 = {round};
-                 DELETE FROM orders WHERE id % 13 = {round};
-                 INSERT INTO orders SELECT g, 'paid', g % 120, 20
-                 FROM generate_series({round} * 50 + 20000, {round} * 50 + 20049) g"
-            ))
-            .await;
-    }
-
     async fn equal(&self, pipeline: &str, sql: &str) {
         let expected = rows(&self.database, sql).await;
         equals(&self.log, &format!("mesh.{pipeline}"), &expected).await;
@@ -168,7 +154,7 @@ async fn processes_outlive_the_controller_and_are_found_again() {
 
     // Without a controller the data goes on.
     site.controller.kill();
-    site.change(0).await;
+    churn(&site.database, 0).await;
     site.equal("levels", &levels("level")).await;
     site.restart().await;
     for name in ["suspects", "levels"] {
@@ -192,18 +178,18 @@ async fn processes_outlive_the_controller_and_are_found_again() {
         levels.any(|level| level % 1000 == 1).then_some(())
     })
     .await;
-    site.change(1).await;
+    churn(&site.database, 1).await;
     site.database.execute("UPDATE orders SET qty = qty + 1").await;
     site.equal("levels", &levels("level + 1 AS level")).await;
     assert_eq!(site.workers(&["levels", "suspects"]).await, first);
 
     // A process that is killed is started again; so it is if the controller dies with it.
     kill("-KILL", first["suspects"]);
-    site.change(2).await;
+    churn(&site.database, 2).await;
     site.equal("levels", &levels("level + 1 AS level")).await;
     kill("-KILL", first["levels"]);
     site.controller.kill();
-    site.change(3).await;
+    churn(&site.database, 3).await;
     site.restart().await;
     site.equal("levels", &levels("level + 1 AS level")).await;
     site.equal("suspects", ORACLE).await;
@@ -250,14 +236,14 @@ async fn processes_of_others(change: impl Fn(&str) -> String) {
     is(&site.controller, "paid", "running").await;
     let pid = site.workers(&["paid"]).await["paid"];
     let second = by_hand(&site, "second").await;
-    site.change(0).await;
+    churn(&site.database, 0).await;
     site.equal("paid", oracle).await;
     assert_eq!(site.workers(&["paid"]).await["paid"], pid, "the second one waits");
     let health = crate::operations::get(&format!("{}/health", first.url)).await;
     assert!(health.contains("\"paid\"") && health.contains("running"), "{health}");
 
     first.kill();
-    site.change(1).await;
+    churn(&site.database, 1).await;
     site.equal("paid", oracle).await;
     assert_ne!(site.workers(&["paid"]).await["paid"], pid);
     site.restart().await;
@@ -266,7 +252,7 @@ async fn processes_of_others(change: impl Fn(&str) -> String) {
     drop(second);
     let told = is(&site.controller, "paid", "retrying").await["reasons"].to_string();
     assert!(told.contains("has not been heard of"), "{told}");
-    site.change(2).await;
+    churn(&site.database, 2).await;
     let mut third = by_hand(&site, "third").await;
     site.equal("paid", oracle).await;
     once(&site.log, "mesh.paid");
