@@ -103,7 +103,7 @@ async fn a_slot_that_was_invalidated_is_passed_over_while_it_writes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_was_restored_is_passed_over() {
     let server = Server::start("");
-    let database = Database::on_port(server.port).await;
+    let mut database = Database::on_port(server.port).await;
     database.execute(TABLE).await;
     database.execute(BEFORE).await;
     database.execute(MISSED).await;
@@ -131,7 +131,7 @@ async fn a_server_that_was_restored_is_passed_over() {
     daemon = Daemon::up(folder.path(), &config).await;
     daemon.logged("every table is read anew").await;
     daemon.streaming().await;
-    let database = Database { client: database.connect_again().await.unwrap(), ..database };
+    database.client = database.connect_again().await.unwrap();
     is_whole(&daemon, &database).await;
 }
 

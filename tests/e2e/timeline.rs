@@ -6,7 +6,7 @@ use crate::lost::{BEFORE, RESNAPSHOT};
 use crate::streaming::rows;
 use crate::support::daemon::{Daemon, configuration, log_alone, verified, with};
 use crate::support::eventually;
-use crate::support::postgres::{Database, Server, connect};
+use crate::support::postgres::{Database, Server};
 use crate::support::topic::equals;
 use crate::support::writer::{TABLE, TOPIC, Writer, agrees, seed};
 use std::time::Duration;
@@ -23,14 +23,13 @@ const ELSEWHERE: &str = "CREATE TABLE elsewhere AS
 const SNAPSHOT_PACE: Duration = Duration::from_millis(700);
 
 /// Waits for a server that recovers until it may be written to; it is in the second timeline.
-async fn recovered(database: Database) -> Database {
-    let client = eventually("it has recovered", async || {
+async fn recovered(mut database: Database) -> Database {
+    database.client = eventually("it has recovered", async || {
         let client = database.connect_again().await?;
         let row = client.query_one("SELECT pg_is_in_recovery()", &[]).await.ok()?;
         (!row.get::<_, bool>(0)).then_some(client)
     })
     .await;
-    let database = Database { client, ..database };
     let file = database.text("SELECT pg_walfile_name(pg_current_wal_lsn())").await;
     assert!(file.starts_with("00000002"), "{file}");
     database
@@ -111,14 +110,7 @@ async fn a_promoted_standby_that_has_the_slot_is_taken_up_without_loss() {
     let mut daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
     let seed = seed();
-    let at_standby = Database {
-        port: standby.port,
-        name: database.name.clone(),
-        client: eventually("the standby answers", async || {
-            connect(standby.port, &database.name, "postgres").await
-        })
-        .await,
-    };
+    let at_standby = database.at(standby.port).await;
     eventually("the standby has the slot", async || {
         // The slot moves on only past such a record, and each must be confirmed before the next.
         database.execute("SELECT pg_log_standby_snapshot()").await;

@@ -26,12 +26,15 @@ pub(crate) struct Database {
     pub(crate) port: u16,
     pub(crate) name: String,
     pub(crate) client: Client,
+    shared: bool,
 }
 
 impl Database {
     pub(crate) async fn on_version(version: u32) -> Self {
         let port = variable(&format!("TIDEMESH_TEST_POSTGRES_{version}")).parse().unwrap();
-        Self::on_port(port).await
+        let mut database = Self::on_port(port).await;
+        database.shared = true;
+        database
     }
 
     pub(crate) async fn new() -> Self {
@@ -46,7 +49,16 @@ impl Database {
             .expect("the server is away: run `scripts/test`");
         admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
         let client = connect(port, &name, "postgres").await.unwrap();
-        Self { port, name, client }
+        Self { port, name, client, shared: false }
+    }
+
+    /// The same database where another server has it, once that answers.
+    pub(crate) async fn at(&self, port: u16) -> Self {
+        let name = self.name.clone();
+        let client =
+            eventually("the other server answers", async || connect(port, &name, "postgres").await)
+                .await;
+        Self { port, name, client, shared: false }
     }
 
     pub(crate) async fn execute(&self, sql: &str) {
@@ -110,6 +122,37 @@ impl Database {
         let row = self.client.query_one(sql, &[]).await.unwrap();
         row.get::<_, Option<String>>(0).unwrap_or_default()
     }
+}
+
+impl Drop for Database {
+    /// Gives back what a shared server has few of: the slots, and the log that they hold.
+    fn drop(&mut self) {
+        if !self.shared {
+            return;
+        }
+        let (port, name) = (self.port, self.name.clone());
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(drop_database(port, &name));
+        });
+        // A panic of its own would hide why the test failed: the thread has printed it.
+        let _ = dropped.join();
+    }
+}
+
+/// Drops a database with its slots, whoever reads from them.
+async fn drop_database(port: u16, name: &str) {
+    let admin = connect(port, "postgres", "postgres").await.expect("the server is away");
+    let end_readers = format!(
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots \
+         WHERE database = '{name}' AND active_pid IS NOT NULL"
+    );
+    let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+    eventually("the test's database is dropped", async || {
+        admin.batch_execute(&end_readers).await.ok()?;
+        admin.batch_execute(&drop).await.ok()
+    })
+    .await;
 }
 
 /// The server's process behind a connection.
