@@ -1,9 +1,10 @@
 //! What users ask for: decided, planned, made durable, and shown.
 
 use crate::builtin::owned;
+use crate::canary::RolledBack;
 use crate::controller::{Controller, Refused, now_ms};
 use crate::draft::Draft;
-use crate::evolve;
+use crate::evolve::{self, Followed};
 use crate::failpoint::failpoint;
 use crate::planned::{self, Fresh, Planned, Unplanned};
 use crate::proposal::{Changes, Handed, Refusal, Text, Verb, changes};
@@ -78,7 +79,8 @@ impl<R: Registry> Controller<R> {
         self.change(Wanted { handed: &handed, deleted: None, action }, asked).await
     }
 
-    /// Has a pipeline not run, or run again. One that has failed is started anew.
+    /// Has a pipeline not run, or run again. One that has failed is started anew, and so is a plan tried
+    /// that had failed its canary.
     ///
     /// # Errors
     ///
@@ -92,11 +94,16 @@ impl<R: Registry> Controller<R> {
             return Err(missing(&id).into());
         }
         let mut draft = Draft::of(&state);
-        draft.accept(pipeline, PipelineState { paused, ..state.pipeline(pipeline) });
+        let mut planned = Planned::clone(&self.planned());
+        let mut accepted = PipelineState { paused, ..state.pipeline(pipeline) };
+        if !paused && planned.try_again(pipeline) {
+            accepted.unfit.clear();
+        }
+        draft.accept(pipeline, accepted);
         failpoint("pause.decided");
         self.write(epoch, draft.changes).await?;
         failpoint("pause.written");
-        self.seen().state = Arc::new(draft.state);
+        self.show(draft.state, planned);
         // Its job of before goes, whatever became of it.
         self.launcher.stop(pipeline).await;
         failpoint("pause.stopped");
@@ -142,24 +149,24 @@ impl<R: Registry> Controller<R> {
         // What other schemas have done meanwhile is nothing that is asked for here.
         let declared = self.builtin.beside_state(&state);
         let mut told = Told::default();
-        let (before, followed) = evolve::follow(&seen, &declared, &self.topics, &mut told).await?;
-        let planned = self.proposed(&state, &before, &wanted, &all, &mut told).await?;
+        let before = evolve::follow(&seen, &declared, self.means(), &mut told).await?;
+        let Followed { planned: before, judged: followed, failed } = before;
+        let (planned, refused) = self.proposed(&state, &before, &wanted, &all, &mut told).await?;
         let mut changes =
             changes(wanted.handed, &state, &before.pipelines, &planned.pipelines, wanted.deleted);
         if asked.dry_run || changes.is_empty() {
             return Ok(changes);
         }
         let mut draft = Draft::of(&state);
+        draft.record_failed(&failed, now_ms());
         draft.record(&followed, now_ms());
+        draft.record_failed(&refused, now_ms());
         declare(&mut draft, &wanted, &mut changes, asked);
         accept(&mut draft, &planned);
         failpoint("change.decided");
         self.write(epoch, draft.changes).await?;
         failpoint("change.written");
-        let mut seen = self.seen();
-        seen.state = Arc::new(draft.state);
-        seen.planned = Arc::new(planned);
-        drop(seen);
+        self.show(draft.state, planned);
         failpoint("change.shown");
         self.wake.notify_one();
         Ok(changes)
@@ -172,7 +179,7 @@ impl<R: Registry> Controller<R> {
         wanted: &Wanted<'_>,
         all: &[Arc<Document>],
         told: &mut Told,
-    ) -> Result<Planned, Refused> {
+    ) -> Result<(Planned, Vec<RolledBack>), Refused> {
         let mut accepted = planned::accepted(state);
         for (document, _) in &wanted.handed.documents {
             // Whoever applies a pipeline that is upgraded by hand, upgrades it.
@@ -193,8 +200,8 @@ impl<R: Registry> Controller<R> {
             Unplanned::Error(error) => error.into(),
         })?;
         self.check_outputs(before, &now, &handed, wanted.handed).await?;
-        let (planned, judged) =
-            evolve::apply(before, now, &handed, all, &self.topics, told).await?;
+        let Followed { planned, judged, failed } =
+            evolve::apply(before, now, &handed, all, self.means(), told).await?;
         let newly = judged
             .pipelines
             .iter()
@@ -203,7 +210,7 @@ impl<R: Registry> Controller<R> {
             .flat_map(|one| one.reasons.iter().map(move |reason| (one, reason)))
             .map(|(one, reason)| wanted.handed.refusal(&one.pipeline, reason))
             .collect();
-        if refusals.is_empty() { Ok(planned) } else { Err(Refused::Wrong(refusals)) }
+        if refusals.is_empty() { Ok((planned, failed)) } else { Err(Refused::Wrong(refusals)) }
     }
 
     /// Asks the registry whether topics take what is to be written to them.

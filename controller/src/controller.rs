@@ -6,6 +6,7 @@
 //! can be repeated, so that a controller that was killed goes on from what is durable.
 
 use crate::builtin::Builtin;
+use crate::canary::Canary;
 use crate::catalog::TopicsOf;
 use crate::config::ControllerConfig;
 use crate::connectors::Connectors;
@@ -54,6 +55,8 @@ pub struct Controller<R> {
     pub(crate) connectors: Option<Arc<dyn Connectors>>,
     /// What the catalog reads, if anything.
     pub(crate) log: Option<Arc<dyn TopicsOf>>,
+    /// What tries plans before they are taken, if anything does.
+    pub(crate) canary: Option<Arc<dyn Canary>>,
     /// Plans that were made before.
     pub(crate) plans: PlanCache,
     /// Held by whatever changes the state.
@@ -125,6 +128,7 @@ impl<R: Registry> Controller<R> {
             builtin: Builtin::default(),
             connectors: None,
             log: None,
+            canary: None,
             writing: tokio::sync::Mutex::default(),
             plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),
@@ -203,6 +207,12 @@ impl<R: Registry> Controller<R> {
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what is durable, with the plans that follow from it.
+    pub(crate) fn show(&self, state: State, planned: Planned) {
+        let mut seen = self.seen();
+        (seen.state, seen.planned) = (Arc::new(state), Arc::new(planned));
     }
 
     /// The lease's epoch, if this controller acts.

@@ -1,6 +1,7 @@
 //! What is to change: the state after it, and the items that are to be written. Only when those are
 //! durable does the draft's state become the state.
 
+use crate::canary::RolledBack;
 use crate::connectors::SourceState;
 use crate::retention::Leases;
 use crate::state::{
@@ -13,6 +14,9 @@ use serde_json::Value as Json;
 use std::sync::Arc;
 use tidemesh_plan::document::{Document, Kind};
 use tidemesh_plan::upgrade::{Judged, Judgement, Verdict};
+
+/// What has become of an upgrade that failed its canary.
+const ROLLED_BACK: &str = "rolled_back";
 
 /// A state that is not durable yet.
 pub(crate) struct Draft {
@@ -107,10 +111,19 @@ impl Draft {
     /// Keeps the verdicts that change something, and are others than the last ones.
     pub(crate) fn record(&mut self, judged: &Judged, at_ms: u64) {
         let some = judged.pipelines.iter().filter(|one| one.verdict != Verdict::Unaffected);
-        some.for_each(|judgement| self.record_one(judgement, at_ms));
+        some.for_each(|judgement| self.record_one(judgement.verdict.name(), judgement, at_ms));
     }
 
-    fn record_one(&mut self, judgement: &Judgement, at_ms: u64) {
+    /// Keeps that an upgrade failed its canary.
+    pub(crate) fn record_failed(&mut self, failed: &[RolledBack], at_ms: u64) {
+        for RolledBack { judgement, how } in failed {
+            let mut judgement = judgement.clone();
+            judgement.why = format!("the plan that it was to get failed when it was tried: {how}");
+            self.record_one(ROLLED_BACK, &judgement, at_ms);
+        }
+    }
+
+    fn record_one(&mut self, verdict: &str, judgement: &Judgement, at_ms: u64) {
         let records = self.state.upgrades.entry(judgement.pipeline.clone()).or_default();
         let json = serde_json::to_value(judgement);
         let json = json.expect("verdicts are made of texts, numbers, lists and tables");
@@ -119,7 +132,7 @@ impl Draft {
             return;
         }
         let number = last.map_or(0, |last| last.number) + 1;
-        let verdict = judgement.verdict.name().to_owned();
+        let verdict = verdict.to_owned();
         let record = Upgrade { number, at_ms, verdict, judgement: json };
         records.push(Arc::new(record.clone()));
         let old = (records.len() > UPGRADES_MAX).then(|| records.remove(0).number);
@@ -209,6 +222,7 @@ mod tests {
             accepted: BTreeMap::from([("a".into(), BTreeSet::from(["id".into()]))]),
             digest: "d".into(),
             basis: BTreeMap::from([("t".into(), TopicSchemas { key: Some(1), value: 2 })]),
+            unfit: BTreeMap::from([("e".into(), "it fails".into())]),
         };
         draft.accept("one", accepted.clone());
         keep(&mut items, &draft.changes);

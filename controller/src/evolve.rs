@@ -1,6 +1,7 @@
 //! What other schemas, or other documents, make of what runs: each pipeline's next plan, judged by
 //! `tidemesh_plan::upgrade`.
 
+use crate::canary::{self, Canary, RolledBack, Tried};
 use crate::planned::{Fresh, Moving, Planned};
 use crate::state::{Id, State};
 use crate::topics::{Basis, KnownTopics, Registry, Told, external};
@@ -42,6 +43,7 @@ pub(crate) async fn recall<R: Registry>(
         }
     }
     planned.run(in_order(runs, &fresh.mesh));
+    planned.unfit = canary::kept(state);
     (planned.asked, planned.answered) = (fresh.asked, fresh.answered);
     Ok(planned)
 }
@@ -112,13 +114,23 @@ fn in_order<B>(mut plans: Vec<(PipelinePlan, B)>, by: &MeshPlan) -> Vec<(Pipelin
     plans
 }
 
+/// What has become of what runs.
+pub(crate) struct Followed {
+    pub(crate) planned: Planned,
+    pub(crate) judged: Judged,
+    /// Upgrades that failed their canary: what is judged is what follows from that.
+    pub(crate) failed: Vec<RolledBack>,
+}
+
 /// What becomes of what runs by the schemas of now.
 pub(crate) async fn follow<R: Registry>(
     running: &Planned,
     documents: &[Arc<Document>],
-    topics: &KnownTopics<R>,
+    Means { topics, canary }: Means<'_, R>,
     told: &mut Told,
-) -> Result<(Planned, Judged)> {
+) -> Result<Followed> {
+    let mut next = Planned { outdated: false, ..running.clone() };
+    let (mut tried, mut failed) = (Tried::default(), Vec::new());
     let mut asked = external(documents.iter().map(Arc::as_ref));
     asked.extend(running.asks());
     let answered = topics.newest_once(&asked, told).await?;
@@ -134,20 +146,37 @@ pub(crate) async fn follow<R: Registry>(
             topics: &known,
             subjects: &subjects,
             applied: &applied,
+            unfit: &next.unfit,
         };
         let mut judged = judge(&question);
         // Of an output that changes, the registry has the versions and the level that it must follow.
         let news = &judged_topics(&judged) - &looked_at;
-        if news.is_empty() {
-            check(&question, &mut judged);
+        if !news.is_empty() {
+            looked_at.extend(news.iter().cloned());
+            subjects.extend(topics.subjects(news).await?);
+            continue;
+        }
+        check(&question, &mut judged);
+        let more = match canary {
+            Some(canary) => tried.more(canary, running, &judged).await?,
+            None => Vec::new(),
+        };
+        if more.is_empty() {
             break judged;
         }
-        looked_at.extend(news.iter().cloned());
-        subjects.extend(topics.subjects(news).await?);
+        more.iter().for_each(|failed| next.failed(failed));
+        failed.extend(more);
     };
-    let mut next = Planned { asked, answered, ..running.clone() };
+    (next.asked, next.answered) = (asked, answered);
     next.take(&judged);
-    Ok((next, judged))
+    Ok(Followed { planned: next, judged, failed })
+}
+
+/// What it takes to follow changes.
+pub(crate) struct Means<'m, R> {
+    pub(crate) topics: &'m KnownTopics<R>,
+    /// What tries plans, if anything does.
+    pub(crate) canary: Option<&'m dyn Canary>,
 }
 
 /// The topics to which something else would be written.
@@ -270,9 +299,9 @@ pub(crate) async fn apply<R: Registry>(
     now: Fresh,
     handed: &BTreeSet<Id>,
     documents: &[Arc<Document>],
-    topics: &KnownTopics<R>,
+    means: Means<'_, R>,
     told: &mut Told,
-) -> Result<(Planned, Judged)> {
+) -> Result<Followed> {
     let is_handed = |name: &str| handed.contains(&Id::pipeline(name));
     let mut runs = Vec::new();
     for plan in &now.mesh.pipelines {
@@ -299,8 +328,10 @@ pub(crate) async fn apply<R: Registry>(
     }
     let mut next = running.clone();
     next.held.retain(|name, _| !is_handed(name));
+    // Whoever applies a pipeline takes its plan, whatever its canary said.
+    next.unfit.retain(|name, _| !is_handed(name));
     next.run(in_order(runs, &now.mesh));
-    follow(&next, documents, topics, told).await
+    follow(&next, documents, means, told).await
 }
 
 #[cfg(test)]
@@ -309,6 +340,7 @@ mod tests {
     use tidemesh_avro::schema::Schema;
     use tidemesh_plan::document;
     use tidemesh_plan::mesh::{Accepted, Topic, Topics};
+    use tidemesh_plan::upgrade::Unfit;
 
     const TOPIC: &str = "shop.public.orders";
 
@@ -352,6 +384,7 @@ mod tests {
             topics: &now,
             subjects: &subjects,
             applied: &applied,
+            unfit: &Unfit::new(),
         };
         let mut judged = judge(&question);
         forge(&mut judged.pipelines[0]);

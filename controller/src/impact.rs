@@ -56,6 +56,7 @@ impl<R: Registry> Controller<R> {
             topics: &topics,
             subjects: &Subjects::new(),
             applied: &BTreeSet::new(),
+            unfit: &planned.unfit,
         };
         Ok(impact(&question, &request.topic, &request.changes)?)
     }
@@ -85,6 +86,5 @@ async fn upgrades<R: Registry>(
     if state.document(&id).is_none() {
         return Err(error(&missing(&id)));
     }
-    let records = state.upgrades.get(&id.name).map_or(&[][..], Vec::as_slice);
-    Ok(Json(records.iter().map(|record| Upgrade::clone(record)).collect()))
+    Ok(Json(state.upgrades(&id.name).iter().map(|record| Upgrade::clone(record)).collect()))
 }

@@ -2,12 +2,14 @@
 //!
 //! `store` keeps items for whoever holds the lease, `state` says what they mean, a `draft` what is to
 //! change. Documents that are handed in (`proposal`) are planned together with what is there (`planned`, by
-//! the schemas that `topics` knows) and become durable (`act`); beside the `lease` the loop (`run`) has the
+//! the schemas that `topics` knows) and become durable (`act`); what a change makes of pipelines is judged (`evolve`) and
+//! tried (`canary`); beside the `lease` the loop (`run`) has the
 //! jobs run that shall run, through a [`Launcher`], and the connectors, through [`Connectors`]. `report` tells how pipelines are,
 //! `catalog` which topics there are and what is in them, `http` is the API. The data plane is elsewhere: it goes on when the controller is away.
 
 mod act;
 mod builtin;
+mod canary;
 mod catalog;
 mod config;
 mod connectors;
@@ -33,6 +35,7 @@ mod topics;
 mod watch;
 
 pub use act::Asked;
+pub use canary::Canary;
 pub use catalog::{
     CATALOG_FOUND_MAX, FieldReport, LastRecord, SampleReport, Samples, TopicLog, TopicReport,
     TopicsOf, Writer,

@@ -9,7 +9,7 @@ use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::Problems;
 use tidemesh_plan::document::Document;
 use tidemesh_plan::mesh::{self, Accepted, MeshPlan, PipelinePlan, PlanCache};
-use tidemesh_plan::upgrade::{self, Move};
+use tidemesh_plan::upgrade::{self, Move, Unfit};
 
 /// What is declared, as it runs.
 #[derive(Debug, Default, Clone)]
@@ -26,6 +26,10 @@ pub(crate) struct Planned {
     pub(crate) stays: BTreeMap<String, Vec<String>>,
     /// Pipelines that go over to a table's next topic once the former one is read to its end.
     pub(crate) moving: BTreeMap<String, Moving>,
+    /// Plans that failed when they were tried.
+    pub(crate) unfit: Unfit,
+    /// Whether it is to be judged anew, whatever the schemas are.
+    pub(crate) outdated: bool,
     /// The topics that the documents depend on.
     pub(crate) asked: BTreeSet<String>,
     /// The newest schemas of all topics that plans depend on, when they were last looked at.
@@ -137,12 +141,15 @@ impl Planned {
         let (plan, basis) = (self.pipelines.get(name)?, self.bases.get(name)?.clone());
         let accepted = plan.inputs.iter().map(|input| (input.name.clone(), input.accepted.clone()));
         let (accepted, digest) = (accepted.collect(), plan.digest.clone());
-        Some(PipelineState { paused, accepted, digest, basis })
+        let unfit = self.unfit.get(name).cloned().unwrap_or_default();
+        Some(PipelineState { paused, accepted, digest, basis, unfit })
     }
 
     /// Whether plans would be others by now.
     pub(crate) async fn is_old<R: Registry>(&self, topics: &KnownTopics<R>) -> Result<bool> {
-        Ok(self.mesh.is_none() || topics.newest(self.asks()).await? != self.answered)
+        Ok(self.mesh.is_none()
+            || self.outdated
+            || topics.newest(self.asks()).await? != self.answered)
     }
 
     /// All topics that plans depend on: those of the documents, and those that pipelines have gone over to,

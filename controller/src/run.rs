@@ -3,7 +3,7 @@
 use crate::act::accept;
 use crate::controller::{Controller, now_ms};
 use crate::draft::Draft;
-use crate::evolve;
+use crate::evolve::{self, Followed, Means};
 use crate::failpoint::failpoint;
 use crate::launcher::{JobReport, JobState, Start};
 use crate::planned::{self, Fresh, Moving, Planned, Unplanned};
@@ -85,13 +85,20 @@ impl<R: Registry> Controller<R> {
                 recalled
             }
         };
-        let (mut planned, judged) =
-            evolve::follow(&planned, &documents, &self.topics, &mut told).await?;
+        let followed = evolve::follow(&planned, &documents, self.means(), &mut told).await?;
+        let Followed { mut planned, judged, failed } = followed;
         if planned.held.keys().any(|name| !planned.pipelines.contains_key(name)) {
             planned.add(self.planned_now(&state, &documents, &mut told).await?);
         }
         tell(&judged);
-        self.keep(epoch, &state, planned, Some(&judged)).await
+        let mut draft = Draft::of(&state);
+        draft.record_failed(&failed, now_ms());
+        draft.record(&judged, now_ms());
+        self.keep(epoch, draft, planned).await
+    }
+
+    pub(crate) fn means(&self) -> Means<'_, R> {
+        Means { topics: &self.topics, canary: self.canary.as_deref() }
     }
 
     async fn planned_now(
@@ -113,23 +120,12 @@ impl<R: Registry> Controller<R> {
     }
 
     /// Makes durable what plans accept, and shows it.
-    async fn keep(
-        &self,
-        epoch: u64,
-        state: &State,
-        planned: Planned,
-        judged: Option<&Judged>,
-    ) -> Result<()> {
-        let mut draft = Draft::of(state);
-        judged.into_iter().for_each(|judged| draft.record(judged, now_ms()));
+    async fn keep(&self, epoch: u64, mut draft: Draft, planned: Planned) -> Result<()> {
         accept(&mut draft, &planned);
         failpoint("judged.decided");
         self.write(epoch, draft.changes).await?;
         failpoint("judged.written");
-        let mut seen = self.seen();
-        seen.state = Arc::new(draft.state);
-        seen.planned = Arc::new(planned);
-        drop(seen);
+        self.show(draft.state, planned);
         failpoint("judged.shown");
         Ok(())
     }
@@ -238,7 +234,7 @@ impl<R: Registry> Controller<R> {
         let mut planned = Planned::clone(&self.planned());
         planned.moved(name);
         tracing::info!(pipeline = name, "goes on in the next topic");
-        self.keep(epoch, &self.state(), planned, None).await?;
+        self.keep(epoch, Draft::of(&self.state()), planned).await?;
         failpoint("next-topic.taken");
         self.start(name, &self.planned()).await;
         failpoint("next-topic.started");

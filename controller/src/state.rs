@@ -102,6 +102,9 @@ pub struct PipelineState {
     /// that no pipeline writes.
     #[serde(default)]
     pub basis: BTreeMap<String, TopicSchemas>,
+    /// Plans that failed when they were tried: by their digests, how.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unfit: BTreeMap<String, String>,
 }
 
 /// What a change of schemas has done to a pipeline.
@@ -111,7 +114,8 @@ pub struct Upgrade {
     pub number: u64,
     /// When, in milliseconds since 1970-01-01 00:00:00 UTC.
     pub at_ms: u64,
-    /// `stays`, `upgraded`, `moved` or `held`.
+    /// `stays`, `upgraded`, `moved`, `held`, or `rolled_back`: it was to be upgraded or moved, and the new
+    /// plan failed when it was tried.
     pub verdict: String,
     /// Why, what changed in what it reads and writes, reasons, and the certificate, as
     /// `tidemesh_plan::upgrade::Judgement` has them.
@@ -258,6 +262,12 @@ impl State {
     #[must_use]
     pub fn history(&self, id: &Id) -> &[Arc<Revision>] {
         self.revisions.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// What changes have done to a pipeline, the oldest first.
+    #[must_use]
+    pub fn upgrades(&self, pipeline: &str) -> &[Arc<Upgrade>] {
+        self.upgrades.get(pipeline).map_or(&[], Vec::as_slice)
     }
 
     /// What was accepted with a pipeline.

@@ -1,6 +1,7 @@
 //! A controller over a registry and a launcher in memory: what it declares, starts, follows and refuses.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod canary;
 mod sources;
 mod support;
 

@@ -1,5 +1,6 @@
 //! The control plane alone, and a pipeline alone: processes beside that which holds the log.
 
+use super::canary::Canaries;
 use super::control::{Control, Endpoints};
 use super::metrics::Metrics;
 use super::pipelines::Pipelines;
@@ -11,7 +12,7 @@ use crate::config::{ControllerRole, LogConfig, PipelineRole, Runtime};
 use crate::telemetry::install_metrics;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tidemesh_controller::{Controller, ControllerConfig, TopicKeeper, TopicLog, TopicsOf};
+use tidemesh_controller::{Canary, Controller, ControllerConfig, TopicKeeper, TopicLog, TopicsOf};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_processors::sdk::Processors;
 use tidemesh_transport::kafka::KafkaTransport;
@@ -32,18 +33,19 @@ pub(crate) async fn controller(
 ) -> Result<()> {
     let (shutdown, metrics) = (watch_signals()?, install_metrics()?);
     let mut parts = JoinSet::new();
-    let (data, keeper, topics) =
-        log(&role.log, &mut role.controller, &shutdown, &mut parts).await?;
+    let registry = RegistryClient::with_access(&role.registry_url, role.registry_access)?;
+    let tried_by = (registry.clone(), processors.clone());
+    let LogSide { data, keeper, topics, canary } =
+        log(&role.log, tried_by, &mut role.controller, &shutdown, &mut parts).await?;
     let control = bind(role.control, "control.listen").await?;
     let address = local(&control)?;
     let url = role.url.unwrap_or_else(|| format!("http://{address}"));
     make_folder(&role.data_dir)?;
     let hub = Arc::new(Hub::new());
-    let registry = RegistryClient::with_access(&role.registry_url, role.registry_access)?;
     let launcher = Arc::clone(&hub);
     let controller = Controller::open(role.controller, holder(url.clone()), registry, launcher)?;
     let controller = controller.with_processors(&processors.documents())?.keeping(keeper);
-    let controller = controller.with_log(topics);
+    let controller = controller.with_log(topics).with_canary(canary);
     let controller = Arc::new(controller);
     let endpoints = Endpoints { data: Some(data), registry: Some(role.registry_url) };
     announce(&address, &endpoints);
@@ -62,19 +64,42 @@ pub(crate) async fn controller(
     wait(parts).await
 }
 
-/// Where topics are read, what keeps their records, and what the catalog reads. Of a cluster this process has a data port of its
-/// own.
+/// What a controller has of the log.
+struct LogSide {
+    /// Where topics are read.
+    data: String,
+    keeper: Arc<dyn TopicKeeper>,
+    topics: Arc<dyn TopicsOf>,
+    canary: Arc<dyn Canary>,
+}
+
+impl LogSide {
+    fn new<T: Transport>(
+        data: String,
+        transport: Arc<T>,
+        (registry, processors): (RegistryClient, Processors),
+    ) -> Self {
+        Self {
+            data,
+            keeper: Arc::new(Topics(Arc::clone(&transport))),
+            topics: Arc::new(TopicLog::new(Arc::clone(&transport))),
+            canary: Arc::new(Canaries { transport, registry, processors }),
+        }
+    }
+}
+
+/// Opens the log. Of a cluster this process has a data port of its own.
 async fn log(
     log: &LogConfig,
+    tried_by: (RegistryClient, Processors),
     controller: &mut ControllerConfig,
     shutdown: &watch::Receiver<bool>,
     parts: &mut JoinSet<Result<()>>,
-) -> Result<(String, Arc<dyn TopicKeeper>, Arc<dyn TopicsOf>)> {
+) -> Result<LogSide> {
     match log {
         LogConfig::Daemon(url) => {
             let transport = Arc::new(RemoteTransport::new(url)?);
-            let topics = Arc::new(TopicLog::new(Arc::clone(&transport)));
-            Ok((url.clone(), Arc::new(Topics(transport)), topics))
+            Ok(LogSide::new(url.clone(), transport, tried_by))
         }
         LogConfig::Kafka(kafka, listen) => {
             controller.topic_prefix.clone_from(&kafka.prefix);
@@ -82,10 +107,8 @@ async fn log(
             let transport = Arc::new(KafkaTransport::new(kafka)?);
             let data = bind(*listen, "data.listen").await?;
             let url = format!("tcp://{}", local(&data)?);
-            let keeper = Topics(Arc::clone(&transport));
-            let topics = Arc::new(TopicLog::new(Arc::clone(&transport)));
-            parts.spawn(serve_remote(transport, data.into(), shutdown.clone()));
-            Ok((url, Arc::new(keeper), topics))
+            parts.spawn(serve_remote(Arc::clone(&transport), data.into(), shutdown.clone()));
+            Ok(LogSide::new(url, transport, tried_by))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The roles of a daemon, run in one process and stopped together.
 
+mod canary;
 mod control;
 mod lag;
 mod mesh;

@@ -1,5 +1,6 @@
 //! The roles: which parts a daemon starts, and how they end together.
 
+use super::canary::Canaries;
 use super::control::{Control, Endpoints};
 use super::metrics::Metrics;
 use super::pipelines::Pipelines;
@@ -122,11 +123,17 @@ fn start_controller<T: Transport>(
     let documents = pipelines.processors().documents();
     let keeper = Topics(Arc::clone(pipelines.transport()));
     let log = TopicLog::new(Arc::clone(pipelines.transport()));
+    let canary = Canaries {
+        transport: Arc::clone(pipelines.transport()),
+        registry: registry.clone(),
+        processors: pipelines.processors().clone(),
+    };
     let pipelines = Arc::new(pipelines);
     let launcher = Arc::clone(&pipelines);
     let controller = Controller::open(config, holder(url), registry, launcher)?;
     let controller = controller.with_processors(&documents)?.keeping(Arc::new(keeper));
     let controller = controller.with_connectors(sources).with_log(Arc::new(log));
+    let controller = controller.with_canary(Arc::new(canary));
     let controller = Arc::new(controller);
     let (running, shutdown) = (Arc::clone(&controller), shutdown.clone());
     parts.spawn(async move {

@@ -61,6 +61,8 @@ const STEPS: &[(&str, How, &[What])] = &[
     ("lease.released", How::End, UPGRADES),
     ("recall.due", How::Start, UPGRADES),
     ("recall.done", How::Start, UPGRADES),
+    ("canary.due", How::Reached, UPGRADES),
+    ("canary.done", How::Reached, UPGRADES),
     ("judged.decided", How::Reached, UPGRADES),
     ("store.uncommitted", How::Reached, UPGRADES),
     ("judged.written", How::Reached, UPGRADES),
@@ -83,7 +85,7 @@ const STEPS: &[(&str, How, &[What])] = &[
 ];
 
 /// How the names of the steps begin that one test goes through.
-const JUDGED: &[&str] = &["judged.", "store."];
+const JUDGED: &[&str] = &["canary.", "judged.", "store."];
 const JOBS: &[&str] = &["job.", "jobs."];
 const ON_THE_WAY: &[&str] = &["drain.", "next-topic."];
 const LEASE: &[&str] = &["lease.", "recall."];

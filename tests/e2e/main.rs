@@ -6,6 +6,7 @@
 mod access;
 mod allocations;
 mod bad_input;
+mod canary;
 mod catalog;
 mod clients;
 mod dead_letters;

@@ -18,7 +18,7 @@ use tidemesh_avro::schema::Schema;
 use tidemesh_plan::document::Document;
 use tidemesh_plan::mesh::{Accepted, MeshPlan, PlanCache, Topics, plan, plan_with};
 use tidemesh_plan::upgrade::impact::{Change, impact};
-use tidemesh_plan::upgrade::{Question, Subjects};
+use tidemesh_plan::upgrade::{Question, Subjects, Unfit};
 
 const ROUNDS: usize = 9;
 
@@ -50,8 +50,9 @@ fn with_column(topics: &Topics, round: usize) -> Topics {
 /// The median milliseconds in which it is found out what a dropped column would do: of one that the
 /// pipelines of one chain read.
 fn impact_ms(running: &MeshPlan, documents: &[Document], topics: &Topics) -> f64 {
-    let (subjects, applied) = (Subjects::new(), BTreeSet::new());
-    let question = Question { running, documents, topics, subjects: &subjects, applied: &applied };
+    let (subjects, applied, unfit) = (Subjects::new(), BTreeSet::new(), Unfit::new());
+    let (subjects, applied, unfit) = (&subjects, &applied, &unfit);
+    let question = Question { running, documents, topics, subjects, applied, unfit };
     median_ms(|round| {
         let column = format!("c{}", round % 3);
         let changes = [Change::DropColumn { column }];

@@ -2,18 +2,19 @@
 
 use futures_util::future::{BoxFuture, FutureExt};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemesh_controller::{
-    Asked, Changes, Connectors, Controller, ControllerConfig, History, Holder, JobCounts,
+    Asked, Canary, Changes, Connectors, Controller, ControllerConfig, History, Holder, JobCounts,
     JobReport, JobState, Launcher, Refused, Registry, SourceJob, Start, StartSource, StoreConfig,
     Text, TopicKeeper,
 };
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
+use tidemesh_plan::mesh::PipelinePlan;
 use tidemesh_transport::{Retention, TopicConfig, TopicInfo};
 use tokio::sync::watch;
 
@@ -95,6 +96,21 @@ impl Launcher for Jobs {
     }
 }
 
+/// Pipelines whose new plans fail when they are tried.
+#[derive(Default)]
+struct Failing(Mutex<BTreeSet<String>>);
+
+impl Canary for Failing {
+    fn try_plan<'c>(
+        &'c self,
+        _: &'c PipelinePlan,
+        next: &'c PipelinePlan,
+    ) -> BoxFuture<'c, Result<Option<String>>> {
+        let fails = self.0.lock().unwrap().contains(next.name());
+        async move { Ok(fails.then(|| "it divides by zero".to_owned())) }.boxed()
+    }
+}
+
 /// How long topics keep their records; those that are not told of are there.
 #[derive(Default)]
 struct Kept(Mutex<BTreeMap<String, Retention>>);
@@ -154,6 +170,7 @@ pub(crate) struct Mesh {
     jobs: Arc<Jobs>,
     kept: Arc<Kept>,
     sources: Arc<Sources>,
+    failing: Arc<Failing>,
     configured: Vec<Arc<Document>>,
 }
 
@@ -200,6 +217,7 @@ impl Mesh {
             jobs: Arc::default(),
             kept: Arc::default(),
             sources: Arc::default(),
+            failing: Arc::default(),
             configured: Vec::new(),
         }
     }
@@ -238,6 +256,16 @@ impl Mesh {
         self.schemas.put(&format!("{topic}-value"), value);
     }
 
+    /// Has new plans of a pipeline fail when they are tried, or no longer.
+    pub(crate) fn fails(&self, pipeline: &str, fails: bool) {
+        let mut failing = self.failing.0.lock().unwrap();
+        if fails {
+            failing.insert(pipeline.to_owned());
+        } else {
+            failing.remove(pipeline);
+        }
+    }
+
     pub(crate) fn registry_away(&self, away: bool) {
         self.schemas.away.store(away, Ordering::Relaxed);
     }
@@ -253,6 +281,7 @@ impl Mesh {
         let controller =
             Controller::open(config, holder, self.schemas.clone(), self.jobs.clone()).unwrap();
         let controller = controller.keeping(self.kept.clone());
+        let controller = controller.with_canary(self.failing.clone());
         let controller = Arc::new(controller.with_connectors(self.sources.clone()));
         let (stop, stopped) = watch::channel(false);
         let running = controller.clone();

@@ -17,7 +17,9 @@ use tidemesh_plan::mesh::{Accepted, MeshPlan, PipelinePlan, Topic, Topics, plan}
 use tidemesh_plan::relation::Relation;
 use tidemesh_plan::upgrade::certificate::{Facts, recheck};
 use tidemesh_plan::upgrade::impact::apply;
-use tidemesh_plan::upgrade::{Judged, Judgement, Question, Snapshot, Subject, Verdict, judge};
+use tidemesh_plan::upgrade::{
+    Judged, Judgement, Question, Snapshot, Subject, Unfit, Verdict, judge,
+};
 
 /// How often other records are tried to show that a pipeline that is held must be: by chance the first
 /// may not show it.
@@ -75,13 +77,14 @@ pub(crate) fn check(case: &Case) -> Found {
         (of.outputs[0].topic.clone(), Subject { level: case.level, history })
     };
     let subjects = running.pipelines.iter().map(subject).collect();
-    let applied = BTreeSet::new();
+    let (applied, unfit) = (BTreeSet::new(), Unfit::new());
     let question = Question {
         running: &running,
         documents: &documents,
         topics: &topics,
         subjects: &subjects,
         applied: &applied,
+        unfit: &unfit,
     };
     let judged = judge(&question);
     let mut found = Found::default();

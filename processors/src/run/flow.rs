@@ -2,9 +2,10 @@
 
 use super::written::{Failures, Out, Written};
 use crate::fused::{Chain, InputRecord, Lookups};
+use crate::schemas::Schemas;
 use crate::sdk::stage::{Failed, SCHEMA_ID, Stage};
 use tidemesh_avro::schema::Schema;
-use tidemesh_model::{Error, Result};
+use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::query::Input;
 use tidemesh_transport::{FetchedBatch, Outputs, POSITION_HEADER, RecordRef};
 
@@ -41,6 +42,39 @@ impl Flow {
             self.lookups.knows(*place, id) && self.chains().all(|chain| chain.knows(*place, id))
         };
         places.iter().all(knows)
+    }
+
+    /// Asks for a schema where it is not known; answers why values of it cannot be read, if so, or why
+    /// `refuses` does not want them to be.
+    ///
+    /// # Errors
+    ///
+    /// What the registry answers; `Internal` for a plan that does not fit together.
+    pub(super) async fn meet<S: Schemas>(
+        &mut self,
+        places: &[usize],
+        id: u32,
+        schemas: &S,
+        refuses: impl Fn(&Schema) -> Option<Error>,
+    ) -> Result<Option<Error>> {
+        if self.knows(places, id) {
+            return Ok(None);
+        }
+        let text = match schemas.schema(id).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.learn_unknown(places, id);
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        let schema = Schema::parse(&text);
+        if let Some(refused) = schema.as_ref().ok().and_then(refuses) {
+            return Ok(Some(refused));
+        }
+        match schema.and_then(|schema| self.learn(places, id, &schema)) {
+            Err(error) if error.kind() == ErrorKind::Internal => Err(error),
+            learnt => Ok(learnt.err()),
+        }
     }
 
     /// Tells the schema behind an id of inputs' values.

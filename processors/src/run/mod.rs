@@ -5,8 +5,9 @@
 //! that was paused is fenced with its next append. Offsets stand in the consumer group of the job, which
 //! other tools see as any group.
 //!
-//! `until` says how far a job runs, `lost` what retention took before it came, `load` fills the tables of its lookups, `work` is its loop, `flow` all
-//! that is between the topics, and `written` what it writes.
+//! `until` says how far a job runs, `lost` what retention took before it came, `load` fills the tables of its
+//! lookups, `work` is its loop, `flow` all that is between the topics, and `written` what it writes. `canary`
+//! tries a plan before it takes the place of another one.
 //!
 //! **Lookups** are tables in memory, read from their topics' first records at each start and followed from
 //! there. A record finds the row that the table has when it is processed: a row that changes later takes
@@ -16,6 +17,7 @@
 //! update or delete of a row is passed on as one whose row before is not known: an update as an upsert,
 //! one that finds nothing (any more) as a delete of its key, which may delete nothing.
 
+mod canary;
 mod flow;
 mod load;
 mod lost;
@@ -44,7 +46,7 @@ use tidemesh_plan::upgrade;
 use tidemesh_transport::{Append, GroupOffset, Outputs, TopicConfig, Transport, WriterEpoch};
 use tokio::sync::watch;
 use until::Bounds;
-use work::Work;
+use work::{Takes, Work};
 use written::{Places, Written};
 
 /// How far a job has come: for each topic and partition the offset that it takes next.
@@ -219,6 +221,20 @@ impl PipelineJob {
     fn reads_rows_of(&self, topic: &str) -> bool {
         let inputs = self.plan.inputs.iter().enumerate();
         inputs.filter(|(_, input)| input.topic == topic).any(|(place, _)| self.reads(place))
+    }
+
+    /// The inputs of a topic that something takes as tables or as rows.
+    fn places_of(&self, lookups: &Lookups, topic: &str, takes: Takes) -> Vec<usize> {
+        let inputs = self.plan.inputs.iter().enumerate();
+        let of_topic = inputs.filter(|(_, input)| input.topic == topic);
+        let taken = of_topic.filter(|(place, _)| {
+            let is_table = lookups.inputs().any(|table| table == *place);
+            match takes {
+                Takes::Tables => is_table,
+                Takes::Rows => !is_table && self.reads(*place),
+            }
+        });
+        taken.map(|(place, _)| place).collect()
     }
 
     /// The topics of the inputs that are `wanted`, among those of which anything is read.

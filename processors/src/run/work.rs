@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tidemesh_avro::frame;
 use tidemesh_avro::schema::Schema;
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{Error, Result};
 use tidemesh_transport::{
     Append, Counts, FetchLimit, FetchedBatch, Outputs, Reader, Transport, WriterEpoch,
 };
@@ -157,7 +157,7 @@ impl<S: Schemas> Work<'_, S> {
         takes: Takes,
         round: &mut Round,
     ) -> Result<()> {
-        let places = self.places_of(&batch.topic, takes);
+        let places = self.job.places_of(&self.flow.lookups, &batch.topic, takes);
         if places.is_empty() {
             return Ok(());
         }
@@ -166,7 +166,8 @@ impl<S: Schemas> Work<'_, S> {
         // Tables are read again as far as they were.
         let held = self.bounds.of(&batch.topic, batch.partition);
         let end = if takes == Takes::Tables { held.max(committed) } else { held };
-        let answers = takes == Takes::Rows || self.places_of(&batch.topic, Takes::Rows).is_empty();
+        let answers = takes == Takes::Rows
+            || self.job.places_of(&self.flow.lookups, &batch.topic, Takes::Rows).is_empty();
         let counted = if answers { committed } else { u64::MAX };
         let end = self.learn(batch, &places, end, counted, round).await?;
         let first = batch.from_offset.max(batch.base_offset);
@@ -217,7 +218,9 @@ impl<S: Schemas> Work<'_, S> {
             if let Some(Ok((id, _))) = record.value.map(frame::split)
                 && last != Some(id)
             {
-                if let Some(error) = self.learn_schema(&batch.topic, id, places).await? {
+                let (job, topic) = (self.job, &batch.topic);
+                let loses = |schema: &Schema| job.loses(topic, places, id, schema);
+                if let Some(error) = self.flow.meet(places, id, self.schemas, loses).await? {
                     self.hold(batch, offset, id, error, round);
                     return Ok(offset);
                 }
@@ -228,34 +231,6 @@ impl<S: Schemas> Work<'_, S> {
             }
         }
         Ok(end)
-    }
-
-    /// Learns a schema where it is not known; answers why values of it cannot be read, if so.
-    async fn learn_schema(
-        &mut self,
-        topic: &str,
-        id: u32,
-        places: &[usize],
-    ) -> Result<Option<Error>> {
-        if self.flow.knows(places, id) {
-            return Ok(None);
-        }
-        let text = match self.schemas.schema(id).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.flow.learn_unknown(places, id);
-                return Ok(None);
-            }
-            answer => answer?,
-        };
-        let schema = Schema::parse(&text);
-        let newer = schema.as_ref().ok();
-        if let Some(lost) = newer.and_then(|schema| self.job.loses(topic, places, id, schema)) {
-            return Ok(Some(lost));
-        }
-        match schema.and_then(|schema| self.flow.learn(places, id, &schema)) {
-            Err(error) if error.kind() == ErrorKind::Internal => Err(error),
-            learnt => Ok(learnt.err()),
-        }
     }
 
     /// Holds a partition before a record that cannot be read.
@@ -275,20 +250,6 @@ impl<S: Schemas> Work<'_, S> {
             schema_id,
             error,
         });
-    }
-
-    /// The inputs of a topic that something takes as tables or as rows.
-    fn places_of(&self, topic: &str, takes: Takes) -> Vec<usize> {
-        let inputs = self.job.plan.inputs.iter().enumerate();
-        let of_topic = inputs.filter(|(_, input)| input.topic == topic);
-        let taken = of_topic.filter(|(place, _)| {
-            let is_table = self.flow.lookups.inputs().any(|table| table == *place);
-            match takes {
-                Takes::Tables => is_table,
-                Takes::Rows => !is_table && self.job.reads(*place),
-            }
-        });
-        taken.map(|(place, _)| place).collect()
     }
 
     /// Makes durable what was processed, and tells.

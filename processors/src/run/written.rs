@@ -87,6 +87,16 @@ impl Failures {
         Self { letters, answered: 0, reasons: BTreeMap::new() }
     }
 
+    /// They are kept, and not written.
+    pub(super) fn kept() -> Self {
+        Self::new(Some(usize::MAX))
+    }
+
+    /// Why, by offset.
+    pub(super) fn into_reasons(self) -> BTreeMap<u64, String> {
+        self.reasons
+    }
+
     /// Is told of a record and what could not make something of it.
     ///
     /// # Errors

@@ -103,6 +103,11 @@ impl<T: Transport> Mesh<T> {
         planned.unwrap_or_else(|problems| panic!("{text}\n{problems}")).pipelines.remove(0)
     }
 
+    /// Has a topic's rows be of this input from now on.
+    pub(crate) fn changed(&mut self, topic: &'static str, input: Input) {
+        self.inputs.insert(topic, input);
+    }
+
     /// One query over `orders`, written to `mesh.paid`; `more` is of the input and the `spec`.
     pub(crate) fn job(&self, sql: &str, more: (&str, &str)) -> PipelineJob {
         let (of_input, of_spec) = more;

@@ -289,6 +289,7 @@ impl Case<'_> {
             .map_or(self.running.digest == plan.digest, |beyond| beyond.digest == plan.digest);
         let (outputs, mut reasons) = check(self.running, &plan, self.world);
         reasons.extend(self.pending(&plan));
+        reasons.extend(self.unfit(&plan));
         Ok(Candidate { plan, same, outputs, reasons })
     }
 
@@ -314,6 +315,7 @@ impl Case<'_> {
             }
         };
         let plan = self.running_beyond().filter(|_| self.seen.iter().all(gets))?;
+        let plan = Some(plan).filter(|plan| self.unfit(plan).is_none())?;
         Some(Candidate { plan, same: true, outputs: Vec::new(), reasons: Vec::new() })
     }
 
@@ -356,6 +358,18 @@ impl Case<'_> {
             }));
         }
         reasons
+    }
+
+    /// How a plan failed when it was tried, if it did.
+    fn unfit(&self, plan: &PipelinePlan) -> Option<Reason> {
+        let how = self.world.question.unfit.get(plan.name())?.get(&plan.digest)?;
+        let remedy = "apply the pipeline to take it all the same, or mended; `tidemesh resume \
+                      pipeline` tries it again";
+        Some(Reason::new(
+            Rule::Canary,
+            format!("the new plan failed when it was tried: {how}"),
+            remedy,
+        ))
     }
 
     /// Problems of planning as reasons.

@@ -40,7 +40,7 @@ use crate::mesh::{MeshPlan, PipelinePlan, Topics};
 use crate::sql::with_stack;
 use certificate::Certificate;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What is asked.
@@ -58,7 +58,12 @@ pub struct Question<'q> {
     /// The pipelines that somebody has applied: their documents may be others than those that the
     /// running plans were made of, and `manual` and `pinned` do not keep them from a new plan.
     pub applied: &'q BTreeSet<String>,
+    /// Plans that failed when they were tried.
+    pub unfit: &'q Unfit,
 }
+
+/// Plans that failed when they were tried: by pipeline and the plan's digest, how.
+pub type Unfit = BTreeMap<String, BTreeMap<String, String>>;
 
 /// The verdicts on all pipelines, and what is to be done.
 #[derive(Debug, Clone, Serialize)]

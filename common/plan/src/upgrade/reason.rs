@@ -86,6 +86,8 @@ pub enum Rule {
     Manual,
     /// The topic is gone, or is none that rows can be read from.
     Topic,
+    /// The new plan failed in its canary.
+    Canary,
 }
 
 /// Why a pipeline cannot go on, or cannot have a new plan, and what would help.

@@ -17,7 +17,7 @@ use tidemesh_plan::upgrade::certificate::{Facts, recheck};
 use tidemesh_plan::upgrade::impact::Change;
 pub(crate) use tidemesh_plan::upgrade::impact::apply;
 use tidemesh_plan::upgrade::{
-    Judged, Judgement, Question, Step, StepKind, Subjects, Verdict, judge,
+    Judged, Judgement, Question, Step, StepKind, Subjects, Unfit, Verdict, judge,
 };
 
 /// The topics of the shop's connector, and one of an application.
@@ -43,6 +43,7 @@ pub(crate) struct Mesh {
     pub(crate) topics: Topics,
     pub(crate) subjects: Subjects,
     pub(crate) applied: BTreeSet<String>,
+    pub(crate) unfit: Unfit,
 }
 
 impl Mesh {
@@ -51,8 +52,8 @@ impl Mesh {
         let documents = parse(&text).unwrap_or_else(|problems| panic!("{text}\n{problems}"));
         let running = plan(&documents, &topics(), &Accepted::new());
         let running = running.unwrap_or_else(|problems| panic!("{text}\n{problems}"));
-        let (subjects, applied) = (Subjects::new(), BTreeSet::new());
-        Self { documents, running, topics: topics(), subjects, applied }
+        let (subjects, applied, unfit) = (Subjects::new(), BTreeSet::new(), Unfit::new());
+        Self { documents, running, topics: topics(), subjects, applied, unfit }
     }
 
     pub(crate) fn question(&self) -> Question<'_> {
@@ -62,6 +63,7 @@ impl Mesh {
             topics: &self.topics,
             subjects: &self.subjects,
             applied: &self.applied,
+            unfit: &self.unfit,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Mesh;
 use tidemesh_avro::compat::CompatibilityLevel;
 use tidemesh_avro::schema::Schema;
-use tidemesh_plan::upgrade::{Snapshot, StepKind, Subject, Verdict};
+use tidemesh_plan::upgrade::{Judgement, Rule, Snapshot, StepKind, Subject, Verdict};
 
 const STAR: &str = "@Pipeline p\nfrom shop.orders: SELECT * FROM r";
 const TWO: &str = "@Pipeline a\nfrom shop.orders: SELECT id, qty FROM r
@@ -281,4 +281,47 @@ fn a_field_within_a_record_is_judged_by_itself() {
     let zip = r#"{"name":"zip","type":["null","string"],"default":null},{"name":"geo""#;
     assert_eq!(with(lat, without, zip).0, Verdict::Unaffected);
     assert_eq!(with("SELECT id, shipping FROM r", without, zip).0, Verdict::Upgraded);
+}
+
+/// Judges, has the canary of `p` fail with the plan that it would get, and judges again.
+fn unfit(mesh: &mut Mesh) -> Judgement {
+    let judged = mesh.judge();
+    let digest = judged.pipeline("p").unwrap().new_digest.clone().unwrap();
+    let how = "it fails".to_owned();
+    mesh.unfit.entry("p".into()).or_default().insert(digest, how);
+    mesh.judge().pipeline("p").unwrap().clone()
+}
+
+#[test]
+fn a_plan_that_failed_its_canary_is_not_taken() {
+    let mut mesh = Mesh::new(STAR);
+    mesh.change("shop.orders", "add extra int = 5");
+    let judgement = unfit(&mut mesh);
+    assert_eq!(judgement.verdict, Verdict::Stays);
+    let [reason] = judgement.reasons.as_slice() else { panic!("{:?}", judgement.reasons) };
+    assert_eq!(reason.rule, Rule::Canary);
+    assert!(reason.message.ends_with("it fails") && reason.remedy.contains("resume"), "{reason}");
+}
+
+#[test]
+fn who_cannot_go_on_without_the_plan_that_failed_is_held() {
+    let mut mesh = Mesh::new(STAR);
+    mesh.change("shop.orders", "rename note memo");
+    let judgement = unfit(&mut mesh);
+    assert_eq!(judgement.verdict, Verdict::Held);
+    assert!(judgement.reasons.iter().any(|reason| reason.rule == Rule::Canary));
+}
+
+#[test]
+fn a_move_whose_canary_failed_is_held_and_another_change_is_tried_anew() {
+    let mut mesh = Mesh::new("@Pipeline p\nfrom shop.orders: SELECT id, qty::text AS qty FROM r");
+    mesh.change("shop.orders", "type qty bigint");
+    let judgement = unfit(&mut mesh);
+    assert_eq!(judgement.verdict, Verdict::Held);
+
+    let mut mesh = Mesh::new(STAR);
+    mesh.change("shop.orders", "add extra int = 5");
+    unfit(&mut mesh);
+    mesh.change("shop.orders", "add more int = 5");
+    assert_eq!(mesh.judge().pipeline("p").unwrap().verdict, Verdict::Upgraded);
 }
