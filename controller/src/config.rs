@@ -5,6 +5,9 @@ use std::time::Duration;
 use tidemesh_plan::document::Document;
 use tidemesh_store::StoreConfig;
 
+/// By how many bytes topics that are kept may grow, unless it is set: 10 GiB.
+const KEPT_BYTES_MAX: u64 = 10 << 30;
+
 /// Settings of one controller.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControllerConfig {
@@ -20,6 +23,10 @@ pub struct ControllerConfig {
     /// After so long of waiting a pipeline's topics are kept for it: what only waits for a schema to be
     /// judged is over before.
     pub keep_topics_after: Duration,
+    /// How often a kept topic is looked at: how large it is, and whether it keeps its records still.
+    pub look_at_kept_every: Duration,
+    /// By how many bytes topics that are kept may grow, all together, until the oldest is let go. 1 or more.
+    pub kept_bytes_max: u64,
     /// Sources whose connectors run elsewhere, by their names.
     pub connectors: Vec<String>,
     /// The sources of the process's configuration: what runs anyhow, and no document may change.
@@ -45,6 +52,8 @@ impl ControllerConfig {
             url,
             reconcile_every,
             keep_topics_after: Duration::from_secs(10),
+            look_at_kept_every: Duration::from_secs(10),
+            kept_bytes_max: KEPT_BYTES_MAX,
             connectors,
             sources,
             topic_prefix,

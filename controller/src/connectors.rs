@@ -4,6 +4,7 @@
 use crate::act::missing;
 use crate::controller::{Controller, Refused};
 use crate::draft::Draft;
+use crate::failpoint::failpoint;
 use crate::proposal::Handed;
 use crate::state::{Id, ManagedBy, State};
 use crate::topics::Registry;
@@ -126,14 +127,18 @@ impl<R: Registry> Controller<R> {
     /// The first that could not be started; the others are.
     pub(crate) async fn run_connectors(&self) -> Result<()> {
         let Some(connectors) = &self.connectors else { return Ok(()) };
-        let (shall, there) = (wanted(&self.state()), connectors.sources());
-        for name in there.keys().filter(|name| !shall.contains_key(*name)) {
+        let (state, there) = (self.state(), connectors.sources());
+        let shall = wanted(&state);
+        for name in there.keys().filter(|name| !shall.contains_key(name.as_str())) {
             connectors.stop(name).await;
+            failpoint("connector.stopped");
         }
         let mut done = Ok(());
-        for (name, start) in shall {
-            if there.get(&name).is_none_or(|job| job.start != start) {
-                let started = connectors.start(start).await;
+        for (name, wanted) in shall {
+            if there.get(name).is_none_or(|job| !wanted.is(&job.start)) {
+                failpoint("connector.to-start");
+                let started = connectors.start(wanted.start()).await;
+                failpoint("connector.started");
                 done = done.and(started.map_err(|error| error.with("source", name)));
             }
         }
@@ -184,13 +189,30 @@ fn nobody(document: &Document) -> Error {
         .help("write it as a [[source]] table of the configuration of `tidemesh up`")
 }
 
+/// A connector that a document declares.
+struct Wanted<'s> {
+    settings: &'s SourceSettings,
+    paused: bool,
+}
+
+impl Wanted<'_> {
+    /// Whether that is what was started.
+    fn is(&self, started: &StartSource) -> bool {
+        self.paused == started.paused && *self.settings == *started.settings
+    }
+
+    fn start(&self) -> StartSource {
+        StartSource { settings: Arc::new(self.settings.clone()), paused: self.paused }
+    }
+}
+
 /// The connectors that documents declare.
-fn wanted(state: &State) -> BTreeMap<String, StartSource> {
+fn wanted(state: &State) -> BTreeMap<&str, Wanted<'_>> {
     let users = state.documents().filter(|(_, one)| one.managed_by == ManagedBy::User);
     let start = users.filter_map(|(id, declared)| {
-        let settings = Arc::new(settings(&declared.document)?.clone());
+        let settings = settings(&declared.document)?;
         let paused = state.source(&id.name).paused;
-        Some((id.name.clone(), StartSource { settings, paused }))
+        Some((id.name.as_str(), Wanted { settings, paused }))
     });
     start.collect()
 }

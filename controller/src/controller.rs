@@ -14,7 +14,7 @@ use crate::launcher::Launcher;
 use crate::planned::Planned;
 use crate::proposal::Refusal;
 use crate::report::{PipelineReport, pipeline_report};
-use crate::retention::TopicKeeper;
+use crate::retention::{Kept, TopicKeeper};
 use crate::state::State;
 use crate::store::{self, Change, Holder, Store};
 use crate::topics::{Basis, KnownTopics, Registry};
@@ -69,8 +69,8 @@ pub struct Controller<R> {
     pub(crate) accepts_loss: Mutex<BTreeSet<String>>,
     /// What has topics keep their records; none lets them go.
     pub(crate) keeper: Option<Arc<dyn TopicKeeper>>,
-    /// The topics that were told to since the process was started.
-    raised: Mutex<BTreeSet<String>>,
+    /// What is known of those topics.
+    kept: Mutex<Kept>,
     /// Since when pipelines wait.
     pub(crate) waiting: Mutex<BTreeMap<String, Instant>>,
     store: Arc<Mutex<Box<dyn Store>>>,
@@ -135,7 +135,7 @@ impl<R: Registry> Controller<R> {
             started: Mutex::default(),
             accepts_loss: Mutex::default(),
             keeper: None,
-            raised: Mutex::default(),
+            kept: Mutex::default(),
             waiting: Mutex::default(),
             store: Arc::new(Mutex::new(store)),
             seen: Mutex::new(seen),
@@ -201,8 +201,8 @@ impl<R: Registry> Controller<R> {
         Arc::clone(&self.seen().planned)
     }
 
-    pub(crate) fn raised(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {

@@ -2,6 +2,7 @@
 
 use crate::controller::{Controller, Role};
 use crate::failpoint::failpoint;
+use crate::retention::Kept;
 use crate::state::State;
 use crate::store::{Holder, Lease};
 use crate::topics::Registry;
@@ -96,7 +97,7 @@ impl<R: Registry> Controller<R> {
         let documents = state.documents.len();
         let mut seen = self.seen();
         (seen.state, seen.planned) = (state, Arc::default());
-        self.raised().clear();
+        *self.kept() = Kept::default();
         seen.role = Role::Leading { epoch };
         tracing::info!(epoch, documents, "the controller acts");
         self.wake.notify_one();

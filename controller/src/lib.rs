@@ -52,7 +52,7 @@ pub use lineage::{LineageAnswer, LineageField, LineageReader};
 pub use oracle::OutputOracle;
 pub use proposal::{Changes, DocumentChange, Refusal, Text, Verb};
 pub use report::{InputReport, OutputReport, PipelineReport, PipelineStatus};
-pub use retention::{LEASES_MAX, RetentionLease, TopicKeeper};
+pub use retention::{KeptTopics, LEASES_MAX, RetentionLease, TopicKeeper, TopicSize};
 pub use state::{
     Action, DOCUMENTS_MAX, GONE_MAX, Id, ManagedBy, REVISIONS_MAX, Revision, State, UPGRADES_MAX,
     Upgrade,

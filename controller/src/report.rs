@@ -2,6 +2,7 @@
 
 use crate::controller::Seen;
 use crate::launcher::{JobCounts, JobReport, JobState};
+use crate::retention::not_kept;
 use crate::state::Declared;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -139,16 +140,16 @@ pub(crate) fn pipeline_report(
     }
     let name = document.name();
     let (plan, job) = (seen.planned.pipelines.get(name), jobs.get(name));
-    let held = seen.planned.held(name);
-    let (state, reasons) = if seen.state.pipeline(name).paused {
-        (PipelineStatus::Paused, Vec::new())
-    } else if !held.is_empty() {
-        (PipelineStatus::Held, held.to_vec())
-    } else {
-        let (state, mut reasons) = status(job);
-        reasons.extend(seen.planned.stays.get(name).into_iter().flatten().cloned());
-        (state, reasons)
+    let state = pipeline_status(name, seen, jobs);
+    let mut reasons = match waits(name, seen) {
+        Some(PipelineStatus::Held) => seen.planned.held(name).to_vec(),
+        Some(_) => Vec::new(),
+        None => {
+            let stays = seen.planned.stays.get(name).into_iter().flatten().cloned();
+            status(job).1.into_iter().chain(stays).collect()
+        }
     };
+    reasons.extend(not_kept(&seen.state, name));
     Some(PipelineReport {
         name: name.to_owned(),
         owner: document.metadata.owner.clone(),
@@ -162,16 +163,46 @@ pub(crate) fn pipeline_report(
     })
 }
 
-fn status(job: Option<&JobReport>) -> (PipelineStatus, Vec<String>) {
-    match job.map(|job| &job.state) {
-        None | Some(JobState::Starting) => (PipelineStatus::Starting, Vec::new()),
-        // One that has read a table's former topic goes on in the next.
-        Some(JobState::Running | JobState::Drained) => (PipelineStatus::Running, Vec::new()),
-        Some(JobState::Retrying { error }) => (PipelineStatus::Retrying, vec![error.clone()]),
-        Some(JobState::Held { error }) => (PipelineStatus::Held, vec![error.clone()]),
-        Some(JobState::Failed { error }) => (PipelineStatus::Failed, vec![error.clone()]),
-        Some(JobState::Lost { error }) => (PipelineStatus::Lost, vec![error.clone()]),
+/// How a pipeline is, of which there is a document.
+pub(crate) fn pipeline_status(
+    name: &str,
+    seen: &Seen,
+    jobs: &BTreeMap<String, JobReport>,
+) -> PipelineStatus {
+    waits(name, seen).unwrap_or_else(|| status_of(jobs.get(name)))
+}
+
+/// Whether a pipeline shall not run for now, or cannot, whatever its job does.
+fn waits(name: &str, seen: &Seen) -> Option<PipelineStatus> {
+    if seen.state.is_paused(name) {
+        return Some(PipelineStatus::Paused);
     }
+    (!seen.planned.held(name).is_empty()).then_some(PipelineStatus::Held)
+}
+
+fn status_of(job: Option<&JobReport>) -> PipelineStatus {
+    match job.map(|job| &job.state) {
+        None | Some(JobState::Starting) => PipelineStatus::Starting,
+        // One that has read a table's former topic goes on in the next.
+        Some(JobState::Running | JobState::Drained) => PipelineStatus::Running,
+        Some(JobState::Retrying { .. }) => PipelineStatus::Retrying,
+        Some(JobState::Held { .. }) => PipelineStatus::Held,
+        Some(JobState::Failed { .. }) => PipelineStatus::Failed,
+        Some(JobState::Lost { .. }) => PipelineStatus::Lost,
+    }
+}
+
+fn status(job: Option<&JobReport>) -> (PipelineStatus, Vec<String>) {
+    let error = match job.map(|job| &job.state) {
+        None | Some(JobState::Starting | JobState::Running | JobState::Drained) => None,
+        Some(
+            JobState::Retrying { error }
+            | JobState::Held { error }
+            | JobState::Failed { error }
+            | JobState::Lost { error },
+        ) => Some(error.clone()),
+    };
+    (status_of(job), error.into_iter().collect())
 }
 
 fn inputs(plan: &PipelinePlan) -> Vec<InputReport> {

@@ -276,6 +276,11 @@ impl State {
         self.pipelines.get(name).cloned().unwrap_or_default()
     }
 
+    /// Whether somebody has paused a pipeline.
+    pub(crate) fn is_paused(&self, pipeline: &str) -> bool {
+        self.pipelines.get(pipeline).is_some_and(|kept| kept.paused)
+    }
+
     /// Whether a document is a database that is captured.
     pub(crate) fn is_connector(document: &Document) -> bool {
         connectors::settings(document).is_some()

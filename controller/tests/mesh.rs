@@ -6,10 +6,11 @@ mod sources;
 mod support;
 
 use std::time::Duration;
-use support::{Mesh, table};
+use support::{KEPT_BYTES_MAX, Mesh, table};
 use tidemesh_controller::{Asked, Id, PipelineStatus, Refused, Verb};
-use tidemesh_model::ErrorKind;
+use tidemesh_model::{CleanupPolicy, ErrorKind};
 use tidemesh_plan::document::Kind;
+use tidemesh_transport::TopicConfig;
 
 /// A pipeline from one topic to another by one query.
 fn pipeline(name: &str, topic: &str, sql: &str) -> String {
@@ -259,4 +260,76 @@ async fn topics_are_kept_for_pipelines_that_wait_and_set_back_afterwards() {
     controller.0.delete(&id("other"), &Asked::default()).await.unwrap();
     mesh.until("it is set back", || mesh.tombstones_ms(ORDERS) == usual).await;
     mesh.until("it is forgotten", || controller.retention_leases().is_empty()).await;
+}
+
+/// Whose records go by size.
+fn by_size(bytes: u64) -> TopicConfig {
+    TopicConfig {
+        cleanup_policy: CleanupPolicy::Delete,
+        retention_bytes: Some(bytes),
+        ..TopicConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn what_an_operator_sets_meanwhile_is_kept_from_and_stays() {
+    let mesh = Mesh::open();
+    mesh.topic(ORDERS, &table(ORDERS, &["status"]));
+    mesh.make_topic(ORDERS, by_size(50), 7);
+    let controller = mesh.controller("one").await;
+    controller.apply(&pipeline("paid", ORDERS, "SELECT id FROM rows")).await.unwrap();
+    mesh.until("it runs", || mesh.runs("paid").is_some()).await;
+    controller.0.pause("paid", true).await.unwrap();
+    let bytes = || mesh.topic_config(ORDERS).retention_bytes;
+    mesh.until("it is kept", || bytes().is_none()).await;
+    // Somebody sets it, or makes the topic anew: it is kept all the same.
+    mesh.make_topic(ORDERS, by_size(60), 0);
+    mesh.until("it is kept again", || bytes().is_none()).await;
+    assert_eq!(controller.retention_leases()[ORDERS].former.retention_bytes, Some(60));
+    controller.0.pause("paid", false).await.unwrap();
+    mesh.until("it is set back", || bytes() == Some(60)).await;
+    mesh.until("it is forgotten", || controller.retention_leases().is_empty()).await;
+}
+
+#[tokio::test]
+async fn topics_are_kept_within_a_budget_and_the_oldest_goes_first() {
+    let mesh = Mesh::open();
+    const OTHER: &str = "shop.public.other";
+    for topic in [ORDERS, OTHER] {
+        mesh.topic(topic, &table(topic, &["status"]));
+        mesh.make_topic(topic, by_size(50), 100_000);
+    }
+    let controller = mesh.controller("one").await;
+    let all = [(ORDERS, "paid"), (OTHER, "other")];
+    for (topic, name) in all {
+        controller.apply(&pipeline(name, topic, "SELECT id FROM rows")).await.unwrap();
+        mesh.until("it runs", || mesh.runs(name).is_some()).await;
+        controller.0.pause(name, true).await.unwrap();
+        let has_size =
+            || controller.retention_leases().get(topic).is_some_and(|of| of.size.is_some());
+        mesh.until("it is kept", || {
+            has_size() && mesh.topic_config(topic).retention_bytes.is_none()
+        })
+        .await;
+    }
+    let grow = |topic: &str, by: u64| {
+        mesh.make_topic(topic, mesh.topic_config(topic), 100_000 + by);
+    };
+    grow(ORDERS, KEPT_BYTES_MAX / 2);
+    mesh.until("its growth is seen", || controller.kept_topics().bytes == KEPT_BYTES_MAX / 2).await;
+    assert_eq!((controller.kept_topics().topics, controller.kept_topics().let_go), (2, 0));
+    grow(OTHER, KEPT_BYTES_MAX - KEPT_BYTES_MAX / 2);
+    mesh.until("the oldest is let go", || controller.kept_topics().let_go == 1).await;
+    mesh.until("it has its own settings", || mesh.topic_config(ORDERS) == by_size(50)).await;
+    assert_eq!(mesh.topic_config(OTHER).retention_bytes, None, "the other is kept");
+    let report = controller.pipeline("paid").unwrap();
+    assert!(report.reasons[0].contains("shop.public.orders is not kept for it"), "{report:?}");
+    assert!(controller.pipeline("other").unwrap().reasons.is_empty());
+    // It stays so over a restart, and is forgotten once the pipeline has read what there is.
+    controller.end().await;
+    let controller = mesh.controller("two").await;
+    mesh.until("it is known", || controller.kept_topics().let_go == 1).await;
+    controller.0.pause("paid", false).await.unwrap();
+    mesh.until("it is forgotten", || controller.kept_topics().let_go == 0).await;
+    assert_eq!(mesh.topic_config(ORDERS), by_size(50));
 }

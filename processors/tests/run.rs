@@ -129,14 +129,7 @@ async fn latest_begins_once_behind_what_is_there() {
 async fn what_retention_took_is_told_and_passed_over_only_if_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path())).unwrap();
-    // Each segment goes as soon as there is another: what is there is the last batch.
-    let config = TopicConfig {
-        partitions: 3,
-        cleanup_policy: CleanupPolicy::Delete,
-        retention_bytes: Some(1),
-        ..TopicConfig::default()
-    };
-    log.create_topic("shop.orders", &config).await.unwrap();
+    log.create_topic("shop.orders", &short(3)).await.unwrap();
     let mesh = Arc::new(Mesh::open(log).await);
     let row = |qty: u64| ("c", Json::Null, json!({"id": 1, "status": "paid", "qty": qty}));
     let job = mesh.job(SQL, USUAL);
@@ -162,6 +155,37 @@ async fn what_retention_took_is_told_and_passed_over_only_if_that_is_said() {
     stop.send(Until::Now).unwrap();
     running.await.unwrap().unwrap();
     assert_eq!(mesh.records("mesh.paid").await.len() as u64, 1 + 4 - begin);
+}
+
+/// What came into an empty partition and went while the job was away is missed as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_filled_and_went_while_a_job_was_away_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path())).unwrap();
+    log.create_topic("shop.orders", &short(3)).await.unwrap();
+    let mesh = Arc::new(Mesh::open(log).await);
+    let job = mesh.job(SQL, USUAL);
+    let (_until, now) = watch::channel(Until::Now);
+    job.run(&mesh.log, &mesh.registry, &Progress::default(), now).await.unwrap();
+    assert_eq!(mesh.log.committed(&job.id()).await.unwrap().len(), 3, "where it begins is kept");
+    for qty in 1..4 {
+        mesh.append(&[("c", Json::Null, json!({"id": 1, "status": "paid", "qty": qty}))]).await;
+    }
+    mesh.log.clean().await.unwrap();
+    let (_stop, running) = started(&mesh, &job);
+    let Ended::Lost(lost) = running.await.unwrap().unwrap() else { panic!("it passes over") };
+    assert_eq!(lost.offset, 0);
+    assert!(lost.begin > 0, "nothing is gone");
+}
+
+/// A topic of which each segment goes as soon as there is another: what is there is the last batch.
+fn short(partitions: u32) -> TopicConfig {
+    TopicConfig {
+        partitions,
+        cleanup_policy: CleanupPolicy::Delete,
+        retention_bytes: Some(1),
+        ..TopicConfig::default()
+    }
 }
 
 type Running = tokio::task::JoinHandle<tidemesh_model::Result<Ended>>;

@@ -20,6 +20,10 @@ pub struct ControllerSettings {
     /// How long the controller that acts is waited for once nothing is heard of it, in milliseconds.
     /// 1000 to 300000; default 15000.
     pub lease_ms: Option<u64>,
+    /// By how many bytes topics that are kept for pipelines that wait may grow, all together: at half of it
+    /// a warning is told, at all of it the topic that has been kept for the longest time is let go. 1 or
+    /// more; default 10737418240.
+    pub kept_bytes_max: Option<u64>,
     /// Where the controller is reached: other controllers send clients there, and a pipeline in a process
     /// of its own tells of itself there. Default: for a controller, from `control.listen`; for a pipeline,
     /// `http://127.0.0.1:8090`.
@@ -75,6 +79,9 @@ impl ControllerSettings {
         if let Some(lease_ms) = self.lease_ms {
             config.lease = lease(lease_ms)?;
         }
+        if let Some(bytes) = self.kept_bytes_max {
+            config.kept_bytes_max = kept_bytes(bytes)?;
+        }
         Ok(config)
     }
 }
@@ -86,4 +93,12 @@ fn lease(lease_ms: u64) -> Result<Duration> {
     let (least, most) = (LEASE_MS.start(), LEASE_MS.end());
     Err(Error::new(ErrorKind::Config, "use the configuration")
         .because(format!("controller.lease_ms: it must be {least} to {most}")))
+}
+
+fn kept_bytes(bytes: u64) -> Result<u64> {
+    if bytes > 0 {
+        return Ok(bytes);
+    }
+    Err(Error::new(ErrorKind::Config, "use the configuration")
+        .because("controller.kept_bytes_max: it must be 1 or more"))
 }

@@ -336,6 +336,7 @@ async fn source(State(control): State<Arc<Control>>, Path(name): Path<String>) -
 
 async fn render_metrics(State(control): State<Arc<Control>>) -> Response {
     let reports: Vec<_> = control.reports().into_values().collect();
-    ([(CONTENT_TYPE, METRICS_TYPE)], control.metrics.render(&reports, &control.pipelines()))
-        .into_response()
+    let kept = control.controller.as_ref().map(|controller| controller.kept_topics());
+    let text = control.metrics.render(&reports, &control.pipelines(), kept);
+    ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }

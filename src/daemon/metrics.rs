@@ -7,7 +7,7 @@ use metrics_process::Collector;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use tidemesh_controller::{JobCounts, PipelineReport, PipelineStatus};
+use tidemesh_controller::{JobCounts, KeptTopics, PipelineReport, PipelineStatus};
 use tidemesh_model::ErrorKind;
 use tidemesh_source::{
     Outcome, SlotReport, SnapshotReport, SourceReport, SourceState, TableState, TableVerdict,
@@ -51,9 +51,15 @@ impl Metrics {
     }
 
     /// All of it as Prometheus' text.
-    pub(crate) fn render(&self, sources: &[SourceReport], pipelines: &[PipelineReport]) -> String {
+    pub(crate) fn render(
+        &self,
+        sources: &[SourceReport],
+        pipelines: &[PipelineReport],
+        kept: Option<KeptTopics>,
+    ) -> String {
         self.export_sources(sources);
         self.export_pipelines(pipelines);
+        kept.iter().for_each(export_kept);
         self.export_disk();
         self.process.collect();
         self.handle.render()
@@ -88,6 +94,14 @@ impl Metrics {
         metrics::gauge!("tidemesh_data_dir_available_bytes").set(bytes(disk.f_bavail));
         metrics::gauge!("tidemesh_data_dir_capacity_bytes").set(bytes(disk.f_blocks));
     }
+}
+
+/// The topics that are kept for pipelines.
+fn export_kept(kept: &KeptTopics) {
+    metrics::gauge!("tidemesh_kept_topics").set(float(kept.topics));
+    metrics::gauge!("tidemesh_kept_bytes").set(float(kept.bytes));
+    metrics::gauge!("tidemesh_kept_bytes_max").set(float(kept.bytes_max));
+    metrics::gauge!("tidemesh_kept_topics_let_go").set(float(kept.let_go));
 }
 
 /// Writes a pipeline's figures into the recorder.

@@ -32,6 +32,12 @@ enum What {
     Deleted,
     Paused,
     Resumed,
+    /// What a paused pipeline has not read is kept for it, until it goes on.
+    Kept,
+    SetBack,
+    /// A source is declared, which has a connector run, and removed.
+    Declared,
+    Removed,
 }
 
 /// How a step is come to.
@@ -50,6 +56,8 @@ enum How {
 const UPGRADES: &[What] = &[What::Added, What::Held, What::Moved];
 const COMMANDS: &[What] = &[What::Applied, What::RolledBack, What::Deleted];
 const PAUSES: &[What] = &[What::Paused, What::Resumed];
+const KEEPS: &[What] = &[What::Kept, What::SetBack];
+const DECLARES: &[What] = &[What::Declared, What::Removed];
 
 /// Every step, with what leads to it.
 const STEPS: &[(&str, How, &[What])] = &[
@@ -82,6 +90,13 @@ const STEPS: &[(&str, How, &[What])] = &[
     ("pause.decided", How::Reached, PAUSES),
     ("pause.written", How::Reached, PAUSES),
     ("pause.stopped", How::Reached, PAUSES),
+    ("kept.decided", How::Reached, KEEPS),
+    ("kept.written", How::Reached, KEEPS),
+    ("kept.raised", How::Reached, &[What::Kept]),
+    ("kept.set-back", How::Reached, &[What::SetBack]),
+    ("connector.to-start", How::Reached, &[What::Declared]),
+    ("connector.started", How::Reached, &[What::Declared]),
+    ("connector.stopped", How::Reached, &[What::Removed]),
 ];
 
 /// How the names of the steps begin that one test goes through.
@@ -90,6 +105,8 @@ const JOBS: &[&str] = &["job.", "jobs."];
 const ON_THE_WAY: &[&str] = &["drain.", "next-topic."];
 const LEASE: &[&str] = &["lease.", "recall."];
 const COMMANDED: &[&str] = &["change.", "pause."];
+const KEEPING: &[&str] = &["kept."];
+const CONNECTED: &[&str] = &["connector."];
 
 struct Site {
     database: Database,
@@ -211,10 +228,39 @@ impl Site {
             What::RolledBack => command(&["rollback", "pipeline", "some", "--to", "1"]),
             What::Deleted if self.is_gone() => Some(0),
             What::Deleted => command(&["delete", "pipeline", "some"]),
-            What::Paused => command(&["pause", "some"]),
-            What::Resumed => command(&["resume", "some"]),
+            What::Paused | What::Kept => command(&["pause", "some"]),
+            What::Resumed | What::SetBack => command(&["resume", "some"]),
+            What::Declared => self.hand("apply", &self.more()).0,
+            What::Removed if !self.has_more() => Some(0),
+            What::Removed => command(&["delete", "source", "more"]),
         };
         code == Some(0)
+    }
+
+    /// A document of another source of the same table.
+    fn more(&self) -> String {
+        let slot = format!("{}_more", self.database.name);
+        let document = crate::sources::document(&self.database, "");
+        let named = document.replace("name: shop", "name: more");
+        let slotted = |key: &str| format!("{key}: {}\n", self.database.name);
+        named
+            .replace(&slotted("slot"), &format!("slot: {slot}\n"))
+            .replace(&slotted("publication"), &format!("publication: {slot}\n"))
+    }
+
+    /// Whether that source is declared.
+    fn has_more(&self) -> bool {
+        self.daemon.command(&["describe", "source", "more"]).status.success()
+    }
+
+    /// How many topics are kept for pipelines.
+    async fn keeps(&self, topics: u64) {
+        let line = format!("tidemesh_kept_topics {topics}");
+        eventually(&format!("it says {line}"), async || {
+            let metrics = crate::operations::get(&format!("{}/metrics", self.daemon.url)).await;
+            metrics.lines().any(|told| told == line).then_some(())
+        })
+        .await;
     }
 
     /// Whether the pipeline is known to be gone.
@@ -253,6 +299,20 @@ impl Site {
             What::Deleted => eventually("it is gone", async || self.is_gone().then_some(())).await,
             What::Paused => drop(is(&self.daemon, "some", "paused").await),
             What::Resumed => self.comes_to("some", "SELECT id, qty FROM orders").await,
+            What::Kept => self.keeps(1).await,
+            What::SetBack => {
+                self.comes_to("some", "SELECT id, qty FROM orders").await;
+                self.keeps(0).await;
+            }
+            What::Declared => {
+                eventually("the other source's rows are there", async || {
+                    (records(&self.daemon, "more.public.orders").len() >= 20).then_some(())
+                })
+                .await;
+            }
+            What::Removed => {
+                eventually("it is gone", async || (!self.has_more()).then_some(())).await;
+            }
         }
     }
 
@@ -406,7 +466,7 @@ fn every_step_of_the_code_is_one_at_which_it_is_killed() {
     let listed: BTreeSet<String> = STEPS.iter().map(|(name, ..)| (*name).to_owned()).collect();
     assert_eq!(found, listed);
     assert_eq!(listed.len(), STEPS.len(), "a step is listed twice");
-    let groups = [JUDGED, JOBS, ON_THE_WAY, LEASE, COMMANDED].concat();
+    let groups = [JUDGED, JOBS, ON_THE_WAY, LEASE, COMMANDED, KEEPING, CONNECTED].concat();
     for step in listed {
         let in_one = groups.iter().filter(|group| step.starts_with(**group)).count();
         assert_eq!(in_one, 1, "{step} is in no test, or in two");
@@ -437,4 +497,14 @@ async fn upgrades_come_to_the_same_when_killed_around_the_lease() {
 async fn commands_come_to_the_same_when_killed() {
     come_to_the_same(COMMANDS, &["change."]).await;
     come_to_the_same(PAUSES, &["pause."]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_kept_and_set_back_when_killed_as_well() {
+    come_to_the_same(KEEPS, KEEPING).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connectors_come_to_the_same_when_killed() {
+    come_to_the_same(DECLARES, CONNECTED).await;
 }

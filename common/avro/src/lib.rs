@@ -1,5 +1,6 @@
 //! How values are written: Avro, Confluent's frame, compatibility. No I/O.
 
+pub mod alike;
 mod canonical;
 pub mod compat;
 pub mod compose;

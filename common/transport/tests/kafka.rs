@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use tidemesh_model::{ErrorKind, StateItem};
+use tidemesh_model::{CleanupPolicy, ErrorKind, StateItem};
 use tidemesh_transport::kafka::{Delivery, KafkaConfig, KafkaTransport};
 use tidemesh_transport::{
     Append, FetchLimit, PartitionBatch, Reader, Records, Start, Subscription, TopicConfig,
@@ -94,6 +94,68 @@ mod exactly_once {
             assert!(reader.poll(limit).await.unwrap().is_empty());
         }
     }
+}
+
+/// More than a reader fetches ahead, in records of so many bytes.
+const RECORDS: u64 = 40;
+const RECORD_BYTES: usize = 1 << 20;
+
+/// Deletes a partition's records before an offset, as retention does.
+async fn delete_before(config: &KafkaConfig, topic: &str, offset: u64) {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.bootstrap_servers);
+    let admin: AdminClient<_> = client.create().unwrap();
+    let mut list = TopicPartitionList::new();
+    let offset = Offset::Offset(i64::try_from(offset).unwrap());
+    list.add_partition_offset(&format!("{}{topic}", config.prefix), 0, offset).unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
+    admin.delete_records(&list, &options).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_is_a_gap_and_what_ends_a_transaction_is_none() {
+    let config = config();
+    let transport = KafkaTransport::new(&config).unwrap();
+    let topic = TopicConfig { cleanup_policy: CleanupPolicy::Delete, ..TopicConfig::default() };
+    transport.create_topic("t", &topic).await.unwrap();
+    let writer = transport.open_writer("w").await.unwrap();
+    // Nothing that compression makes small.
+    let mut number = 7_u64;
+    let mut byte = || {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        number.to_be_bytes()[0]
+    };
+    let value: Vec<u8> = (0..RECORD_BYTES).map(|_| byte()).collect();
+    for _ in 0..RECORDS {
+        let mut records = Records::default();
+        records.push(1, Some(b"k"), &[], Some(&value)).unwrap();
+        let batches = vec![PartitionBatch { topic: "t".into(), partition: 0, records }];
+        let append = Append { writer: Some(writer.clone()), batches, ..Append::default() };
+        transport.append(append).await.unwrap();
+    }
+    let subscription =
+        Subscription { topics: vec!["t".into()], group: None, start: Start::Earliest };
+    let mut reader = transport.subscribe(subscription).await.unwrap();
+    let limit = FetchLimit { bytes_max: 1, wait_max: Duration::from_secs(10) };
+    let (mut next, mut gaps, mut records) = (0, Vec::new(), 0);
+    // Each record is a transaction, whose end takes an offset too.
+    let last = 2 * (RECORDS - 1);
+    while next <= last {
+        for batch in reader.poll(limit).await.unwrap() {
+            if batch.base_offset != next {
+                gaps.push((next, batch.base_offset));
+            }
+            (next, records) = (batch.next_offset, records + batch.iter().count());
+        }
+        if records == 3 {
+            assert!(gaps.is_empty(), "{gaps:?}");
+            delete_before(&config, "t", last).await;
+        }
+    }
+    let [(from, to)] = gaps[..] else { panic!("{gaps:?}") };
+    assert!(from < last && to == last, "{from} {to}");
 }
 
 mod at_least_once {

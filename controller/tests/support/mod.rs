@@ -15,7 +15,7 @@ use tidemesh_controller::{
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
 use tidemesh_plan::mesh::PipelinePlan;
-use tidemesh_transport::{Retention, TopicConfig, TopicInfo};
+use tidemesh_transport::{PartitionInfo, Retention, TopicConfig, TopicInfo};
 use tokio::sync::watch;
 
 /// Texts in the order of their registration, which are their ids, and the newest id of each subject.
@@ -111,23 +111,29 @@ impl Canary for Failing {
     }
 }
 
-/// How long topics keep their records; those that are not told of are there.
+/// By how many bytes kept topics may grow.
+pub(crate) const KEPT_BYTES_MAX: u64 = 1000;
+
+/// How topics are made, and how many bytes they have; those that are not told of are there.
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, Retention>>);
+struct Kept(Mutex<BTreeMap<String, (TopicConfig, u64)>>);
 
 impl TopicKeeper for Kept {
     fn topic<'k>(&'k self, topic: &'k str) -> BoxFuture<'k, Result<TopicInfo>> {
-        let config = match self.0.lock().unwrap().get(topic) {
-            Some(kept) => TopicConfig::default().with_retention(kept),
-            None => TopicConfig::default(),
-        };
-        async move { Ok(TopicInfo { name: topic.to_owned(), config, partitions: Vec::new() }) }
-            .boxed()
+        let (config, bytes) = self.0.lock().unwrap().get(topic).cloned().unwrap_or_default();
+        let partitions = vec![PartitionInfo { begin: 0, end: bytes / 10, bytes: Some(bytes) }];
+        async move { Ok(TopicInfo { name: topic.to_owned(), config, partitions }) }.boxed()
     }
 
     fn keep<'k>(&'k self, topic: &'k str, retention: Retention) -> BoxFuture<'k, Result<()>> {
-        self.0.lock().unwrap().insert(topic.to_owned(), retention);
+        let mut topics = self.0.lock().unwrap();
+        let (config, _) = topics.entry(topic.to_owned()).or_default();
+        *config = config.clone().with_retention(&retention);
         async { Ok(()) }.boxed()
+    }
+
+    fn record_bytes<'k>(&'k self, _: &'k TopicInfo) -> BoxFuture<'k, Result<u64>> {
+        async { Ok(10) }.boxed()
     }
 }
 
@@ -276,6 +282,8 @@ impl Mesh {
         config.lease = self.lease;
         config.reconcile_every = Duration::from_millis(10);
         config.keep_topics_after = Duration::ZERO;
+        config.look_at_kept_every = Duration::from_millis(10);
+        config.kept_bytes_max = KEPT_BYTES_MAX;
         config.sources.clone_from(&self.configured);
         let holder = Holder { id: id.into(), url: format!("http://{id}") };
         let controller =
@@ -303,8 +311,17 @@ impl Mesh {
 
     /// How long a topic keeps its tombstones, in milliseconds.
     pub(crate) fn tombstones_ms(&self, topic: &str) -> u64 {
-        let usual = TopicConfig::default().delete_retention_ms;
-        self.kept.0.lock().unwrap().get(topic).map_or(usual, |kept| kept.delete_retention_ms)
+        self.topic_config(topic).delete_retention_ms
+    }
+
+    /// How a topic is kept now.
+    pub(crate) fn topic_config(&self, topic: &str) -> TopicConfig {
+        self.kept.0.lock().unwrap().get(topic).cloned().unwrap_or_default().0
+    }
+
+    /// Makes a topic so, or anew, with so many bytes.
+    pub(crate) fn make_topic(&self, topic: &str, config: TopicConfig, bytes: u64) {
+        self.kept.0.lock().unwrap().insert(topic.to_owned(), (config, bytes));
     }
 
     pub(crate) async fn until(&self, what: &str, holds: impl Fn() -> bool) {

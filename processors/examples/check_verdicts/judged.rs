@@ -291,7 +291,7 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// A field of the output is gone only if the column of its name is.
+    /// A field of the output is gone only if the column of its name is: one that is renamed is still there.
     fn only_what_is_gone(&self, former: &Former) -> Result<(), String> {
         let kept: BTreeSet<&String> = former.values().flatten().collect();
         let old = self.former(self.running);
@@ -299,7 +299,7 @@ impl Pipeline<'_> {
             let columns = self.trial.case.columns.iter();
             columns
                 .filter_map(|column| column.old.as_ref().map(|old| (old, &column.new)))
-                .any(|(old, new)| old.0 == *name && new.as_ref().is_none_or(|new| new.0 != *name))
+                .any(|(old, new)| old.0 == *name && new.is_none())
         };
         match old.keys().find(|name| !kept.contains(name) && !gone(name)) {
             Some(name) => Err(format!("the output lost {name}, which was not dropped")),
@@ -338,6 +338,7 @@ impl Pipeline<'_> {
         let new = self.judgement.plan.as_ref().ok_or("there is no new plan")?;
         let stream = self.stream;
         let as_new = stream.as_new.as_ref().ok_or("nothing comes")?;
+        self.only_what_is_gone(&self.former(new))?;
         let before = self.made(self.running, false, &stream.before)?;
         let (snapshot, behind) =
             (self.made(new, true, &stream.snapshot)?, self.made(new, true, as_new)?);
@@ -404,8 +405,10 @@ impl Pipeline<'_> {
         let mut topics = self.trial.case.topics.clone();
         let topic = input.topic.clone();
         topics.insert(topic, self.stream.now.clone());
-        let accepted =
-            self.running.inputs.iter().map(|input| (input.name.clone(), input.accepted.clone()));
+        let accepted = self.running.inputs.iter().map(|input| {
+            let of_input = self.called_now(&input.accepted);
+            (input.name.clone(), of_input)
+        });
         let accepted = Accepted::from([(document.name().to_owned(), accepted.collect())]);
         let Ok(planned) = plan(std::slice::from_ref(document), &topics, &accepted) else {
             return Ok(());
@@ -417,6 +420,15 @@ impl Pipeline<'_> {
             return Ok(());
         }
         Err("it is held, and there is a plan by which it could go on".into())
+    }
+
+    /// What was accepted, with what columns of it are called now: no plan may leave out one that is still
+    /// there, whatever else became of it.
+    fn called_now(&self, accepted: &BTreeSet<String>) -> BTreeSet<String> {
+        let columns = self.trial.case.columns.iter();
+        let both = columns.filter_map(|column| column.old.as_ref().zip(column.new.as_ref()));
+        let taken = both.filter(|(old, _)| accepted.contains(&old.0));
+        accepted.iter().cloned().chain(taken.map(|(_, new)| new.0.clone())).collect()
     }
 
     /// Whether the output's subjects refuse a plan.

@@ -1,12 +1,16 @@
 //! Records that retention took before they were answered for: a job ends there and says so, and passes
 //! over them only when it is told to. A topic that is compacted keeps the latest of each key, and loses
 //! none in this way.
+//!
+//! Where a job begins in a partition is made durable before it reads, also where nothing is there yet: what
+//! comes and goes while the job is away is missed by that offset.
 
 use super::work::{Round, Work};
 use super::{Offsets, PipelineJob};
 use crate::schemas::Schemas;
 use std::collections::BTreeSet;
 use tidemesh_model::{CleanupPolicy, ErrorKind, Result};
+use tidemesh_plan::upgrade;
 use tidemesh_transport::{Append, FetchedBatch, Transport, WriterEpoch};
 
 /// Records of a partition that are gone.
@@ -31,7 +35,7 @@ impl PipelineJob {
         writer: &WriterEpoch,
         committed: &mut Offsets,
     ) -> Result<(BTreeSet<String>, Option<Lost>)> {
-        let (mut retained, mut lost) = (BTreeSet::new(), Vec::new());
+        let (mut retained, mut lost, mut first) = (BTreeSet::new(), Vec::new(), Vec::new());
         for topic in self.topics(|place| self.reads(place)) {
             let info = match transport.topic(&topic).await {
                 // Whoever subscribes to it is told.
@@ -41,15 +45,22 @@ impl PipelineJob {
             if info.config.cleanup_policy != CleanupPolicy::Delete {
                 continue;
             }
+            let follows = followed_before(&topic, committed);
             for (partition, at) in (0..).zip(&info.partitions) {
                 let (topic, begin) = (topic.clone(), at.begin);
-                let done = committed.get(&(topic.clone(), partition)).copied();
-                if let Some(offset) = done.filter(|done| *done < begin) {
+                let answered = committed.get(&(topic.clone(), partition)).copied();
+                // All of a topic that a table has gone on in is to be read.
+                let offset = answered.unwrap_or(if follows { 0 } else { begin });
+                if answered.is_none() {
+                    first.push(((topic.clone(), partition), offset));
+                }
+                if offset < begin {
                     lost.push(Lost { topic, partition, offset, begin });
                 }
             }
             retained.insert(topic);
         }
+        self.commit(first, transport, writer, committed).await?;
         if self.accept_loss && !lost.is_empty() {
             self.pass_over(&lost, transport, writer, committed).await?;
             lost.clear();
@@ -64,14 +75,36 @@ impl PipelineJob {
         writer: &WriterEpoch,
         committed: &mut Offsets,
     ) -> Result<()> {
-        let offset = |lost: &Lost| self.offset(&lost.topic, lost.partition, lost.begin);
-        let offsets = lost.iter().map(offset).collect();
+        let places = lost.iter().map(|lost| ((lost.topic.clone(), lost.partition), lost.begin));
+        self.commit(places.collect(), transport, writer, committed).await
+    }
+
+    /// Makes durable where the job is in these partitions.
+    pub(super) async fn commit<T: Transport>(
+        &self,
+        places: Vec<((String, u32), u64)>,
+        transport: &T,
+        writer: &WriterEpoch,
+        committed: &mut Offsets,
+    ) -> Result<()> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let offset = |((topic, partition), offset): &((String, u32), u64)| {
+            self.offset(topic, *partition, *offset)
+        };
+        let offsets = places.iter().map(offset).collect();
         let writer = Some(writer.clone());
         transport.append(Append { writer, offsets, ..Append::default() }).await?;
-        let places = lost.iter().map(|lost| ((lost.topic.clone(), lost.partition), lost.begin));
         committed.extend(places);
         Ok(())
     }
+}
+
+/// Whether a topic is one that a table has gone on in which was followed before.
+pub(super) fn followed_before(topic: &str, committed: &Offsets) -> bool {
+    let former = upgrade::former(topic);
+    former.is_some_and(|former| committed.keys().any(|(topic, _)| *topic == former))
 }
 
 impl<S: Schemas> Work<'_, S> {

@@ -43,7 +43,7 @@ use tidemesh_plan::document::{OnError, Start};
 use tidemesh_plan::mesh::{OutputPlan, PipelinePlan};
 use tidemesh_plan::query::{Query, Step};
 use tidemesh_plan::upgrade;
-use tidemesh_transport::{Append, GroupOffset, Outputs, TopicConfig, Transport, WriterEpoch};
+use tidemesh_transport::{GroupOffset, Outputs, TopicConfig, Transport, WriterEpoch};
 use tokio::sync::watch;
 use until::Bounds;
 use work::{Takes, Work};
@@ -344,22 +344,18 @@ impl PipelineJob {
         let mut first = Vec::new();
         for input in self.plan.inputs.iter().filter(|input| input.start == Some(Start::Latest)) {
             // A table that has gone over to this topic was followed before: nothing of it is skipped.
-            let former = upgrade::former(&input.topic);
-            if former.is_some_and(|former| offsets.keys().any(|(topic, _)| *topic == former)) {
+            if lost::followed_before(&input.topic, &offsets) {
                 continue;
             }
             let info = transport.topic(&input.topic).await?;
             for (partition, at) in (0..).zip(&info.partitions) {
-                offsets.entry((input.topic.clone(), partition)).or_insert_with(|| {
-                    first.push(self.offset(&input.topic, partition, at.end));
-                    at.end
-                });
+                let place = (input.topic.clone(), partition);
+                if !offsets.contains_key(&place) {
+                    first.push((place, at.end));
+                }
             }
         }
-        if !first.is_empty() {
-            let writer = Some(writer.clone());
-            transport.append(Append { writer, offsets: first, ..Append::default() }).await?;
-        }
+        self.commit(first, transport, writer, &mut offsets).await?;
         Ok(offsets)
     }
 

@@ -374,7 +374,8 @@ pub(crate) async fn cut_at_the_ends<T: Transport>(mesh: Mesh<T>) {
         let ended = tokio::time::timeout(Duration::from_secs(60), run).await;
         assert!(matches!(ended.expect("it does not end").unwrap(), Ended::AtCut));
         let committed = mesh.log.committed(&job.id()).await.unwrap();
-        ends.retain(|_, end| *end > 0);
+        // Where rows begin is kept also where there are none; a table is read anew with each start.
+        ends.retain(|(topic, _), end| *end > 0 || topic == "shop.orders");
         assert_eq!(committed, ends);
     }
     let tiers = mesh.records("mesh.named").await;

@@ -215,6 +215,15 @@ impl Schema {
         Self { arena: self.arena.clone(), root: id }
     }
 
+    /// The same with other names for some types, which may then have one name.
+    pub(crate) fn renamed(&self, names: &HashMap<NodeId, Name>) -> Self {
+        let mut nodes = self.arena.nodes.clone();
+        for (id, name) in names {
+            nodes[id.place()].name = Some(name.clone());
+        }
+        Self::of_nodes(nodes, self.root)
+    }
+
     /// Whether two types are the same one of the same schema: not merely alike.
     pub(crate) fn same_node(&self, id: NodeId, other: &Self, other_id: NodeId) -> bool {
         id == other_id && Arc::ptr_eq(&self.arena, &other.arena)

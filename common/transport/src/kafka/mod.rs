@@ -8,6 +8,7 @@
 mod checkpoints;
 mod config;
 mod error;
+mod gathering;
 mod groups;
 mod reader;
 mod topics;

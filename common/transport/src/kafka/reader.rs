@@ -2,8 +2,9 @@
 
 use super::config::KafkaConfig;
 use super::error::{Told, code, failed};
-use super::topics::{Topics, blocking, not_found};
-use crate::{Committer, FetchLimit, FetchedBatch, Progress, Reader, Records, Start, Subscription};
+use super::gathering::Gathering;
+use super::topics::{Inspector, Topics, blocking, not_found};
+use crate::{Committer, FetchLimit, FetchedBatch, Progress, Reader, Start, Subscription};
 use futures_util::FutureExt;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
@@ -11,7 +12,7 @@ use rdkafka::consumer::{
     BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance, StreamConsumer,
 };
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +21,11 @@ use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// A topic, without the mesh's prefix, and a partition.
-type Place = (String, u32);
+pub(super) type Place = (String, u32);
 
 /// What a consumer's callbacks keep.
 #[derive(Debug, Default)]
-struct Context {
+pub(super) struct Context {
     told: Told,
     /// How often partitions were dealt anew.
     generation: AtomicU64,
@@ -34,11 +35,11 @@ struct Context {
 }
 
 impl Context {
-    fn positions(&self) -> std::sync::MutexGuard<'_, BTreeMap<Place, u64>> {
+    pub(super) fn positions(&self) -> std::sync::MutexGuard<'_, BTreeMap<Place, u64>> {
         self.positions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn place(&self, topic: &str, partition: i32) -> Place {
+    pub(super) fn place(&self, topic: &str, partition: i32) -> Place {
         let name = topic.strip_prefix(self.prefix.as_str()).unwrap_or(topic);
         (name.to_owned(), u32::try_from(partition).unwrap_or(0))
     }
@@ -72,8 +73,12 @@ pub struct KafkaReader {
     consumer: Option<Arc<StreamConsumer<Context>>>,
     in_group: bool,
     request_timeout: Duration,
+    /// Knows where partitions begin and end, whatever transactions are open.
+    inspector: Arc<Inspector>,
     /// What ended the reading for good: a topic that was removed.
     ended: Option<String>,
+    /// Whether a partition stands still because what it was to go on with is not there.
+    stands: bool,
 }
 
 impl Drop for KafkaReader {
@@ -102,7 +107,11 @@ impl KafkaReader {
             places.extend((0..partitions).map(|partition| (name.clone(), partition)));
         }
         let full_group = group.as_deref().map(|group| topics.full(group));
-        let properties = config.consumer(full_group.as_deref());
+        let mut properties = config.consumer(full_group.as_deref());
+        if full_group.is_none() {
+            // By assignment a partition begins where it is told to: that this is not there must be seen.
+            properties.set("auto.offset.reset", "error");
+        }
         let context = Context { prefix: config.prefix.clone(), ..Context::default() };
         let consumer = StreamConsumer::from_config_and_context(&properties, context)
             .map_err(|error| failed(error, "subscribe"))?;
@@ -110,7 +119,9 @@ impl KafkaReader {
             consumer: Some(Arc::new(consumer)),
             in_group: group.is_some(),
             request_timeout: config.request_timeout,
+            inspector: topics.inspector(),
             ended: None,
+            stands: false,
         };
         if let Some(group) = full_group {
             reader.join(config, &group, &names, places, &start).await?;
@@ -187,12 +198,54 @@ impl KafkaReader {
         Ok(gathering.finish())
     }
 
-    /// Remembers an error after which nothing more can come.
+    /// Remembers an error after which nothing more can come, or not without us.
     fn note(&mut self, error: &KafkaError) {
         let gone = [Code::UnknownTopicOrPartition, Code::UnknownTopic, Code::UnknownTopicId];
-        if code(error).is_some_and(|code| gone.contains(&code)) {
+        let code = code(error);
+        if code.is_some_and(|code| gone.contains(&code)) {
             self.ended = Some(error.to_string());
         }
+        self.stands |= code == Some(Code::AutoOffsetReset);
+    }
+
+    /// Goes on in all partitions, at their first records where what was to come next is not there. What was
+    /// fetched ahead is fetched again. A call that was dropped changes nothing behind the next one.
+    async fn go_on(&mut self) -> Result<()> {
+        let (consumer, timeout) = (Arc::clone(self.consumer()), self.request_timeout);
+        let inspector = Arc::clone(&self.inspector);
+        let turn = consumer.context().generation.fetch_add(1, Ordering::AcqRel) + 1;
+        blocking(move || {
+            let context = consumer.context();
+            let explain = |error| context.told.explain(error, "read a topic");
+            let mut positions = passed(&consumer);
+            for ((topic, partition), position) in &mut positions {
+                let full = format!("{}{topic}", context.prefix);
+                let number = i32::try_from(*partition).unwrap_or(i32::MAX);
+                let found = inspector.fetch_watermarks(&full, number, timeout).map_err(explain)?;
+                let [begin, end] = [found.0, found.1].map(|at| u64::try_from(at).unwrap_or(0));
+                if !(begin..=end).contains(position) {
+                    tracing::warn!(
+                        topic,
+                        partition,
+                        position = *position,
+                        begin,
+                        end,
+                        "its records are gone"
+                    );
+                    *position = begin;
+                }
+            }
+            let list = list(&context.prefix, &positions)?;
+            let mut known = context.positions();
+            if context.generation.load(Ordering::Acquire) == turn {
+                consumer.assign(&list).map_err(explain)?;
+                *known = positions;
+            }
+            Ok(())
+        })
+        .await??;
+        self.stands = false;
+        Ok(())
     }
 }
 
@@ -298,61 +351,6 @@ fn list(prefix: &str, positions: &BTreeMap<Place, u64>) -> Result<TopicPartition
     Ok(list)
 }
 
-/// Batches under construction, one for each run of records of a partition.
-struct Gathering<'c> {
-    consumer: &'c StreamConsumer<Context>,
-    batches: Vec<FetchedBatch>,
-    current: Option<(Place, u64, u64, Records)>,
-    bytes: usize,
-}
-
-impl<'c> Gathering<'c> {
-    fn new(consumer: &'c StreamConsumer<Context>) -> Self {
-        Self { consumer, batches: Vec::new(), current: None, bytes: 0 }
-    }
-
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<()> {
-        let place = self.consumer.context().place(message.topic(), message.partition());
-        let offset = u64::try_from(message.offset()).unwrap_or(0);
-        let fits = |base: u64| offset >= base && offset - base <= u64::from(u32::MAX);
-        if !self.current.as_ref().is_some_and(|(at, base, ..)| *at == place && fits(*base)) {
-            self.close();
-            self.current = Some((place, offset, offset, Records::default()));
-        }
-        let Some((_, base, next, records)) = &mut self.current else { return Ok(()) };
-        *next = offset + 1;
-        let delta = u32::try_from(offset - *base).unwrap_or(u32::MAX);
-        let mut headers = Vec::new();
-        if let Some(found) = message.headers() {
-            headers.extend(found.iter().map(|h| (h.key, h.value.unwrap_or_default())));
-        }
-        let before = records.len_bytes();
-        let timestamp_ms = message.timestamp().to_millis().unwrap_or(0);
-        records.push_at(delta, timestamp_ms, message.key(), &headers, message.payload())?;
-        self.bytes += records.len_bytes() - before;
-        Ok(())
-    }
-
-    fn close(&mut self) {
-        if let Some((place, base_offset, next_offset, records)) = self.current.take() {
-            self.consumer.context().positions().insert(place.clone(), next_offset);
-            self.batches.push(FetchedBatch {
-                topic: place.0.into(),
-                partition: place.1,
-                base_offset,
-                from_offset: base_offset,
-                next_offset,
-                bytes: records.into_bytes(),
-            });
-        }
-    }
-
-    fn finish(mut self) -> Vec<FetchedBatch> {
-        self.close();
-        self.batches
-    }
-}
-
 impl Reader for KafkaReader {
     type Committer = KafkaCommitter;
 
@@ -361,6 +359,9 @@ impl Reader for KafkaReader {
         loop {
             if let Some(reason) = &self.ended {
                 return Err(Error::new(ErrorKind::NotFound, "read a topic").because(reason.clone()));
+            }
+            if self.stands {
+                self.go_on().await?;
             }
             let consumer = Arc::clone(self.consumer());
             match tokio::time::timeout_at(until, consumer.recv()).await {
@@ -405,7 +406,7 @@ impl KafkaReader {
         let error = self.consumer().context().told.explain(error, "read a topic");
         match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Timeout => {
-                tracing::debug!(error = error.report(), "the brokers are away");
+                tracing::debug!(error = error.report(), "it is tried again");
                 Ok(())
             }
             _ => Err(error),

@@ -31,12 +31,15 @@ const TOLD_MAX: usize = 1000;
 /// How long to wait before it is looked again.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
+/// Looks at partitions.
+pub(super) type Inspector = BaseConsumer<Quiet>;
+
 /// What looks at a cluster and changes its topics.
 pub(super) struct Topics {
     config: KafkaConfig,
     admin: AdminClient<Quiet>,
     /// Knows metadata and where partitions end, whatever transactions are open.
-    inspector: Arc<BaseConsumer<Quiet>>,
+    inspector: Arc<Inspector>,
     /// Partitions of topics that are known to be there, by their names in the cluster.
     known: Mutex<HashMap<String, u32>>,
 }
@@ -58,6 +61,10 @@ impl Topics {
     /// A name as the cluster has it.
     pub(super) fn full(&self, name: &str) -> String {
         format!("{}{name}", self.config.prefix)
+    }
+
+    pub(super) fn inspector(&self) -> Arc<Inspector> {
+        Arc::clone(&self.inspector)
     }
 
     /// Takes in what the library tells of its connections, which is handed over by polls only.

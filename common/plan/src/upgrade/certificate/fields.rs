@@ -6,6 +6,7 @@ use crate::mesh::Path;
 use crate::upgrade::changes::row_of;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
+use tidemesh_avro::alike::named_as;
 use tidemesh_avro::compat::{Direction, incompatibilities};
 use tidemesh_avro::consumption::{Reads, unreadable};
 use tidemesh_avro::diff::{Change, Difference, diff};
@@ -29,7 +30,9 @@ pub(super) fn same_fields(
     older: bool,
 ) -> bool {
     let (Some(read), Some(written)) = (read.parsed(), written.parsed()) else { return false };
-    let (own, other) = (row(&read.1), row(&written.1));
+    let own = row(&read.1);
+    // Rows are gone through by what fields are called, whatever their types are.
+    let other = named_as(&row(&written.1), &own);
     let paths: Option<BTreeSet<FieldPath>> =
         consumed.iter().map(|path| path.join(".").parse().ok()).collect();
     let Some(paths) = paths else { return false };
@@ -139,10 +142,10 @@ fn unit(row: &Schema, field: &Field) -> Option<(String, Option<u64>)> {
 /// Where a column that something is read of has another type, all such columns have to be resolved.
 fn whole(own: &Schema, consumed: &BTreeSet<Path>, other: &Schema) -> bool {
     let columns: BTreeSet<&String> = consumed.iter().filter_map(|path| path.first()).collect();
-    let mut alike = true;
+    let (mut alike, named) = (true, named_as(other, own));
     for column in columns {
         let Ok(path) = column.parse::<FieldPath>() else { return false };
-        let (Ok(read), Ok(written)) = (project(own, [&path]), project(other, [&path])) else {
+        let (Ok(read), Ok(written)) = (project(own, [&path]), project(&named, [&path])) else {
             continue;
         };
         let all = diff(&read, &written).differences;

@@ -2,27 +2,36 @@
 //!
 //! Of a topic from which records go by age and size nothing goes meanwhile; one that is compacted keeps
 //! its tombstones, so that no delete is missed. What the topic had is durable before it is changed, and
-//! set back once nobody waits for it.
+//! set back once nobody waits for it. `look` sees what became of the topics since, `budget` says when one is
+//! let go although somebody waits.
 
-use crate::controller::Controller;
+mod budget;
+mod look;
+
+pub use budget::KeptTopics;
+pub(crate) use budget::not_kept;
+pub(crate) use look::Kept;
+
+use crate::controller::{Controller, Seen};
 use crate::draft::Draft;
-use crate::report::{PipelineReport, PipelineStatus};
-use crate::state::State;
+use crate::failpoint::failpoint;
+use crate::launcher::JobReport;
+use crate::report::{PipelineStatus, pipeline_status};
+use crate::state::{Id, State};
 use crate::topics::Registry;
 use futures_util::future::BoxFuture;
+use look::{own, raised};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use tidemesh_model::{ErrorKind, Result};
+use tidemesh_plan::document::Kind;
 use tidemesh_plan::upgrade;
 use tidemesh_transport::{Retention, TopicInfo};
 use tokio::time::Instant;
 
 /// The most topics that are kept for pipelines at a time.
 pub const LEASES_MAX: usize = 10_000;
-
-/// How long tombstones are kept, in milliseconds: as long as a Kafka topic can be told to.
-const TOMBSTONES_MS: u64 = i64::MAX as u64;
 
 /// Looks at topics and has them keep their records.
 pub trait TopicKeeper: Send + Sync + 'static {
@@ -31,21 +40,72 @@ pub trait TopicKeeper: Send + Sync + 'static {
 
     /// Has a topic keep its records for another time.
     fn keep<'k>(&'k self, topic: &'k str, retention: Retention) -> BoxFuture<'k, Result<()>>;
+
+    /// About how many bytes a record of a topic has, by its last ones. It is asked where
+    /// [`TopicInfo`] tells no bytes.
+    fn record_bytes<'k>(&'k self, topic: &'k TopicInfo) -> BoxFuture<'k, Result<u64>>;
 }
 
 /// A topic that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetentionLease {
-    /// What it has again afterwards.
+    /// What it has again afterwards: what it had, or what somebody has set since.
     pub former: Retention,
     /// The pipelines that wait.
     pub pipelines: BTreeSet<String>,
     /// Since when, in milliseconds since 1970-01-01 00:00:00 UTC.
     pub since_ms: u64,
+    /// How large it was when it was looked at first; none of one that is compacted, of which only
+    /// tombstones stay longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<TopicSize>,
+    /// Whether its records go again although somebody waits, because the budget was spent.
+    #[serde(default)]
+    pub let_go: bool,
+}
+
+/// How large a topic is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicSize {
+    /// Its records, about.
+    pub records: u64,
+    /// Their bytes as stored; none where that is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// All leases, by their topics.
 pub(crate) type Leases = BTreeMap<String, RetentionLease>;
+
+/// How the pipelines are.
+struct Pipelines {
+    seen: Seen,
+    jobs: BTreeMap<String, JobReport>,
+}
+
+impl Pipelines {
+    fn status(&self, name: &str) -> PipelineStatus {
+        pipeline_status(name, &self.seen, &self.jobs)
+    }
+
+    /// Whether there is such a pipeline, which has not read all that there is.
+    fn is_behind(&self, name: &str) -> bool {
+        let reads_on = || {
+            self.status(name) != PipelineStatus::Running
+                || self.jobs.get(name).is_none_or(|job| job.counts.lag_records != Some(0))
+        };
+        self.seen.state.document(&Id::pipeline(name)).is_some() && reads_on()
+    }
+
+    /// Those that wait to be mended, or for somebody to say so.
+    fn waiting(&self) -> Vec<&str> {
+        let all = self.seen.state.documents().filter(|(id, _)| id.kind == Kind::Pipeline);
+        let waits = |name: &&str| {
+            matches!(self.status(name), PipelineStatus::Held | PipelineStatus::Paused)
+        };
+        all.map(|(id, _)| id.name.as_str()).filter(waits).collect()
+    }
+}
 
 impl<R: Registry> Controller<R> {
     /// Has topics be kept for pipelines that are held or paused.
@@ -70,24 +130,28 @@ impl<R: Registry> Controller<R> {
         }
         let state = self.state();
         let (mut next, taken) = self.leases(keeper.as_ref(), &state).await;
+        let looked = self.look(keeper.as_ref(), &mut next).await;
+        self.spend(&mut next);
         let let_go = self.let_go(keeper.as_ref(), &state, &mut next).await;
         if next != state.leases {
             let mut draft = Draft::of(&state);
             draft.lease(&next);
+            failpoint("kept.decided");
             self.write(epoch, draft.changes).await?;
+            failpoint("kept.written");
             self.seen().state = Arc::new(draft.state);
         }
         let raised = self.raise(keeper.as_ref(), &next).await;
         // A topic's trouble has kept none of the others from being kept.
-        taken.and(let_go).and(raised)
+        taken.and(looked).and(let_go).and(raised)
     }
 
     /// The leases that there shall be, and why one of them could not be taken.
     async fn leases(&self, keeper: &dyn TopicKeeper, state: &State) -> (Leases, Result<()>) {
-        let reports = self.pipelines();
-        let mut next = self.still_needed(state, &reports);
+        let pipelines = Pipelines { seen: self.seen().clone(), jobs: self.launcher.jobs() };
+        let mut next = still_needed(state, &pipelines);
         let mut trouble = Ok(());
-        for (topic, pipelines) in self.waited_for(&self.waiting(&reports)) {
+        for (topic, pipelines) in self.waited_for(&self.have_waited(&pipelines)) {
             if let Some(lease) = next.get_mut(&topic) {
                 lease.pipelines.extend(pipelines);
             } else if next.len() >= LEASES_MAX {
@@ -102,44 +166,29 @@ impl<R: Registry> Controller<R> {
         (next, trouble)
     }
 
-    /// The leases whose pipelines have not yet read all that was kept for them.
-    fn still_needed(&self, state: &State, reports: &[PipelineReport]) -> Leases {
-        let needs = |name: &String| {
-            reports.iter().any(|report| report.name == *name && !has_caught_up(report))
-        };
-        let needed = state.leases.iter().filter_map(|(topic, lease)| {
-            let pipelines: BTreeSet<String> =
-                lease.pipelines.iter().filter(|name| needs(name)).cloned().collect();
-            (!pipelines.is_empty())
-                .then(|| (topic.clone(), RetentionLease { pipelines, ..lease.clone() }))
-        });
-        needed.collect()
-    }
-
-    /// The pipelines that have waited for long enough, to be mended or for somebody to say so.
-    fn waiting(&self, reports: &[PipelineReport]) -> Vec<PipelineReport> {
-        let waits = |report: &&PipelineReport| {
-            matches!(report.state, PipelineStatus::Held | PipelineStatus::Paused)
-        };
-        let mut found: Vec<PipelineReport> = reports.iter().filter(waits).cloned().collect();
+    /// The pipelines that have waited for long enough.
+    fn have_waited<'p>(&self, pipelines: &'p Pipelines) -> Vec<&'p str> {
+        let mut found = pipelines.waiting();
+        let waiting: BTreeSet<&str> = found.iter().copied().collect();
         let mut since = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        since.retain(|name, _| found.iter().any(|report| report.name == *name));
-        found.retain(|report| {
-            let begun = since.entry(report.name.clone()).or_insert_with(Instant::now);
+        since.retain(|name, _| waiting.contains(name.as_str()));
+        found.retain(|name| {
+            let begun = since.entry((*name).to_owned()).or_insert_with(Instant::now);
             begun.elapsed() >= self.config.keep_topics_after
         });
         found
     }
 
     /// For each topic who waits before it: of a table also the topics that it has gone on in.
-    fn waited_for(&self, waiting: &[PipelineReport]) -> BTreeMap<String, BTreeSet<String>> {
+    fn waited_for(&self, waiting: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
         let planned = self.planned();
         let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for report in waiting {
-            for input in &report.inputs {
+        for name in waiting {
+            let plan = planned.pipelines.get(*name);
+            for input in plan.iter().flat_map(|plan| &plan.inputs) {
                 let mut topic = input.topic.clone();
                 loop {
-                    wanted.entry(topic.clone()).or_default().insert(report.name.clone());
+                    wanted.entry(topic.clone()).or_default().insert((*name).to_owned());
                     topic = upgrade::next(&topic);
                     if !planned.answered.contains_key(&topic) {
                         break;
@@ -159,28 +208,30 @@ impl<R: Registry> Controller<R> {
     ) -> Result<()> {
         let mut trouble = Ok(());
         for (topic, lease) in &state.leases {
-            if next.contains_key(topic) {
+            let goes_on = next.get(topic).is_some_and(|next| !next.let_go);
+            if lease.let_go || goes_on {
                 continue;
             }
-            if let Err(error) = there(keeper.keep(topic, lease.former).await) {
+            if let Err(error) = there(set_back(keeper, topic, lease).await) {
                 next.insert(topic.clone(), lease.clone());
                 trouble = trouble.and(Err(error.with("topic", topic)));
                 continue;
             }
-            tracing::info!(topic, "is kept for as long as before again");
-            self.raised().remove(topic);
+            failpoint("kept.set-back");
+            tracing::info!(topic, "is kept for as long as its own settings say again");
         }
         trouble
     }
 
-    /// Has topics keep what there is, each once since the process was started.
+    /// Has topics keep what there is, where they were seen not to.
     async fn raise(&self, keeper: &dyn TopicKeeper, leases: &Leases) -> Result<()> {
         let mut trouble = Ok(());
-        for (topic, lease) in leases {
-            if self.raised().contains(topic) {
+        for (topic, lease) in leases.iter().filter(|(_, lease)| !lease.let_go) {
+            let wanted = raised(&lease.former);
+            if self.kept().retention(topic).is_none_or(|now| now == wanted) {
                 continue;
             }
-            match there(keeper.keep(topic, raised(&lease.former)).await) {
+            match there(keeper.keep(topic, wanted).await) {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(error) => {
@@ -188,16 +239,28 @@ impl<R: Registry> Controller<R> {
                     continue;
                 }
             }
+            failpoint("kept.raised");
             let pipelines: Vec<&str> = lease.pipelines.iter().map(String::as_str).collect();
             tracing::warn!(
                 topic,
                 pipelines = pipelines.join(", "),
                 "keeps its records for pipelines"
             );
-            self.raised().insert(topic.clone());
+            self.kept().is_raised(topic, wanted);
         }
         trouble
     }
+}
+
+/// The leases whose pipelines have not yet read all that was kept for them.
+fn still_needed(state: &State, pipelines: &Pipelines) -> Leases {
+    let needed = state.leases.iter().filter_map(|(topic, lease)| {
+        let behind = lease.pipelines.iter().filter(|name| pipelines.is_behind(name));
+        let pipelines: BTreeSet<String> = behind.cloned().collect();
+        let lease = RetentionLease { pipelines, ..lease.clone() };
+        (!lease.pipelines.is_empty()).then(|| (topic.clone(), lease))
+    });
+    needed.collect()
 }
 
 /// Whether a topic is there of which this was answered.
@@ -206,11 +269,6 @@ fn there(answered: Result<()>) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         answered => answered.map(|()| true),
     }
-}
-
-/// Whether a pipeline has read all that there is.
-fn has_caught_up(report: &PipelineReport) -> bool {
-    report.state == PipelineStatus::Running && report.counts.lag_records == Some(0)
 }
 
 /// A lease on a topic; none on one that is not there.
@@ -224,13 +282,11 @@ async fn taken(
         info => info?.config.retention(),
     };
     let since_ms = crate::controller::now_ms();
-    Ok(Some(RetentionLease { former, pipelines, since_ms }))
+    Ok(Some(RetentionLease { former, pipelines, since_ms, size: None, let_go: false }))
 }
 
-fn raised(former: &Retention) -> Retention {
-    Retention {
-        retention_ms: None,
-        retention_bytes: None,
-        delete_retention_ms: former.delete_retention_ms.max(TOMBSTONES_MS),
-    }
+/// Gives a topic its own settings again. What somebody has set meanwhile stays.
+async fn set_back(keeper: &dyn TopicKeeper, topic: &str, lease: &RetentionLease) -> Result<()> {
+    let now = keeper.topic(topic).await?.config.retention();
+    keeper.keep(topic, own(&now, &lease.former)).await
 }
