@@ -11,6 +11,7 @@ use crate::sql::types::{avro_type, is_opaque, may_be_null, null_branch, nullable
 use crate::{Problem, Problems};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 use tidemesh_avro::compose::{Definitions, field_attributes};
 use tidemesh_avro::flat::{ADDED_FIELDS, added_fields};
 use tidemesh_avro::name::{avro_name, namespace};
@@ -44,6 +45,34 @@ pub struct OutputSchemas {
     pub key_columns: Vec<usize>,
     /// Whether the `source` block of an envelope is the input's, passed on; else it is our own.
     pub source_passed_on: bool,
+    /// Both schemas, parsed once.
+    pub parsed: Parsed,
+}
+
+/// Schemas as they are parsed when they are asked for first; it follows from the texts, and is equal to any
+/// other.
+#[derive(Debug, Clone, Default)]
+pub struct Parsed(Arc<OnceLock<Result<(Option<Schema>, Schema), String>>>);
+
+impl PartialEq for Parsed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Parsed {}
+
+impl OutputSchemas {
+    /// Both schemas, parsed.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with one, in words.
+    pub fn parsed(&self) -> Result<(Option<Schema>, Schema), String> {
+        let parse = |text: &str| Schema::parse(text).map_err(|error| error.to_string());
+        let both = || Ok((self.key.as_deref().map(parse).transpose()?, parse(&self.value)?));
+        self.parsed.0.get_or_init(both).clone()
+    }
 }
 
 /// The connector that our own `source` block names.
@@ -91,6 +120,7 @@ pub fn output_schemas(
         value: value.to_string(),
         key_columns,
         source_passed_on: form == Form::Envelope && source.is_some(),
+        parsed: Parsed::default(),
     })
 }
 

@@ -16,7 +16,7 @@ use tidemesh_avro::schema::{Kind, NodeId, Schema};
 use tidemesh_avro::write_long;
 use tidemesh_model::{Error, ErrorKind, Operation, Origin as EventOrigin, Position, Result};
 use tidemesh_plan::mesh::Edge;
-use tidemesh_plan::output::{OutputSchemas, own_block};
+use tidemesh_plan::output::{OutputSchemas, Parsed, own_block};
 use tidemesh_plan::query::{Branch, Origin, Output, Part};
 use tidemesh_plan::relation::{Form, Relation};
 use tidemesh_plan::sql::types::{null_branch, nullable_branch};
@@ -138,6 +138,7 @@ impl Layout {
             value: edge.written.clone(),
             key_columns: edge.key_columns.clone(),
             source_passed_on: true,
+            parsed: Parsed::default(),
         };
         let mut layout = Self::empty(plan, &schemas, SchemaIds { key: 0, value: 0 })?;
         layout.changes = true;

@@ -17,7 +17,7 @@ pub use short::SHORT_TYPE_BYTES_MAX;
 use serde_json::{Map, Value as Json};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tidemesh_model::Result;
 
 /// The most bytes of one schema's text.
@@ -53,6 +53,9 @@ pub struct Schema {
 struct Arena {
     nodes: Vec<Node>,
     names: HashMap<String, NodeId>,
+    /// What was printed first, and from which node on: whoever judges many schemas asks for one again and
+    /// again.
+    printed: OnceLock<(NodeId, String)>,
 }
 
 /// A full name: its parts.
@@ -206,7 +209,7 @@ impl Schema {
 
     /// A schema of nodes that are made. Names are as the nodes say: two may have one.
     pub(crate) fn of_nodes(nodes: Vec<Node>, root: NodeId) -> Self {
-        Self { arena: Arc::new(Arena { nodes, names: HashMap::new() }), root }
+        Self { arena: Arc::new(Arena { nodes, ..Arena::default() }), root }
     }
 
     /// The type at `id`, which must come from this schema, as a schema of its own.
@@ -233,7 +236,8 @@ impl Schema {
     /// and compares.
     #[must_use]
     pub fn registry_text(&self) -> String {
-        text::print(self)
+        let (of, text) = self.arena.printed.get_or_init(|| (self.root, text::print(self)));
+        if *of == self.root { text.clone() } else { text::print(self) }
     }
 }
 

@@ -27,15 +27,9 @@ pub(super) type SchemasDigest = [u8; 32];
 
 pub(super) struct Known<'s, 'd> {
     set: &'s Set<'d>,
-    /// The schemas of planned topics, as texts: they are parsed if somebody reads them.
-    planned: HashMap<String, Texts>,
+    /// The schemas of planned topics, which are parsed if somebody reads them.
+    planned: HashMap<String, OutputSchemas>,
     looked: Mutex<HashMap<String, Arc<Looked>>>,
-}
-
-/// The schemas of a planned topic.
-struct Texts {
-    key: Option<String>,
-    value: String,
 }
 
 /// A topic that somebody has looked into.
@@ -47,7 +41,7 @@ struct Looked {
 
 /// Where a topic's schemas are.
 enum Found<'k> {
-    Planned(&'k Texts),
+    Planned(&'k OutputSchemas),
     Known(&'k Topic),
     Unplanned,
     Unknown,
@@ -60,9 +54,7 @@ impl<'s, 'd> Known<'s, 'd> {
 
     /// A topic has the schemas of its plan from here on.
     pub(super) fn planned(&mut self, output: &OutputPlan) {
-        let OutputSchemas { key, value, .. } = &output.schemas;
-        let texts = Texts { key: key.clone(), value: value.clone() };
-        self.planned.insert(output.topic.clone(), texts);
+        self.planned.insert(output.topic.clone(), output.schemas.clone());
     }
 
     /// The rows of a topic.
@@ -74,7 +66,10 @@ impl<'s, 'd> Known<'s, 'd> {
             Found::Known(known) => looked
                 .relation
                 .get_or_init(|| Relation::of_topic(known.key.clone(), known.value.clone())),
-            Found::Planned(texts) => looked.relation.get_or_init(|| texts.parsed()),
+            Found::Planned(schemas) => looked.relation.get_or_init(|| {
+                let (key, value) = schemas.parsed()?;
+                Relation::of_topic(key, value)
+            }),
         };
         match relation {
             Ok(relation) => Rows::Known(relation.clone()),
@@ -87,7 +82,7 @@ impl<'s, 'd> Known<'s, 'd> {
         let looked = self.looked(topic);
         match self.find(topic) {
             Found::Unknown | Found::Unplanned => None,
-            Found::Planned(Texts { key, value }) => {
+            Found::Planned(OutputSchemas { key, value, .. }) => {
                 Some(*looked.digest.get_or_init(|| digest(key.as_deref(), value)))
             }
             Found::Known(known) => Some(*looked.digest.get_or_init(|| {
@@ -113,13 +108,6 @@ impl<'s, 'd> Known<'s, 'd> {
             return looked.clone();
         }
         looked.entry(topic.to_owned()).or_default().clone()
-    }
-}
-
-impl Texts {
-    fn parsed(&self) -> Result<Relation, String> {
-        let parse = |text: &str| Schema::parse(text).map_err(|error| error.to_string());
-        Relation::of_topic(self.key.as_deref().map(parse).transpose()?, parse(&self.value)?)
     }
 }
 

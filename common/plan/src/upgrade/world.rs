@@ -46,9 +46,7 @@ impl<'q> World<'q> {
     /// A pipeline's topics have the schemas of this plan from here on.
     pub(super) fn writes(&mut self, plan: &PipelinePlan) {
         for output in &plan.outputs {
-            let schemas = &output.schemas;
-            let key = schemas.key.as_deref().map(Schema::parse).transpose();
-            let (Ok(key), Ok(value)) = (key, Schema::parse(&schemas.value)) else { continue };
+            let Ok((key, value)) = output.schemas.parsed() else { continue };
             self.texts.borrow_mut().remove(&output.topic);
             self.topics.insert(output.topic.clone(), Topic { key, value, source: None });
         }
