@@ -47,15 +47,14 @@ impl NodeId {
 pub struct Schema {
     arena: Arc<Arena>,
     root: NodeId,
+    /// It as it is printed, once it was: whoever judges many schemas asks for that again and again.
+    printed: Arc<OnceLock<String>>,
 }
 
 #[derive(Debug, Default)]
 struct Arena {
     nodes: Vec<Node>,
     names: HashMap<String, NodeId>,
-    /// What was printed first, and from which node on: whoever judges many schemas asks for one again and
-    /// again.
-    printed: OnceLock<(NodeId, String)>,
 }
 
 /// A full name: its parts.
@@ -209,13 +208,17 @@ impl Schema {
 
     /// A schema of nodes that are made. Names are as the nodes say: two may have one.
     pub(crate) fn of_nodes(nodes: Vec<Node>, root: NodeId) -> Self {
-        Self { arena: Arc::new(Arena { nodes, ..Arena::default() }), root }
+        Self::of_arena(Arena { nodes, ..Arena::default() }, root)
+    }
+
+    fn of_arena(arena: Arena, root: NodeId) -> Self {
+        Self { arena: Arc::new(arena), root, printed: Arc::default() }
     }
 
     /// The type at `id`, which must come from this schema, as a schema of its own.
     #[must_use]
     pub fn at(&self, id: NodeId) -> Self {
-        Self { arena: self.arena.clone(), root: id }
+        Self { arena: self.arena.clone(), root: id, printed: Arc::default() }
     }
 
     /// The same with other names for some types, which may then have one name.
@@ -236,8 +239,7 @@ impl Schema {
     /// and compares.
     #[must_use]
     pub fn registry_text(&self) -> String {
-        let (of, text) = self.arena.printed.get_or_init(|| (self.root, text::print(self)));
-        if *of == self.root { text.clone() } else { text::print(self) }
+        self.printed.get_or_init(|| text::print(self)).clone()
     }
 }
 

@@ -6,7 +6,6 @@ use super::{
 };
 use serde_json::{Map, Value as Json};
 use std::collections::HashSet;
-use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// The most values that checking one field's default looks at: defaults of records hold those of
@@ -23,7 +22,7 @@ pub(super) fn parse(text: &str, references: &[&str]) -> Result<Schema> {
     }
     let root = parser.document(text)?;
     parser.check_depth(root)?;
-    Ok(Schema { arena: Arc::new(parser.arena), root })
+    Ok(Schema::of_arena(parser.arena, root))
 }
 
 struct Parser {
