@@ -49,10 +49,13 @@ pub struct OutputSchemas {
     pub parsed: Parsed,
 }
 
+/// The key's schema, if there is one, and the value's; or what is wrong with one, in words.
+type Pair = Result<(Option<Schema>, Schema), String>;
+
 /// Schemas as they are parsed when they are asked for first; it follows from the texts, and is equal to any
 /// other.
 #[derive(Debug, Clone, Default)]
-pub struct Parsed(Arc<OnceLock<Result<(Option<Schema>, Schema), String>>>);
+pub struct Parsed(Arc<OnceLock<Pair>>);
 
 impl PartialEq for Parsed {
     fn eq(&self, _: &Self) -> bool {
