@@ -8,8 +8,8 @@ use clap::Args;
 use std::process::ExitCode;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
-    Cell, DIFFERENCES_LISTED, Difference, Outcome, OutputVerdict, TableVerdict, VerifyEvent,
-    VerifyRequest, What,
+    Cell, Comparison, DIFFERENCES_LISTED, Difference, Outcome, OutputVerdict, TableVerdict,
+    VerifyEvent, VerifyRequest, What,
 };
 use tidemesh_transport::escape;
 
@@ -92,17 +92,15 @@ async fn outputs(pipeline: &str, args: &VerifyArgs) -> Result<ExitCode> {
     let request = VerifyPipeline { output: args.output.clone(), all: args.all };
     let path = format!("/v1/pipelines/{}/verify", escape(pipeline));
     let verdicts: Vec<OutputVerdict> = args.daemon.post(&path, &request).await?;
-    let count = |outcome| verdicts.iter().filter(|verdict| verdict.outcome == outcome).count();
+    let count =
+        |outcome| verdicts.iter().filter(|verdict| verdict.found.outcome == outcome).count();
     let outcome = together(count(Outcome::Different), count(Outcome::Unknown));
     if args.json {
         let report = serde_json::json!({"outcome": outcome, "outputs": verdicts});
         print_line(&report.to_string())?;
     } else {
         verdicts.iter().try_for_each(|verdict| {
-            let of = format!("{} {}", verdict.output, verdict.topic);
-            let line = verdict_line(verdict.outcome, verdict.rows, &of);
-            print_verdict(&line, verdict.outcome, verdict.reason.as_deref(), &verdict.differences)?;
-            print_more(verdict.outcome, verdict.differing, verdict.differences.len())
+            print_found(&format!("{} {}", verdict.output, verdict.topic), &verdict.found)
         })?;
     }
     Ok(exit_code(outcome))
@@ -127,15 +125,16 @@ struct Summary {
 
 impl Summary {
     fn of(verdicts: &[TableVerdict]) -> Self {
-        let count = |outcome| verdicts.iter().filter(|table| table.outcome == outcome).count();
+        let count =
+            |outcome| verdicts.iter().filter(|table| table.found.outcome == outcome).count();
         Self {
             equal: count(Outcome::Equal),
             different: count(Outcome::Different),
             unknown: count(Outcome::Unknown),
             differences: verdicts
                 .iter()
-                .filter(|table| table.outcome == Outcome::Different)
-                .map(|table| table.differing)
+                .filter(|table| table.found.outcome == Outcome::Different)
+                .map(|table| table.found.differing)
                 .sum(),
         }
     }
@@ -157,43 +156,27 @@ impl Summary {
 }
 
 fn print_table(verdict: &TableVerdict) -> Result<()> {
-    let of = format!("{} {}", verdict.table, verdict.topic);
-    let line = verdict_line(verdict.outcome, verdict.rows, &of);
-    print_verdict(&line, verdict.outcome, verdict.reason.as_deref(), &verdict.differences)?;
-    print_more(verdict.outcome, verdict.differing, verdict.differences.len())
+    print_found(&format!("{} {}", verdict.table, verdict.topic), &verdict.found)
 }
 
-fn verdict_line(outcome: Outcome, rows: u64, of: &str) -> String {
-    let outcome = match outcome {
+/// What a comparison came to, `of` what.
+fn print_found(of: &str, found: &Comparison) -> Result<()> {
+    let outcome = match found.outcome {
         Outcome::Equal => "equal",
         Outcome::Different => "different",
         Outcome::Unknown => "unknown",
     };
-    format!("{outcome:<10} {rows:>12} rows  {of}")
-}
-
-fn print_verdict(
-    line: &str,
-    outcome: Outcome,
-    reason: Option<&str>,
-    differences: &[Difference],
-) -> Result<()> {
-    print_line(line)?;
-    if let Some(reason) = reason {
+    print_line(&format!("{outcome:<10} {:>12} rows  {of}", found.rows))?;
+    if let Some(reason) = &found.reason {
         print_line(&format!("  {reason}"))?;
     }
-    match outcome {
-        Outcome::Different => differences.iter().try_for_each(print_difference),
-        Outcome::Equal | Outcome::Unknown => Ok(()),
+    found.differences.iter().try_for_each(print_difference)?;
+    match found.differing.saturating_sub(found.differences.len() as u64) {
+        0 => Ok(()),
+        more => print_line(&format!(
+            "  and {more} more than the {DIFFERENCES_LISTED} listed: see --all"
+        )),
     }
-}
-
-fn print_more(outcome: Outcome, differing: u64, listed: usize) -> Result<()> {
-    let more = differing.saturating_sub(listed as u64);
-    if outcome != Outcome::Different || more == 0 {
-        return Ok(());
-    }
-    print_line(&format!("  and {more} more than the {DIFFERENCES_LISTED} listed: see --all"))
 }
 
 fn print_difference(difference: &Difference) -> Result<()> {

@@ -257,13 +257,13 @@ fn verifications(source: &str, outcome: &'static str) -> metrics::Counter {
 /// Counts a table that was verified.
 pub(crate) fn verified(source: &str, verdict: &TableVerdict) {
     for (name, outcome) in OUTCOMES {
-        if outcome == verdict.outcome {
+        if outcome == verdict.found.outcome {
             verifications(source, name).increment(1);
         }
     }
     let labels = [("source", source.to_owned()), ("table", verdict.table.to_string())];
-    metrics::gauge!("tidemesh_verify_rows", &labels).set(float(verdict.rows));
-    metrics::gauge!("tidemesh_verify_differing_keys", &labels).set(float(verdict.differing));
+    metrics::gauge!("tidemesh_verify_rows", &labels).set(float(verdict.found.rows));
+    metrics::gauge!("tidemesh_verify_differing_keys", &labels).set(float(verdict.found.differing));
 }
 
 /// How old the newest event is that is durable, while the log holds more; 0 when it does not.

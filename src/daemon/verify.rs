@@ -7,14 +7,15 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tidemesh_controller::OutputOracle;
+use tidemesh_controller::{Controller, OutputOracle, Registry};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::mesh::OutputPlan;
 use tidemesh_plan::oracle::{OnTheWay, Oracle, SqlPart};
 use tidemesh_plan::relation::Form;
 use tidemesh_processors::PipelineJob;
 use tidemesh_source::{
-    Outcome, OutputRequest, OutputVerdict, QueryPart, RecordForm, SourceHandle, StepBefore,
+    Comparison, LookedUp, OutputRequest, OutputVerdict, QueryPart, RecordForm, SourceHandle,
+    StepBefore,
 };
 
 /// What is asked of a pipeline.
@@ -63,7 +64,10 @@ impl Control {
         let mut verdicts = Vec::new();
         for OutputOracle { output, oracle } in outputs {
             let verdict = match oracle {
-                Ok(oracle) => self.verify_output(name, &output, &oracle, request.all).await,
+                Ok(oracle) => {
+                    let verdict = self.verify_output(name, &output, &oracle, request.all).await;
+                    verdict.and_then(|found| as_planned(controller, name, &output, &oracle, found))
+                }
                 Err(error) => Err(error),
             };
             verdicts.push(verdict.unwrap_or_else(|error| unknown(name, &output, &error)));
@@ -89,8 +93,11 @@ impl Control {
             let rest = topic.strip_prefix(source.status.name());
             rest.is_some_and(|rest| rest.starts_with('.'))
         };
-        let mut sources = self.sources.handles().into_iter().map(|(_, source)| source);
-        sources.find(|source| tables.iter().all(|topic| writes(source, topic))).ok_or_else(|| {
+        let sources = self.sources.handles().into_iter().map(|(_, source)| source);
+        let all_of = |source: &SourceHandle| tables.iter().all(|topic| writes(source, topic));
+        // Another source's name may go on where one ends.
+        let longest = sources.filter(all_of).max_by_key(|source| source.status.name().len());
+        longest.ok_or_else(|| {
             let tables: Vec<&str> = tables.into_iter().collect();
             Error::new(ErrorKind::Unsupported, "verify a pipeline")
                 .because("what it comes from is not all in one source that runs here")
@@ -99,6 +106,28 @@ impl Control {
                     "ask the daemon that runs the source; topics of applications have no database",
                 )
         })
+    }
+}
+
+/// What was found, if what was asked is still what is planned, and runs.
+fn as_planned<R: Registry>(
+    controller: &Controller<R>,
+    pipeline: &str,
+    output: &OutputPlan,
+    oracle: &Oracle,
+    found: OutputVerdict,
+) -> Result<OutputVerdict> {
+    let outputs = controller.oracles(pipeline)?;
+    let same = |now: &OutputOracle| {
+        let (now, then) = (&now.output, output);
+        (&now.name, &now.topic, &now.schemas.value)
+            == (&then.name, &then.topic, &then.schemas.value)
+    };
+    match outputs.into_iter().find(same).map(|now| now.oracle).transpose()? {
+        Some(now) if now == *oracle => Ok(found),
+        _ => Err(Error::new(ErrorKind::Unavailable, "verify a pipeline")
+            .because("what it is planned to do changed meanwhile")
+            .help("try again")),
     }
 }
 
@@ -131,6 +160,11 @@ fn asked(pipeline: &str, output: &OutputPlan, oracle: &Oracle, all: bool) -> Res
         key_columns: output.schemas.key_columns.clone(),
         query: oracle.sql.iter().map(part).collect(),
         steps: oracle.pipelines.iter().map(step).collect(),
+        looked_up: LookedUp {
+            columns: oracle.looked_up.columns.clone(),
+            rows: oracle.looked_up.rows,
+            topics: oracle.looked_up.topics.clone(),
+        },
         all,
     })
 }
@@ -140,11 +174,6 @@ fn unknown(pipeline: &str, output: &OutputPlan, error: &Error) -> OutputVerdict 
         pipeline: pipeline.to_owned(),
         output: output.name.clone(),
         topic: output.topic.clone(),
-        outcome: Outcome::Unknown,
-        rows: 0,
-        rechecked: 0,
-        differing: 0,
-        differences: Vec::new(),
-        reason: Some(error.report()),
+        found: Comparison::unknown(error.report()),
     }
 }

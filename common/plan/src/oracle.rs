@@ -2,9 +2,14 @@
 //! says that the output holds. The SQL of every processor on the way stands in it as the user wrote it,
 //! so that nothing of what resolves, compiles and runs it here is trusted.
 
+mod looked_up;
+
+pub use looked_up::LookedUp;
+
 use crate::document::{Document, PipelineSpec, ProcessorKind, Spec, Start};
 use crate::mesh::{InputPlan, MeshPlan, OutputPlan, PipelinePlan};
 use crate::query::Input;
+use looked_up::{LookedIn, looked_up};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -20,6 +25,8 @@ pub struct Oracle {
     /// The pipelines that stand between, each behind those whose topics it reads; the one that was asked
     /// about comes last.
     pub pipelines: Vec<OnTheWay>,
+    /// What of it the database may know otherwise by now.
+    pub looked_up: LookedUp,
 }
 
 /// A part of a query's text.
@@ -36,7 +43,7 @@ pub enum SqlPart {
 pub struct OnTheWay {
     /// Its name.
     pub pipeline: String,
-    /// The topics that it reads.
+    /// The topics that it reads for what is asked about.
     pub topics: BTreeSet<String>,
 }
 
@@ -65,8 +72,8 @@ pub fn oracle(
     output: &OutputPlan,
 ) -> Result<Oracle> {
     let mut writer = Writer { mesh, documents, sql: Vec::new(), pipelines: Vec::new() };
-    writer.output(pipeline, output)?;
-    Ok(Oracle { sql: writer.sql, pipelines: writer.pipelines })
+    let looked_up = writer.output(pipeline, output)?;
+    Ok(Oracle { sql: writer.sql, pipelines: writer.pipelines, looked_up })
 }
 
 struct Writer<'w> {
@@ -77,19 +84,22 @@ struct Writer<'w> {
 }
 
 impl Writer<'_> {
-    fn output(&mut self, plan: &PipelinePlan, output: &OutputPlan) -> Result<()> {
+    fn output(&mut self, plan: &PipelinePlan, output: &OutputPlan) -> Result<LookedUp> {
         if output.query.only_events(&plan.tables) {
             return Err(cannot(plan, "its rows are events, which no table holds"));
         }
         let spec = self.spec(plan)?;
         let needed = needed(plan, &output.from);
         let mut lead = "WITH ";
+        let mut inputs = Vec::with_capacity(plan.inputs.len());
         for (input, table) in plan.inputs.iter().zip(&plan.tables) {
-            if needed.contains(&input.name) {
-                self.text(format!("{lead}{} AS (", quoted(&input.name)))?;
-                self.input(plan, input, table)?;
-                lead = "), ";
+            if !needed.contains(&input.name) {
+                inputs.push(LookedIn::nothing());
+                continue;
             }
+            self.text(format!("{lead}{} AS (", quoted(&input.name)))?;
+            inputs.push(self.input(plan, input, table)?);
+            lead = "), ";
         }
         for processor in spec.processors.iter().filter(|one| needed.contains(&one.name)) {
             let ProcessorKind::Sql { sql } = &processor.kind else {
@@ -100,11 +110,12 @@ impl Writer<'_> {
         }
         let columns = output.query.columns.iter().map(|column| column.name.as_str());
         self.text(format!(") {}", select(columns, &quoted(&output.from))))?;
-        self.passed(plan);
-        Ok(())
+        self.passed(plan, &needed);
+        Ok(looked_up(plan, output, &inputs))
     }
 
-    fn input(&mut self, plan: &PipelinePlan, input: &InputPlan, table: &Input) -> Result<()> {
+    /// Writes what an input is made of; answers what of it was looked up.
+    fn input(&mut self, plan: &PipelinePlan, input: &InputPlan, table: &Input) -> Result<LookedIn> {
         if input.start == Some(Start::Latest) {
             return Err(cannot(plan, "it does not read what was there before it was started"));
         }
@@ -116,20 +127,30 @@ impl Writer<'_> {
         let columns = columns.filter(|column| read.contains(fields[column.place].name.as_str()));
         let columns = columns.map(|column| column.name.as_str());
         self.text(format!("{}(", select(columns, "")))?;
-        match &input.writer {
-            None => self.push(SqlPart::Table(input.topic.clone()))?,
+        let found = match &input.writer {
+            None => {
+                self.push(SqlPart::Table(input.topic.clone()))?;
+                LookedIn::nothing()
+            }
             Some(writer) => {
                 let (plan, output) = self.written(writer, &input.topic)?;
-                self.output(plan, output)?;
+                LookedIn::of(output, self.output(plan, output)?)
             }
-        }
-        self.text(") AS source".to_owned())
+        };
+        self.text(") AS source".to_owned())?;
+        Ok(if table.lookup { LookedIn::all(&input.topic) } else { found })
     }
 
-    fn passed(&mut self, plan: &PipelinePlan) {
-        if self.pipelines.iter().all(|known| known.pipeline != plan.name()) {
-            let topics = plan.inputs.iter().map(|input| input.topic.clone()).collect();
-            self.pipelines.push(OnTheWay { pipeline: plan.name().to_owned(), topics });
+    /// A pipeline may be passed again, for another of its outputs.
+    fn passed(&mut self, plan: &PipelinePlan, needed: &BTreeSet<String>) {
+        let inputs = plan.inputs.iter().filter(|input| needed.contains(&input.name));
+        let topics = inputs.map(|input| input.topic.clone());
+        match self.pipelines.iter_mut().find(|known| known.pipeline == plan.name()) {
+            Some(known) => known.topics.extend(topics),
+            None => {
+                let (pipeline, topics) = (plan.name().to_owned(), topics.collect());
+                self.pipelines.push(OnTheWay { pipeline, topics });
+            }
         }
     }
 

@@ -36,9 +36,9 @@ pub use snapshot::{
 pub use source::{BatchLimit, Checkpoint, Connector, Source};
 pub use status::{SourceReport, SourceState, SourceStatus};
 pub use verify::{
-    Cell, ColumnDifference, ColumnForm, DIFFERENCES_LISTED, Difference, Outcome, OutputRequest,
-    OutputVerdict, QueryColumn, QueryPart, QueryRequest, RecordForm, StepBefore, TableTexts,
-    TableVerdict, TextPart, TextRequest, TextRow, TextRows, Verify, VerifyEvent, VerifyRequest,
-    What,
+    Cell, ColumnDifference, ColumnForm, Comparison, DIFFERENCES_LISTED, Difference, LookedUp,
+    Outcome, OutputRequest, OutputVerdict, QueryColumn, QueryPart, QueryRequest, RecordForm,
+    StepBefore, TableTexts, TableVerdict, TextPart, TextRequest, TextRow, TextRows, Verify,
+    VerifyEvent, VerifyRequest, What,
 };
 pub use vitals::{SlotReport, Vitals};

@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_tidemesh");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tidemesh");
 
 /// A daemon. Killed when it is dropped.
 pub(crate) struct Daemon {

@@ -66,6 +66,49 @@ fn a_chain_of_pipelines_is_one_query_with_what_it_needs_and_nothing_else() {
 }
 
 #[test]
+fn only_what_is_needed_has_to_come_up() {
+    let found = asked(CHAIN, "doubled").unwrap();
+    let topics: Vec<&str> = found.pipelines[0].topics.iter().map(String::as_str).collect();
+    assert_eq!(topics, ["shop.customers", "shop.orders"], "refunds go elsewhere");
+}
+
+/// The columns of `paid` that were looked up, and whether rows were, with another SQL of `named`; the
+/// same of what reads `paid`.
+fn looked_up(named: &str, reads: &str) -> [(Vec<usize>, bool); 2] {
+    let lines = CHAIN.lines().map(|line| match () {
+        () if line.contains("name: named") => {
+            format!("    - {{name: named, sql: \"{named}\"}}")
+        }
+        () if line.contains("name: made") => {
+            format!("  processors: [{{name: made, sql: \"{reads}\"}}]")
+        }
+        () => line.to_owned(),
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    ["paid", "doubled"].map(|pipeline| {
+        let found = asked(&text, pipeline).unwrap().looked_up;
+        assert!(found.topics.iter().all(|topic| topic == "shop.customers"), "{found:?}");
+        (found.columns.into_iter().collect(), found.rows)
+    })
+}
+
+#[test]
+fn what_was_looked_up_is_known_over_pipelines() {
+    let left =
+        "SELECT f.id, f.qty, c.name FROM few f LEFT JOIN customers c ON c.id = f.customer_id";
+    let found = looked_up(left, "SELECT id, qty, upper(name) AS who FROM rows");
+    assert_eq!(found, [(vec![2], false), (vec![2], false)]);
+    assert_eq!(looked_up(left, "SELECT id, qty FROM rows")[1], (vec![], false));
+    let filtered = looked_up(left, "SELECT id, qty FROM rows WHERE name IS NOT NULL");
+    assert_eq!(filtered[1], (vec![], true));
+    let inner = left.replace("LEFT JOIN", "JOIN");
+    let found = looked_up(&inner, "SELECT id, qty FROM rows");
+    assert_eq!(found, [(vec![2], true), (vec![], true)]);
+    let none = looked_up("SELECT id, qty FROM few", "SELECT id, qty FROM rows");
+    assert_eq!(none, [(vec![], false), (vec![], false)]);
+}
+
+#[test]
 fn what_no_database_knows_is_said() {
     for (pipeline, why) in [
         ("scored-orders", "a registered processor"),

@@ -81,6 +81,9 @@ impl PostgresReader {
     pub(crate) async fn connect(config: &Config, known: Arc<KnownTables>) -> Result<Self> {
         let catalog = Catalog::connect(&config.settings).await?;
         catalog.client.batch_execute(sql::SESSION).await.map_err(reading)?;
+        if let Err(error) = catalog.client.batch_execute(sql::ENDS_WITH_CLIENT).await {
+            tracing::debug!(%error, "a query that nobody waits for any more runs to its end here");
+        }
         let row_bytes_max = config.settings.message_bytes_max;
         let (row_bytes, unlockable) = (HashMap::new(), HashSet::new());
         Ok(Self { catalog, known, row_bytes_max, row_bytes, unlockable })

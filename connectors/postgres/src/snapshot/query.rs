@@ -1,14 +1,13 @@
 //! A query over captured tables, for the verification of pipelines: each table as its topic has it.
 
-use super::sql::{self, Form, KeyColumns};
+use super::sql::{self, KeyColumns, without_special, written};
 use super::{PostgresReader, reading};
 use crate::config::quoted;
 use crate::relation::Relation;
-use crate::types::Reader;
+use crate::types::{Printer, Reader};
 use futures_util::TryStreamExt;
-use std::fmt::Write as _;
 use std::sync::Arc;
-use tidemesh_model::{DataType, Error, ErrorKind, Field, Result, TableName};
+use tidemesh_model::{Error, ErrorKind, Field, NumericSpecial, Result, TableName};
 use tidemesh_source::{ColumnForm, QueryPart, QueryRequest, TextRow};
 use tokio_postgres::types::ToSql;
 
@@ -48,14 +47,14 @@ impl PostgresReader {
         for part in &request.parts {
             match part {
                 QueryPart::Text(part) => text.push_str(part),
-                QueryPart::Table(table) => text.push_str(&self.table_query(table).await?),
+                QueryPart::Table(table) => text.push_str(&self.table_query(table, request).await?),
             }
         }
         text.push_str(") AS output");
         Ok(text)
     }
 
-    async fn table_query(&self, table: &TableName) -> Result<String> {
+    async fn table_query(&self, table: &TableName, request: &QueryRequest) -> Result<String> {
         let names: [&(dyn ToSql + Sync); 2] = [&table.schema, &table.table];
         let row = self.catalog.client.query_opt(sql::TABLE, &names).await.map_err(reading)?;
         let row = row.ok_or_else(|| {
@@ -66,40 +65,118 @@ impl PostgresReader {
         let identity: i8 = row.get("relreplident");
         let shape = self.catalog.shape(row.get("oid"), table, identity.cast_unsigned()).await?;
         let relation = self.relation(shape).await?;
-        Ok(select(&relation, row.get("is_partitioned")))
+        select(&relation, row.get("is_partitioned"), request)
     }
 }
 
-fn select(relation: &Arc<Relation>, is_partitioned: bool) -> String {
+fn select(
+    relation: &Arc<Relation>,
+    is_partitioned: bool,
+    request: &QueryRequest,
+) -> Result<String> {
     let keys = KeyColumns::of(relation, is_partitioned);
-    let columns = relation.schema.fields.iter().zip(relation.kept());
-    // What the topic has masked, the database cannot tell.
-    let told = columns.filter(|(_, (_, reader))| !matches!(reader, Reader::Masked(_)));
-    let mut text = "SELECT ".to_owned();
-    for (place, (field, (_, reader))) in told.enumerate() {
-        let comma = if place == 0 { "" } else { ", " };
-        // Writing to a text never fails.
-        let _ = write!(text, "{comma}{} AS {}", typed(field, reader), quoted(&field.name));
+    let mut columns = Vec::new();
+    for (field, (_, reader)) in relation.schema.fields.iter().zip(relation.kept()) {
+        // What the topic has in another way, the database cannot tell.
+        if request.tells(field)? && tells(reader) {
+            columns.push(format!("{} AS {}", typed(field, reader), quoted(&field.name)));
+        }
     }
-    text + " FROM " + keys.from()
+    Ok(format!("SELECT {} FROM {}", columns.join(", "), keys.from()))
+}
+
+/// Whether SQL can give a column as its topic has it.
+fn tells(reader: &Reader) -> bool {
+    match reader {
+        Reader::Masked(_) | Reader::Skipped => false,
+        Reader::Array(element) => !matches!(**element, Reader::Array(_)) && tells(element),
+        Reader::Composite(composite) => composite.attributes.iter().all(|attribute| {
+            is_same_within(&attribute.reader, &attribute.type_text) && tells(&attribute.reader)
+        }),
+        _ => true,
+    }
+}
+
+/// Whether a part of a composite type is in JSON what it is in the topic. No expression can change one
+/// part of such a value and leave it one of its type.
+fn is_same_within(reader: &Reader, of: &str) -> bool {
+    match reader {
+        Reader::Oid => of.trim_end_matches("[]") == "oid",
+        Reader::Array(element) => is_same_within(element, of),
+        Reader::TimeTz | Reader::Money | Reader::Json | Reader::Jsonb | Reader::Hstore => false,
+        Reader::Numeric { special, .. } => *special != NumericSpecial::Null,
+        _ => true,
+    }
 }
 
 /// A column as SQL over its topic has it.
 fn typed(field: &Field, reader: &Reader) -> String {
     let name = format!("t.{}", quoted(&field.name));
-    let is_text = |of: &DataType| {
-        matches!(of, DataType::Text | DataType::Json | DataType::Enum { .. } | DataType::Uuid)
-    };
-    match &field.data_type {
-        // The cast would take the padding away, which the log has.
-        DataType::Text if field.source_type.starts_with("character(") => {
-            format!("CASE WHEN {name} IS NOT NULL THEN format('%s', {name}) END")
+    let value = without_special(&name, reader, 0).unwrap_or(name);
+    match reader {
+        Reader::Array(element) => elements(&value, element),
+        Reader::Numeric { .. } | Reader::Money => format!("{value}::numeric"),
+        Reader::Int2 => format!("{value}::int4"),
+        Reader::Oid => format!("{value}::oid::bigint"),
+        Reader::TimeTz => {
+            format!("regexp_replace({value}::text, '([+-][0-9]{{2}})$', '\\1:00')")
         }
-        of if is_text(of) => Form::Text.cell(field, reader),
-        DataType::Array(element) if is_text(element) => format!("{name}::text[]"),
-        DataType::Decimal { .. } => format!("{name}::numeric"),
-        DataType::Int64 if field.source_type.starts_with("reg") => format!("{name}::oid::bigint"),
-        _ => name,
+        Reader::Text | Reader::Enum(_) | Reader::Printed(_) => written(&value),
+        Reader::Json | Reader::Jsonb | Reader::Hstore => format!("{value}::json::text"),
+        Reader::Uuid | Reader::NumericText | Reader::Interval | Reader::Declared => {
+            format!("{value}::text")
+        }
+        Reader::Bool
+        | Reader::Int4
+        | Reader::Int8
+        | Reader::Float4
+        | Reader::Float8
+        | Reader::Bytea
+        | Reader::Date
+        | Reader::Time
+        | Reader::Timestamp
+        | Reader::TimestampTz
+        | Reader::Composite(_)
+        | Reader::Masked(_)
+        | Reader::Skipped => value,
+    }
+}
+
+/// An array of such elements. One of texts is read from the whole's text, in which each element is as
+/// its output function writes it.
+fn elements(value: &str, element: &Reader) -> String {
+    match element {
+        Reader::Numeric { .. } | Reader::Money => format!("{value}::numeric[]"),
+        Reader::Int2 => format!("{value}::int4[]"),
+        Reader::Oid => format!("{value}::oid[]::bigint[]"),
+        Reader::TimeTz => {
+            let zones = "'([+-][0-9]{2})(?=[,}])', '\\1:00', 'g'";
+            format!("regexp_replace({value}::text, {zones})::text[]")
+        }
+        // Its elements are parted by semicolons, and have commas.
+        Reader::Printed(Printer::Rectangle) => format!("{value}::text[]"),
+        Reader::Text
+        | Reader::Enum(_)
+        | Reader::Printed(_)
+        | Reader::Uuid
+        | Reader::NumericText
+        | Reader::Interval => format!("{value}::text::text[]"),
+        Reader::Json | Reader::Jsonb | Reader::Hstore => format!("{value}::json[]::text[]"),
+        Reader::Bool
+        | Reader::Int4
+        | Reader::Int8
+        | Reader::Float4
+        | Reader::Float8
+        | Reader::Bytea
+        | Reader::Date
+        | Reader::Time
+        | Reader::Timestamp
+        | Reader::TimestampTz
+        | Reader::Array(_)
+        | Reader::Composite(_)
+        | Reader::Declared
+        | Reader::Masked(_)
+        | Reader::Skipped => value.to_owned(),
     }
 }
 
@@ -109,14 +186,22 @@ fn cell(name: &str, form: ColumnForm) -> String {
         ColumnForm::Exact => format!("{name}::numeric::text"),
         ColumnForm::Float32 => format!("{name}::float4::text"),
         ColumnForm::Float64 => format!("{name}::float8::text"),
-        ColumnForm::Days => format!("({name}::date - DATE '1970-01-01')::text"),
+        ColumnForm::Days => format!(
+            "CASE WHEN isfinite({name}::date) THEN ({name}::date - DATE '1970-01-01')::text \
+             ELSE {name}::date::text END"
+        ),
+        ColumnForm::TimeOfDay => micros(name),
         ColumnForm::Micros => {
-            format!("round((extract(epoch FROM {name}) * 1000000)::numeric)::text")
+            format!("CASE WHEN isfinite({name}) THEN {} ELSE {name}::text END", micros(name))
         }
         ColumnForm::Bytes => format!("encode({name}, 'hex')"),
         ColumnForm::Text => format!("{name}::text"),
         ColumnForm::Json => format!("to_json({name})::text"),
     }
+}
+
+fn micros(name: &str) -> String {
+    format!("round((extract(epoch FROM {name}) * 1000000)::numeric)::text")
 }
 
 /// What the server says of a query is about the pipeline's SQL.

@@ -1,12 +1,15 @@
 //! The statements that read tables. Keys are texts of the database's own, quoted here and cast to
 //! their columns' types by the server.
 
+mod cell;
+
+pub(super) use cell::{Form, without_special, written};
+
 use crate::config::{quoted, quoted_table};
 use crate::relation::Relation;
 use crate::types::Reader;
-use tidemesh_model::{
-    DataType, Error, ErrorKind, Field, KeyOrigin, NumericSpecial, Result, TableName,
-};
+use cell::{canonical, read_as};
+use tidemesh_model::{Error, ErrorKind, Field, KeyOrigin, Result, TableName};
 use tidemesh_source::{ChunkRequest, Key, Part, TextRow};
 
 /// What a reader's session is set to: texts of one form whatever the server's defaults, no limit of
@@ -17,6 +20,9 @@ SET DateStyle = 'ISO'; SET TimeZone = 'UTC'; SET IntervalStyle = 'iso_8601';
 SET extra_float_digits = 1; SET bytea_output = 'hex';
 SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET row_security = off;
 SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0; SET jit = off";
+
+/// Has a long query end soon after whoever asked for it has gone. Not every platform can see that.
+pub(super) const ENDS_WITH_CLIENT: &str = "SET client_connection_check_interval = '2s'";
 
 /// A span of keys is read by the key's index, whatever the planner believes: on a table that was not
 /// analysed since it was filled it would sort all that is left of the span, for each chunk.
@@ -134,73 +140,6 @@ impl<'r> KeyColumns<'r> {
     fn texts(&self) -> String {
         let columns = self.columns.as_deref().unwrap_or_default();
         columns.iter().map(|(_, name)| format!("{name}::text")).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// A value's text as the topic has it, where that is not the cast to text.
-fn canonical(value: &str, field: &Field) -> String {
-    let arrays = field.source_type.trim_start_matches(|c| c != '[');
-    match (field.source_type.trim_end_matches(arrays), &field.data_type) {
-        // Its own text has the locale's signs.
-        ("money", _) if arrays.is_empty() => format!("{value}::numeric::text"),
-        // The cast, unlike the output function, adds the length of a whole address's mask, and
-        // leaves the declaration of a document in.
-        (of @ ("inet" | "xml"), _) if arrays.is_empty() => format!("{of}_out({value})::text"),
-        // Names change: the log has the ids.
-        (of, DataType::Int64) if of.starts_with("reg") => format!("{value}::oid::text"),
-        // An hstore is JSON in the topic; json and jsonb are what they are.
-        (_, DataType::Json) => format!("{value}::json::text"),
-        (_, DataType::Array(element)) if **element == DataType::Json => {
-            format!("{value}::json[]::text")
-        }
-        (of, DataType::Array(element)) if **element == DataType::Int64 && of.starts_with("reg") => {
-            format!("{value}::oid[]::text")
-        }
-        _ => format!("{value}::text"),
-    }
-}
-
-/// The type as which the server reads such a text.
-fn read_as(field: &Field) -> &str {
-    match &field.data_type {
-        DataType::Json => "json",
-        DataType::Array(element) if **element == DataType::Json => "json[]",
-        _ => &field.source_type,
-    }
-}
-
-/// The form in which cells are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
-    /// As the log has them.
-    Binary,
-    /// As the database's own text.
-    Text,
-}
-
-impl Form {
-    pub(super) fn cell(self, field: &Field, reader: &Reader) -> String {
-        let name = format!("t.{}", quoted(&field.name));
-        match (self, reader) {
-            // It has no binary form.
-            (Self::Binary, Reader::Declared) => format!("{name}::text"),
-            (Self::Binary, _) => name,
-            (Self::Text, Reader::Numeric { special: NumericSpecial::Null, .. }) => format!(
-                "CASE WHEN {name} NOT IN ('NaN', 'Infinity', '-Infinity') THEN {name}::text END"
-            ),
-            // As the log has it, padding included, and masked here.
-            (Self::Text, Reader::Masked(_)) => {
-                format!("CASE WHEN {name} IS NOT NULL THEN format('%s', {name}) END")
-            }
-            (Self::Text, _) => canonical(&name, field),
-        }
-    }
-
-    fn place(self) -> &'static str {
-        match self {
-            Self::Binary => "t.ctid",
-            Self::Text => "t.ctid::text",
-        }
     }
 }
 

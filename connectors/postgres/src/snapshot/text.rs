@@ -9,14 +9,7 @@ use tidemesh_model::{DataType, Field, Value};
 
 /// The text of a column's value; none for null.
 pub(crate) fn text(field: &Field, value: &Value) -> Option<String> {
-    let text = typed(&field.source_type, &field.data_type, value, Within::Nothing)?;
-    // The cast to text drops the padding.
-    let is_padded = field.source_type.starts_with("character(");
-    Some(if is_padded && matches!(value, Value::Text(_)) {
-        text.trim_end_matches(' ').to_owned()
-    } else {
-        text
-    })
+    typed(&field.source_type, &field.data_type, value, Within::Nothing)
 }
 
 /// In what a value stands, the outermost record counting before an array.
@@ -269,8 +262,8 @@ mod tests {
     }
 
     #[test]
-    fn padding_and_whole_hours_of_a_zone_are_dropped() {
-        assert_eq!(of("character(5)", &Value::Text("ab   ".into())), "ab");
+    fn whole_hours_of_a_zone_are_dropped_and_padding_is_kept() {
+        assert_eq!(of("character(5)", &Value::Text("ab   ".into())), "ab   ");
         let zone = |text: &str| of("time(3) with time zone", &Value::Text(text.into()));
         assert_eq!(zone("04:05:06+01:00"), "04:05:06+01");
         assert_eq!(zone("04:05:06+05:30"), "04:05:06+05:30");

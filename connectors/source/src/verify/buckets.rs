@@ -24,6 +24,8 @@ pub(super) struct Folded {
     pub(super) row: Option<(Position, Box<[u8]>)>,
     /// The topic's latest record: its position and its row, none for a delete.
     pub(super) record: Option<(Position, Option<Box<[u8]>>)>,
+    /// Whether there were several rows, and not all the same.
+    pub(super) repeats: bool,
 }
 
 /// All buckets.
@@ -126,7 +128,10 @@ fn read(from: &mut impl Read, folded: &mut HashMap<Box<[u8]>, Folded>) -> Result
         let (key, row) = (read_part(from)?, read_part(from)?);
         let entry = folded.entry(key).or_default();
         match kind[0] {
-            ROW => entry.row = Some((at, row)),
+            ROW => {
+                entry.repeats |= entry.row.as_ref().is_some_and(|(_, before)| *before != row);
+                entry.row = Some((at, row));
+            }
             RECORD => entry.record = Some((at, Some(row))),
             _ => entry.record = Some((at, None)),
         }

@@ -1,11 +1,12 @@
 //! Values of an output's columns as texts that are equal when the values are, whether they come from a
-//! database or from a topic.
-//!
-//! Within arrays and records numbers are compared as binary64: that is what JSON keeps of them.
+//! database or from a topic. Of a database's arrays and records JSON is read, its numbers as they are
+//! written there.
 
 use super::ColumnForm;
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Timelike};
-use serde_json::Value as Json;
+use super::moment::{days, micros, micros_of_day};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use tidemesh_avro::datum::Datum;
 use tidemesh_avro::json::decimal_text;
@@ -27,22 +28,13 @@ impl Compared {
 
     /// A database's text in this form; as it is, if it is none of it.
     pub(super) fn of_text(&self, text: &str) -> String {
-        let found = match self.form {
-            ColumnForm::Exact => Some(exact(text)),
-            ColumnForm::Float32 => text.parse::<f32>().ok().map(|value| value.to_string()),
-            ColumnForm::Float64 => text.parse::<f64>().ok().map(|value| value.to_string()),
-            ColumnForm::Json => serde_json::from_str(text).ok().map(|json: Json| {
-                let mut out = String::new();
-                self.of_json(self.node, &json, &mut out);
-                out
-            }),
-            ColumnForm::Boolean
-            | ColumnForm::Days
-            | ColumnForm::Micros
-            | ColumnForm::Bytes
-            | ColumnForm::Text => None,
-        };
-        found.unwrap_or_else(|| text.to_owned())
+        if self.form != ColumnForm::Json {
+            return plain(self.form, text);
+        }
+        let Ok(json) = serde_json::from_str::<&RawValue>(text) else { return text.to_owned() };
+        let mut out = String::new();
+        self.of_json(self.node, json, &mut out);
+        out
     }
 
     /// A topic's value; none for null.
@@ -65,7 +57,7 @@ impl Compared {
                 list(out, '[', ']', items, |item, out| self.nested(*element, item, out));
             }
             (Kind::Map(element), Datum::Map(entries)) => {
-                let sorted: std::collections::BTreeMap<_, _> =
+                let sorted: BTreeMap<_, _> =
                     entries.iter().map(|(name, value)| (name, value)).collect();
                 list(out, '{', '}', sorted, |(name, value), out| {
                     named(name, out);
@@ -78,34 +70,71 @@ impl Compared {
                     self.nested(field.node, value, out);
                 });
             }
-            _ => quoted(&coarse(form_of(&self.schema, node), leaf(of.logical, datum)), out),
+            _ => quoted(&leaf(of.logical, datum), out),
         }
     }
 
-    fn of_json(&self, node: NodeId, json: &Json, out: &mut String) {
-        let node = present(&self.schema, node);
-        match (&self.schema.node(node).kind, json) {
-            (_, Json::Null) => out.push_str("null"),
-            (Kind::Array(element), Json::Array(items)) => {
-                list(out, '[', ']', items, |item, out| self.of_json(*element, item, out));
-            }
-            (Kind::Map(element), Json::Object(entries)) => {
-                let sorted: std::collections::BTreeMap<_, _> = entries.iter().collect();
-                list(out, '{', '}', sorted, |(name, value), out| {
-                    named(name, out);
-                    self.of_json(*element, value, out);
-                });
-            }
-            (Kind::Record(fields), Json::Object(entries)) => {
-                list(out, '{', '}', fields, |field, out| {
-                    named(&field.name, out);
-                    let value = entries.get(&field.name).unwrap_or(&Json::Null);
-                    self.of_json(field.node, value, out);
-                });
-            }
-            _ => quoted(&json_leaf(form_of(&self.schema, node), json), out),
+    fn of_json(&self, node: NodeId, json: &RawValue, out: &mut String) {
+        if json.get() == "null" {
+            return out.push_str("null");
         }
+        let node = present(&self.schema, node);
+        match &self.schema.node(node).kind {
+            Kind::Array(element) => {
+                if let Some(items) = read::<Vec<Box<RawValue>>>(json) {
+                    let item = |item: Box<RawValue>, out: &mut String| {
+                        self.of_json(*element, &item, out);
+                    };
+                    return list(out, '[', ']', items, item);
+                }
+            }
+            Kind::Map(element) => {
+                if let Some(entries) = read::<Entries>(json) {
+                    return list(out, '{', '}', entries, |(name, value), out| {
+                        named(&name, out);
+                        self.of_json(*element, &value, out);
+                    });
+                }
+            }
+            Kind::Record(fields) => {
+                if let Some(entries) = read::<Entries>(json) {
+                    return list(out, '{', '}', fields, |field, out| {
+                        named(&field.name, out);
+                        match entries.get(&field.name) {
+                            Some(value) => self.of_json(field.node, value, out),
+                            None => out.push_str("null"),
+                        }
+                    });
+                }
+            }
+            _ => {}
+        }
+        quoted(&json_leaf(form_of(&self.schema, node), json), out);
     }
+}
+
+/// An object of JSON.
+type Entries = BTreeMap<String, Box<RawValue>>;
+
+fn read<V: DeserializeOwned>(json: &RawValue) -> Option<V> {
+    serde_json::from_str(json.get()).ok()
+}
+
+/// A text of a value that holds no others; as it is, if it is none of the form.
+fn plain(form: ColumnForm, text: &str) -> String {
+    let found = match form {
+        ColumnForm::Exact => Some(exact(text)),
+        ColumnForm::Float32 => text.parse::<f32>().ok().map(|value| value.to_string()),
+        ColumnForm::Float64 => text.parse::<f64>().ok().map(|value| value.to_string()),
+        ColumnForm::Boolean
+        | ColumnForm::Days
+        | ColumnForm::TimeOfDay
+        | ColumnForm::Micros
+        | ColumnForm::Bytes
+        | ColumnForm::Text
+        | ColumnForm::Json => None,
+    };
+    found.unwrap_or_else(|| text.to_owned())
 }
 
 /// The type of what is there, of one that may be null.
@@ -124,6 +153,7 @@ fn form_of(schema: &Schema, node: NodeId) -> ColumnForm {
     match (&node.kind, node.logical) {
         (_, Some(Logical::Decimal { .. })) => ColumnForm::Exact,
         (_, Some(Logical::Date)) => ColumnForm::Days,
+        (_, Some(Logical::TimeMillis | Logical::TimeMicros)) => ColumnForm::TimeOfDay,
         (Kind::Int | Kind::Long, Some(_)) => ColumnForm::Micros,
         (Kind::Int | Kind::Long, None) => ColumnForm::Exact,
         (Kind::Boolean, _) => ColumnForm::Boolean,
@@ -146,7 +176,10 @@ fn leaf(logical: Option<Logical>, datum: &Datum) -> String {
         (Some(Logical::Decimal { scale, .. }), Datum::Bytes(bytes) | Datum::Fixed(bytes)) => {
             exact(&decimal_text(bytes, scale))
         }
-        (Some(logical), Datum::Int(_) | Datum::Long(_)) => in_micros(logical, whole).to_string(),
+        (Some(logical), Datum::Int(_) | Datum::Long(_)) => match infinite(logical, whole) {
+            Some(text) => text.to_owned(),
+            None => in_micros(logical, whole).to_string(),
+        },
         (_, Datum::Int(_) | Datum::Long(_)) => whole.to_string(),
         (_, Datum::Boolean(value)) => value.to_string(),
         (_, Datum::Float(value)) => value.to_string(),
@@ -154,6 +187,20 @@ fn leaf(logical: Option<Logical>, datum: &Datum) -> String {
         (_, Datum::Bytes(bytes) | Datum::Fixed(bytes)) => hex(bytes),
         (_, Datum::String(text) | Datum::Enum(text)) => text.clone(),
         (_, other) => format!("{other:?}"),
+    }
+}
+
+/// The smallest and the largest date or timestamp stand for what has no end.
+fn infinite(logical: Logical, value: i64) -> Option<&'static str> {
+    let (smallest, largest) = match logical {
+        Logical::Date => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        Logical::TimestampMicros | Logical::LocalTimestampMicros => (i64::MIN, i64::MAX),
+        _ => return None,
+    };
+    match value {
+        value if value == largest => Some("infinity"),
+        value if value == smallest => Some("-infinity"),
+        _ => None,
     }
 }
 
@@ -169,44 +216,17 @@ fn in_micros(logical: Logical, value: i64) -> i128 {
     }
 }
 
-/// What JSON says of a value that holds no others.
-fn json_leaf(form: ColumnForm, json: &Json) -> String {
-    let text = match json {
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+/// What JSON says of a value that holds no others: a text's own, else as it is written.
+fn json_leaf(form: ColumnForm, json: &RawValue) -> String {
+    let text = read::<String>(json).unwrap_or_else(|| json.get().to_owned());
     let found = match form {
-        ColumnForm::Days => days(&text),
-        ColumnForm::Micros => micros(&text),
+        ColumnForm::Days => days(&text).map(|days| days.to_string()),
+        ColumnForm::TimeOfDay => micros_of_day(&text).map(|micros| micros.to_string()),
+        ColumnForm::Micros => micros(&text).map(|micros| micros.to_string()),
         ColumnForm::Bytes => text.strip_prefix("\\x").map(str::to_owned),
         _ => None,
     };
-    coarse(form, found.unwrap_or(text))
-}
-
-/// A number within JSON: what binary64 keeps of it.
-fn coarse(form: ColumnForm, text: String) -> String {
-    match form {
-        ColumnForm::Exact | ColumnForm::Float32 | ColumnForm::Float64 => {
-            text.parse::<f64>().map_or(text, |value| value.to_string())
-        }
-        _ => text,
-    }
-}
-
-fn days(text: &str) -> Option<String> {
-    let date: NaiveDate = text.parse().ok()?;
-    Some(date.signed_duration_since(NaiveDate::default()).num_days().to_string())
-}
-
-fn micros(text: &str) -> Option<String> {
-    if let Ok(time) = text.parse::<NaiveTime>() {
-        let seconds = i64::from(time.num_seconds_from_midnight());
-        return Some((seconds * 1_000_000 + i64::from(time.nanosecond() / 1000)).to_string());
-    }
-    let at = DateTime::parse_from_rfc3339(text).map(|at| at.timestamp_micros());
-    let at = at.or_else(|_| text.parse().map(|at: NaiveDateTime| at.and_utc().timestamp_micros()));
-    at.ok().map(|at| at.to_string())
+    found.unwrap_or_else(|| plain(form, &text))
 }
 
 /// A decimal number without zeros that say nothing.
@@ -316,11 +336,55 @@ mod tests {
         assert_eq!(compared.of_datum(&datum).unwrap(), compared.of_text(text));
     }
 
+    fn array(of: &str) -> String {
+        format!(r#"{{"type":"array","items":["null",{of}]}}"#)
+    }
+
+    #[test]
+    fn what_has_no_end_is_told_so_alone_and_within() {
+        let date = r#"{"type":"int","logicalType":"date"}"#;
+        let at = r#"{"type":"long","logicalType":"timestamp-micros"}"#;
+        let local = r#"{"type":"long","logicalType":"local-timestamp-micros"}"#;
+        for (schema, smallest, largest) in [
+            (date, Datum::Int(i32::MIN), Datum::Int(i32::MAX)),
+            (at, Datum::Long(i64::MIN), Datum::Long(i64::MAX)),
+            (local, Datum::Long(i64::MIN), Datum::Long(i64::MAX)),
+        ] {
+            for (datum, text) in [(smallest, "-infinity"), (largest, "infinity")] {
+                assert_eq!(compared(schema).of_datum(&datum).as_deref(), Some(text));
+                assert_eq!(compared(schema).of_text(text), text);
+                let within = compared(&array(schema));
+                let datum = Datum::Array(vec![datum]);
+                assert_eq!(
+                    within.of_datum(&datum).unwrap(),
+                    within.of_text(&format!("[{text:?}]"))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_within_are_compared_as_they_are_written() {
+        let same = |schema: &str, datum: Datum, json: &str| {
+            let (compared, datum) = (compared(&array(schema)), Datum::Array(vec![datum]));
+            compared.of_datum(&datum).unwrap() == compared.of_text(json)
+        };
+        assert!(same(r#""long""#, Datum::Long(i64::MAX), "[9223372036854775807]"));
+        assert!(!same(r#""long""#, Datum::Long(i64::MAX), "[9223372036854775806]"));
+        assert!(same(r#""string""#, Datum::String("1.50".into()), "[1.50]"));
+        assert!(same(r#""float""#, Datum::Float(0.1), "[0.1]"));
+        assert!(same(r#""double""#, Datum::Double(f64::NAN), r#"["NaN"]"#));
+        assert!(same(r#""double""#, Datum::Double(1e20), "[1e+20]"));
+        assert!(same(r#""string""#, Datum::String(r#"{"b":  2}"#.into()), r#"[{"b":  2}]"#));
+    }
+
     proptest! {
         #[test]
         fn any_text_is_taken(text in ".{0,40}") {
-            for schema in [r#""int""#, r#""double""#, r#"{"type":"array","items":"string"}"#] {
+            let time = r#"{"type":"long","logicalType":"timestamp-micros"}"#;
+            for schema in [r#""int""#, r#""double""#, &array(r#""string""#), &array(time)] {
                 let _ = compared(schema).of_text(&text);
+                let _ = compared(schema).of_text(&format!("[{text:?}]"));
             }
         }
 

@@ -6,26 +6,35 @@
 //! and then the [`topic`]'s records go into [`buckets`], which spill to disk → each bucket is folded
 //! by key → what differs, or was touched since its chunk's mark, is a [`suspects`] entry → suspects
 //! are read again until they agree or are proven to differ. Of a pipeline's [`output`] the database is
-//! asked by the pipeline's own SQL, and values are compared by their [`form`]. Absent here: any database's
-//! SQL.
+//! asked by the pipeline's own SQL once the [`steps`] on the way have come up to it, values are compared by
+//! their [`form`], and what differs may be in [`doubt`]. Absent here: any database's SQL.
 
 mod buckets;
+mod columns;
+mod doubt;
+mod ends;
 mod form;
+mod moment;
 mod output;
 mod request;
 mod run;
+mod steps;
 mod suspects;
 mod table;
 mod texts;
 mod topic;
 mod value;
+mod verdict;
 
 pub use request::{
-    ColumnForm, OutputRequest, OutputVerdict, QueryColumn, QueryPart, QueryRequest, RecordForm,
+    ColumnForm, LookedUp, OutputRequest, QueryColumn, QueryPart, QueryRequest, RecordForm,
     StepBefore,
 };
 pub(crate) use run::Verifier;
 pub use run::Verify;
+pub use verdict::{
+    Cell, ColumnDifference, Comparison, Difference, Outcome, OutputVerdict, TableVerdict, What,
+};
 
 use crate::{Key, TableReader};
 use serde::{Deserialize, Serialize};
@@ -64,85 +73,6 @@ pub enum VerifyEvent {
     },
     /// A table is through.
     Table(TableVerdict),
-}
-
-/// What came of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Topic and table hold the same.
-    Equal,
-    /// They do not.
-    Different,
-    /// It could not be found out.
-    Unknown,
-}
-
-/// One table's result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableVerdict {
-    /// The table.
-    pub table: TableName,
-    /// The topic.
-    pub topic: String,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// Rows of the table.
-    pub rows: u64,
-    /// Keys that were looked at again, because they moved meanwhile or differed at first.
-    pub rechecked: u64,
-    /// How many keys differ.
-    pub differing: u64,
-    /// The first of them, or all.
-    pub differences: Vec<Difference>,
-    /// Why it is unknown, or what limits the result.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// One key that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Difference {
-    /// The key's columns.
-    pub key: Vec<Cell>,
-    /// How.
-    #[serde(flatten)]
-    pub what: What,
-}
-
-/// A column and its text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cell {
-    /// The column.
-    pub column: String,
-    /// The database's text; none for null.
-    pub text: Option<String>,
-}
-
-/// How a key differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "difference")]
-pub enum What {
-    /// The table has the row, the topic does not.
-    MissingInTopic,
-    /// The topic has the row, the table does not.
-    ExtraInTopic,
-    /// Both have it, with other values.
-    Values {
-        /// The columns that differ.
-        columns: Vec<ColumnDifference>,
-    },
-}
-
-/// A column that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ColumnDifference {
-    /// The column.
-    pub column: String,
-    /// The table's value, as text; none for null.
-    pub database: Option<String>,
-    /// The topic's.
-    pub topic: Option<String>,
 }
 
 /// Which rows are read as text.

@@ -1,8 +1,8 @@
 //! What is asked of a database and of a topic to verify a pipeline's output.
 
-use super::{Difference, Outcome};
-use serde::{Deserialize, Serialize};
-use tidemesh_model::TableName;
+use std::collections::BTreeSet;
+use tidemesh_avro::types::ColumnCheck;
+use tidemesh_model::{Field, Result, RowTypes, TableName};
 
 /// An output to verify.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct OutputRequest {
     pub query: Vec<QueryPart<String>>,
     /// The pipelines on the way, in the order in which data goes.
     pub steps: Vec<StepBefore>,
+    /// What of it the database may rightly say otherwise.
+    pub looked_up: LookedUp,
     /// List every difference, not the first [`super::DIFFERENCES_LISTED`].
     pub all: bool,
 }
@@ -47,32 +49,20 @@ pub struct StepBefore {
     pub pipeline: String,
     /// The consumer group in which its offsets stand.
     pub group: String,
-    /// The topics that it reads.
+    /// The topics that it reads for the output.
     pub topics: Vec<String>,
 }
 
-/// What came of an output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutputVerdict {
-    /// The pipeline.
-    pub pipeline: String,
-    /// The sink's name, or the tapped processor's.
-    pub output: String,
-    /// The topic.
-    pub topic: String,
-    /// What came of it.
-    pub outcome: Outcome,
-    /// Rows that the database gave.
-    pub rows: u64,
-    /// Keys that moved meanwhile, or differ.
-    pub rechecked: u64,
-    /// How many keys differ.
-    pub differing: u64,
-    /// The first of them, or all.
-    pub differences: Vec<Difference>,
-    /// Why it is unknown, or what limits the result.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+/// What of an output was looked up when its rows were made: a row of the lookup that changed since wrote
+/// nothing anew, and the database knows only what it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LookedUp {
+    /// The columns, by their places.
+    pub columns: BTreeSet<usize>,
+    /// Whether it decides which rows there are, or by which key.
+    pub rows: bool,
+    /// The lookups' topics.
+    pub topics: BTreeSet<String>,
 }
 
 /// A query of a database: a text with tables in it.
@@ -82,6 +72,20 @@ pub struct QueryRequest {
     pub parts: Vec<QueryPart<TableName>>,
     /// The columns of its rows that are wanted.
     pub columns: Vec<QueryColumn>,
+    /// How the tables' topics have their values.
+    pub types: RowTypes,
+}
+
+impl QueryRequest {
+    /// Whether a topic has a column's values as their type in the database says. Others are left out of
+    /// the table, so that SQL that reads them is refused.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` for a type that is no schema, which does not happen.
+    pub fn tells(&self, field: &Field) -> Result<bool> {
+        Ok(ColumnCheck::new(self.types, field)?.is_none())
+    }
 }
 
 /// A part of a query.
@@ -114,9 +118,11 @@ pub enum ColumnForm {
     Float32,
     /// The same of binary64.
     Float64,
-    /// Days since 1970-01-01.
+    /// Days since 1970-01-01, `infinity` or `-infinity`.
     Days,
-    /// Microseconds, of a time of day since midnight, else since 1970-01-01 00:00:00 UTC.
+    /// Microseconds of a time of day, since midnight.
+    TimeOfDay,
+    /// Microseconds since 1970-01-01 00:00:00 UTC, `infinity` or `-infinity`.
     Micros,
     /// Hexadecimal digits, lowercase.
     Bytes,

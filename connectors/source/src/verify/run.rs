@@ -2,7 +2,7 @@
 
 use super::table::TableCheck;
 use super::{
-    DIFFERENCES_LISTED, Outcome, OutputRequest, OutputVerdict, TableVerdict, VerifyEvent,
+    Comparison, DIFFERENCES_LISTED, OutputRequest, OutputVerdict, TableVerdict, VerifyEvent,
     VerifyRequest,
 };
 use crate::snapshot::{TableState, captured};
@@ -131,14 +131,14 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
     ) -> Result<TableVerdict> {
         let mut attempt = 1;
         loop {
-            if let Some(unread) = self.unread(table) {
-                return Ok(unread);
+            if let Some(reason) = self.unread(table) {
+                return Ok(self.unknown(table, reason));
             }
             let mut check = TableCheck::new(self, table, events, listed_max).await?;
             let done = Box::pin(check.run()).await;
             // A snapshot that has begun meanwhile: a part of the topic was compared.
-            if let Some(unread) = self.unread(table) {
-                return Ok(unread);
+            if let Some(reason) = self.unread(table) {
+                return Ok(self.unknown(table, reason));
             }
             let is_moved = check.schema_changed || check.topic != self.status.topic(table);
             if !is_moved || attempt == SCHEMA_ATTEMPTS {
@@ -148,21 +148,19 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
         }
     }
 
-    /// The verdict on a table that is not all in its topic yet.
-    fn unread(&self, table: &TableName) -> Option<TableVerdict> {
+    /// Why a table is not all in its topic yet, if it is not.
+    pub(super) fn unread(&self, table: &TableName) -> Option<String> {
         let report = self.status.report().snapshot;
-        let snapshot = report.tables.iter().find(|snapshot| snapshot.table == *table);
-        match snapshot.map(|snapshot| snapshot.state) {
-            Some(TableState::Running) => Some(self.unknown(
-                table,
+        let snapshot = report.tables.iter().find(|snapshot| snapshot.table == *table)?;
+        match snapshot.state {
+            TableState::Running => Some(
                 "its snapshot is running; wait by `tidemesh snapshot status --wait`".to_owned(),
-            )),
-            Some(TableState::Failed) => {
-                let error = snapshot.and_then(|snapshot| snapshot.error.clone());
-                let error = error.unwrap_or_default();
-                Some(self.unknown(table, format!("its snapshot has failed: {error}")))
+            ),
+            TableState::Failed => {
+                let error = snapshot.error.clone().unwrap_or_default();
+                Some(format!("its snapshot has failed: {error}"))
             }
-            Some(TableState::Done) | None => None,
+            TableState::Done => None,
         }
     }
 
@@ -170,12 +168,7 @@ impl<C: Connector, T: Transport> Verifier<C, T> {
         TableVerdict {
             table: table.clone(),
             topic: self.status.topic(table),
-            outcome: Outcome::Unknown,
-            rows: 0,
-            rechecked: 0,
-            differing: 0,
-            differences: Vec::new(),
-            reason: Some(reason),
+            found: Comparison::unknown(reason),
         }
     }
 

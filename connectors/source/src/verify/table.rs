@@ -6,11 +6,10 @@ use super::suspects::{Suspect, Suspects};
 use super::texts::{pack_row, unpack};
 use super::topic::{TableDecoder, TopicRecord, TopicRows, column_checks};
 use super::{
-    Cell, ColumnDifference, Difference, Outcome, TableTexts, TableVerdict, TextPart, TextRequest,
-    TextRow, TextRows, VerifyEvent, What, blocking,
+    Cell, ColumnDifference, Comparison, Difference, Outcome, TableTexts, TableVerdict, TextPart,
+    TextRequest, TextRow, TextRows, VerifyEvent, What, blocking,
 };
 use crate::{Connector, TableReader};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_avro::types::ColumnCheck;
@@ -25,7 +24,7 @@ const KEYS_A_STATEMENT: usize = 500;
 
 /// How long it is waited for older transactions to end before what differs is said to differ: the
 /// log may tell a commit before readers see it.
-const SETTLE_MAX: Duration = Duration::from_secs(15);
+pub(super) const SETTLE_MAX: Duration = Duration::from_secs(15);
 
 /// One attempt at a table.
 pub(super) struct TableCheck<'v, C: Connector, T: Transport> {
@@ -86,14 +85,14 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         self.read_topic(&mut topic, &mut buckets).await?;
         let truncated_at = self.truncated_at;
         let mut suspects = blocking(move || compare(buckets, truncated_at)).await?;
-        let rechecked = suspects.by_key.len() as u64 + suspects.left_out;
-        let mut rows = self.look_again(&mut topic, &mut suspects).await?;
+        let rechecked = suspects.count_all();
+        self.look_again(&mut topic, &mut suspects).await?;
         let mut settled = true;
         if !suspects.by_key.is_empty() {
             settled = self.settle().await?;
-            rows = self.look_again(&mut topic, &mut suspects).await?;
+            self.look_again(&mut topic, &mut suspects).await?;
         }
-        let differing = self.prove(&schema, &mut suspects, &rows).await?;
+        let differing = self.prove(&schema, &mut suspects).await?;
         Ok(self.verdict(&suspects, differing, rechecked, settled))
     }
 
@@ -145,25 +144,16 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         Ok(())
     }
 
-    /// Reads suspects again and drops those that agree; answers the rows that do not.
+    /// Reads suspects again and drops those that agree.
     async fn look_again(
         &mut self,
         topic: &mut TopicRows<T, TableDecoder<C::Reader>>,
         suspects: &mut Suspects,
-    ) -> Result<HashMap<Box<[u8]>, Box<[u8]>>> {
-        suspects.keep_latest();
+    ) -> Result<()> {
+        suspects.look_again();
         let keys: Vec<Box<[u8]>> = suspects.by_key.keys().cloned().collect();
-        let mut seen: HashMap<Box<[u8]>, Seen> = HashMap::new();
         for keys in keys.chunks(KEYS_A_STATEMENT) {
-            let low = self.mark().await?;
-            let part = TextPart::Keys(keys.iter().map(|key| unpack(key)).collect());
-            let rows = self.texts(part, u32::MAX, usize::MAX).await?;
-            let low = self.verifier.reached(low).await?;
-            seen.extend(keys.iter().map(|key| (key.clone(), (low, None))));
-            for row in &rows.rows {
-                let (key, row) = pack_row(&rows.schema, row)?;
-                seen.insert(key.into(), (low, Some(row.into())));
-            }
+            self.see(keys, suspects).await?;
         }
         let high = self.mark().await?;
         self.verifier.reached(high).await?;
@@ -176,12 +166,31 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
                 Ok(())
             })
             .await?;
-        suspects.by_key.retain(|key, suspect| match seen.get(key) {
-            Some((low, row)) => !suspect.agrees(*low, row.as_deref()),
-            None => true,
-        });
-        seen.retain(|key, _| suspects.by_key.contains_key(key));
-        Ok(seen.into_iter().filter_map(|(key, (_, row))| Some((key, row?))).collect())
+        suspects.keep_differing();
+        Ok(())
+    }
+
+    /// Reads the rows of keys, fewer at once where those are too large together.
+    async fn see(&mut self, keys: &[Box<[u8]>], suspects: &mut Suspects) -> Result<()> {
+        let bytes_max = self.verifier.settings.snapshot.chunk_bytes_max;
+        let mut left = vec![keys];
+        while let Some(keys) = left.pop() {
+            let low = self.mark().await?;
+            let part = TextPart::Keys(keys.iter().map(|key| unpack(key)).collect());
+            let rows = self.texts(part, u32::MAX, bytes_max).await?;
+            let low = self.verifier.reached(low).await?;
+            if rows.last.is_some() && keys.len() > 1 {
+                let (some, others) = keys.split_at(keys.len() / 2);
+                left.extend([others, some]);
+                continue;
+            }
+            keys.iter().for_each(|key| suspects.saw(low, key, None));
+            for row in &rows.rows {
+                let (key, row) = pack_row(&rows.schema, row)?;
+                suspects.saw(low, &key, Some(row.into()));
+            }
+        }
+        Ok(())
     }
 
     /// Waits until what the log told is visible; false if that takes too long.
@@ -197,7 +206,6 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         &mut self,
         schema: &TableSchema,
         suspects: &mut Suspects,
-        rows: &HashMap<Box<[u8]>, Box<[u8]>>,
     ) -> Result<Vec<Difference>> {
         let mut left: Vec<(Box<[u8]>, Vec<Cell>)> =
             suspects.by_key.keys().map(|key| (key.clone(), key_cells(schema, key))).collect();
@@ -205,8 +213,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         let mut differences = Vec::new();
         for (packed, key) in left {
             let Some(suspect) = suspects.by_key.get(&packed) else { continue };
-            let row = rows.get(&packed).map(AsRef::as_ref);
-            match self.difference(schema, row, suspect).await? {
+            match self.difference(schema, suspect).await? {
                 Some(what) if differences.len() < self.listed_max => {
                     differences.push(Difference { key, what });
                 }
@@ -220,10 +227,9 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
     async fn difference(
         &mut self,
         schema: &TableSchema,
-        row: Option<&[u8]>,
         suspect: &Suspect,
     ) -> Result<Option<What>> {
-        let (row, record) = match (row, suspect.latest()) {
+        let (row, record) = match (suspect.row(), suspect.latest()) {
             (Some(row), Some(record)) => (unpack(row), unpack(record)),
             (Some(_), None) => return Ok(Some(What::MissingInTopic)),
             (None, Some(_)) => return Ok(Some(What::ExtraInTopic)),
@@ -267,7 +273,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         settled: bool,
     ) -> TableVerdict {
         let differing = suspects.by_key.len() as u64;
-        let (outcome, reason) = match suspects.outcome() {
+        let (outcome, reason) = match suspects.outcome(differing) {
             (Outcome::Different, _) if !settled => (
                 Outcome::Unknown,
                 Some("transactions that the log has are not visible to readers yet".to_owned()),
@@ -277,12 +283,14 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         TableVerdict {
             table: self.table.clone(),
             topic: self.topic.clone(),
-            outcome,
-            rows: self.rows,
-            rechecked,
-            differing,
-            differences,
-            reason,
+            found: Comparison {
+                outcome,
+                rows: self.rows,
+                rechecked,
+                differing,
+                differences,
+                reason,
+            },
         }
     }
 
@@ -346,15 +354,12 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
     }
 }
 
-/// A row that was read again, none if it is not there, and the mark behind which it was.
-type Seen = (Position, Option<Box<[u8]>>);
-
 /// Keys whose row and record differ, or that moved since their chunk was read.
 fn compare(buckets: Buckets, truncated_at: Option<Position>) -> Result<Suspects> {
-    let mut suspects = Suspects::default();
+    let mut suspects = Suspects::new();
     let gone = |at: Position| truncated_at.filter(|truncated| at < *truncated);
     for bucket in buckets.fold() {
-        for (key, Folded { row, record }) in bucket? {
+        for (key, Folded { row, record, .. }) in bucket? {
             let record = record.map(|(at, row)| gone(at).map_or((at, row), |at| (at, None)));
             let same = match (&row, &record) {
                 (Some((low, row)), Some((at, Some(record)))) => at <= low && row == record,
@@ -362,7 +367,7 @@ fn compare(buckets: Buckets, truncated_at: Option<Position>) -> Result<Suspects>
                 _ => false,
             };
             if !same {
-                suspects.add(key, record, 0);
+                suspects.add(key, record, None);
             }
         }
     }

@@ -1,13 +1,13 @@
 //! A topic as a consumer with the table's schema of today sees it, as packed rows of text.
 
 use super::TableTexts;
+use super::ends::{Offsets, UpTo, behind, ends};
 use super::texts::pack;
 use super::value::{not_of_type, value_of};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
 use tidemesh_avro::datum::Datum;
 use tidemesh_avro::frame;
 use tidemesh_avro::name::avro_name;
@@ -19,17 +19,11 @@ use tidemesh_model::{
     EnvelopeForm, Error, ErrorKind, EventFormat, Position, Result, SourceBlock, TableSchema,
 };
 use tidemesh_transport::{
-    FetchLimit, POSITION_HEADER, Reader, RecordRef, RegistryClient, Start, Subscription, Transport,
+    POSITION_HEADER, Reader, RecordRef, RegistryClient, Start, Subscription, Transport,
 };
 
-/// Bytes that one fetch asks for.
-const FETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// How long a fetch may wait for records that the topic says it has.
-const FETCH_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// Fetches in a row that may bring nothing.
-const FETCHES_EMPTY_MAX: u32 = 6;
+/// The most schemas whose resolution is kept: past it all are resolved anew.
+const SCHEMAS_KEPT_MAX: usize = 1024;
 
 /// One record, decoded.
 pub(super) enum TopicRecord {
@@ -75,11 +69,10 @@ impl<T: Transport, D: Decodes> TopicRows<T, D> {
 
     /// About how many records are left to be read.
     pub(super) async fn left(&mut self) -> Result<u64> {
-        let positions = self.reader.as_ref().map(Reader::positions);
-        Ok(match ends(self.transport.as_ref(), &self.topic).await? {
-            Some(ends) => behind(&ends, positions.as_ref()),
-            None => 0,
-        })
+        let positions = self.reader.as_ref().map(Reader::positions).unwrap_or_default();
+        Ok(ends_of(self.transport.as_ref(), &self.topic)
+            .await?
+            .map_or(0, |ends| behind(&ends, &positions)))
     }
 
     /// Hands every record up to where the topic ends now to `take`.
@@ -87,7 +80,7 @@ impl<T: Transport, D: Decodes> TopicRows<T, D> {
         &mut self,
         mut take: impl FnMut(TopicRecord) -> Result<()>,
     ) -> Result<()> {
-        let Some(ends) = ends(self.transport.as_ref(), &self.topic).await? else {
+        let Some(ends) = ends_of(self.transport.as_ref(), &self.topic).await? else {
             return Ok(());
         };
         let reader = match &mut self.reader {
@@ -98,16 +91,8 @@ impl<T: Transport, D: Decodes> TopicRows<T, D> {
                 self.reader.insert(self.transport.subscribe(subscription).await?)
             }
         };
-        let limit = FetchLimit { bytes_max: FETCH_BYTES_MAX, wait_max: FETCH_WAIT_MAX };
-        let mut empty = 0;
-        while behind(&ends, Some(&reader.positions())) > 0 {
-            let batches = reader.poll(limit).await?;
-            empty = if batches.is_empty() { empty + 1 } else { 0 };
-            if empty > FETCHES_EMPTY_MAX {
-                return Err(Error::new(ErrorKind::Timeout, "read a topic")
-                    .because("it does not give the records that it says it has")
-                    .with("topic", &self.topic));
-            }
+        let mut up_to = UpTo::new(reader, &ends);
+        while let Some(batches) = up_to.next().await? {
             for batch in batches {
                 for record in batch.iter() {
                     let (offset, record) = record?;
@@ -125,6 +110,14 @@ impl<T: Transport, D: Decodes> TopicRows<T, D> {
     }
 }
 
+/// Where a topic ends now; none if there is no such topic.
+async fn ends_of<T: Transport>(transport: &T, topic: &str) -> Result<Option<Offsets>> {
+    match ends(transport, &[topic.to_owned()]).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 /// How each column is compared; none where its values are written as its type says.
 pub(super) fn column_checks(
     schema: &TableSchema,
@@ -133,30 +126,12 @@ pub(super) fn column_checks(
     schema.fields.iter().map(|field| ColumnCheck::new(format.types, field)).collect()
 }
 
-/// Where a topic ends now; none if there is no such topic.
-async fn ends<T: Transport>(transport: &T, topic: &str) -> Result<Option<Vec<u64>>> {
-    match transport.topic(topic).await {
-        Ok(info) => Ok(Some(info.partitions.iter().map(|partition| partition.end).collect())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// How many offsets lie between where a reader stands (none: at the first) and `ends`.
-fn behind(ends: &[u64], positions: Option<&BTreeMap<(String, u32), u64>>) -> u64 {
-    let Some(positions) = positions else { return ends.iter().sum() };
-    let left = |((_, partition), at): (&(String, u32), &u64)| {
-        ends.get(*partition as usize).map_or(0, |end| end.saturating_sub(*at))
-    };
-    positions.iter().map(left).sum()
-}
-
 /// Data by the schemas that frames name.
 pub(super) struct Resolvers {
     registry: RegistryClient,
     /// The schema that is wanted; none for that of the writer.
     of_today: Option<Schema>,
-    /// By the writer's schema id.
+    /// By the writer's schema id; at most [`SCHEMAS_KEPT_MAX`].
     known: HashMap<u32, Resolver>,
 }
 
@@ -176,6 +151,9 @@ impl Resolvers {
         if !self.known.contains_key(&id) {
             let writer = Schema::parse(&self.registry.schema(id).await?)?;
             let reader = self.of_today.as_ref().unwrap_or(&writer);
+            if self.known.len() >= SCHEMAS_KEPT_MAX {
+                self.known.clear();
+            }
             self.known.insert(id, Resolver::new(&writer, reader)?);
         }
         self.known[&id].read(bytes)

@@ -4,7 +4,7 @@ use super::*;
 use crate::relation::RelationShape;
 use crate::types::{Mask, Reader};
 use std::sync::Arc;
-use tidemesh_model::{DataType, Field, RowKey, SourceKind, TableSchema};
+use tidemesh_model::{DataType, Field, NumericSpecial, RowKey, SourceKind, TableSchema};
 
 fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
     let field = |name: &str, of: &str| Field {
@@ -103,7 +103,11 @@ fn texts_are_what_the_topic_has() {
     let special = NumericSpecial::Null;
     let numeric = Reader::Numeric { precision: 5, scale: 2, special };
     let found = text("numeric(5,2)", DataType::Text, numeric);
-    assert!(found.starts_with("CASE WHEN t.\"b\"\"\" NOT IN ('NaN'"), "{found}");
+    assert!(found.starts_with("(CASE WHEN t.\"b\"\"\" NOT IN ('NaN'"), "{found}");
+    let written = "CASE WHEN t.\"b\"\"\" IS NOT NULL THEN format('%s', t.\"b\"\"\") END";
+    assert_eq!(plain("character(5)", DataType::Text), written);
+    assert_eq!(plain("a_domain", DataType::Text), written);
+    assert_eq!(plain("character varying(5)", DataType::Text), "t.\"b\"\"\"::text");
 }
 
 #[test]
