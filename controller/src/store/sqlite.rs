@@ -77,10 +77,11 @@ impl SqliteStore {
     /// The layout's version in the file, 0 for an empty file.
     fn check_origin(&self, doing: &'static str) -> Result<usize> {
         let failed = |cause| failed(cause, doing);
-        let version = number(&self.connection, "user_version").map_err(failed)?;
-        let origin = number(&self.connection, "application_id").map_err(failed)?;
-        let tables: i64 = self
-            .connection
+        // In one transaction: another process may just be making it.
+        let now = self.connection.unchecked_transaction().map_err(failed)?;
+        let version = number(&now, "user_version").map_err(failed)?;
+        let origin = number(&now, "application_id").map_err(failed)?;
+        let tables: i64 = now
             .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
             .map_err(failed)?;
         let fresh = version == 0 && origin == 0 && tables == 0;

@@ -44,6 +44,15 @@ pub(in crate::snapshot) fn written(value: &str) -> String {
 
 /// A value's text as the topic has it, where that is not the cast to text.
 pub(super) fn canonical(value: &str, field: &Field) -> String {
+    let text = as_text(value, field);
+    match field.data_type {
+        // The topic's array says nothing of where its places are counted from: `[3:4]={7,8}`.
+        DataType::Array(_) => format!("regexp_replace({text}, '^\\[[^=]*=', '')"),
+        _ => text,
+    }
+}
+
+fn as_text(value: &str, field: &Field) -> String {
     let arrays = field.source_type.trim_start_matches(|c| c != '[');
     match (field.source_type.trim_end_matches(arrays), &field.data_type) {
         // Its own text has the locale's signs.
