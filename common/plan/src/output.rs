@@ -11,6 +11,7 @@ use crate::sql::types::{avro_type, is_opaque, may_be_null, null_branch, nullable
 use crate::{Problem, Problems};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 use tidemesh_avro::compose::{Definitions, field_attributes};
 use tidemesh_avro::flat::{ADDED_FIELDS, added_fields};
@@ -54,8 +55,15 @@ type Pair = Result<(Option<Schema>, Schema), String>;
 
 /// Schemas as they are parsed when they are asked for first; it follows from the texts, and is equal to any
 /// other.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Parsed(Arc<OnceLock<Pair>>);
+
+impl fmt::Debug for Parsed {
+    /// Nothing: whether somebody has asked already is no part of what schemas are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Parsed")
+    }
+}
 
 impl PartialEq for Parsed {
     fn eq(&self, _: &Self) -> bool {

@@ -89,18 +89,19 @@ fn spent(leases: &Leases, growth: impl Fn(&str) -> u64) -> u64 {
 
 /// The topics to be let go, so that what is left is below the budget.
 fn beyond(leases: &Leases, bytes_max: u64, growth: impl Fn(&str) -> u64) -> Vec<String> {
-    let mut left = spent(leases, &growth);
     let kept = leases.iter().filter(|(_, lease)| !lease.let_go);
+    // A sum that ends at what its type holds would be too small once something is taken away.
+    let mut left: u128 = kept.clone().map(|(topic, _)| u128::from(growth(topic))).sum();
     let mut oldest: Vec<(u64, &String)> = kept.map(|(topic, of)| (of.since_ms, topic)).collect();
     oldest.sort();
     let mut found = Vec::new();
     for (_, topic) in oldest {
         let grown = growth(topic);
-        if left < bytes_max {
+        if left < u128::from(bytes_max) {
             break;
         }
         if grown > 0 {
-            left = left.saturating_sub(grown);
+            left -= u128::from(grown);
             found.push(topic.clone());
         }
     }
