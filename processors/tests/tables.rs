@@ -62,7 +62,10 @@ async fn a_table_is_loaded_before_the_first_record_and_again_at_each_start() {
     mesh.append(&[order(1, 7), order(2, 8)]).await;
     mesh.append_to("shop.customers", &[customer(7, 1), customer(7, 2), customer(9, 1)]).await;
     assert!(matches!(run(&mesh, &job, Until::Cut(mesh.ends())).await, Ended::AtCut));
-    assert_eq!(mesh.log.committed(&job.id()).await.unwrap(), mesh.ends());
+    let mut committed = mesh.log.committed(&job.id()).await.unwrap();
+    // Where it begins in an empty partition is kept too.
+    committed.retain(|_, offset| *offset > 0);
+    assert_eq!(committed, mesh.ends());
     mesh.append(&[order(3, 7), order(4, 9)]).await;
     let gone = ("d", json!({"id": 9}), Json::Null);
     mesh.append_to("shop.customers", &[customer(7, 3), gone]).await;
