@@ -73,8 +73,7 @@ impl Tried {
         for some in due.chunks(TRIED_AT_ONCE_MAX) {
             let tries = some.iter().map(|(_, running, next)| canary.try_plan(running, next));
             for ((one, ..), how) in some.iter().zip(try_join_all(tries).await?) {
-                let judgement = || Judgement::clone(one);
-                failed.extend(how.map(|how| RolledBack { judgement: judgement(), how }));
+                failed.extend(how.map(|how| RolledBack { judgement: (*one).clone(), how }));
             }
         }
         failpoint("canary.done");

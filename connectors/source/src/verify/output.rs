@@ -11,7 +11,7 @@ use super::columns::{Columns, OutputDecoder, no_row};
 use super::doubt::{Doubt, explained};
 use super::run::Verifier;
 use super::suspects::{Suspect, Suspects};
-use super::table::SETTLE_MAX;
+use super::table::settle;
 use super::topic::{TopicRecord, TopicRows};
 use super::{
     Comparison, DIFFERENCES_LISTED, Outcome, OutputRequest, OutputVerdict, QueryPart, QueryRequest,
@@ -112,7 +112,7 @@ impl<C: Connector, T: Transport> OutputCheck<'_, C, T> {
                 buckets.record(at, &key, row.as_deref())
             })
             .await?;
-        let mut settled = self.settle().await?;
+        let mut settled = settle(&mut self.reader).await?;
         let rows = self.ask(&mut |key, row| buckets.row(FIRST, &key, &row)).await?;
         self.come_up().await?;
         let Looked { mut suspects, repeated } = blocking(move || compare(buckets)).await?;
@@ -135,7 +135,7 @@ impl<C: Connector, T: Transport> OutputCheck<'_, C, T> {
         suspects.look_again();
         let keys: Vec<Box<[u8]>> = suspects.by_key.keys().cloned().collect();
         keys.iter().for_each(|key| suspects.saw(FIRST, key, None));
-        let settled = self.settle().await?;
+        let settled = settle(&mut self.reader).await?;
         self.ask(&mut |key, row| {
             suspects.saw(FIRST, &key, Some(row.into()));
             Ok(())
@@ -144,14 +144,6 @@ impl<C: Connector, T: Transport> OutputCheck<'_, C, T> {
         self.come_up().await?;
         self.read_on(suspects).await?;
         Ok(settled)
-    }
-
-    /// Waits until what the log told is visible; false if that takes too long.
-    async fn settle(&mut self) -> Result<bool> {
-        match tokio::time::timeout(SETTLE_MAX, self.reader.settle()).await {
-            Ok(settled) => settled.map(|()| true),
-            Err(_) => Ok(false),
-        }
     }
 
     /// Hands over the key and the row of each row of the database; answers how many there are.

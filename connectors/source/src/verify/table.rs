@@ -24,7 +24,7 @@ const KEYS_A_STATEMENT: usize = 500;
 
 /// How long it is waited for older transactions to end before what differs is said to differ: the
 /// log may tell a commit before readers see it.
-pub(super) const SETTLE_MAX: Duration = Duration::from_secs(15);
+const SETTLE_MAX: Duration = Duration::from_secs(15);
 
 /// One attempt at a table.
 pub(super) struct TableCheck<'v, C: Connector, T: Transport> {
@@ -89,7 +89,7 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
         self.look_again(&mut topic, &mut suspects).await?;
         let mut settled = true;
         if !suspects.by_key.is_empty() {
-            settled = self.settle().await?;
+            settled = settle(&mut self.reader).await?;
             self.look_again(&mut topic, &mut suspects).await?;
         }
         let differing = self.prove(&schema, &mut suspects).await?;
@@ -191,14 +191,6 @@ impl<'v, C: Connector, T: Transport> TableCheck<'v, C, T> {
             }
         }
         Ok(())
-    }
-
-    /// Waits until what the log told is visible; false if that takes too long.
-    async fn settle(&mut self) -> Result<bool> {
-        match tokio::time::timeout(SETTLE_MAX, self.reader.settle()).await {
-            Ok(settled) => settled.map(|()| true),
-            Err(_) => Ok(false),
-        }
     }
 
     /// What is left, in the keys' order, compared by the database's own form of the topic's texts.
@@ -388,4 +380,12 @@ fn key_cells(schema: &TableSchema, key: &[u8]) -> Vec<Cell> {
 fn by_text(cell: &Cell) -> (Option<i128>, Option<&str>) {
     let text = cell.text.as_deref();
     (text.and_then(|text| text.parse().ok()), text)
+}
+
+/// Waits until what the log told is visible; false if that takes too long.
+pub(super) async fn settle(reader: &mut impl TableReader) -> Result<bool> {
+    match tokio::time::timeout(SETTLE_MAX, reader.settle()).await {
+        Ok(settled) => settled.map(|()| true),
+        Err(_) => Ok(false),
+    }
 }

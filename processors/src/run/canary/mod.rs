@@ -178,6 +178,7 @@ impl Canary<'_> {
             }
         }
         let failed = self.next.take(batch, topic, can_take);
+        let mut last = None;
         for record in batch.iter() {
             let (offset, record) = record?;
             if offset >= can_take {
@@ -192,9 +193,12 @@ impl Canary<'_> {
             }
             if let Some(value) = record.value {
                 self.came(topic, value, schemas).await?;
-                let last = (record.key.map(<[u8]>::to_vec), value.to_vec());
-                self.last.insert(topic.to_owned(), last);
+                last = Some((record.key, value));
             }
+        }
+        if let Some((key, value)) = last {
+            let last = (key.map(<[u8]>::to_vec), value.to_vec());
+            self.last.insert(topic.to_owned(), last);
         }
         Ok(())
     }
