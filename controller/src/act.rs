@@ -1,10 +1,10 @@
 //! What users ask for: decided, planned, made durable, and shown.
 
 use crate::builtin::owned;
-use crate::canary::RolledBack;
+use crate::canary::{RolledBack, Tried};
 use crate::controller::{Controller, Refused, now_ms};
 use crate::draft::Draft;
-use crate::evolve::{self, Followed};
+use crate::evolve::{self, Followed, Means};
 use crate::failpoint::failpoint;
 use crate::planned::{self, Fresh, Planned, Unplanned};
 use crate::proposal::{Changes, Handed, Refusal, Text, Verb, changes};
@@ -128,18 +128,34 @@ impl<R: Registry> Controller<R> {
     }
 
     async fn change(&self, wanted: Wanted<'_>, asked: &Asked) -> Result<Changes, Refused> {
+        let mut tried = Tried::default();
+        loop {
+            if let Some(changes) = self.change_once(&wanted, asked, &mut tried).await? {
+                return Ok(changes);
+            }
+            tried.more(self.canary.as_deref()).await?;
+        }
+    }
+
+    /// None if plans are to be tried first.
+    async fn change_once(
+        &self,
+        wanted: &Wanted<'_>,
+        asked: &Asked,
+        tried: &mut Tried,
+    ) -> Result<Option<Changes>, Refused> {
         let _writing = self.writing.lock().await;
         let epoch = self.epoch()?;
-        if self.planned().mesh.is_none() {
-            // It has only just begun to act.
-            self.follow_schemas().await?;
+        // Else it has only just begun to act.
+        if self.planned().mesh.is_none() && !self.follow_schemas(tried).await? {
+            return Ok(None);
         }
         let state = self.state();
         for (document, _) in &wanted.handed.documents {
             self.allowed(&state, document)?;
         }
         self.check_connectors(wanted.handed)?;
-        let all = self.builtin.beside(documents(&state, &wanted));
+        let all = self.builtin.beside(documents(&state, wanted));
         self.topics.written_by(&all);
         if all.len() > DOCUMENTS_MAX {
             return Err(too_many(all.len()).into());
@@ -149,19 +165,23 @@ impl<R: Registry> Controller<R> {
         // What other schemas have done meanwhile is nothing that is asked for here.
         let declared = self.builtin.beside_state(&state);
         let mut told = Told::default();
-        let before = evolve::follow(&seen, &declared, self.means(), &mut told).await?;
-        let Followed { planned: before, judged: followed, failed } = before;
-        let (planned, refused) = self.proposed(&state, &before, &wanted, &all, &mut told).await?;
+        let before = evolve::follow(&seen, &declared, self.means(tried), &mut told).await?;
+        let Some(Followed { planned: before, judged: followed, failed }) = before else {
+            return Ok(None);
+        };
+        let means = self.means(tried);
+        let proposed = self.proposed(&state, &before, wanted, &all, means, &mut told).await?;
+        let Some((planned, refused)) = proposed else { return Ok(None) };
         let mut changes =
             changes(wanted.handed, &state, &before.pipelines, &planned.pipelines, wanted.deleted);
         if asked.dry_run || changes.is_empty() {
-            return Ok(changes);
+            return Ok(Some(changes));
         }
         let mut draft = Draft::of(&state);
         draft.record_failed(&failed, now_ms());
         draft.record(&followed, now_ms());
         draft.record_failed(&refused, now_ms());
-        declare(&mut draft, &wanted, &mut changes, asked);
+        declare(&mut draft, wanted, &mut changes, asked);
         accept(&mut draft, &planned);
         failpoint("change.decided");
         self.write(epoch, draft.changes).await?;
@@ -169,17 +189,19 @@ impl<R: Registry> Controller<R> {
         self.show(draft.state, planned);
         failpoint("change.shown");
         self.wake.notify_one();
-        Ok(changes)
+        Ok(Some(changes))
     }
 
+    /// What is to run; none if plans are to be tried first.
     async fn proposed(
         &self,
         state: &State,
         before: &Planned,
         wanted: &Wanted<'_>,
         all: &[Arc<Document>],
+        means: Means<'_, R>,
         told: &mut Told,
-    ) -> Result<(Planned, Vec<RolledBack>), Refused> {
+    ) -> Result<Option<(Planned, Vec<RolledBack>)>, Refused> {
         let mut accepted = planned::accepted(state);
         for (document, _) in &wanted.handed.documents {
             // Whoever applies a pipeline that is upgraded by hand, upgrades it.
@@ -200,8 +222,8 @@ impl<R: Registry> Controller<R> {
             Unplanned::Error(error) => error.into(),
         })?;
         self.check_outputs(before, &now, &handed, wanted.handed).await?;
-        let Followed { planned, judged, failed } =
-            evolve::apply(before, now, &handed, all, self.means(), told).await?;
+        let followed = evolve::apply(before, now, &handed, all, means, told).await?;
+        let Some(Followed { planned, judged, failed }) = followed else { return Ok(None) };
         let newly = judged
             .pipelines
             .iter()
@@ -210,7 +232,11 @@ impl<R: Registry> Controller<R> {
             .flat_map(|one| one.reasons.iter().map(move |reason| (one, reason)))
             .map(|(one, reason)| wanted.handed.refusal(&one.pipeline, reason))
             .collect();
-        if refusals.is_empty() { Ok((planned, failed)) } else { Err(Refused::Wrong(refusals)) }
+        if refusals.is_empty() {
+            Ok(Some((planned, failed)))
+        } else {
+            Err(Refused::Wrong(refusals))
+        }
     }
 
     /// Asks the registry whether topics take what is to be written to them.

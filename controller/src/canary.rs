@@ -6,11 +6,12 @@ use crate::failpoint::failpoint;
 use crate::planned::Planned;
 use crate::topics::Registry;
 use futures_util::future::{BoxFuture, try_join_all};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidemesh_model::Result;
+use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::mesh::PipelinePlan;
 use tidemesh_plan::upgrade::{Judged, Judgement, Unfit};
+use tokio::time::Instant;
 
 /// The most plans that are tried at once.
 const TRIED_AT_ONCE_MAX: usize = 4;
@@ -19,10 +20,17 @@ const TRIED_AT_ONCE_MAX: usize = 4;
 /// anew.
 pub(crate) const UNFIT_MAX: usize = 8;
 
+/// How often the schemas may become others while plans of theirs are tried, before that is left to the next
+/// round.
+const ATTEMPTS_MAX: usize = 256;
+
 /// Tries plans on records.
 pub trait Canary: Send + Sync + 'static {
     /// Why `next` must not take the place of `running`; none if nothing speaks against it. Nothing is
     /// written, and what runs goes on.
+    ///
+    /// `since` is when the first of the plans that are tried together was: who waits for a record of a new
+    /// schema waits from then on, so that many plans behind one table do not each wait for it.
     ///
     /// # Errors
     ///
@@ -31,6 +39,7 @@ pub trait Canary: Send + Sync + 'static {
         &'c self,
         running: &'c PipelinePlan,
         next: &'c PipelinePlan,
+        since: Instant,
     ) -> BoxFuture<'c, Result<Option<String>>>;
 }
 
@@ -43,41 +52,74 @@ pub(crate) struct RolledBack {
     pub(crate) how: String,
 }
 
-/// The plans that were tried, by pipeline and digest.
+/// A pipeline, the digest of the plan that it runs by, and that of the next.
+type Pair = (String, String, String);
+
+/// A plan that is to be tried.
+struct Due {
+    pair: Pair,
+    running: Arc<PipelinePlan>,
+    next: PipelinePlan,
+}
+
+/// The plans that were tried for one thing that the controller does, and those that are to be before it can
+/// be done. Nobody waits for tries: they are made while no lock is held, and what asked for them is decided
+/// again behind them, from what is there then.
 #[derive(Default)]
-pub(crate) struct Tried(BTreeSet<(String, String)>);
+pub(crate) struct Tried {
+    outcomes: BTreeMap<Pair, Option<String>>,
+    due: Vec<Due>,
+    since: Option<Instant>,
+    attempts: usize,
+}
 
 impl Tried {
-    /// Tries the new plans that were not tried yet; answers those that failed.
-    pub(crate) async fn more(
-        &mut self,
-        canary: &dyn Canary,
-        running: &Planned,
-        judged: &Judged,
-    ) -> Result<Vec<RolledBack>> {
-        let mut due = Vec::new();
+    /// The new plans that failed, of those that were not known to; none if some are to be tried first.
+    pub(crate) fn failed(&mut self, running: &Planned, judged: &Judged) -> Option<Vec<RolledBack>> {
+        let mut failed = Vec::new();
         for one in judged.pipelines.iter().filter(|one| one.verdict.replans()) {
             let Some((running, next)) = running.pipelines.get(&one.pipeline).zip(one.plan.as_ref())
             else {
                 continue;
             };
-            if self.0.insert((one.pipeline.clone(), next.digest.clone())) {
-                due.push((one, Arc::clone(running), next));
+            let pair = (one.pipeline.clone(), running.digest.clone(), next.digest.clone());
+            match self.outcomes.get(&pair) {
+                Some(Some(how)) => {
+                    failed.push(RolledBack { judgement: one.clone(), how: how.clone() });
+                }
+                Some(None) => {}
+                None => {
+                    let (running, next) = (Arc::clone(running), next.clone());
+                    self.due.push(Due { pair, running, next });
+                }
             }
         }
-        if due.is_empty() {
-            return Ok(Vec::new());
+        self.due.is_empty().then_some(failed)
+    }
+
+    /// Tries what is due; answers whether there was any. Nobody may hold the lock of what changes the state.
+    ///
+    /// # Errors
+    ///
+    /// What the canary says; `Unavailable` if schemas became others again and again meanwhile.
+    pub(crate) async fn more(&mut self, canary: Option<&dyn Canary>) -> Result<bool> {
+        let due = std::mem::take(&mut self.due);
+        let Some(canary) = canary.filter(|_| !due.is_empty()) else { return Ok(false) };
+        self.attempts += 1;
+        if self.attempts > ATTEMPTS_MAX {
+            return Err(Error::new(ErrorKind::Unavailable, "try new plans")
+                .because("schemas became others again and again while their plans were tried")
+                .with("attempts_max", ATTEMPTS_MAX));
         }
+        let since = *self.since.get_or_insert_with(Instant::now);
         failpoint("canary.due");
-        let mut failed = Vec::new();
         for some in due.chunks(TRIED_AT_ONCE_MAX) {
-            let tries = some.iter().map(|(_, running, next)| canary.try_plan(running, next));
-            for ((one, ..), how) in some.iter().zip(try_join_all(tries).await?) {
-                failed.extend(how.map(|how| RolledBack { judgement: (*one).clone(), how }));
-            }
+            let tries = some.iter().map(|due| canary.try_plan(&due.running, &due.next, since));
+            let outcomes = try_join_all(tries).await?;
+            self.outcomes.extend(some.iter().map(|due| due.pair.clone()).zip(outcomes));
         }
         failpoint("canary.done");
-        Ok(failed)
+        Ok(true)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What other schemas, or other documents, make of what runs: each pipeline's next plan, judged by
 //! `tidemesh_plan::upgrade`.
 
-use crate::canary::{self, Canary, RolledBack, Tried};
+use crate::canary::{self, RolledBack, Tried};
 use crate::planned::{Fresh, Moving, Planned};
 use crate::state::{Id, State};
 use crate::topics::{Basis, KnownTopics, Registry, Told, external};
@@ -122,15 +122,16 @@ pub(crate) struct Followed {
     pub(crate) failed: Vec<RolledBack>,
 }
 
-/// What becomes of what runs by the schemas of now.
+/// What becomes of what runs by the schemas of now; none if plans are to be tried first.
 pub(crate) async fn follow<R: Registry>(
     running: &Planned,
     documents: &[Arc<Document>],
-    Means { topics, canary }: Means<'_, R>,
+    Means { topics, tried }: Means<'_, R>,
     told: &mut Told,
-) -> Result<Followed> {
+) -> Result<Option<Followed>> {
     let mut next = Planned { outdated: false, ..running.clone() };
-    let (mut tried, mut failed) = (Tried::default(), Vec::new());
+    let mut tried = tried;
+    let mut failed = Vec::new();
     let mut asked = external(documents.iter().map(Arc::as_ref));
     asked.extend(running.asks());
     let answered = topics.newest_once(&asked, told).await?;
@@ -157,8 +158,11 @@ pub(crate) async fn follow<R: Registry>(
             continue;
         }
         check(&question, &mut judged);
-        let more = match canary {
-            Some(canary) => tried.more(canary, running, &judged).await?,
+        let more = match &mut tried {
+            Some(tried) => match tried.failed(running, &judged) {
+                Some(failed) => failed,
+                None => return Ok(None),
+            },
             None => Vec::new(),
         };
         if more.is_empty() {
@@ -169,14 +173,14 @@ pub(crate) async fn follow<R: Registry>(
     };
     (next.asked, next.answered) = (asked, answered);
     next.take(&judged);
-    Ok(Followed { planned: next, judged, failed })
+    Ok(Some(Followed { planned: next, judged, failed }))
 }
 
 /// What it takes to follow changes.
 pub(crate) struct Means<'m, R> {
     pub(crate) topics: &'m KnownTopics<R>,
-    /// What tries plans, if anything does.
-    pub(crate) canary: Option<&'m dyn Canary>,
+    /// What came of the plans that were tried, if anything tries them.
+    pub(crate) tried: Option<&'m mut Tried>,
 }
 
 /// The topics to which something else would be written.
@@ -293,7 +297,7 @@ impl Planned {
 }
 
 /// What runs once documents are applied: theirs by the plan of now, the others as they are judged behind
-/// them. Answers what those come to.
+/// them. Answers what those come to; none if plans are to be tried first.
 pub(crate) async fn apply<R: Registry>(
     running: &Planned,
     now: Fresh,
@@ -301,7 +305,7 @@ pub(crate) async fn apply<R: Registry>(
     documents: &[Arc<Document>],
     means: Means<'_, R>,
     told: &mut Told,
-) -> Result<Followed> {
+) -> Result<Option<Followed>> {
     let is_handed = |name: &str| handed.contains(&Id::pipeline(name));
     let mut runs = Vec::new();
     for plan in &now.mesh.pipelines {

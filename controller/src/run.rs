@@ -1,6 +1,7 @@
 //! The loop: follows the schemas, and has the jobs run that shall run.
 
 use crate::act::accept;
+use crate::canary::Tried;
 use crate::controller::{Controller, now_ms};
 use crate::draft::Draft;
 use crate::evolve::{self, Followed, Means};
@@ -55,23 +56,34 @@ impl<R: Registry> Controller<R> {
         }
     }
 
-    /// Compares what shall be with what is, and makes it so.
+    /// Compares what shall be with what is, and makes it so. Plans that schemas call for are tried first.
     pub(crate) async fn round(&self) -> Result<()> {
+        let mut tried = Tried::default();
+        loop {
+            let done = self.round_once(&mut tried).await;
+            if !tried.more(self.canary.as_deref()).await? {
+                return done;
+            }
+        }
+    }
+
+    async fn round_once(&self, tried: &mut Tried) -> Result<()> {
         let _writing = self.writing.lock().await;
         let connected = self.run_connectors().await;
-        let followed = self.follow_schemas().await;
+        let followed = self.follow_schemas(tried).await.map(drop);
         let ran = self.run_jobs().await;
         let kept = self.keep_topics().await;
         followed.and(ran).and(kept).and(connected)
     }
 
-    /// Judges anew if a schema is another one, or nothing is planned yet.
-    pub(crate) async fn follow_schemas(&self) -> Result<()> {
-        let Ok(epoch) = self.epoch() else { return Ok(()) };
+    /// Judges anew if a schema is another one, or nothing is planned yet; answers whether that is done, and
+    /// not to be done again once plans were tried.
+    pub(crate) async fn follow_schemas(&self, tried: &mut Tried) -> Result<bool> {
+        let Ok(epoch) = self.epoch() else { return Ok(true) };
         let (state, before) = (self.state(), self.planned());
         self.topics.written_by(&state.declared());
         if !before.is_old(&self.topics).await? {
-            return Ok(());
+            return Ok(true);
         }
         let documents = self.builtin.beside_state(&state);
         let mut told = Told::default();
@@ -85,8 +97,8 @@ impl<R: Registry> Controller<R> {
                 recalled
             }
         };
-        let followed = evolve::follow(&planned, &documents, self.means(), &mut told).await?;
-        let Followed { mut planned, judged, failed } = followed;
+        let followed = evolve::follow(&planned, &documents, self.means(tried), &mut told).await?;
+        let Some(Followed { mut planned, judged, failed }) = followed else { return Ok(false) };
         if planned.held.keys().any(|name| !planned.pipelines.contains_key(name)) {
             planned.add(self.planned_now(&state, &documents, &mut told).await?);
         }
@@ -94,11 +106,12 @@ impl<R: Registry> Controller<R> {
         let mut draft = Draft::of(&state);
         draft.record_failed(&failed, now_ms());
         draft.record(&judged, now_ms());
-        self.keep(epoch, draft, planned).await
+        self.keep(epoch, draft, planned).await?;
+        Ok(true)
     }
 
-    pub(crate) fn means(&self) -> Means<'_, R> {
-        Means { topics: &self.topics, canary: self.canary.as_deref() }
+    pub(crate) fn means<'m>(&'m self, tried: &'m mut Tried) -> Means<'m, R> {
+        Means { topics: &self.topics, tried: self.canary.is_some().then_some(tried) }
     }
 
     async fn planned_now(

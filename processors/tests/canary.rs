@@ -5,13 +5,14 @@
 mod support;
 
 use serde_json::{Value as Json, json};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::job::{Mesh, SQL, USUAL};
 use support::plan;
 use tidemesh_model::ErrorKind;
 use tidemesh_processors::{PipelineJob, Progress, Until};
 use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport, Transport};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 type Orders = Mesh<EmbeddedTransport>;
 
@@ -24,7 +25,7 @@ fn row(id: u64, note: &str) -> (&'static str, Json, Json) {
 }
 
 async fn tried(mesh: &Orders, running: &PipelineJob, next: &PipelineJob) -> Option<String> {
-    next.canary(Some(running), &mesh.log, &mesh.registry).await.unwrap()
+    next.canary(Some(running), &mesh.log, &mesh.registry, Instant::now()).await.unwrap()
 }
 
 /// Orders as they are with a column `colour`.
@@ -47,7 +48,7 @@ async fn a_record_that_only_the_new_plan_fails_on_speaks_against_it() {
     let other = mesh.job("SELECT id, note::int + 1 AS note FROM orders", USUAL);
     assert_eq!(tried(&mesh, &next, &other).await, None, "it failed before");
     assert_eq!(tried(&mesh, &running, &running).await, None);
-    let alone = next.canary(None, &mesh.log, &mesh.registry).await.unwrap();
+    let alone = next.canary(None, &mesh.log, &mesh.registry, Instant::now()).await.unwrap();
     assert_eq!(alone, None, "two of three pass, and nothing is there to compare with");
 }
 
@@ -111,6 +112,26 @@ async fn the_first_record_of_a_new_schema_is_waited_for() {
     let began = Instant::now();
     tried(&mesh, &running, &next).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(1), "it is there");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_waited_for_once_for_all_plans_that_are_tried_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut mesh = open(folder.path()).await;
+    mesh.append(&[row(1, "5")]).await;
+    let running = mesh.job("SELECT id, note FROM orders", USUAL);
+    mesh.changed("shop.orders", with_colour());
+    let next = mesh.job("SELECT id, note, colour FROM orders", USUAL);
+    let since = Instant::now();
+    let mut waited = Vec::new();
+    for _ in 0..2 {
+        let began = Instant::now();
+        let why = next.canary(Some(&running), &mesh.log, &mesh.registry, since).await.unwrap();
+        assert_eq!(why, None);
+        waited.push(began.elapsed());
+    }
+    assert!(waited[0] >= Duration::from_secs(1), "no record of it has come: {waited:?}");
+    assert!(waited[1] < Duration::from_secs(1), "the second waits anew: {waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

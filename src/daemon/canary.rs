@@ -10,6 +10,7 @@ use tidemesh_processors::PipelineJob;
 use tidemesh_processors::sdk::Processors;
 use tidemesh_transport::{RegistryClient, Transport};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// How long a plan may be tried: several times what the reading of records takes at most.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -26,6 +27,7 @@ impl<T: Transport> Canary for Canaries<T> {
         &'c self,
         running: &'c PipelinePlan,
         next: &'c PipelinePlan,
+        since: Instant,
     ) -> BoxFuture<'c, Result<Option<String>>> {
         async move {
             let job = |plan| PipelineJob::with_processors(plan, &self.processors);
@@ -39,7 +41,7 @@ impl<T: Transport> Canary for Canaries<T> {
             // A task of its own: what panics ends this try and nothing else.
             let mut trying = JoinSet::new();
             trying.spawn(async move {
-                next.canary(running.as_ref(), transport.as_ref(), &registry).await
+                next.canary(running.as_ref(), transport.as_ref(), &registry, since).await
             });
             match tokio::time::timeout(TIME_MAX, trying.join_next()).await {
                 Ok(Some(Ok(Err(error)))) if error.kind() == ErrorKind::Internal => {

@@ -86,3 +86,20 @@ async fn what_follows_from_an_apply_is_tried_before_anything_is_done() {
     assert!(reasons(&controller, "second").contains("divides by zero"));
     assert_eq!(mesh.runs("second"), before);
 }
+
+#[tokio::test]
+async fn while_plans_are_tried_nobody_waits_for_them() {
+    let mesh = Mesh::open();
+    mesh.topic(ORDERS, &table(ORDERS, &["status"]));
+    let controller = mesh.controller("one").await;
+    chain(&mesh, &controller).await;
+    mesh.tries_are_long(true);
+    mesh.topic(ORDERS, &table(ORDERS, &["status", "colour"]));
+    mesh.until("it is tried", || mesh.tries() > 0).await;
+    controller.0.pause("second", true).await.unwrap();
+    mesh.until("it has ended", || mesh.runs("second").is_none()).await;
+    assert!(!has_colour(&controller, "first"), "nothing is taken before it was tried");
+    mesh.tries_are_long(false);
+    mesh.until("it has it", || has_colour(&controller, "first")).await;
+    assert_eq!(controller.pipeline("second").unwrap().state, PipelineStatus::Paused);
+}

@@ -4,7 +4,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemesh_controller::{
@@ -98,16 +98,28 @@ impl Launcher for Jobs {
 
 /// Pipelines whose new plans fail when they are tried.
 #[derive(Default)]
-struct Failing(Mutex<BTreeSet<String>>);
+struct Failing {
+    pipelines: Mutex<BTreeSet<String>>,
+    /// Whether tries take as long as this is so, and how many have begun.
+    long: watch::Sender<bool>,
+    begun: AtomicUsize,
+}
 
 impl Canary for Failing {
     fn try_plan<'c>(
         &'c self,
         _: &'c PipelinePlan,
         next: &'c PipelinePlan,
+        _: tokio::time::Instant,
     ) -> BoxFuture<'c, Result<Option<String>>> {
-        let fails = self.0.lock().unwrap().contains(next.name());
-        async move { Ok(fails.then(|| "it divides by zero".to_owned())) }.boxed()
+        let fails = self.pipelines.lock().unwrap().contains(next.name());
+        let mut long = self.long.subscribe();
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        async move {
+            long.wait_for(|long| !long).await.unwrap();
+            Ok(fails.then(|| "it divides by zero".to_owned()))
+        }
+        .boxed()
     }
 }
 
@@ -264,12 +276,22 @@ impl Mesh {
 
     /// Has new plans of a pipeline fail when they are tried, or no longer.
     pub(crate) fn fails(&self, pipeline: &str, fails: bool) {
-        let mut failing = self.failing.0.lock().unwrap();
+        let mut failing = self.failing.pipelines.lock().unwrap();
         if fails {
             failing.insert(pipeline.to_owned());
         } else {
             failing.remove(pipeline);
         }
+    }
+
+    /// Has tries take until they may end.
+    pub(crate) fn tries_are_long(&self, long: bool) {
+        self.failing.long.send_replace(long);
+    }
+
+    /// How many tries have begun.
+    pub(crate) fn tries(&self) -> usize {
+        self.failing.begun.load(Ordering::Relaxed)
     }
 
     pub(crate) fn registry_away(&self, away: bool) {

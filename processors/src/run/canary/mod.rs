@@ -35,7 +35,8 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long records are read; what was not read by then is not tried.
 const READ_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How long a record of a schema is waited for that a connector has just registered: it writes one next.
+/// How long a record of a schema is waited for that a connector has just registered: it writes one next. It
+/// is counted from when the first of the plans was tried that are tried together.
 const NEW_RECORD_MAX: Duration = Duration::from_secs(1);
 
 /// The bounds of one fetch.
@@ -104,7 +105,8 @@ impl Found {
 
 impl PipelineJob {
     /// Tries this job's plan where that of `running` is to give way; answers why it must not, if so.
-    /// Nothing is written, and the running job goes on.
+    /// Nothing is written, and the running job goes on. `since` is when the first plan was tried of those
+    /// that are tried together.
     ///
     /// # Errors
     ///
@@ -114,6 +116,7 @@ impl PipelineJob {
         running: Option<&PipelineJob>,
         transport: &T,
         schemas: &S,
+        since: Instant,
     ) -> Result<Option<String>> {
         let record_bytes_max = transport.record_bytes_max();
         let next = match Trial::new(self, record_bytes_max) {
@@ -124,15 +127,21 @@ impl PipelineJob {
         let awaited = awaited(self, running.as_ref().map(|running| running.job));
         let (found, last) = (Found::default(), BTreeMap::new());
         let mut canary = Canary { next, running, found, last, awaited, met: BTreeSet::new() };
-        canary.read(transport, schemas).await?;
+        canary.read(transport, schemas, since + NEW_RECORD_MAX).await?;
         canary.make_up(schemas).await?;
         Ok(canary.found.unfit())
     }
 }
 
 impl Canary<'_> {
-    /// Tries records of the topics around where the pipeline stands.
-    async fn read<T: Transport, S: Schemas>(&mut self, transport: &T, schemas: &S) -> Result<()> {
+    /// Tries records of the topics around where the pipeline stands; those of a new schema are waited for
+    /// until then.
+    async fn read<T: Transport, S: Schemas>(
+        &mut self,
+        transport: &T,
+        schemas: &S,
+        waits_until: Instant,
+    ) -> Result<()> {
         let Bounds { from, to, ends } = bounds(self.next.job, transport).await?;
         let topics: BTreeSet<String> = to.keys().map(|(topic, _)| topic.clone()).collect();
         if topics.is_empty() {
@@ -143,7 +152,7 @@ impl Canary<'_> {
         let mut reader = transport.subscribe(subscription).await?;
         let (began, mut bytes) = (Instant::now(), 0);
         while began.elapsed() < READ_TIME_MAX && bytes < BYTES_MAX {
-            let waits = !self.awaited.is_empty() && began.elapsed() < NEW_RECORD_MAX;
+            let waits = !self.awaited.is_empty() && Instant::now() < waits_until;
             if !waits && !ahead(&ends, &reader.positions()) {
                 break;
             }
