@@ -134,6 +134,12 @@ enum Command {
         after_help = "Examples:\n  tidemesh impact --source shop --table public.orders --drop-column note\n  tidemesh impact --topic shop.public.orders --type qty=bigint --rename note=remark"
     )]
     Impact(mesh::ImpactArgs),
+    /// Print SQL that has PostgreSQL warn of DDL that pipelines would be held by, or refuse it: it knows
+    /// what `impact` says now.
+    #[command(
+        after_help = "Examples:\n  tidemesh event-trigger --source shop | psql shop\n  tidemesh event-trigger --source shop --mode refuse | psql shop\n  tidemesh event-trigger --source shop --remove | psql shop"
+    )]
+    EventTrigger(mesh::EventTriggerArgs),
     /// Show what changes of schemas have done to a pipeline.
     #[command(after_help = "Example:\n  tidemesh upgrades paid")]
     Upgrades(mesh::UpgradesArgs),
@@ -190,6 +196,7 @@ pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
         Command::Lineage(args) => mesh::lineage(args).await?,
         Command::Catalog(args) => mesh::catalog(args).await?,
         Command::Impact(args) => return mesh::impact(args).await,
+        Command::EventTrigger(args) => mesh::event_trigger(args).await?,
         Command::Upgrades(args) => mesh::upgrades(args).await?,
     }
     Ok(ExitCode::SUCCESS)

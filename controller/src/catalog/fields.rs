@@ -16,6 +16,9 @@ const DEPTH_MAX: usize = 16;
 pub struct FieldReport {
     /// Its path, joined by points.
     pub path: String,
+    /// The column's own name in its database, where Avro has no such names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
     /// Its type, in words: `long`, `decimal(10,2)`, `array of string`.
     pub data_type: String,
     /// Whether it may be null.
@@ -62,6 +65,10 @@ impl Told<'_> {
                 .or_else(|| field.doc.clone()),
             tags: said.map(|said| said.tags.clone()).unwrap_or_default(),
             masked: said.is_some_and(|said| said.masked),
+            column: field
+                .properties
+                .get("source.name")
+                .and_then(|name| Some(name.as_str()?.to_owned())),
             path: path.clone(),
         });
         let (mut within, schema) = (node, self.schema);

@@ -61,6 +61,7 @@ mod tests {
             read_by: Vec::new(),
             key: Vec::new(),
             fields: vec![FieldReport {
+                column: None,
                 path: field.to_owned(),
                 data_type: "string".into(),
                 nullable: true,

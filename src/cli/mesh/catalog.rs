@@ -140,9 +140,12 @@ fn facts(report: &TopicReport) -> Vec<(&'static str, String)> {
 }
 
 fn shown(field: &FieldReport) -> String {
-    let FieldReport { path, data_type, nullable, description, tags, masked } = field;
+    let FieldReport { path, column, data_type, nullable, description, tags, masked } = field;
     let null = if *nullable { " or null" } else { "" };
     let mut line = format!("    {path}: {data_type}{null}");
+    if let Some(column) = column {
+        line += &format!(", column {column:?}");
+    }
     if *masked {
         line += ", masked";
     }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod catalog;
+mod event_trigger;
 mod impact;
 mod lineage;
 mod look;
@@ -11,6 +12,7 @@ pub(super) use apply::{
     ApplyArgs, DeleteArgs, FileArgs, RollbackArgs, apply, delete, plan, rollback, texts,
 };
 pub(super) use catalog::{CatalogArgs, catalog};
+pub(super) use event_trigger::{EventTriggerArgs, event_trigger};
 pub(super) use impact::{ImpactArgs, UpgradesArgs, impact, upgrades};
 pub(super) use lineage::{LineageArgs, lineage};
 pub(super) use look::{DescribeArgs, GetArgs, HistoryArgs, describe, get, history};
