@@ -7,6 +7,7 @@ use crate::support::daemon::{Daemon, configuration};
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
 use crate::support::postgres::Database;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::topic::{equals, records};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -211,12 +212,12 @@ async fn processes_outlive_the_controller_and_are_found_again() {
     assert!(site.controller.terminate().success());
 }
 
-/// `tidemesh pipeline`, as somebody else starts it.
-async fn by_hand(site: &Site, folder: &str) -> Daemon {
+/// `tidemesh pipeline`, as somebody else starts it, for the controller at this address.
+async fn by_hand(site: &Site, folder: &str, controller: &str) -> Daemon {
     let folder = site.folder.path().join(folder);
     std::fs::create_dir_all(&folder).unwrap();
     let keys = "control.listen = \"127.0.0.1:0\"\n";
-    let url = format!("controller.url = \"{}\"\n", site.controller.url);
+    let url = format!("controller.url = \"{controller}\"\n");
     let own = site
         .config
         .lines()
@@ -225,17 +226,20 @@ async fn by_hand(site: &Site, folder: &str) -> Daemon {
     Daemon::start(&folder, &format!("{keys}{url}{own}\n"), &["pipeline", "paid"]).await
 }
 
+const PAID: &str = "SELECT id, qty FROM rows WHERE status = 'paid'";
+const PAID_ORACLE: &str = "SELECT id, qty FROM orders WHERE status = 'paid'";
+
 async fn processes_of_others(change: impl Fn(&str) -> String) {
     let mut site = Site::open(change, "controller.runtime = \"external\"").await;
     // Before there is anything for it to do.
-    let mut first = by_hand(&site, "first").await;
-    let sql = "SELECT id, qty FROM rows WHERE status = 'paid'";
-    site.apply(&pipeline("paid", "shop.public.orders", sql)).await;
-    let oracle = "SELECT id, qty FROM orders WHERE status = 'paid'";
+    let controller = site.controller.url.clone();
+    let mut first = by_hand(&site, "first", &controller).await;
+    site.apply(&pipeline("paid", "shop.public.orders", PAID)).await;
+    let oracle = PAID_ORACLE;
     site.equal("paid", oracle).await;
     is(&site.controller, "paid", "running").await;
     let pid = site.workers(&["paid"]).await["paid"];
-    let second = by_hand(&site, "second").await;
+    let second = by_hand(&site, "second", &controller).await;
     churn(&site.database, 0).await;
     site.equal("paid", oracle).await;
     assert_eq!(site.workers(&["paid"]).await["paid"], pid, "the second one waits");
@@ -253,7 +257,7 @@ async fn processes_of_others(change: impl Fn(&str) -> String) {
     let told = is(&site.controller, "paid", "retrying").await["reasons"].to_string();
     assert!(told.contains("has not been heard of"), "{told}");
     churn(&site.database, 2).await;
-    let mut third = by_hand(&site, "third").await;
+    let mut third = by_hand(&site, "third", &controller).await;
     site.equal("paid", oracle).await;
     once(&site.log, "mesh.paid");
     // The table goes on in its next topic, and the process with it, once the former one is read.
@@ -273,4 +277,68 @@ async fn processes_that_others_start_are_watched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_others_start_are_watched_over_kafka() {
     processes_of_others(|config| on_kafka(config, "")).await;
+}
+
+/// What a worker says whose job another one has fenced.
+const FENCED: &str = "another worker has the pipeline: its job here has ended";
+
+async fn health(daemon: &Daemon) -> String {
+    crate::operations::get(&format!("{}/health", daemon.url)).await
+}
+
+/// The controller takes a process for gone that it cannot hear, and starts another one: that one keeps the
+/// pipeline, and the first waits for what it is told once it is heard again.
+async fn unheard(change: impl Fn(&str) -> String) {
+    let site = Site::open(change, "").await;
+    let port = site.controller.url.rsplit(':').next().unwrap().parse().unwrap();
+    let way = Proxy::start(port).await;
+    let mut first = by_hand(&site, "first", &format!("http://127.0.0.1:{}", way.port)).await;
+    let before = site.workers(&["paid"]).await;
+    site.apply(&pipeline("paid", "shop.public.orders", PAID)).await;
+    site.equal("paid", PAID_ORACLE).await;
+    is(&site.controller, "paid", "running").await;
+    assert_eq!(site.workers(&["paid"]).await, before, "no other one is started");
+
+    way.fail(Fault::Refused);
+    first.logged("goes on without its controller").await;
+    churn(&site.database, 0).await;
+    site.equal("paid", PAID_ORACLE).await;
+    let second = eventually("another one is started", async || {
+        let workers = site.workers(&["paid"]).await;
+        (workers != before).then_some(workers)
+    })
+    .await;
+    is(&site.controller, "paid", "running").await;
+    // Both read what comes now, and the first one is told that it may not write it.
+    eventually("the first one's job ends", async || {
+        site.database.execute("UPDATE orders SET qty = qty + 1 WHERE id % 3 = 0").await;
+        first.log_text().contains(FENCED).then_some(())
+    })
+    .await;
+    assert!(!health(&first).await.contains("running"), "{}", health(&first).await);
+    churn(&site.database, 1).await;
+    site.equal("paid", PAID_ORACLE).await;
+
+    way.heal();
+    first.logged("its controller is there again").await;
+    churn(&site.database, 2).await;
+    site.equal("paid", PAID_ORACLE).await;
+    is(&site.controller, "paid", "running").await;
+    assert_eq!(site.workers(&["paid"]).await, second, "it stands by");
+    assert!(!health(&first).await.contains("running"), "{}", health(&first).await);
+    assert_eq!(first.log_text().matches(FENCED).count(), 1, "it has not taken it back");
+    // What the controller starts logs where the controller does.
+    assert!(!site.controller.log_text().contains(FENCED), "the second one was fenced");
+    once(&site.log, "mesh.paid");
+    assert!(first.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_not_heard_ends_its_job_once_another_one_has_it() {
+    unheard(str::to_owned).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_not_heard_ends_its_job_once_another_one_has_it_over_kafka() {
+    unheard(|config| on_kafka(config, "")).await;
 }

@@ -274,3 +274,51 @@ async fn read(
     }
     Ok(body)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::pipelines::WhenFenced;
+    use tidemesh_processors::sdk::Processors;
+    use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport, RegistryClient};
+
+    fn station(folder: &std::path::Path) -> Arc<Station<EmbeddedTransport>> {
+        let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder)).unwrap();
+        let registry = RegistryClient::new("http://127.0.0.1:1").unwrap();
+        let pipelines =
+            Pipelines::new(Arc::new(log), registry, Processors::new(), WhenFenced::Ends);
+        let worker = Worker { id: "a".into(), pid: 1, url: String::new(), spawned: false };
+        Arc::new(Station::new("p".into(), worker, pipelines, "http://127.0.0.1:1").unwrap())
+    }
+
+    fn answer(order: Order) -> Answer {
+        Answer { order, drain: Vec::new() }
+    }
+
+    /// Of which no plan can be made.
+    fn broken() -> Order {
+        let assignment = serde_json::json!({"id": "1", "planned_by": {}, "recipe": {"pipeline": {},
+            "topics": {}, "accepted": {}, "digest": "d"}});
+        Order::Run(Box::new(serde_json::from_value(assignment).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn beats_tell_of_an_order_while_it_is_carried_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let station = station(folder.path());
+        assert!(station.run().is_none());
+        assert!(station.obey(answer(Order::Keep)).is_none());
+        let mut obeying = station.obey(answer(broken()));
+        let starting = station.run().unwrap();
+        assert_eq!((starting.assignment.as_str(), starting.job.digest.as_str()), ("1", "d"));
+        assert_eq!(starting.job.state, JobState::Starting);
+        station.obeyed(&mut obeying).await;
+        let failed = station.run().unwrap();
+        assert!(matches!(failed.job.state, JobState::Failed { .. }), "{failed:?}");
+
+        let mut obeying = station.obey(answer(Order::Stop));
+        assert_eq!(station.run(), Some(failed), "it is there until it has ended");
+        station.obeyed(&mut obeying).await;
+        assert!(obeying.is_none() && station.run().is_none());
+    }
+}
