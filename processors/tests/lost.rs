@@ -19,7 +19,7 @@ const IDS: [u64; 2] = [1, 2];
 
 type Orders = Arc<Mesh<EmbeddedTransport>>;
 
-/// A topic of which each segment goes as soon as there is another: what is there is the last batch.
+/// A topic of which everything goes as soon as it is cleaned.
 async fn open(folder: &tempfile::TempDir) -> Orders {
     let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path())).unwrap();
     let short = TopicConfig {
@@ -36,12 +36,17 @@ fn row(id: u64, qty: u64) -> (&'static str, Json, Json) {
     ("c", Json::Null, json!({"id": id, "status": "paid", "qty": qty}))
 }
 
-/// Has so many records come, and all of them go but for the last one.
-async fn pass(mesh: &Orders, id: u64, records: u64) {
+/// Has so many records of each id come, all go that there are, and one more of each come.
+async fn pass(mesh: &Orders, ids: &[u64], records: u64) {
+    let append = async |qty| {
+        let rows: Vec<_> = ids.iter().map(|id| row(*id, qty)).collect();
+        mesh.append(&rows).await;
+    };
     for qty in 0..records {
-        mesh.append(&[row(id, qty)]).await;
+        append(qty).await;
     }
     mesh.log.clean().await.unwrap();
+    append(records).await;
 }
 
 type Running = tokio::task::JoinHandle<Result<Ended>>;
@@ -87,9 +92,9 @@ async fn what_retention_took_is_told_and_passed_over_only_if_that_is_said() {
     let job = mesh.job(SQL, USUAL);
     mesh.append(&[row(1, 1)]).await;
     reads_all(&mesh, &job).await;
-    pass(&mesh, 1, 3).await;
+    pass(&mesh, &[1], 3).await;
     let lost = loses(&mesh, &job).await;
-    assert_eq!((lost.len(), lost[0].offset, lost[0].begin), (1, 1, 3));
+    assert_eq!((lost.len(), lost[0].offset, lost[0].begin), (1, 1, 4));
     assert_eq!(loses(&mesh, &job).await, lost, "it is told once only");
     reads_all(&mesh, &job.clone().accept_loss(accepted(&lost))).await;
     assert_eq!(mesh.records("mesh.paid").await.len(), 2);
@@ -102,19 +107,19 @@ async fn a_loss_that_has_grown_since_it_was_accepted_is_told() {
     let job = mesh.job(SQL, USUAL);
     mesh.append(&[row(1, 1)]).await;
     reads_all(&mesh, &job).await;
-    pass(&mesh, 1, 3).await;
+    pass(&mesh, &[1], 3).await;
     let seen = loses(&mesh, &job).await;
-    pass(&mesh, 1, 2).await;
+    pass(&mesh, &[1], 2).await;
     let job = job.accept_loss(accepted(&seen));
     let grown = loses(&mesh, &job).await;
-    assert_eq!((grown[0].offset, grown[0].begin), (1, seen[0].begin + 2));
+    assert_eq!((grown[0].offset, grown[0].begin), (1, seen[0].begin + 3));
     assert_eq!(committed(&mesh, &job, &grown[0]).await, 1, "nothing is passed over");
     let job = job.accept_loss(accepted(&grown));
     reads_all(&mesh, &job).await;
     // What was accepted is no leave for what comes later.
-    pass(&mesh, 1, 3).await;
+    pass(&mesh, &[1], 3).await;
     let later = loses(&mesh, &job).await;
-    assert_eq!((later[0].offset, later[0].begin), (grown[0].begin + 1, grown[0].begin + 3));
+    assert_eq!((later[0].offset, later[0].begin), (grown[0].begin + 1, grown[0].begin + 4));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,9 +129,7 @@ async fn every_partition_has_a_loss_of_its_own() {
     let job = mesh.job(SQL, USUAL);
     mesh.append(&IDS.map(|id| row(id, 1))).await;
     reads_all(&mesh, &job).await;
-    for id in IDS {
-        pass(&mesh, id, 3).await;
-    }
+    pass(&mesh, &IDS, 3).await;
     let lost = loses(&mesh, &job).await;
     assert_eq!(lost.len(), 2, "{lost:?}");
     let job = job.accept_loss(accepted(&lost[..1]));
@@ -146,9 +149,9 @@ async fn what_filled_and_went_while_a_job_was_away_is_told() {
     let (_until, now) = watch::channel(Until::Now);
     job.run(&mesh.log, &mesh.registry, &Progress::default(), now).await.unwrap();
     assert_eq!(mesh.log.committed(&job.id()).await.unwrap().len(), 3, "where it begins is kept");
-    pass(&mesh, 1, 3).await;
+    pass(&mesh, &[1], 3).await;
     let lost = loses(&mesh, &job).await;
-    assert_eq!((lost[0].offset, lost[0].begin), (0, 2));
+    assert_eq!((lost[0].offset, lost[0].begin), (0, 3));
 }
 
 /// A registry that is asked, and answers when it is told to.
@@ -186,13 +189,11 @@ async fn a_job_that_is_overtaken_by_retention_tells_of_every_partition() {
     });
     // It has read something, and stands before it.
     registry.asked.notified().await;
-    for id in IDS {
-        pass(&mesh, id, 3).await;
-    }
+    pass(&mesh, &IDS, 3).await;
     registry.answers.notify_one();
     let Ended::Lost(lost) = running.await.unwrap().unwrap() else { panic!("it passes over") };
     assert_eq!(lost.len(), 2, "{lost:?}");
-    assert!(lost.iter().all(|lost| lost.offset < lost.begin && lost.begin == 3), "{lost:?}");
+    assert!(lost.iter().all(|lost| lost.offset < lost.begin && lost.begin == 4), "{lost:?}");
     let job = job.accept_loss(accepted(&lost));
     reads_all(&mesh, &job).await;
 }
