@@ -312,30 +312,7 @@ impl<T: Transport> Job<T> {
         loop {
             let done = self.shown.counts().records_in;
             let error = match self.run_once(&plan).await {
-                Ok(Ended::Stopped) => return,
-                Ok(Ended::AtCut) => {
-                    *self.shown.state() = Some(JobState::Drained);
-                    return;
-                }
-                Ok(Ended::Cannot(cannot)) => {
-                    let error = cannot
-                        .error
-                        .with("topic", cannot.topic)
-                        .with("partition", cannot.partition)
-                        .with("offset", cannot.offset)
-                        .with("schema_id", cannot.schema_id)
-                        .report();
-                    tracing::warn!(pipeline = name, error, "held before a record");
-                    self.shown.stands(JobState::Held { error });
-                    return;
-                }
-                Ok(Ended::Lost(places)) => {
-                    let error = gone(&places).report();
-                    tracing::error!(pipeline = name, error, "records are lost");
-                    let places = places.into_iter().map(place).collect();
-                    self.shown.stands(JobState::Lost { error, places });
-                    return;
-                }
+                Ok(ended) => return self.ends(name, ended),
                 Err(error) => error,
             };
             let report = error.report();
@@ -365,6 +342,31 @@ impl<T: Transport> Job<T> {
             }
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
             *self.shown.state() = Some(JobState::Running);
+        }
+    }
+
+    /// Shows how a job has ended that did not fail.
+    fn ends(&self, name: &str, ended: Ended) {
+        match ended {
+            Ended::Stopped => {}
+            Ended::AtCut => *self.shown.state() = Some(JobState::Drained),
+            Ended::Cannot(cannot) => {
+                let error = cannot
+                    .error
+                    .with("topic", cannot.topic)
+                    .with("partition", cannot.partition)
+                    .with("offset", cannot.offset)
+                    .with("schema_id", cannot.schema_id)
+                    .report();
+                tracing::warn!(pipeline = name, error, "held before a record");
+                self.shown.stands(JobState::Held { error });
+            }
+            Ended::Lost(places) => {
+                let error = gone(&places).report();
+                tracing::error!(pipeline = name, error, "records are lost");
+                let places = places.into_iter().map(place).collect();
+                self.shown.stands(JobState::Lost { error, places });
+            }
         }
     }
 

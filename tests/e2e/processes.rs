@@ -3,7 +3,7 @@
 
 use crate::own_binary::{ORACLE, SUSPECTS, TABLE, binary, churn};
 use crate::pipelines::{applied, is, pipeline, rows, with_documents};
-use crate::support::daemon::{Daemon, configuration};
+use crate::support::daemon::{Daemon, configuration, with};
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
 use crate::support::postgres::Database;
@@ -341,4 +341,72 @@ async fn a_process_that_is_not_heard_ends_its_job_once_another_one_has_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_not_heard_ends_its_job_once_another_one_has_it_over_kafka() {
     unheard(|config| on_kafka(config, "")).await;
+}
+
+/// A table's topic of which everything goes as soon as the log is cleaned.
+fn short(config: &str) -> String {
+    with(config, "topics.cleanup_policy = \"delete\"\ntopics.retention_bytes = 1")
+}
+
+/// An offset of a table's topic: `begin` or `end`.
+fn offset(site: &Site, which: &str) -> u64 {
+    let output = site.log.command(&["topic", "describe", "shop.public.orders"]);
+    let topic: Json = serde_json::from_slice(&output.stdout).unwrap();
+    topic["partitions"][0][which].as_u64().unwrap()
+}
+
+/// How `tidemesh resume` of this pipeline ended, and what it said.
+fn resume(site: &Site, more: &[&str]) -> (Option<i32>, String) {
+    let output = site.controller.command(&[&["resume", "paid"], more].concat());
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+/// What a pipeline tells that has lost records.
+async fn loses(site: &Site) -> String {
+    let lost = is(&site.controller, "paid", "lost").await;
+    site.workers(&["paid"]).await;
+    lost["reasons"][0].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_passed_over_once_it_is_accepted() {
+    let mut site = Site::open(short, "").await;
+    site.apply(&pipeline("paid", "shop.public.orders", PAID)).await;
+    let pid = site.workers(&["paid"]).await["paid"];
+    eventually("it has read what there is", async || {
+        let report = is(&site.controller, "paid", "running").await;
+        (report["counts"]["lag_records"] == 0).then_some(())
+    })
+    .await;
+    let (code, said) = resume(&site, &["--accept-loss"]);
+    assert!(code != Some(0) && said.contains("not known to have lost any records"), "{said}");
+
+    // Nobody reads, and nobody knows that somebody will.
+    site.controller.kill();
+    kill("-KILL", pid);
+    let read = offset(&site, "end");
+    site.database.execute("UPDATE orders SET qty = qty + 1").await;
+    let is_gone = async || (offset(&site, "begin") > read).then_some(());
+    eventually("what came since is gone", is_gone).await;
+    site.restart().await;
+    let told = loses(&site).await;
+    assert!(told.contains(&format!("to_offset={}", offset(&site, "begin"))), "{told}");
+    // To resume it alone accepts nothing, nor does a controller that is started anew.
+    assert_eq!(resume(&site, &[]).0, Some(0));
+    assert_eq!(loses(&site).await, told);
+    site.restart().await;
+    assert_eq!(loses(&site).await, told);
+
+    let (code, said) = resume(&site, &["--accept-loss"]);
+    assert_eq!(code, Some(0), "{said}");
+    is(&site.controller, "paid", "running").await;
+    site.workers(&["paid"]).await;
+    site.database.execute("INSERT INTO orders VALUES (40000, 'paid', 1, 1)").await;
+    eventually("it goes on", async || {
+        let rows = records(&site.log, "mesh.paid");
+        rows.iter().any(|record| record["key"]["id"] == 40_000).then_some(())
+    })
+    .await;
+    assert!(site.controller.log_text().contains("a loss is accepted"));
+    once(&site.log, "mesh.paid");
 }
