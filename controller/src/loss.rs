@@ -12,6 +12,7 @@ use crate::state::State;
 use crate::topics::Registry;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// Records of a partition that are gone, and that a pipeline has not answered for.
@@ -136,7 +137,7 @@ impl<R: Registry> Controller<R> {
         }
         if !draft.changes.is_empty() {
             self.write(epoch, draft.changes).await?;
-            self.seen().state = std::sync::Arc::new(draft.state);
+            self.seen().state = Arc::new(draft.state);
         }
         Ok(())
     }
