@@ -11,7 +11,7 @@ use crate::proposal::{Changes, Handed, Refusal, Text, Verb, changes};
 use crate::state::{Action, DOCUMENTS_MAX, Id, ManagedBy, PipelineState, State, parse_kept};
 use crate::topics::{Registry, Told};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind};
 use tidemesh_plan::document::{Document, Evolution, Spec};
 use tidemesh_plan::upgrade::Verdict;
@@ -86,6 +86,17 @@ impl<R: Registry> Controller<R> {
     ///
     /// `NotFound` if there is no such pipeline.
     pub async fn pause(&self, pipeline: &str, paused: bool) -> Result<(), Refused> {
+        self.set_paused(pipeline, paused, |_| Ok(())).await
+    }
+
+    /// The same with what else is to be kept of the pipeline, which is asked for while nothing else is
+    /// changed.
+    pub(crate) async fn set_paused(
+        &self,
+        pipeline: &str,
+        paused: bool,
+        keep: impl FnOnce(&mut PipelineState) -> Result<(), Error> + Send,
+    ) -> Result<(), Refused> {
         let _writing = self.writing.lock().await;
         let epoch = self.epoch()?;
         let state = self.state();
@@ -99,6 +110,7 @@ impl<R: Registry> Controller<R> {
         if !paused && planned.try_again(pipeline) {
             accepted.unfit.clear();
         }
+        keep(&mut accepted)?;
         draft.accept(pipeline, accepted);
         failpoint("pause.decided");
         self.write(epoch, draft.changes).await?;
@@ -109,22 +121,6 @@ impl<R: Registry> Controller<R> {
         failpoint("pause.stopped");
         self.wake.notify_one();
         Ok(())
-    }
-
-    /// Has a pipeline run again behind records that are gone, which it has not answered for and never will.
-    /// A loss that comes later is told again.
-    ///
-    /// # Errors
-    ///
-    /// As [`Controller::pause`].
-    pub async fn resume_behind_loss(&self, pipeline: &str) -> Result<(), Refused> {
-        let all = || self.accepts_loss.lock().unwrap_or_else(PoisonError::into_inner);
-        all().insert(pipeline.to_owned());
-        let resumed = self.pause(pipeline, false).await;
-        if resumed.is_err() {
-            all().remove(pipeline);
-        }
-        resumed
     }
 
     async fn change(&self, wanted: Wanted<'_>, asked: &Asked) -> Result<Changes, Refused> {
@@ -323,7 +319,9 @@ fn declare(draft: &mut Draft, wanted: &Wanted<'_>, changes: &mut Changes, asked:
         if matches!(change.verb, Verb::Create | Verb::Change) {
             let action = wanted.action.clone();
             let document = Arc::clone(document);
+            let id = Id::of(&document);
             change.revision = Some(draft.declare(document, ManagedBy::User, action, by, at_ms));
+            draft.drop_accepted_loss(&id);
         }
     }
     wanted.deleted.iter().for_each(|id| draft.remove(id, by, at_ms));
@@ -332,8 +330,7 @@ fn declare(draft: &mut Draft, wanted: &Wanted<'_>, changes: &mut Changes, asked:
 /// Keeps what plans accept.
 pub(crate) fn accept(draft: &mut Draft, planned: &Planned) {
     for name in planned.pipelines.keys() {
-        let paused = draft.state.pipeline(name).paused;
-        if let Some(accepts) = planned.accepts(name, paused) {
+        if let Some(accepts) = planned.accepts(name, draft.state.pipeline(name)) {
             draft.accept(name, accepts);
         }
     }

@@ -18,7 +18,7 @@ use crate::retention::{Kept, TopicKeeper};
 use crate::state::State;
 use crate::store::{self, Change, Holder, Store};
 use crate::topics::{Basis, KnownTopics, Registry};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -65,8 +65,6 @@ pub struct Controller<R> {
     pub(crate) wake: Notify,
     /// The schemas by which each pipeline was last started.
     pub(crate) started: Mutex<BTreeMap<String, Basis>>,
-    /// The pipelines whose next start accepts what is lost.
-    pub(crate) accepts_loss: Mutex<BTreeSet<String>>,
     /// What has topics keep their records; none lets them go.
     pub(crate) keeper: Option<Arc<dyn TopicKeeper>>,
     /// What is known of those topics.
@@ -133,7 +131,6 @@ impl<R: Registry> Controller<R> {
             plans: PlanCache::new(PIPELINES_CACHED_MAX),
             wake: Notify::new(),
             started: Mutex::default(),
-            accepts_loss: Mutex::default(),
             keeper: None,
             kept: Mutex::default(),
             waiting: Mutex::default(),

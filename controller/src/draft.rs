@@ -3,6 +3,7 @@
 
 use crate::canary::RolledBack;
 use crate::connectors::SourceState;
+use crate::loss::AcceptedLoss;
 use crate::retention::Leases;
 use crate::state::{
     Action, Declared, DeclaredItem, GONE_MAX, Id, ManagedBy, PipelineState, REVISIONS_MAX,
@@ -89,6 +90,15 @@ impl Draft {
         }
         self.put(pipeline_item(name), &accepted);
         self.state.pipelines.insert(name.to_owned(), accepted);
+    }
+
+    /// Drops which losses were accepted, if it is a pipeline that has some.
+    pub(crate) fn drop_accepted_loss(&mut self, id: &Id) {
+        let kept = self.state.pipelines.get(&id.name).filter(|_| id.kind == Kind::Pipeline);
+        if let Some(kept) = kept.cloned() {
+            let accepted_loss = AcceptedLoss::default();
+            self.accept(&id.name, PipelineState { accepted_loss, ..kept });
+        }
     }
 
     /// Keeps which topics are kept for pipelines.
@@ -223,6 +233,7 @@ mod tests {
             digest: "d".into(),
             basis: BTreeMap::from([("t".into(), TopicSchemas { key: Some(1), value: 2 })]),
             unfit: BTreeMap::from([("e".into(), "it fails".into())]),
+            accepted_loss: AcceptedLoss::default(),
         };
         draft.accept("one", accepted.clone());
         keep(&mut items, &draft.changes);

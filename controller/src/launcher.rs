@@ -1,5 +1,6 @@
 //! What starts pipelines. The controller runs none itself: whoever runs it hands a launcher in.
 
+use crate::loss::{AcceptedLoss, LostPlace};
 use futures_util::future::{BoxFuture, FutureExt};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,8 +50,8 @@ pub struct Start {
     /// Up to which schemas of values each topic was judged, by their ids: the job ends before the first
     /// record of a later one ([`JobState::Held`]), and is started again once that one is judged.
     pub planned_by: BTreeMap<String, u32>,
-    /// Whether it goes on behind records that are gone already, once.
-    pub accept_loss: bool,
+    /// Behind which losses it goes on, at this start and whenever it is tried again.
+    pub accepted_loss: AcceptedLoss,
 }
 
 /// What is known of a pipeline's job.
@@ -87,6 +88,9 @@ pub enum JobState {
     Lost {
         /// Which, with the place.
         error: String,
+        /// All places; none from a worker of a version that does not tell them.
+        #[serde(default)]
+        places: Vec<LostPlace>,
     },
     /// It has read the topics to their ends that it was told to.
     Drained,

@@ -23,6 +23,7 @@ mod impact;
 mod launcher;
 mod lease;
 mod lineage;
+mod loss;
 mod oracle;
 mod planned;
 mod proposal;
@@ -49,6 +50,7 @@ pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, PausedReport, Revision
 pub use impact::{CHANGES_MAX, ImpactRequest};
 pub use launcher::{JobCounts, JobReport, JobState, Launcher, Start};
 pub use lineage::{LineageAnswer, LineageField, LineageReader};
+pub use loss::{AcceptedLoss, LostPlace};
 pub use oracle::OutputOracle;
 pub use proposal::{Changes, DocumentChange, Refusal, Text, Verb};
 pub use report::{InputReport, OutputReport, PipelineReport, PipelineStatus};

@@ -136,13 +136,14 @@ impl Planned {
         self.mesh = Some(MeshPlan { pipelines });
     }
 
-    /// What is accepted with a pipeline's plan: its fields, and the schemas of what it reads.
-    pub(crate) fn accepts(&self, name: &str, paused: bool) -> Option<PipelineState> {
+    /// What is accepted with a pipeline's plan: its fields, and the schemas of what it reads. What is kept of
+    /// the pipeline beside its plan stays.
+    pub(crate) fn accepts(&self, name: &str, kept: PipelineState) -> Option<PipelineState> {
         let (plan, basis) = (self.pipelines.get(name)?, self.bases.get(name)?.clone());
         let accepted = plan.inputs.iter().map(|input| (input.name.clone(), input.accepted.clone()));
         let (accepted, digest) = (accepted.collect(), plan.digest.clone());
         let unfit = self.unfit.get(name).cloned().unwrap_or_default();
-        Some(PipelineState { paused, accepted, digest, basis, unfit })
+        Some(PipelineState { accepted, digest, basis, unfit, ..kept })
     }
 
     /// Whether plans would be others by now.

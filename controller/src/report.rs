@@ -199,7 +199,7 @@ fn status(job: Option<&JobReport>) -> (PipelineStatus, Vec<String>) {
             JobState::Retrying { error }
             | JobState::Held { error }
             | JobState::Failed { error }
-            | JobState::Lost { error },
+            | JobState::Lost { error, .. },
         ) => Some(error.clone()),
     };
     (status_of(job), error.into_iter().collect())

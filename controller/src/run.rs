@@ -7,6 +7,7 @@ use crate::draft::Draft;
 use crate::evolve::{self, Followed, Means};
 use crate::failpoint::failpoint;
 use crate::launcher::{JobReport, JobState, Start};
+use crate::loss::AcceptedLoss;
 use crate::planned::{self, Fresh, Moving, Planned, Unplanned};
 use crate::state::{Id, State};
 use crate::topics::{Registry, Told};
@@ -73,7 +74,8 @@ impl<R: Registry> Controller<R> {
         let followed = self.follow_schemas(tried).await.map(drop);
         let ran = self.run_jobs().await;
         let kept = self.keep_topics().await;
-        followed.and(ran).and(kept).and(connected)
+        let answered = self.drop_answered_losses().await;
+        followed.and(ran).and(kept).and(answered).and(connected)
     }
 
     /// Judges anew if a schema is another one, or nothing is planned yet; answers whether that is done, and
@@ -160,7 +162,8 @@ impl<R: Registry> Controller<R> {
         // row of a new schema goes through an old plan.
         for plan in all().rev() {
             let job = jobs.get(plan.name());
-            if job.is_some_and(|job| self.to_start(plan, job, &planned)) {
+            let accepted = &state.pipeline(plan.name()).accepted_loss;
+            if job.is_some_and(|job| self.to_start(plan, job, &planned, accepted)) {
                 self.start(plan.name(), &planned).await;
             }
         }
@@ -178,24 +181,30 @@ impl<R: Registry> Controller<R> {
     }
 
     /// Whether a pipeline's job is of another plan, or has stopped before a record that it could take by
-    /// now.
-    fn to_start(&self, plan: &PipelinePlan, job: &JobReport, planned: &Planned) -> bool {
+    /// now, or before a loss that was accepted since.
+    fn to_start(
+        &self,
+        plan: &PipelinePlan,
+        job: &JobReport,
+        planned: &Planned,
+        accepted: &AcceptedLoss,
+    ) -> bool {
         let name = plan.name();
         if job.digest != plan.digest {
             return true;
         }
         let newest = planned.newest(name);
         let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
-        match job.state {
+        match &job.state {
             JobState::Held { .. } => {
                 planned.held(name).is_empty() && started.get(name) != Some(&newest)
             }
             JobState::Drained => !planned.moving.contains_key(name),
+            JobState::Lost { places, .. } => accepted.covers_any(places),
             JobState::Starting
             | JobState::Running
             | JobState::Retrying { .. }
-            | JobState::Failed { .. }
-            | JobState::Lost { .. } => false,
+            | JobState::Failed { .. } => false,
         }
     }
 
@@ -212,10 +221,9 @@ impl<R: Registry> Controller<R> {
         let judged = if held { planned.bases.get(name).cloned() } else { Some(newest.clone()) };
         let judged = judged.unwrap_or_default();
         let planned_by = judged.iter().map(|(topic, schemas)| (topic.clone(), schemas.value));
-        let accepts = &self.accepts_loss;
-        let accept_loss = accepts.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         let planned_by = planned_by.collect();
-        let start = Start { plan: Arc::clone(plan), recipe, planned_by, accept_loss };
+        let accepted_loss = self.state().pipeline(name).accepted_loss;
+        let start = Start { plan: Arc::clone(plan), recipe, planned_by, accepted_loss };
         failpoint("job.to-start");
         self.launcher.start(start).await;
         failpoint("job.started");

@@ -2,6 +2,7 @@
 //! What is to change is written into a `Draft`.
 
 use crate::connectors::{self, SourceState};
+use crate::loss::AcceptedLoss;
 use crate::retention::Leases;
 use crate::store::Items;
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,9 @@ pub struct PipelineState {
     /// Plans that failed when they were tried: by their digests, how.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unfit: BTreeMap<String, String>,
+    /// Behind which losses it goes on.
+    #[serde(default, skip_serializing_if = "AcceptedLoss::is_empty")]
+    pub accepted_loss: AcceptedLoss,
 }
 
 /// What a change of schemas has done to a pipeline.

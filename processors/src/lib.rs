@@ -11,5 +11,5 @@ pub mod sdk;
 pub mod testing;
 
 pub use fused::LOOKUP_BYTES_MAX;
-pub use run::{Cannot, Cut, Ended, Lost, PipelineJob, Progress, Until};
+pub use run::{AcceptedLoss, Cannot, Cut, Ended, Lost, PipelineJob, Progress, Until};
 pub use schemas::Schemas;

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use support::job::{Mesh, SQL, USUAL, killed};
-use tidemesh_model::{CleanupPolicy, ErrorKind};
-use tidemesh_processors::{Ended, PipelineJob, Progress, Until};
-use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport, TopicConfig, Transport};
+use tidemesh_model::ErrorKind;
+use tidemesh_processors::{Progress, Until};
+use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport};
 use tokio::sync::watch;
 
 async fn open(folder: &Path) -> Mesh<EmbeddedTransport> {
@@ -123,81 +123,4 @@ async fn latest_begins_once_behind_what_is_there() {
         .collect();
     ids.sort_unstable();
     assert_eq!(ids, [2, 3, 20, 30]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_retention_took_is_told_and_passed_over_only_if_that_is_said() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path())).unwrap();
-    log.create_topic("shop.orders", &short(3)).await.unwrap();
-    let mesh = Arc::new(Mesh::open(log).await);
-    let row = |qty: u64| ("c", Json::Null, json!({"id": 1, "status": "paid", "qty": qty}));
-    let job = mesh.job(SQL, USUAL);
-    mesh.append(&[row(1)]).await;
-    let (stop, running) = started(&mesh, &job);
-    mesh.caught_up(&job).await;
-    stop.send(Until::Now).unwrap();
-    running.await.unwrap().unwrap();
-    for id in 2..5 {
-        mesh.append(&[row(id)]).await;
-    }
-    mesh.log.clean().await.unwrap();
-    let partitions = mesh.log.topic("shop.orders").await.unwrap().partitions;
-    let begin = partitions.iter().map(|partition| partition.begin).max().unwrap();
-    assert!(begin > 1, "nothing is gone: {begin}");
-    let (_stop, running) = started(&mesh, &job);
-    let Ended::Lost(lost) = running.await.unwrap().unwrap() else { panic!("it passes over") };
-    assert_eq!((lost.offset, lost.begin), (1, begin));
-    let (_stop, running) = started(&mesh, &job);
-    assert!(matches!(running.await.unwrap().unwrap(), Ended::Lost(_)), "it is told once only");
-    let (stop, running) = started(&mesh, &job.clone().accept_loss(true));
-    mesh.caught_up(&job).await;
-    stop.send(Until::Now).unwrap();
-    running.await.unwrap().unwrap();
-    assert_eq!(mesh.records("mesh.paid").await.len() as u64, 1 + 4 - begin);
-}
-
-/// What came into an empty partition and went while the job was away is missed as well.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_filled_and_went_while_a_job_was_away_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path())).unwrap();
-    log.create_topic("shop.orders", &short(3)).await.unwrap();
-    let mesh = Arc::new(Mesh::open(log).await);
-    let job = mesh.job(SQL, USUAL);
-    let (_until, now) = watch::channel(Until::Now);
-    job.run(&mesh.log, &mesh.registry, &Progress::default(), now).await.unwrap();
-    assert_eq!(mesh.log.committed(&job.id()).await.unwrap().len(), 3, "where it begins is kept");
-    for qty in 1..4 {
-        mesh.append(&[("c", Json::Null, json!({"id": 1, "status": "paid", "qty": qty}))]).await;
-    }
-    mesh.log.clean().await.unwrap();
-    let (_stop, running) = started(&mesh, &job);
-    let Ended::Lost(lost) = running.await.unwrap().unwrap() else { panic!("it passes over") };
-    assert_eq!(lost.offset, 0);
-    assert!(lost.begin > 0, "nothing is gone");
-}
-
-/// A topic of which each segment goes as soon as there is another: what is there is the last batch.
-fn short(partitions: u32) -> TopicConfig {
-    TopicConfig {
-        partitions,
-        cleanup_policy: CleanupPolicy::Delete,
-        retention_bytes: Some(1),
-        ..TopicConfig::default()
-    }
-}
-
-type Running = tokio::task::JoinHandle<tidemesh_model::Result<Ended>>;
-
-fn started(
-    mesh: &Arc<Mesh<EmbeddedTransport>>,
-    job: &PipelineJob,
-) -> (watch::Sender<Until>, Running) {
-    let (stop, stopped) = watch::channel(Until::Told);
-    let (job, mesh) = (job.clone(), mesh.clone());
-    let running = tokio::spawn(async move {
-        job.run(&mesh.log, &mesh.registry, &Progress::default(), stopped).await
-    });
-    (stop, running)
 }

@@ -3,7 +3,7 @@
 use super::canary::Canaries;
 use super::control::{Control, Endpoints};
 use super::metrics::Metrics;
-use super::pipelines::Pipelines;
+use super::pipelines::{Pipelines, WhenFenced};
 use super::roles::{announce, bind, dataset_namespace, holder, local, process_id, wait};
 use super::signals::watch_signals;
 use super::topics::Topics;
@@ -151,7 +151,8 @@ async fn pipeline_on<T: Transport>(
     let address = local(&control)?;
     let endpoints = Endpoints { data, registry: Some(role.registry_url) };
     announce(&address, &endpoints);
-    let pipelines = Pipelines::new(Arc::new(transport), registry, processors);
+    let transport = Arc::new(transport);
+    let pipelines = Pipelines::new(transport, registry, processors, WhenFenced::Ends);
     let (pid, url) = (std::process::id(), format!("http://{address}"));
     let worker = Worker { id: process_id(), pid, url, spawned };
     let station = Arc::new(Station::new(name, worker, pipelines, &role.controller_url)?);

@@ -1,17 +1,21 @@
 //! Pipelines in this process: the controller's launcher. Each has one task, which tries again what
 //! passes and stops for what does not.
+//!
+//! A job that is fenced has lost its pipeline to another process. Whoever alone starts the jobs of this process
+//! has it try again; a worker does not (`WhenFenced`), since it would take from that other process what its
+//! controller has given it.
 
 use super::lag::{LOOK_EVERY, lag};
 use futures_util::future::{BoxFuture, FutureExt};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, Start, failpoint};
+use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, LostPlace, Start, failpoint};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_plan::mesh::PipelinePlan;
 use tidemesh_processors::sdk::Processors;
-use tidemesh_processors::{Cut, Ended, Lost, PipelineJob, Progress, Until};
+use tidemesh_processors::{AcceptedLoss, Cut, Ended, Lost, PipelineJob, Progress, Until};
 use tidemesh_source::now_us;
 use tidemesh_transport::{RegistryClient, Transport};
 use tokio::sync::watch;
@@ -28,8 +32,22 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
 /// then there or not, and the next run goes on from there.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
+/// The most places of a loss that its text names; all are told beside it.
+const LOST_NAMED_MAX: usize = 10;
+
+/// What becomes of a job that is fenced: another process writes what it wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenFenced {
+    /// It ends, and is no job of this process any more: a controller has given it to another one, or says so
+    /// if it has not.
+    Ends,
+    /// It takes its place back after a pause. Nobody else would start it again.
+    Retries,
+}
+
 /// The pipelines of this process.
 pub(super) struct Pipelines<T> {
+    when_fenced: WhenFenced,
     transport: Arc<T>,
     registry: RegistryClient,
     processors: Processors,
@@ -57,12 +75,13 @@ struct Running {
 
 /// What a job tells of itself.
 struct Shown {
-    state: Mutex<JobState>,
+    /// None once another process has taken the pipeline over.
+    state: Mutex<Option<JobState>>,
     done: Arc<Done>,
 }
 
 impl Shown {
-    fn state(&self) -> MutexGuard<'_, JobState> {
+    fn state(&self) -> MutexGuard<'_, Option<JobState>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,11 +105,11 @@ impl Shown {
         }
     }
 
-    /// Shows how a job has come to stand still.
-    fn stands(&self, state: JobState) {
+    /// Shows how a job has come to stand still; none if it is no job any more.
+    fn stands(&self, state: impl Into<Option<JobState>>) {
         self.done.errors.fetch_add(1, Ordering::Relaxed);
         self.done.progress.caught_up.store(false, Ordering::Relaxed);
-        *self.state() = state;
+        *self.state() = state.into();
     }
 }
 
@@ -102,9 +121,14 @@ impl Done {
 
 impl<T: Transport> Pipelines<T> {
     /// None yet. `processors` are those that pipelines may name.
-    pub(super) fn new(transport: Arc<T>, registry: RegistryClient, processors: Processors) -> Self {
+    pub(super) fn new(
+        transport: Arc<T>,
+        registry: RegistryClient,
+        processors: Processors,
+        when_fenced: WhenFenced,
+    ) -> Self {
         let (jobs, progress) = (Mutex::default(), Mutex::default());
-        Self { transport, registry, processors, jobs, progress }
+        Self { when_fenced, transport, registry, processors, jobs, progress }
     }
 
     /// Where their topics are.
@@ -136,6 +160,7 @@ impl<T: Transport> Pipelines<T> {
             let running: Vec<_> = self
                 .running()
                 .values()
+                .filter(|running| running.shown.state().is_some())
                 .map(|running| (Arc::clone(&running.plan), Arc::clone(&running.shown)))
                 .collect();
             for (plan, shown) in running {
@@ -165,11 +190,11 @@ impl<T: Transport> Pipelines<T> {
 impl<T: Transport> Launcher for Pipelines<T> {
     fn start(&self, pipeline: Start) -> BoxFuture<'_, ()> {
         async move {
-            let Start { plan, planned_by, accept_loss, .. } = pipeline;
+            let Start { plan, planned_by, accepted_loss, .. } = pipeline;
             self.stop_one(plan.name()).await;
             failpoint("job.between");
             let (until, told) = watch::channel(Until::Told);
-            let (state, done) = (Mutex::new(JobState::Running), self.done(plan.name()));
+            let (state, done) = (Mutex::new(Some(JobState::Running)), self.done(plan.name()));
             let shown = Arc::new(Shown { state, done });
             let job = Job {
                 transport: Arc::clone(&self.transport),
@@ -178,7 +203,8 @@ impl<T: Transport> Launcher for Pipelines<T> {
                 shown: Arc::clone(&shown),
                 until: told,
                 planned_by,
-                accept_loss: AtomicBool::new(accept_loss),
+                accepted_loss: accepted_loss.offsets(),
+                when_fenced: self.when_fenced,
             };
             let name = plan.name().to_owned();
             let task = tokio::spawn(job.keep_running(Arc::clone(&plan)));
@@ -225,24 +251,35 @@ impl<T: Transport> Launcher for Pipelines<T> {
 
     fn jobs(&self) -> BTreeMap<String, JobReport> {
         let report = |(name, running): (&String, &Running)| {
-            let (state, counts) = (running.shown.state().clone(), running.shown.counts());
-            (name.clone(), JobReport { digest: running.plan.digest.clone(), state, counts })
+            let (state, counts) = (running.shown.state().clone()?, running.shown.counts());
+            Some((name.clone(), JobReport { digest: running.plan.digest.clone(), state, counts }))
         };
-        self.running().iter().map(report).collect()
+        self.running().iter().filter_map(report).collect()
     }
 }
 
-fn gone(lost: &Lost) -> Error {
-    Error::new(ErrorKind::Exhausted, "read a topic")
+fn place(Lost { topic, partition, offset, begin }: Lost) -> LostPlace {
+    LostPlace { topic, partition, offset, begin }
+}
+
+fn gone(lost: &[Lost]) -> Error {
+    let mut error = Error::new(ErrorKind::Exhausted, "read a topic")
         .because("retention took records that the pipeline has not answered for")
-        .with("topic", &lost.topic)
-        .with("partition", lost.partition)
-        .with("from_offset", lost.offset)
-        .with("to_offset", lost.begin)
         .help(
             "`tidemesh resume --accept-loss` goes on behind them; `tidemesh snapshot start` reads a \
              table's rows anew. Keep the topic longer (retention_ms, retention_bytes)",
-        )
+        );
+    for Lost { topic, partition, offset, begin } in lost.iter().take(LOST_NAMED_MAX) {
+        error = error
+            .with("topic", topic)
+            .with("partition", partition)
+            .with("from_offset", offset)
+            .with("to_offset", begin);
+    }
+    match lost.len().saturating_sub(LOST_NAMED_MAX) {
+        0 => error,
+        more => error.with("partitions_more", more),
+    }
 }
 
 async fn end(running: Running) {
@@ -262,8 +299,8 @@ struct Job<T> {
     shown: Arc<Shown>,
     until: watch::Receiver<Until>,
     planned_by: BTreeMap<String, u32>,
-    /// Whether its first run goes on behind what is lost.
-    accept_loss: AtomicBool,
+    accepted_loss: AcceptedLoss,
+    when_fenced: WhenFenced,
 }
 
 impl<T: Transport> Job<T> {
@@ -275,32 +312,19 @@ impl<T: Transport> Job<T> {
         loop {
             let done = self.shown.counts().records_in;
             let error = match self.run_once(&plan).await {
-                Ok(Ended::Stopped) => return,
-                Ok(Ended::AtCut) => {
-                    *self.shown.state() = JobState::Drained;
-                    return;
-                }
-                Ok(Ended::Cannot(cannot)) => {
-                    let error = cannot
-                        .error
-                        .with("topic", cannot.topic)
-                        .with("partition", cannot.partition)
-                        .with("offset", cannot.offset)
-                        .with("schema_id", cannot.schema_id)
-                        .report();
-                    tracing::warn!(pipeline = name, error, "held before a record");
-                    self.shown.stands(JobState::Held { error });
-                    return;
-                }
-                Ok(Ended::Lost(lost)) => {
-                    let error = gone(&lost).report();
-                    tracing::error!(pipeline = name, error, "records are lost");
-                    self.shown.stands(JobState::Lost { error });
-                    return;
-                }
+                Ok(ended) => return self.ends(name, ended),
                 Err(error) => error,
             };
             let report = error.report();
+            if error.kind() == ErrorKind::Fenced && self.when_fenced == WhenFenced::Ends {
+                tracing::warn!(
+                    pipeline = name,
+                    error = report,
+                    "another worker has the pipeline: its job here has ended"
+                );
+                self.shown.stands(None);
+                return;
+            }
             // Another pipeline may be about to make the topic that this one reads.
             let passes = error.kind() == ErrorKind::NotFound;
             if error.kind().remedy() == Remedy::Stop && !passes {
@@ -317,14 +341,38 @@ impl<T: Transport> Job<T> {
                 return;
             }
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
-            *self.shown.state() = JobState::Running;
+            *self.shown.state() = Some(JobState::Running);
+        }
+    }
+
+    /// Shows how a job has ended that did not fail.
+    fn ends(&self, name: &str, ended: Ended) {
+        match ended {
+            Ended::Stopped => {}
+            Ended::AtCut => *self.shown.state() = Some(JobState::Drained),
+            Ended::Cannot(cannot) => {
+                let error = cannot
+                    .error
+                    .with("topic", cannot.topic)
+                    .with("partition", cannot.partition)
+                    .with("offset", cannot.offset)
+                    .with("schema_id", cannot.schema_id)
+                    .report();
+                tracing::warn!(pipeline = name, error, "held before a record");
+                self.shown.stands(JobState::Held { error });
+            }
+            Ended::Lost(places) => {
+                let error = gone(&places).report();
+                tracing::error!(pipeline = name, error, "records are lost");
+                let places = places.into_iter().map(place).collect();
+                self.shown.stands(JobState::Lost { error, places });
+            }
         }
     }
 
     async fn run_once(&self, plan: &PipelinePlan) -> Result<Ended> {
-        let accept_loss = self.accept_loss.swap(false, Ordering::Relaxed);
         let job = PipelineJob::with_processors(plan, &self.processors)?;
-        let job = job.planned_by(self.planned_by.clone()).accept_loss(accept_loss);
+        let job = job.planned_by(self.planned_by.clone()).accept_loss(self.accepted_loss.clone());
         let (transport, registry) = (Arc::clone(&self.transport), self.registry.clone());
         let (shown, until) = (Arc::clone(&self.shown), self.until.clone());
         // A task of its own: what panics ends this run and nothing else.

@@ -3,7 +3,7 @@
 use super::canary::Canaries;
 use super::control::{Control, Endpoints};
 use super::metrics::Metrics;
-use super::pipelines::Pipelines;
+use super::pipelines::{Pipelines, WhenFenced};
 use super::signals::{stopped, watch_signals};
 use super::sources::Sources;
 use super::topics::Topics;
@@ -94,7 +94,7 @@ async fn up_on<T: Transport>(
         config.sources.into_iter().map(|source| Arc::new(Document::configured(source)));
     let controller = ControllerConfig { sources: configured.collect(), ..config.controller };
     let table = sources.table();
-    let pipelines = Pipelines::new(transport, client.clone(), processors);
+    let pipelines = Pipelines::new(transport, client.clone(), processors, WhenFenced::Retries);
     let plane = Plane { registry: client, pipelines, sources };
     let controller = start_controller(controller, url, plane, &shutdown, &mut parts)?;
     let metrics = Metrics::new(metrics, Some(config.data_dir));

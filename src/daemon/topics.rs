@@ -1,10 +1,12 @@
-//! The log's topics, as the controller has them keep their records.
+//! The log's topics, as the controller has them keep their records, and what pipelines have read of them.
 
 use futures_util::future::{BoxFuture, FutureExt};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_controller::TopicKeeper;
 use tidemesh_model::Result;
+use tidemesh_processors::PipelineJob;
 use tidemesh_transport::{
     FetchLimit, Reader, Retention, Start, Subscription, TopicInfo, Transport,
 };
@@ -49,5 +51,12 @@ impl<T: Transport> TopicKeeper for Topics<T> {
 
     fn record_bytes<'k>(&'k self, topic: &'k TopicInfo) -> BoxFuture<'k, Result<u64>> {
         self.mean_bytes(topic).boxed()
+    }
+
+    fn committed<'k>(
+        &'k self,
+        pipeline: &'k str,
+    ) -> BoxFuture<'k, Result<BTreeMap<(String, u32), u64>>> {
+        async move { self.0.committed(&PipelineJob::id_of(pipeline)).await }.boxed()
     }
 }

@@ -3,17 +3,17 @@
 
 use crate::own_binary::{ORACLE, SUSPECTS, TABLE, binary, churn};
 use crate::pipelines::{applied, is, pipeline, rows, with_documents};
-use crate::support::daemon::{Daemon, configuration};
+use crate::support::daemon::{Daemon, configuration, with};
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
 use crate::support::postgres::Database;
+use crate::support::proxy::{Fault, Proxy};
 use crate::support::topic::{equals, records};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
 
 /// A log with a source, and a controller beside it.
 struct Site {
@@ -22,8 +22,6 @@ struct Site {
     controller: Daemon,
     folder: tempfile::TempDir,
     config: String,
-    /// Processes that outlive their controller.
-    pids: Mutex<Vec<u64>>,
 }
 
 /// The configuration of a process beside that of the log; with these keys.
@@ -61,7 +59,7 @@ impl Site {
         let keys = format!("{control}\ncontroller.sources = [\"shop\"]\n{keys}");
         let config = beside(&up, &log, &keys);
         let controller = Self::controller(folder.path(), &config).await;
-        Self { database, log, controller, folder, config, pids: Mutex::default() }
+        Self { database, log, controller, folder, config }
     }
 
     async fn controller(folder: &Path, config: &str) -> Daemon {
@@ -93,7 +91,6 @@ impl Site {
                 (pipeline, worker["pid"].as_u64().unwrap())
             };
             let workers: BTreeMap<String, u64> = workers.iter().map(worker).collect();
-            self.pids.lock().unwrap().extend(workers.values());
             workers.keys().eq(expected.iter()).then_some(workers)
         })
         .await
@@ -108,10 +105,24 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.controller.kill();
-        for pid in self.pids.lock().unwrap().iter() {
-            kill("-KILL", *pid);
+        for pid in spawned(self.folder.path()) {
+            kill("-KILL", pid);
         }
     }
+}
+
+/// The processes that a controller of this folder has started, also those that no test has asked for.
+fn spawned(folder: &Path) -> Vec<u64> {
+    let folder = folder.to_str().unwrap();
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| {
+        // One that has ended meanwhile has no command line.
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command);
+        command.contains("--spawned") && command.contains(folder)
+    })
+    .collect()
 }
 
 fn kill(signal: &str, pid: u64) {
@@ -211,12 +222,12 @@ async fn processes_outlive_the_controller_and_are_found_again() {
     assert!(site.controller.terminate().success());
 }
 
-/// `tidemesh pipeline`, as somebody else starts it.
-async fn by_hand(site: &Site, folder: &str) -> Daemon {
+/// `tidemesh pipeline`, as somebody else starts it, for the controller at this address.
+async fn by_hand(site: &Site, folder: &str, controller: &str) -> Daemon {
     let folder = site.folder.path().join(folder);
     std::fs::create_dir_all(&folder).unwrap();
     let keys = "control.listen = \"127.0.0.1:0\"\n";
-    let url = format!("controller.url = \"{}\"\n", site.controller.url);
+    let url = format!("controller.url = \"{controller}\"\n");
     let own = site
         .config
         .lines()
@@ -225,17 +236,20 @@ async fn by_hand(site: &Site, folder: &str) -> Daemon {
     Daemon::start(&folder, &format!("{keys}{url}{own}\n"), &["pipeline", "paid"]).await
 }
 
+const PAID: &str = "SELECT id, qty FROM rows WHERE status = 'paid'";
+const PAID_ORACLE: &str = "SELECT id, qty FROM orders WHERE status = 'paid'";
+
 async fn processes_of_others(change: impl Fn(&str) -> String) {
     let mut site = Site::open(change, "controller.runtime = \"external\"").await;
     // Before there is anything for it to do.
-    let mut first = by_hand(&site, "first").await;
-    let sql = "SELECT id, qty FROM rows WHERE status = 'paid'";
-    site.apply(&pipeline("paid", "shop.public.orders", sql)).await;
-    let oracle = "SELECT id, qty FROM orders WHERE status = 'paid'";
+    let controller = site.controller.url.clone();
+    let mut first = by_hand(&site, "first", &controller).await;
+    site.apply(&pipeline("paid", "shop.public.orders", PAID)).await;
+    let oracle = PAID_ORACLE;
     site.equal("paid", oracle).await;
     is(&site.controller, "paid", "running").await;
     let pid = site.workers(&["paid"]).await["paid"];
-    let second = by_hand(&site, "second").await;
+    let second = by_hand(&site, "second", &controller).await;
     churn(&site.database, 0).await;
     site.equal("paid", oracle).await;
     assert_eq!(site.workers(&["paid"]).await["paid"], pid, "the second one waits");
@@ -253,7 +267,7 @@ async fn processes_of_others(change: impl Fn(&str) -> String) {
     let told = is(&site.controller, "paid", "retrying").await["reasons"].to_string();
     assert!(told.contains("has not been heard of"), "{told}");
     churn(&site.database, 2).await;
-    let mut third = by_hand(&site, "third").await;
+    let mut third = by_hand(&site, "third", &controller).await;
     site.equal("paid", oracle).await;
     once(&site.log, "mesh.paid");
     // The table goes on in its next topic, and the process with it, once the former one is read.
@@ -273,4 +287,134 @@ async fn processes_that_others_start_are_watched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_others_start_are_watched_over_kafka() {
     processes_of_others(|config| on_kafka(config, "")).await;
+}
+
+/// What a worker says whose job another one has fenced.
+const FENCED: &str = "another worker has the pipeline: its job here has ended";
+
+async fn health(daemon: &Daemon) -> String {
+    crate::operations::get(&format!("{}/health", daemon.url)).await
+}
+
+/// The controller takes a process for gone that it cannot hear, and starts another one: that one keeps the
+/// pipeline, and the first waits for what it is told once it is heard again.
+async fn unheard(change: impl Fn(&str) -> String) {
+    let site = Site::open(change, "").await;
+    let port = site.controller.url.rsplit(':').next().unwrap().parse().unwrap();
+    let way = Proxy::start(port).await;
+    let mut first = by_hand(&site, "first", &format!("http://127.0.0.1:{}", way.port)).await;
+    let before = site.workers(&["paid"]).await;
+    site.apply(&pipeline("paid", "shop.public.orders", PAID)).await;
+    site.equal("paid", PAID_ORACLE).await;
+    is(&site.controller, "paid", "running").await;
+    assert_eq!(site.workers(&["paid"]).await, before, "no other one is started");
+
+    way.fail(Fault::Refused);
+    first.logged("goes on without its controller").await;
+    churn(&site.database, 0).await;
+    site.equal("paid", PAID_ORACLE).await;
+    let second = eventually("another one is started", async || {
+        let workers = site.workers(&["paid"]).await;
+        (workers != before).then_some(workers)
+    })
+    .await;
+    is(&site.controller, "paid", "running").await;
+    // Both read what comes now, and the first one is told that it may not write it.
+    eventually("the first one's job ends", async || {
+        site.database.execute("UPDATE orders SET qty = qty + 1 WHERE id % 3 = 0").await;
+        first.log_text().contains(FENCED).then_some(())
+    })
+    .await;
+    assert!(!health(&first).await.contains("running"), "{}", health(&first).await);
+    churn(&site.database, 1).await;
+    site.equal("paid", PAID_ORACLE).await;
+
+    way.heal();
+    first.logged("its controller is there again").await;
+    churn(&site.database, 2).await;
+    site.equal("paid", PAID_ORACLE).await;
+    is(&site.controller, "paid", "running").await;
+    assert_eq!(site.workers(&["paid"]).await, second, "it stands by");
+    assert!(!health(&first).await.contains("running"), "{}", health(&first).await);
+    assert_eq!(first.log_text().matches(FENCED).count(), 1, "it has not taken it back");
+    // What the controller starts logs where the controller does.
+    assert!(!site.controller.log_text().contains(FENCED), "the second one was fenced");
+    once(&site.log, "mesh.paid");
+    assert!(first.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_not_heard_ends_its_job_once_another_one_has_it() {
+    unheard(str::to_owned).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_not_heard_ends_its_job_once_another_one_has_it_over_kafka() {
+    unheard(|config| on_kafka(config, "")).await;
+}
+
+/// A table's topic of which everything goes as soon as the log is cleaned.
+fn short(config: &str) -> String {
+    with(config, "topics.cleanup_policy = \"delete\"\ntopics.retention_bytes = 1")
+}
+
+/// An offset of a table's topic: `begin` or `end`.
+fn offset(site: &Site, which: &str) -> u64 {
+    let output = site.log.command(&["topic", "describe", "shop.public.orders"]);
+    let topic: Json = serde_json::from_slice(&output.stdout).unwrap();
+    topic["partitions"][0][which].as_u64().unwrap()
+}
+
+/// How `tidemesh resume` of this pipeline ended, and what it said.
+fn resume(site: &Site, more: &[&str]) -> (Option<i32>, String) {
+    let output = site.controller.command(&[&["resume", "paid"], more].concat());
+    (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+/// What a pipeline tells that has lost records.
+async fn loses(site: &Site) -> String {
+    let lost = is(&site.controller, "paid", "lost").await;
+    lost["reasons"][0].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_passed_over_once_it_is_accepted() {
+    let mut site = Site::open(short, "").await;
+    site.apply(&pipeline("paid", "shop.public.orders", PAID)).await;
+    let pid = site.workers(&["paid"]).await["paid"];
+    eventually("it has read what there is", async || {
+        let report = is(&site.controller, "paid", "running").await;
+        (report["counts"]["lag_records"] == 0).then_some(())
+    })
+    .await;
+    let (code, said) = resume(&site, &["--accept-loss"]);
+    assert!(code != Some(0) && said.contains("not known to have lost any records"), "{said}");
+
+    // Nobody reads, and nobody knows that somebody will.
+    site.controller.kill();
+    kill("-KILL", pid);
+    let read = offset(&site, "end");
+    site.database.execute("UPDATE orders SET qty = qty + 1").await;
+    let is_gone = async || (offset(&site, "begin") > read).then_some(());
+    eventually("what came since is gone", is_gone).await;
+    site.restart().await;
+    let told = loses(&site).await;
+    assert!(told.contains(&format!("to_offset={}", offset(&site, "begin"))), "{told}");
+    // To resume it alone accepts nothing, nor does a controller that is started anew.
+    assert_eq!(resume(&site, &[]).0, Some(0));
+    assert_eq!(loses(&site).await, told);
+    site.restart().await;
+    assert_eq!(loses(&site).await, told);
+
+    let (code, said) = resume(&site, &["--accept-loss"]);
+    assert_eq!(code, Some(0), "{said}");
+    is(&site.controller, "paid", "running").await;
+    site.database.execute("INSERT INTO orders VALUES (40000, 'paid', 1, 1)").await;
+    eventually("it goes on", async || {
+        let rows = records(&site.log, "mesh.paid");
+        rows.iter().any(|record| record["key"]["id"] == 40_000).then_some(())
+    })
+    .await;
+    assert!(site.controller.log_text().contains("a loss is accepted"));
+    once(&site.log, "mesh.paid");
 }

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 /// The most topics that are kept for pipelines at a time.
 pub const LEASES_MAX: usize = 10_000;
 
-/// Looks at topics and has them keep their records.
+/// Looks at topics, and at what pipelines have read of them, and has topics keep their records.
 pub trait TopicKeeper: Send + Sync + 'static {
     /// A topic as it is; `NotFound` if it is not there.
     fn topic<'k>(&'k self, topic: &'k str) -> BoxFuture<'k, Result<TopicInfo>>;
@@ -44,6 +44,12 @@ pub trait TopicKeeper: Send + Sync + 'static {
     /// About how many bytes a record of a topic has, by its last ones. It is asked where
     /// [`TopicInfo`] tells no bytes.
     fn record_bytes<'k>(&'k self, topic: &'k TopicInfo) -> BoxFuture<'k, Result<u64>>;
+
+    /// For each topic and partition up to which offset a pipeline has answered for it.
+    fn committed<'k>(
+        &'k self,
+        pipeline: &'k str,
+    ) -> BoxFuture<'k, Result<BTreeMap<(String, u32), u64>>>;
 }
 
 /// A topic that is kept.

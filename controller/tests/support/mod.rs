@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemesh_controller::{
-    Asked, Canary, Changes, Connectors, Controller, ControllerConfig, History, Holder, JobCounts,
-    JobReport, JobState, Launcher, Refused, Registry, SourceJob, Start, StartSource, StoreConfig,
-    Text, TopicKeeper,
+    AcceptedLoss, Asked, Canary, Changes, Connectors, Controller, ControllerConfig, History,
+    Holder, JobCounts, JobReport, JobState, Launcher, LostPlace, Refused, Registry, SourceJob,
+    Start, StartSource, StoreConfig, Text, TopicKeeper,
 };
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
@@ -66,13 +66,31 @@ impl Registry for Schemas {
     }
 }
 
-/// Keeps which plan each pipeline runs by.
+/// Keeps how each pipeline was started, and how its job is.
 #[derive(Default)]
-struct Jobs(Mutex<BTreeMap<String, String>>);
+struct Jobs {
+    started: Mutex<BTreeMap<String, (Start, JobState)>>,
+    /// What is gone before pipelines have answered for it.
+    gone: Mutex<BTreeMap<String, Vec<LostPlace>>>,
+}
+
+impl Jobs {
+    /// How the job of a pipeline is that goes on behind these losses.
+    fn state(&self, pipeline: &str, accepted: &AcceptedLoss) -> JobState {
+        let gone = self.gone.lock().unwrap().get(pipeline).cloned().unwrap_or_default();
+        let accepted = |place: &LostPlace| accepted.covers_any(std::slice::from_ref(place));
+        let places: Vec<LostPlace> = gone.into_iter().filter(|place| !accepted(place)).collect();
+        match places.is_empty() {
+            true => JobState::Running,
+            false => JobState::Lost { error: "records are gone".to_owned(), places },
+        }
+    }
+}
 
 impl Launcher for Jobs {
-    fn start(&self, Start { plan, .. }: Start) -> BoxFuture<'_, ()> {
-        self.0.lock().unwrap().insert(plan.name().to_owned(), plan.digest.clone());
+    fn start(&self, start: Start) -> BoxFuture<'_, ()> {
+        let state = self.state(start.plan.name(), &start.accepted_loss);
+        self.started.lock().unwrap().insert(start.plan.name().to_owned(), (start, state));
         async {}.boxed()
     }
 
@@ -81,18 +99,18 @@ impl Launcher for Jobs {
     }
 
     fn stop<'l>(&'l self, pipeline: &'l str) -> BoxFuture<'l, ()> {
-        self.0.lock().unwrap().remove(pipeline);
+        self.started.lock().unwrap().remove(pipeline);
         async {}.boxed()
     }
 
     fn jobs(&self) -> BTreeMap<String, JobReport> {
-        let report = |(name, digest): (&String, &String)| {
-            let state = JobState::Running;
+        let report = |(name, (start, state)): (&String, &(Start, JobState))| {
+            let (digest, state) = (start.plan.digest.clone(), state.clone());
             // It has read all that there is.
             let counts = JobCounts { lag_records: Some(0), ..JobCounts::default() };
-            (name.clone(), JobReport { digest: digest.clone(), state, counts })
+            (name.clone(), JobReport { digest, state, counts })
         };
-        self.0.lock().unwrap().iter().map(report).collect()
+        self.started.lock().unwrap().iter().map(report).collect()
     }
 }
 
@@ -126,9 +144,13 @@ impl Canary for Failing {
 /// By how many bytes kept topics may grow.
 pub(crate) const KEPT_BYTES_MAX: u64 = 1000;
 
-/// How topics are made, and how many bytes they have; those that are not told of are there.
+/// For each topic and partition an offset.
+type Offsets = BTreeMap<(String, u32), u64>;
+
+/// How topics are made, and how many bytes they have; those that are not told of are there. And up to where
+/// pipelines have answered for them.
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, (TopicConfig, u64)>>);
+struct Kept(Mutex<BTreeMap<String, (TopicConfig, u64)>>, Mutex<BTreeMap<String, Offsets>>);
 
 impl TopicKeeper for Kept {
     fn topic<'k>(&'k self, topic: &'k str) -> BoxFuture<'k, Result<TopicInfo>> {
@@ -146,6 +168,11 @@ impl TopicKeeper for Kept {
 
     fn record_bytes<'k>(&'k self, _: &'k TopicInfo) -> BoxFuture<'k, Result<u64>> {
         async { Ok(10) }.boxed()
+    }
+
+    fn committed<'k>(&'k self, pipeline: &'k str) -> BoxFuture<'k, Result<Offsets>> {
+        let offsets = self.1.lock().unwrap().get(pipeline).cloned().unwrap_or_default();
+        async { Ok(offsets) }.boxed()
     }
 }
 
@@ -328,7 +355,41 @@ impl Mesh {
 
     /// The digest of the plan that a pipeline runs by.
     pub(crate) fn runs(&self, pipeline: &str) -> Option<String> {
-        self.jobs.0.lock().unwrap().get(pipeline).cloned()
+        let started = self.jobs.started.lock().unwrap();
+        started.get(pipeline).map(|(start, _)| start.plan.digest.clone())
+    }
+
+    /// Behind which losses a pipeline was started.
+    pub(crate) fn accepted(&self, pipeline: &str) -> Option<Offsets> {
+        let started = self.jobs.started.lock().unwrap();
+        started.get(pipeline).map(|(start, _)| start.accepted_loss.offsets())
+    }
+
+    /// Has these records be gone before a pipeline has answered for them; its job sees that.
+    pub(crate) fn loses(&self, pipeline: &str, gone: &[LostPlace]) {
+        self.jobs.gone.lock().unwrap().insert(pipeline.to_owned(), gone.to_vec());
+        let mut started = self.jobs.started.lock().unwrap();
+        if let Some((start, state)) = started.get_mut(pipeline) {
+            *state = self.jobs.state(pipeline, &start.accepted_loss);
+        }
+    }
+
+    /// Has a pipeline's job be as one that knows of nothing that was accepted.
+    pub(crate) fn stands(&self, pipeline: &str) {
+        let mut started = self.jobs.started.lock().unwrap();
+        let (start, state) = started.get_mut(pipeline).unwrap();
+        start.accepted_loss = AcceptedLoss::default();
+        *state = self.jobs.state(pipeline, &start.accepted_loss);
+    }
+
+    /// Ends a pipeline's job.
+    pub(crate) fn ends(&self, pipeline: &str) {
+        self.jobs.started.lock().unwrap().remove(pipeline);
+    }
+
+    /// Has a pipeline have answered for what is before these offsets.
+    pub(crate) fn has_committed(&self, pipeline: &str, offsets: &Offsets) {
+        self.kept.1.lock().unwrap().insert(pipeline.to_owned(), offsets.clone());
     }
 
     /// How long a topic keeps its tombstones, in milliseconds.

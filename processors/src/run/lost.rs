@@ -1,6 +1,7 @@
 //! Records that retention took before they were answered for: a job ends there and says so, and passes
-//! over them only when it is told to. A topic that is compacted keeps the latest of each key, and loses
-//! none in this way.
+//! over those alone of which somebody has accepted that they are gone. What goes after that is another loss,
+//! which nobody has seen yet. A topic that is compacted keeps the latest of each key, and loses none in
+//! this way.
 //!
 //! Where a job begins in a partition is made durable before it reads, also where nothing is there yet: what
 //! comes and goes while the job is away is missed by that offset.
@@ -8,10 +9,18 @@
 use super::work::{Round, Work};
 use super::{Offsets, PipelineJob};
 use crate::schemas::Schemas;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use tidemesh_model::{CleanupPolicy, ErrorKind, Result};
 use tidemesh_plan::upgrade;
 use tidemesh_transport::{Append, FetchedBatch, Transport, WriterEpoch};
+
+/// The most places where records are lost that a job tells of at a time. Whoever accepts those is told of the
+/// others by the next run.
+const LOST_MAX: usize = 10_000;
+
+/// What of a job's losses was accepted: for each topic and partition the offset of the first record that was
+/// there when somebody looked ([`Lost::begin`]).
+pub type AcceptedLoss = BTreeMap<(String, u32), u64>;
 
 /// Records of a partition that are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +37,13 @@ pub struct Lost {
 
 impl PipelineJob {
     /// The topics from which records go by age and size, and what is gone of them that was not answered
-    /// for. If the loss is accepted, the job goes on behind it, which is durable first.
+    /// for. The job goes on behind a loss that is accepted, which is durable first.
     pub(super) async fn look_for_lost<T: Transport>(
         &self,
         transport: &T,
         writer: &WriterEpoch,
         committed: &mut Offsets,
-    ) -> Result<(BTreeSet<String>, Option<Lost>)> {
+    ) -> Result<(BTreeSet<String>, Vec<Lost>)> {
         let (mut retained, mut lost, mut first) = (BTreeSet::new(), Vec::new(), Vec::new());
         for topic in self.topics(|place| self.reads(place)) {
             let info = match transport.topic(&topic).await {
@@ -61,22 +70,18 @@ impl PipelineJob {
             retained.insert(topic);
         }
         self.commit(first, transport, writer, committed).await?;
-        if self.accept_loss && !lost.is_empty() {
-            self.pass_over(&lost, transport, writer, committed).await?;
-            lost.clear();
-        }
-        Ok((retained, lost.into_iter().next()))
+        let (accepted, mut lost): (Vec<Lost>, Vec<Lost>) =
+            lost.into_iter().partition(|lost| self.accepts(lost));
+        let behind = accepted.into_iter().map(|lost| ((lost.topic, lost.partition), lost.begin));
+        self.commit(behind.collect(), transport, writer, committed).await?;
+        lost.truncate(LOST_MAX);
+        Ok((retained, lost))
     }
 
-    async fn pass_over<T: Transport>(
-        &self,
-        lost: &[Lost],
-        transport: &T,
-        writer: &WriterEpoch,
-        committed: &mut Offsets,
-    ) -> Result<()> {
-        let places = lost.iter().map(|lost| ((lost.topic.clone(), lost.partition), lost.begin));
-        self.commit(places.collect(), transport, writer, committed).await
+    /// Whether all that is lost there was gone already when its loss was accepted.
+    fn accepts(&self, lost: &Lost) -> bool {
+        let accepted = self.accepted_loss.get(&(lost.topic.clone(), lost.partition));
+        accepted.is_some_and(|begin| lost.begin <= *begin)
     }
 
     /// Makes durable where the job is in these partitions.
@@ -121,19 +126,37 @@ impl<S: Schemas> Work<'_, S> {
         }
     }
 
-    /// What a round's gaps come to: what ends a transaction takes an offset too, and is no loss.
+    /// What a round's gaps come to: what ends a transaction takes an offset too, and is no loss. If there is
+    /// one, it is told of every partition, since the round is dropped.
     pub(super) async fn lost<T: Transport>(
         &mut self,
         round: &Round,
         transport: &T,
-    ) -> Result<Option<Lost>> {
+    ) -> Result<Vec<Lost>> {
         for ((topic, partition), offset) in &round.gaps {
-            let begin = super::work::begin(transport, topic, *partition).await?;
-            if begin > *offset {
-                let (topic, partition, offset) = (topic.clone(), *partition, *offset);
-                return Ok(Some(Lost { topic, partition, offset, begin }));
+            if super::work::begin(transport, topic, *partition).await? > *offset {
+                return self.all_lost(round, transport).await;
             }
         }
-        Ok(None)
+        Ok(Vec::new())
+    }
+
+    async fn all_lost<T: Transport>(&mut self, round: &Round, transport: &T) -> Result<Vec<Lost>> {
+        let mut lost = Vec::new();
+        for topic in &self.retained {
+            let info = transport.topic(topic).await?;
+            for (partition, at) in (0..).zip(&info.partitions) {
+                let place = (topic.clone(), partition);
+                // A partition that was added since is known by its gap alone.
+                let offset = self.committed.get(&place).or_else(|| round.gaps.get(&place));
+                let offset = offset.copied().filter(|offset| *offset < at.begin);
+                lost.extend(offset.map(|offset| {
+                    let (topic, begin) = (topic.clone(), at.begin);
+                    Lost { topic, partition, offset, begin }
+                }));
+            }
+        }
+        lost.truncate(LOST_MAX);
+        Ok(lost)
     }
 }

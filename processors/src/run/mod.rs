@@ -25,7 +25,7 @@ mod until;
 mod work;
 mod written;
 
-pub use lost::Lost;
+pub use lost::{AcceptedLoss, Lost};
 pub use until::{Cut, Until};
 
 use crate::fused::{LOOKUP_BYTES_MAX, Lookups};
@@ -60,8 +60,8 @@ pub struct PipelineJob {
     lookup_bytes_max: usize,
     /// The newest schema of values of each topic that was judged.
     planned_by: BTreeMap<String, u32>,
-    /// Whether it goes on behind records that are gone.
-    accept_loss: bool,
+    /// Behind which losses it goes on.
+    accepted_loss: AcceptedLoss,
 }
 
 /// Why a job ended that did not fail.
@@ -73,8 +73,9 @@ pub enum Ended {
     AtCut,
     /// It stands before a record that it cannot read.
     Cannot(Cannot),
-    /// Records that it has not answered for are gone.
-    Lost(Lost),
+    /// Records that it has not answered for are gone: at least in one partition, and as far as is known now
+    /// in all of them.
+    Lost(Vec<Lost>),
 }
 
 /// A record whose schema the plan cannot read. All records of its partition before it are answered for.
@@ -132,7 +133,7 @@ impl PipelineJob {
             processors: processors.clone(),
             lookup_bytes_max: LOOKUP_BYTES_MAX,
             planned_by: BTreeMap::new(),
-            accept_loss: false,
+            accepted_loss: AcceptedLoss::new(),
         };
         job.compile().map_err(|error| error.with("pipeline", plan.name()))?;
         Ok(job)
@@ -175,11 +176,11 @@ impl PipelineJob {
         self
     }
 
-    /// Has it go on behind records that are gone already when it starts, instead of ending
-    /// ([`Ended::Lost`]).
+    /// Has it go on behind these losses when it starts, instead of ending ([`Ended::Lost`]). A partition of
+    /// which more is gone by then has a loss that nobody has accepted: nothing of it is passed over.
     #[must_use]
-    pub fn accept_loss(mut self, accepted: bool) -> Self {
-        self.accept_loss = accepted;
+    pub fn accept_loss(mut self, accepted: AcceptedLoss) -> Self {
+        self.accepted_loss = accepted;
         self
     }
 
@@ -306,7 +307,7 @@ impl PipelineJob {
         let writer = transport.open_writer(&self.id()).await?;
         let mut committed = self.offsets(transport, &writer).await?;
         let (retained, lost) = self.look_for_lost(transport, &writer, &mut committed).await?;
-        if let Some(lost) = lost {
+        if !lost.is_empty() {
             return Ok(Ended::Lost(lost));
         }
         let work = Work {

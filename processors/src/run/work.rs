@@ -94,7 +94,8 @@ impl<S: Schemas> Work<'_, S> {
                     self.take(batch, takes, &mut round).await?;
                 }
             }
-            if let Some(lost) = self.lost(&round, transport).await? {
+            let lost = self.lost(&round, transport).await?;
+            if !lost.is_empty() {
                 return Ok(Ended::Lost(lost));
             }
             let positions = self.bounds.drains().then(|| reader.positions());

@@ -21,7 +21,7 @@ pub(crate) struct PauseArgs {
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     what: PauseArgs,
-    /// Go on behind records that retention took before the pipeline had answered for them.
+    /// Go on behind the records that the pipeline has told are gone, and no others.
     #[arg(long)]
     accept_loss: bool,
 }

@@ -32,6 +32,8 @@ enum Shall {
 struct Holder {
     worker: Worker,
     run: Option<Run>,
+    /// Whether it was answered last to run something, which it may be starting.
+    told: bool,
     at: Instant,
 }
 
@@ -82,9 +84,9 @@ impl Entry {
         matches!(self.shall, Shall::Run(_)) && self.held(now).is_none()
     }
 
-    /// Whether a worker has a job of it, by what is known.
+    /// Whether a worker has a job of it, or was told to, by what is known.
     pub(super) fn runs(&self, now: Instant) -> bool {
-        self.held(now).is_some_and(|holder| holder.run.is_some())
+        self.held(now).is_some_and(|holder| holder.told || holder.run.is_some())
     }
 
     /// Whether nothing would be lost if it were forgotten.
@@ -106,10 +108,12 @@ impl Entry {
             self.holder = None;
             return just(Order::Keep);
         }
-        let run = beat.run.clone();
-        self.holder = Some(Holder { worker: beat.worker.clone(), run, at: now });
+        let answer = self.order(beat);
+        let (worker, run) = (beat.worker.clone(), beat.run.clone());
+        let told = matches!(answer.order, Order::Run(_));
+        self.holder = Some(Holder { worker, run, told, at: now });
         self.trouble = None;
-        self.order(beat)
+        answer
     }
 
     fn order(&mut self, beat: &Beat) -> Answer {
@@ -120,8 +124,6 @@ impl Entry {
                     return just(Order::Run(wanted.clone()));
                 }
                 wanted.id.clone_from(&run.assignment);
-                // It is accepted once: a worker that comes after this one tells a loss again.
-                wanted.accept_loss = false;
                 self.keep()
             }
             (Shall::Run(wanted), None) => just(Order::Run(wanted.clone())),
@@ -165,14 +167,15 @@ impl Entry {
 }
 
 /// Whether what a worker runs since another controller's time is what is wanted. What has ended is started
-/// again instead, but for what waits before a record that is not judged yet.
+/// again instead, but for what waits before a record that is not judged yet, or before a loss that nobody has
+/// accepted.
 fn adopts(wanted: &Assignment, run: &Run) -> bool {
-    let goes_on = match run.job.state {
+    let goes_on = match &run.job.state {
         JobState::Starting
         | JobState::Running
         | JobState::Retrying { .. }
-        | JobState::Held { .. }
-        | JobState::Lost { .. } => !wanted.accept_loss,
+        | JobState::Held { .. } => true,
+        JobState::Lost { places, .. } => !wanted.accepted_loss.covers_any(places),
         JobState::Drained | JobState::Failed { .. } => false,
     };
     goes_on && run.job.digest == wanted.recipe.digest() && run.planned_by == wanted.planned_by

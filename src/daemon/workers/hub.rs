@@ -4,6 +4,7 @@ use super::entry::Entry;
 use super::{Answer, Assignment, BEAT_EVERY, Beat, Order, Worker};
 use crate::daemon::roles::process_id;
 use futures_util::future::{BoxFuture, FutureExt};
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -129,10 +130,11 @@ impl Hub {
 
 impl Launcher for Hub {
     fn start(&self, pipeline: Start) -> BoxFuture<'_, ()> {
-        let Start { plan, recipe, planned_by, accept_loss } = pipeline;
+        let Start { plan, recipe, planned_by, accepted_loss } = pipeline;
         let number = self.assigned.fetch_add(1, Ordering::Relaxed);
         let id = format!("{}-{number}", self.name);
-        let assignment = Assignment { id, recipe, planned_by, accept_loss };
+        let accept_loss = IgnoredAny;
+        let assignment = Assignment { id, recipe, planned_by, accepted_loss, accept_loss };
         let mut known = self.known();
         known.since.get_or_insert_with(Instant::now);
         known.entries.entry(plan.name().to_owned()).or_default().start(assignment);

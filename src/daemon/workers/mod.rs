@@ -3,11 +3,13 @@
 //! A worker is a process that runs one pipeline (`worker`). It tells the controller of itself again and
 //! again, and is answered what it shall do: a beat and its order, one HTTP request, so that a worker needs
 //! no port that others reach, and a controller that was started anew finds the workers that there are.
-//! While no controller answers, a worker goes on with what it has. `hub` is the controller's side, its
+//! While no controller answers, a worker goes on with what it has; while it carries out an order, it goes on
+//! telling. `hub` is the controller's side, its
 //! launcher; with `runtime = "process"` `spawn` starts a worker for each pipeline that has none.
 //!
 //! That two workers of one pipeline write nothing twice is the log's doing, which fences the older one,
-//! not that of beats.
+//! not that of beats. A worker that is fenced ends its job: whoever took its place has it from the controller,
+//! which tells the fenced one what to do once it hears of it again.
 
 mod entry;
 mod http;
@@ -20,10 +22,11 @@ pub(super) use hub::Hub;
 pub(super) use spawn::{Command, spawn};
 pub(super) use worker::{Station, run};
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tidemesh_controller::JobReport;
+use tidemesh_controller::{AcceptedLoss, JobReport};
 use tidemesh_plan::mesh::Recipe;
 
 /// How often a worker tells of itself.
@@ -105,7 +108,11 @@ pub(super) struct Assignment {
     pub(super) recipe: Recipe,
     /// Up to which schemas of values each topic was judged.
     pub(super) planned_by: BTreeMap<String, u32>,
-    /// Whether it goes on behind records that are gone already, once.
-    #[serde(default)]
-    pub(super) accept_loss: bool,
+    /// Behind which losses it goes on.
+    #[serde(default, skip_serializing_if = "AcceptedLoss::is_empty")]
+    pub(super) accepted_loss: AcceptedLoss,
+    /// What controllers of earlier versions say of losses: leave to pass over whatever is gone. It names none,
+    /// so none is accepted.
+    #[serde(default, skip_serializing)]
+    pub(super) accept_loss: IgnoredAny,
 }

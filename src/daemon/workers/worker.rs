@@ -9,6 +9,7 @@ use tidemesh_controller::{JobCounts, JobReport, JobState, Launcher, PipelineRepo
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::{Transport, escape};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How long a beat may take, its answer included.
@@ -28,6 +29,8 @@ pub(in crate::daemon) struct Station<T> {
     http: reqwest::Client,
     beats: String,
     now: Mutex<Option<Held>>,
+    /// What beats tell while an order is carried out, in the place of what there is by then.
+    shown: Mutex<Option<Run>>,
 }
 
 /// The assignment that it has.
@@ -49,20 +52,27 @@ pub(in crate::daemon) async fn run<T: Transport>(
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trouble = None;
     let mut looking = std::pin::pin!(station.pipelines.watch_lag());
+    let mut obeying = None;
     while !*shutdown.borrow() {
         tokio::select! {
             _ = beats.tick() => {}
             _ = shutdown.changed() => break,
             () = &mut looking => {}
+            // What has become of it is told at once.
+            () = station.obeyed(&mut obeying) => {}
         }
         let order = station.beat(false).await;
         station.note(&mut trouble, order.as_ref().err());
         match order {
             Ok(answer) if answer.order == Order::Leave => break,
-            Ok(answer) => station.obey(answer).await,
+            // Until one order is carried out, no other one is taken: the beat behind it is answered anew.
+            Ok(answer) if obeying.is_none() => obeying = station.obey(answer),
             // It goes on with what it has.
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
+    }
+    if obeying.is_some() {
+        station.obeyed(&mut obeying).await;
     }
     station.pipelines.stop_all().await;
     if let Err(error) = station.beat(true).await {
@@ -92,7 +102,8 @@ impl<T: Transport> Station<T> {
         reqwest::Url::parse(&beats).map_err(|error| wrong(&error))?;
         let http = reqwest::Client::builder().timeout(BEAT_TIMEOUT).build();
         let http = http.map_err(|error| wrong(&error))?;
-        Ok(Self { pipeline, worker, pipelines, http, beats, now: Mutex::default() })
+        let (now, shown) = (Mutex::default(), Mutex::default());
+        Ok(Self { pipeline, worker, pipelines, http, beats, now, shown })
     }
 
     /// Tells of itself; answers what it shall do.
@@ -134,7 +145,40 @@ impl<T: Transport> Station<T> {
         *trouble = error.map(Error::kind);
     }
 
-    async fn obey(&self, answer: Answer) {
+    /// Begins to carry out what it is told; none if that is nothing. Meanwhile beats tell what the controller
+    /// must count with: a job that ends as one that is still there, one that starts as one that is.
+    fn obey(self: &Arc<Self>, answer: Answer) -> Option<JoinHandle<()>> {
+        let shown = match &answer.order {
+            Order::Keep | Order::Leave if answer.drain.is_empty() => return None,
+            Order::Keep | Order::Leave => None,
+            Order::Run(assignment) => Some(self.starting(assignment)),
+            Order::Stop => self.run(),
+        };
+        *self.shown() = shown;
+        let station = Arc::clone(self);
+        Some(tokio::spawn(async move { station.carry_out(answer).await }))
+    }
+
+    /// Waits until an order is carried out; for ever if there is none. A dropped call leaves it going on.
+    async fn obeyed(&self, obeying: &mut Option<JoinHandle<()>>) {
+        let Some(order) = obeying else { return std::future::pending().await };
+        if let Err(error) = order.await {
+            let (pipeline, error) = (&self.pipeline, error.to_string());
+            tracing::error!(pipeline, error, "an order was not carried out");
+        }
+        *obeying = None;
+        *self.shown() = None;
+    }
+
+    fn starting(&self, assignment: &Assignment) -> Run {
+        let Assignment { id, recipe, planned_by, .. } = assignment;
+        let counts = self.run().map(|run| run.job.counts).unwrap_or_default();
+        let (digest, state) = (recipe.digest().to_owned(), JobState::Starting);
+        let job = JobReport { digest, state, counts };
+        Run { assignment: id.clone(), planned_by: planned_by.clone(), job }
+    }
+
+    async fn carry_out(&self, answer: Answer) {
         match answer.order {
             Order::Keep | Order::Leave => {}
             Order::Run(assignment) => self.take(*assignment).await,
@@ -153,14 +197,14 @@ impl<T: Transport> Station<T> {
 
     /// Runs what it is told, in the place of what it runs.
     async fn take(&self, assignment: Assignment) {
-        let Assignment { id, recipe, planned_by, accept_loss } = assignment;
+        let Assignment { id, recipe, planned_by, accepted_loss, .. } = assignment;
         let digest = recipe.digest().to_owned();
         let (remade, recipe) = remake(recipe).await;
         let refused = match remade {
             Ok(plan) => {
                 let plan = Arc::new(plan);
                 let planned_by = planned_by.clone();
-                let start = Start { plan, recipe, planned_by, accept_loss };
+                let start = Start { plan, recipe, planned_by, accepted_loss };
                 self.pipelines.start(start).await;
                 None
             }
@@ -177,7 +221,15 @@ impl<T: Transport> Station<T> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn shown(&self) -> MutexGuard<'_, Option<Run>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What beats tell. A job that another worker has taken over is none.
     fn run(&self) -> Option<Run> {
+        if let Some(shown) = self.shown().clone() {
+            return Some(shown);
+        }
         let Held { id, digest, planned_by, refused } = self.held().clone()?;
         let job = match refused {
             Some(error) => {
@@ -221,4 +273,52 @@ async fn read(
         body.extend_from_slice(&piece);
     }
     Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::pipelines::WhenFenced;
+    use tidemesh_processors::sdk::Processors;
+    use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport, RegistryClient};
+
+    fn station(folder: &std::path::Path) -> Arc<Station<EmbeddedTransport>> {
+        let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder)).unwrap();
+        let registry = RegistryClient::new("http://127.0.0.1:1").unwrap();
+        let pipelines =
+            Pipelines::new(Arc::new(log), registry, Processors::new(), WhenFenced::Ends);
+        let worker = Worker { id: "a".into(), pid: 1, url: String::new(), spawned: false };
+        Arc::new(Station::new("p".into(), worker, pipelines, "http://127.0.0.1:1").unwrap())
+    }
+
+    fn answer(order: Order) -> Answer {
+        Answer { order, drain: Vec::new() }
+    }
+
+    /// Of which no plan can be made.
+    fn broken() -> Order {
+        let assignment = serde_json::json!({"id": "1", "planned_by": {}, "recipe": {"pipeline": {},
+            "topics": {}, "accepted": {}, "digest": "d"}});
+        Order::Run(Box::new(serde_json::from_value(assignment).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn beats_tell_of_an_order_while_it_is_carried_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let station = station(folder.path());
+        assert!(station.run().is_none());
+        assert!(station.obey(answer(Order::Keep)).is_none());
+        let mut obeying = station.obey(answer(broken()));
+        let starting = station.run().unwrap();
+        assert_eq!((starting.assignment.as_str(), starting.job.digest.as_str()), ("1", "d"));
+        assert_eq!(starting.job.state, JobState::Starting);
+        station.obeyed(&mut obeying).await;
+        let failed = station.run().unwrap();
+        assert!(matches!(failed.job.state, JobState::Failed { .. }), "{failed:?}");
+
+        let mut obeying = station.obey(answer(Order::Stop));
+        assert_eq!(station.run(), Some(failed), "it is there until it has ended");
+        station.obeyed(&mut obeying).await;
+        assert!(obeying.is_none() && station.run().is_none());
+    }
 }

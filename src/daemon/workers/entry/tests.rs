@@ -1,8 +1,10 @@
 //! What becomes of beats.
 
 use super::*;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tidemesh_controller::{AcceptedLoss, LostPlace};
 use tidemesh_plan::mesh::Recipe;
 
 fn assignment(id: &str, digest: &str) -> Assignment {
@@ -13,7 +15,8 @@ fn assignment(id: &str, digest: &str) -> Assignment {
         id: id.into(),
         recipe,
         planned_by: BTreeMap::from([("t".into(), 7)]),
-        accept_loss: false,
+        accepted_loss: AcceptedLoss::default(),
+        accept_loss: IgnoredAny,
     }
 }
 
@@ -29,6 +32,17 @@ fn beat(id: &str, spawned: bool, run: Option<Run>) -> Beat {
 
 fn order(entry: &mut Entry, beat: &Beat, now: Instant) -> Order {
     entry.beat(beat, now).order
+}
+
+fn gone(begin: u64) -> LostPlace {
+    LostPlace { topic: "t".into(), partition: 0, offset: 1, begin }
+}
+
+/// One that goes on behind what is gone before this offset.
+fn accepting(begin: u64) -> Assignment {
+    let mut assignment = assignment("new", "d");
+    assignment.accepted_loss.accept(&[gone(begin)]);
+    assignment
 }
 
 fn state(entry: &Entry, now: Instant) -> Option<JobState> {
@@ -60,7 +74,7 @@ fn a_worker_is_told_what_to_run_until_it_does() {
 fn what_ran_before_the_controller_came_goes_on() {
     let now = Instant::now();
     let held = JobState::Held { error: "e".into() };
-    let lost = JobState::Lost { error: "e".into() };
+    let lost = JobState::Lost { error: "e".into(), places: vec![gone(5)] };
     let failed = JobState::Failed { error: "e".into() };
     for (state, adopted) in [
         (JobState::Running, true),
@@ -135,4 +149,81 @@ fn a_process_that_does_not_start_is_told_of() {
     assert!(entry.unattended(now));
     order(&mut entry, &beat("a", true, None), now);
     assert_eq!(state(&entry, now), Some(JobState::Starting));
+}
+
+#[test]
+fn only_what_stands_before_an_accepted_loss_is_started_again_for_it() {
+    let now = Instant::now();
+    let lost = |places| JobState::Lost { error: "e".into(), places };
+    for (state, adopted) in [
+        (JobState::Starting, true),
+        (JobState::Running, true),
+        (JobState::Retrying { error: "e".into() }, true),
+        (JobState::Held { error: "e".into() }, true),
+        (lost(vec![gone(5)]), false),
+        (lost(vec![gone(6)]), true),
+        // One of an earlier version does not say which.
+        (lost(Vec::new()), true),
+    ] {
+        let mut entry = Entry::default();
+        let running = beat("a", true, Some(run("old", "d", state.clone())));
+        entry.start(accepting(5));
+        let told = order(&mut entry, &running, now);
+        assert_eq!(told == Order::Keep, adopted, "{state:?}");
+        if !adopted {
+            assert_eq!(told, Order::Run(Box::new(accepting(5))));
+            let lost = beat("a", true, Some(run("new", "d", lost(vec![gone(9)]))));
+            assert_eq!(order(&mut entry, &lost, now), Order::Keep, "it was started so");
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_was_told_to_run_counts_as_running() {
+    let (mut entry, now) = (Entry::default(), Instant::now());
+    entry.start(assignment("1", "d"));
+    assert!(!entry.runs(now) && entry.unattended(now));
+    assert!(matches!(order(&mut entry, &beat("a", true, None), now), Order::Run(_)));
+    assert!(entry.runs(now) && !entry.unattended(now), "it is starting it");
+    entry.stop();
+    assert!(entry.runs(now), "whoever waits for its end waits");
+    let starting = beat("a", true, Some(run("1", "d", JobState::Starting)));
+    assert_eq!(order(&mut entry, &starting, now), Order::Stop);
+    assert!(entry.runs(now));
+    assert_eq!(order(&mut entry, &beat("a", true, None), now), Order::Leave);
+    assert!(!entry.runs(now));
+}
+
+#[test]
+fn a_worker_that_was_fenced_waits_for_the_one_that_has_its_pipeline() {
+    let (mut entry, now) = (Entry::default(), Instant::now());
+    entry.start(assignment("1", "d"));
+    let first = beat("a", false, Some(run("1", "d", JobState::Running)));
+    assert_eq!(order(&mut entry, &first, now), Order::Keep);
+    let later = now + LAPSE;
+    let second = beat("b", true, None);
+    assert!(matches!(order(&mut entry, &second, later), Order::Run(_)));
+    // Its job has ended, and it says so once it is heard of again.
+    assert_eq!(order(&mut entry, &beat("a", false, None), later), Order::Keep);
+    assert_eq!(order(&mut entry, &beat("a", true, None), later), Order::Leave);
+    assert_eq!(entry.worker(later).map(|worker| worker.id.as_str()), Some("b"));
+    // Once the other one is gone it is as good as any.
+    let latest = later + LAPSE;
+    assert!(matches!(order(&mut entry, &beat("a", false, None), latest), Order::Run(_)));
+}
+
+#[test]
+fn what_controllers_and_workers_of_other_versions_say_is_read() {
+    let before = r#"{"id": "1", "recipe": {"pipeline": {}, "topics": {}, "accepted": {}, "digest": "d"},
+        "planned_by": {"t": 7}, "accept_loss": true}"#;
+    let read: Assignment = serde_json::from_str(before).unwrap();
+    assert_eq!(read, assignment("1", "d"), "leave to lose whatever is gone is not taken");
+    let text = serde_json::to_string(&read).unwrap();
+    assert!(!text.contains("loss"), "an earlier worker takes what it knows: {text}");
+    let text = serde_json::to_string(&accepting(5)).unwrap();
+    assert_eq!(serde_json::from_str::<Assignment>(&text).unwrap(), accepting(5));
+    let lost = JobState::Lost { error: "e".into(), places: vec![gone(5)] };
+    let told = beat("a", true, Some(run("1", "d", lost)));
+    let text = serde_json::to_string(&told).unwrap();
+    assert_eq!(serde_json::from_str::<Beat>(&text).unwrap(), told);
 }
