@@ -1,9 +1,13 @@
 //! The REST API. `openapi.json` describes it, and is served with it.
 //!
 //! What is refused has a JSON body ([`ErrorAnswer`]). A controller that does not act sends whoever
-//! asks for a change to the one that does (307), and answers what is read from what it has seen.
+//! asks for a change to the one that does (307), and answers what is read from what it has seen. What
+//! changes something is done [`whole`], whoever still waits for the answer.
 
 pub(crate) mod extract;
+mod whole;
+
+pub use self::whole::whole;
 
 use self::extract::{JsonBody, Parameters, Segments, no_such_method};
 use crate::act::Asked;
@@ -174,7 +178,8 @@ async fn apply<R: Registry>(
     JsonBody(request): JsonBody<ApplyRequest>,
 ) -> Answer<Changes> {
     let asked = Asked { by: request.by, dry_run: false };
-    controller.apply(&request.texts, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
+    let done = whole(async move { controller.apply(&request.texts, &asked).await });
+    done.await.map(Json).map_err(|refused| no(refused, &uri))
 }
 
 async fn documents<R: Registry>(State(controller): Handle<R>) -> Json<Vec<DocumentReport>> {
@@ -212,7 +217,8 @@ async fn delete<R: Registry>(
 ) -> Answer<Changes> {
     let id = Id { kind: kind_of(&kind)?, name };
     let asked = Asked { by: query.by, dry_run: query.dry_run };
-    controller.delete(&id, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
+    let done = whole(async move { controller.delete(&id, &asked).await });
+    done.await.map(Json).map_err(|refused| no(refused, &uri))
 }
 
 async fn history<R: Registry>(
@@ -242,8 +248,8 @@ async fn roll_back<R: Registry>(
 ) -> Answer<Changes> {
     let id = Id { kind: kind_of(&kind)?, name };
     let asked = Asked { by: request.by, dry_run: request.dry_run };
-    let done = controller.roll_back(&id, request.revision, &asked).await;
-    done.map(Json).map_err(|refused| no(refused, &uri))
+    let done = whole(async move { controller.roll_back(&id, request.revision, &asked).await });
+    done.await.map(Json).map_err(|refused| no(refused, &uri))
 }
 
 async fn pipelines<R: Registry>(State(controller): Handle<R>) -> Json<Vec<PipelineReport>> {
@@ -271,7 +277,9 @@ async fn pause<R: Registry>(
     uri: OriginalUri,
     Segments(name): Segments<String>,
 ) -> Answer<Value> {
-    paused_or_resumed(controller.pause(&name, true).await, &name, true, &uri)
+    let pipeline = name.clone();
+    let done = whole(async move { controller.pause(&pipeline, true).await });
+    paused_or_resumed(done.await, &name, true, &uri)
 }
 
 async fn resume<R: Registry>(
@@ -280,11 +288,14 @@ async fn resume<R: Registry>(
     Segments(name): Segments<String>,
     Parameters(query): Parameters<ResumeQuery>,
 ) -> Answer<Value> {
-    let done = match query.accept_loss {
-        true => controller.resume_behind_loss(&name).await,
-        false => controller.pause(&name, false).await,
-    };
-    paused_or_resumed(done, &name, false, &uri)
+    let pipeline = name.clone();
+    let done = whole(async move {
+        match query.accept_loss {
+            true => controller.resume_behind_loss(&pipeline).await,
+            false => controller.pause(&pipeline, false).await,
+        }
+    });
+    paused_or_resumed(done.await, &name, false, &uri)
 }
 
 fn paused_or_resumed(
@@ -302,9 +313,7 @@ async fn pause_document<R: Registry>(
     uri: OriginalUri,
     Segments((kind, name)): Segments<(String, String)>,
 ) -> Answer<PausedReport> {
-    let id = Id { kind: kind_of(&kind)?, name };
-    controller.pause_document(&id, true).await.map_err(|refused| no(refused, &uri))?;
-    Ok(Json(PausedReport { kind: id.kind.name().to_owned(), name: id.name, paused: true }))
+    paused_document(controller, Id { kind: kind_of(&kind)?, name }, true, &uri).await
 }
 
 async fn resume_document<R: Registry>(
@@ -312,9 +321,19 @@ async fn resume_document<R: Registry>(
     uri: OriginalUri,
     Segments((kind, name)): Segments<(String, String)>,
 ) -> Answer<PausedReport> {
-    let id = Id { kind: kind_of(&kind)?, name };
-    controller.pause_document(&id, false).await.map_err(|refused| no(refused, &uri))?;
-    Ok(Json(PausedReport { kind: id.kind.name().to_owned(), name: id.name, paused: false }))
+    paused_document(controller, Id { kind: kind_of(&kind)?, name }, false, &uri).await
+}
+
+async fn paused_document<R: Registry>(
+    controller: Arc<Controller<R>>,
+    id: Id,
+    paused: bool,
+    uri: &Uri,
+) -> Answer<PausedReport> {
+    let report = PausedReport { kind: id.kind.name().to_owned(), name: id.name.clone(), paused };
+    let done = whole(async move { controller.pause_document(&id, paused).await });
+    done.await.map_err(|refused| no(refused, uri))?;
+    Ok(Json(report))
 }
 
 async fn pipeline_openlineage<R: Registry>(
