@@ -87,6 +87,8 @@ pub(crate) struct Seen {
     pub(crate) trouble: Option<String>,
     /// Why the lease cannot be had or kept, if it is not known whose it is.
     pub(crate) lease_trouble: Option<String>,
+    /// The sources of documents that no process runs, as the last round found them.
+    pub(crate) unassigned: BTreeSet<String>,
 }
 
 /// Whether this controller acts.
@@ -119,6 +121,7 @@ impl<R: Registry> Controller<R> {
             planned: Arc::default(),
             trouble: None,
             lease_trouble: None,
+            unassigned: BTreeSet::new(),
         };
         Ok(Self {
             holder,

@@ -11,7 +11,7 @@ pub use self::whole::whole;
 
 use self::extract::{JsonBody, Parameters, Segments, no_such_method};
 use crate::act::Asked;
-use crate::connectors::SourceJob;
+use crate::connectors::SourceReport;
 use crate::controller::{Controller, Refused, now_ms};
 use crate::lineage::{LineageQuery, lineage, openlineage};
 use crate::proposal::{Changes, Refusal, Text};
@@ -94,9 +94,12 @@ pub struct DocumentReport {
     pub revision: u64,
     /// Who brings it.
     pub managed_by: ManagedBy,
-    /// How its connector is, of a source that a document has run.
+    /// How its connector is, of a source that a document has run; `unassigned` if no process runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Why no process runs it, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The document in its canonical form.
     pub document: Value,
 }
@@ -203,7 +206,7 @@ async fn document<R: Registry>(
     let id = Id { kind: kind_of(&kind)?, name };
     let state = controller.state();
     let declared =
-        state.document(&id).map(|one| document_report(&controller.source_jobs(), &id, one));
+        state.document(&id).map(|one| document_report(&controller.source_reports(), &id, one));
     let builtin = || controller.builtin.newest(&id).map(|document| builtin_report(document));
     let found = declared.or_else(builtin);
     found.map(Json).ok_or_else(|| error(&crate::act::missing(&id)))
@@ -357,8 +360,8 @@ async fn field_lineage<R: Registry>(
 /// What is declared, then what the binary brings.
 fn document_reports<R: Registry>(controller: &Controller<R>) -> Vec<DocumentReport> {
     let state = controller.state();
-    let jobs = controller.source_jobs();
-    let declared = state.documents().map(|(id, one)| document_report(&jobs, id, one));
+    let sources = controller.source_reports();
+    let declared = state.documents().map(|(id, one)| document_report(&sources, id, one));
     let builtin = controller.builtin.documents().iter().map(|document| builtin_report(document));
     declared.chain(builtin).collect()
 }
@@ -370,18 +373,21 @@ fn builtin_report(document: &Document) -> DocumentReport {
         revision: 0,
         managed_by: ManagedBy::Binary,
         state: None,
+        reason: None,
         document: document.to_json(),
     }
 }
 
 fn document_report(
-    jobs: &BTreeMap<String, SourceJob>,
+    sources: &BTreeMap<String, SourceReport>,
     id: &Id,
     declared: &Declared,
 ) -> DocumentReport {
     let ours = id.kind == Kind::Source && declared.managed_by == ManagedBy::User;
+    let source = sources.get(&id.name).filter(|_| ours);
     DocumentReport {
-        state: jobs.get(&id.name).filter(|_| ours).map(|job| job.state.clone()),
+        state: source.map(|source| source.state.clone()),
+        reason: source.and_then(|source| source.reason.clone()),
         kind: id.kind.name().to_owned(),
         name: id.name.clone(),
         revision: declared.revision,

@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemesh_controller::{
     Asked, Canary, Changes, Connectors, Controller, ControllerConfig, History, Holder, JobCounts,
-    JobReport, JobState, Launcher, Refused, Registry, SourceJob, Start, StartSource, StoreConfig,
-    Text, TopicKeeper,
+    JobReport, JobState, LastRecord, Launcher, Refused, Registry, SourceJob, Start, StartSource,
+    StoreConfig, Text, TopicKeeper, TopicsOf,
 };
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
 use tidemesh_plan::mesh::PipelinePlan;
-use tidemesh_transport::{PartitionInfo, Retention, TopicConfig, TopicInfo};
+use tidemesh_transport::{Announced, PartitionInfo, Retention, TopicConfig, TopicInfo};
 use tokio::sync::watch;
 
 /// Texts in the order of their registration, which are their ids, and the newest id of each subject.
@@ -169,6 +169,34 @@ impl Connectors for Sources {
     }
 }
 
+/// What connectors announce, and topics' last records.
+#[derive(Default)]
+pub(crate) struct Log {
+    announced: Mutex<Vec<Announced>>,
+}
+
+impl Log {
+    /// A connector announces a table at this time.
+    pub(crate) fn announce(&self, source: &str, table: &str, at: SystemTime) {
+        let at_ms = at.duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let at_ms = u64::try_from(at_ms).unwrap();
+        let mut announced = Announced::new(source, table);
+        announced.at_ms = at_ms;
+        self.announced.lock().unwrap().push(announced);
+    }
+}
+
+impl TopicsOf for Log {
+    fn announced(&self) -> BoxFuture<'_, Result<Vec<Announced>>> {
+        let announced = self.announced.lock().unwrap().clone();
+        async { Ok(announced) }.boxed()
+    }
+
+    fn last<'t>(&'t self, _: &'t str, _: usize) -> BoxFuture<'t, Result<Vec<LastRecord>>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+}
+
 pub(crate) struct Mesh {
     folder: tempfile::TempDir,
     lease: Duration,
@@ -178,6 +206,9 @@ pub(crate) struct Mesh {
     sources: Arc<Sources>,
     failing: Arc<Failing>,
     configured: Vec<Arc<Document>>,
+    /// Sources that controllers are told to be run elsewhere.
+    pub(crate) elsewhere: Vec<String>,
+    pub(crate) log: Arc<Log>,
 }
 
 /// A controller that runs.
@@ -210,6 +241,14 @@ impl Running {
     }
 }
 
+fn run(controller: Controller<Schemas>) -> Running {
+    let controller = Arc::new(controller);
+    let (stop, stopped) = watch::channel(false);
+    let running = controller.clone();
+    let run = tokio::spawn(async move { running.run(stopped).await });
+    Running(controller, stop, run)
+}
+
 fn texts(text: &str) -> Vec<Text> {
     vec![Text { name: "test.yaml".into(), text: text.to_owned() }]
 }
@@ -225,6 +264,8 @@ impl Mesh {
             sources: Arc::default(),
             failing: Arc::default(),
             configured: Vec::new(),
+            elsewhere: Vec::new(),
+            log: Arc::default(),
         }
     }
 
@@ -278,6 +319,18 @@ impl Mesh {
 
     /// A controller over the mesh's store, which may have to wait until it acts.
     pub(crate) fn start(&self, id: &str) -> Running {
+        let controller = self.open_controller(id).with_connectors(self.sources.clone());
+        run(controller)
+    }
+
+    /// One that acts and starts no connectors.
+    pub(crate) async fn without_connectors(&self, id: &str) -> Running {
+        let running = run(self.open_controller(id));
+        self.until("it acts", || running.leads()).await;
+        running
+    }
+
+    fn open_controller(&self, id: &str) -> Controller<Schemas> {
         let mut config = ControllerConfig::new(StoreConfig::Sqlite(self.file()));
         config.lease = self.lease;
         config.reconcile_every = Duration::from_millis(10);
@@ -285,16 +338,12 @@ impl Mesh {
         config.look_at_kept_every = Duration::from_millis(10);
         config.kept_bytes_max = KEPT_BYTES_MAX;
         config.sources.clone_from(&self.configured);
+        config.connectors.clone_from(&self.elsewhere);
         let holder = Holder { id: id.into(), url: format!("http://{id}") };
         let controller =
             Controller::open(config, holder, self.schemas.clone(), self.jobs.clone()).unwrap();
         let controller = controller.keeping(self.kept.clone());
-        let controller = controller.with_canary(self.failing.clone());
-        let controller = Arc::new(controller.with_connectors(self.sources.clone()));
-        let (stop, stopped) = watch::channel(false);
-        let running = controller.clone();
-        let run = tokio::spawn(async move { running.run(stopped).await });
-        Running(controller, stop, run)
+        controller.with_canary(self.failing.clone()).with_log(self.log.clone())
     }
 
     /// A controller that acts.
