@@ -426,18 +426,14 @@ pub(crate) fn no(refused: Refused, uri: &Uri) -> Response {
 }
 
 pub(crate) fn error(error: &Error) -> Response {
-    let code = match error.kind() {
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Conflict | ErrorKind::Fenced => StatusCode::CONFLICT,
-        ErrorKind::Unavailable | ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorKind::Internal | ErrorKind::Storage | ErrorKind::Corrupt => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-        _ => StatusCode::UNPROCESSABLE_ENTITY,
-    };
     let answer = ErrorAnswer { message: error.report(), problems: Vec::new() };
-    (code, Json(answer)).into_response()
+    (status(error.kind()), Json(answer)).into_response()
+}
+
+/// The status of what is refused, here and by the rest of a daemon's control port.
+#[must_use]
+pub fn status(kind: ErrorKind) -> StatusCode {
+    StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 #[cfg(test)]
@@ -459,5 +455,17 @@ mod tests {
             sources.into_iter().flat_map(|text| text.split("\n        .route(\"").skip(1));
         let routes = sources.filter_map(|route| route.split('"').next());
         assert_eq!(described.collect::<BTreeSet<_>>(), routes.collect::<BTreeSet<_>>());
+    }
+
+    #[test]
+    fn every_kind_of_error_has_a_status_that_is_described() {
+        let description: Value = serde_json::from_str(OPENAPI).unwrap();
+        let described = &description["components"]["responses"];
+        for kind in ErrorKind::ALL {
+            let answer = error(&Error::new(kind, "do it"));
+            let code = answer.status().as_u16();
+            assert_eq!(code, kind.http_status(), "{kind}");
+            assert!(described[format!("Error-{code}")].is_object(), "{kind}: {code}");
+        }
     }
 }

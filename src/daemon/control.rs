@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_controller::{Controller, ManagedBy, PipelineReport, PipelineStatus, whole};
+use tidemesh_controller::{Controller, ManagedBy, PipelineReport, PipelineStatus, status, whole};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
     RemoveRequest, SnapshotCommand, SnapshotRequest, SourceHandle, SourceReport, SourceState,
@@ -189,13 +189,7 @@ fn no_source(name: &str) -> Response {
 }
 
 pub(super) fn refused(error: &Error) -> Response {
-    let code = match error.kind() {
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Conflict => StatusCode::CONFLICT,
-        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    (code, format!("{}\n", error.report())).into_response()
+    (status(error.kind()), format!("{}\n", error.report())).into_response()
 }
 
 async fn snapshot(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Response {
@@ -254,7 +248,10 @@ async fn verify(
     let Some(first) = events.recv().await else {
         return match running.join_next().await {
             Some(Ok(Err(error))) => refused(&error),
-            _ => StatusCode::OK.into_response(),
+            Some(Err(broke)) => {
+                refused(&Error::new(ErrorKind::Internal, "verify a source").caused_by(broke))
+            }
+            Some(Ok(Ok(()))) | None => StatusCode::OK.into_response(),
         };
     };
     let lines = futures_util::stream::unfold(
@@ -367,6 +364,14 @@ mod tests {
                 self.done.notify_one();
                 Ok(Removed::default())
             })
+        }
+    }
+
+    #[test]
+    fn what_is_refused_has_the_status_of_its_kind() {
+        for kind in ErrorKind::ALL {
+            let answer = refused(&Error::new(kind, "do it"));
+            assert_eq!(answer.status().as_u16(), kind.http_status(), "{kind}");
         }
     }
 
