@@ -173,6 +173,7 @@ impl Connectors for Sources {
 #[derive(Default)]
 pub(crate) struct Log {
     announced: Mutex<Vec<Announced>>,
+    records: Mutex<BTreeMap<String, Vec<LastRecord>>>,
 }
 
 impl Log {
@@ -184,6 +185,16 @@ impl Log {
         announced.at_ms = at_ms;
         self.announced.lock().unwrap().push(announced);
     }
+
+    /// A record without a key, whose value is this data in Avro.
+    fn put(&self, topic: &str, schema: u32, data: &[u8]) {
+        let mut records = self.records.lock().unwrap();
+        let records = records.entry(topic.to_owned()).or_default();
+        let value = [&[0], &schema.to_be_bytes()[..], data].concat();
+        let offset = records.len() as u64;
+        let value = Some(value);
+        records.push(LastRecord { partition: 0, offset, timestamp_ms: 0, key: None, value });
+    }
 }
 
 impl TopicsOf for Log {
@@ -192,8 +203,9 @@ impl TopicsOf for Log {
         async { Ok(announced) }.boxed()
     }
 
-    fn last<'t>(&'t self, _: &'t str, _: usize) -> BoxFuture<'t, Result<Vec<LastRecord>>> {
-        async { Ok(Vec::new()) }.boxed()
+    fn last<'t>(&'t self, topic: &'t str, _: usize) -> BoxFuture<'t, Result<Vec<LastRecord>>> {
+        let records = self.records.lock().unwrap().get(topic).cloned().unwrap_or_default();
+        async { Ok(records) }.boxed()
     }
 }
 
@@ -301,6 +313,23 @@ impl Mesh {
     pub(crate) fn topic(&self, topic: &str, (key, value): &(String, String)) {
         self.schemas.put(&format!("{topic}-key"), key);
         self.schemas.put(&format!("{topic}-value"), value);
+    }
+
+    /// A connector has a topic with these schemas, from the table of its name, and a record in it.
+    pub(crate) fn captured(&self, topic: &str, schemas: &(String, String), data: &[u8]) {
+        let (source, table) = topic.split_once('.').unwrap();
+        let value_schema = self.written(topic, schemas, data);
+        let mut announced = Announced::new(source, table);
+        (announced.topic, announced.value_schema) = (topic.to_owned(), value_schema);
+        self.log.announced.lock().unwrap().push(announced);
+    }
+
+    /// Writes a record by these schemas; answers the id of the value's.
+    pub(crate) fn written(&self, topic: &str, schemas: &(String, String), data: &[u8]) -> u32 {
+        self.topic(topic, schemas);
+        let id = self.schemas.known.lock().unwrap().1[&format!("{topic}-value")];
+        self.log.put(topic, id, data);
+        id
     }
 
     /// Has new plans of a pipeline fail when they are tried, or no longer.
