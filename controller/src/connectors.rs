@@ -21,6 +21,9 @@ use tidemesh_plan::{Problem, Problems};
 /// signs that a connector at rest gives of itself.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(120);
 
+/// The longest that a round waits to hear what is announced.
+const ANNOUNCED_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Starts and ends connectors; tries again what fails for a time. A source has at most one.
 pub trait Connectors: Send + Sync + 'static {
     /// Looks whether a connector could be made of these settings, as far as that is known without its
@@ -184,7 +187,9 @@ impl<R: Registry> Controller<R> {
         }
         if let Some(log) = self.log.as_ref().filter(|_| !unassigned.is_empty()) {
             let since = now_ms().saturating_sub(milliseconds(ANNOUNCED_WITHIN));
-            for table in log.announced().await?.iter().filter(|table| table.at_ms >= since) {
+            let announced = tokio::time::timeout(ANNOUNCED_WAIT_MAX, log.announced()).await;
+            let announced = announced.map_err(|_| log_is_silent())??;
+            for table in announced.iter().filter(|table| table.at_ms >= since) {
                 unassigned.remove(table.source.as_str());
             }
         }
@@ -244,6 +249,12 @@ fn nothing_runs<'n>(sources: impl Iterator<Item = &'n str>) -> Error {
             "run `tidemesh up` over this controller's store; or run them by `tidemesh connector` and name \
              them in controller.sources; or pause or delete what shall not run",
         )
+}
+
+fn log_is_silent() -> Error {
+    Error::new(ErrorKind::Timeout, "look which sources run elsewhere")
+        .because("the log does not answer")
+        .with("timeout_s", ANNOUNCED_WAIT_MAX.as_secs())
 }
 
 fn milliseconds(time: Duration) -> u64 {
