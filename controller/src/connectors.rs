@@ -2,7 +2,7 @@
 //! imports none itself: whoever runs it hands something in that does.
 
 use crate::act::missing;
-use crate::controller::{Controller, Refused};
+use crate::controller::{Controller, Refused, Role, now_ms};
 use crate::draft::Draft;
 use crate::failpoint::failpoint;
 use crate::proposal::Handed;
@@ -10,11 +10,19 @@ use crate::state::{Id, ManagedBy, State};
 use crate::topics::Registry;
 use futures_util::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::{Document, Kind, SourceSpec, Spec};
 use tidemesh_plan::{Problem, Problems};
+
+/// For so long after a table of it was announced a source counts as run by another process: four of the
+/// signs that a connector at rest gives of itself.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(120);
+
+/// The longest that a round waits to hear what is announced.
+const ANNOUNCED_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Starts and ends connectors; tries again what fails for a time. A source has at most one.
 pub trait Connectors: Send + Sync + 'static {
@@ -59,6 +67,15 @@ pub struct SourceJob {
     pub state: String,
 }
 
+/// How a source is that a document has run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceReport {
+    /// The state of its connector; `unassigned` if no process runs it.
+    pub(crate) state: String,
+    /// Why no process runs it, and what to do.
+    pub(crate) reason: Option<String>,
+}
+
 /// What was decided of a source, beside its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct SourceState {
@@ -83,9 +100,23 @@ impl<R: Registry> Controller<R> {
         self
     }
 
-    /// The connectors that documents have run here.
-    pub(crate) fn source_jobs(&self) -> BTreeMap<String, SourceJob> {
-        self.connectors.as_ref().map(|connectors| connectors.sources()).unwrap_or_default()
+    /// How the sources are that documents have run, by their names; only those that run here or, if this
+    /// controller acts, nowhere.
+    pub(crate) fn source_reports(&self) -> BTreeMap<String, SourceReport> {
+        let Some(connectors) = &self.connectors else {
+            let seen = self.seen();
+            let unassigned =
+                seen.unassigned.iter().filter(|_| matches!(seen.role, Role::Leading { .. }));
+            let report = |name: &String| {
+                let reason = Some(nothing_runs(std::iter::once(name.as_str())).report());
+                (name.clone(), SourceReport { state: "unassigned".to_owned(), reason })
+            };
+            return unassigned.map(report).collect();
+        };
+        let report = |(name, job): (String, SourceJob)| {
+            (name, SourceReport { state: job.state, reason: None })
+        };
+        connectors.sources().into_iter().map(report).collect()
     }
 
     /// Has a document's pipeline or connector not run, or run again. One that has failed is started anew.
@@ -124,9 +155,10 @@ impl<R: Registry> Controller<R> {
     ///
     /// # Errors
     ///
-    /// The first that could not be started; the others are.
+    /// The first that could not be started; the others are. `Config` if this process starts none and no
+    /// other one runs them.
     pub(crate) async fn run_connectors(&self) -> Result<()> {
-        let Some(connectors) = &self.connectors else { return Ok(()) };
+        let Some(connectors) = &self.connectors else { return self.look_for_connectors().await };
         let (state, there) = (self.state(), connectors.sources());
         let shall = wanted(&state);
         for name in there.keys().filter(|name| !shall.contains_key(name.as_str())) {
@@ -143,6 +175,26 @@ impl<R: Registry> Controller<R> {
             }
         }
         done
+    }
+
+    /// Looks whether other processes run what documents declare, since this one does not.
+    async fn look_for_connectors(&self) -> Result<()> {
+        let state = self.state();
+        let shall = wanted(&state).into_iter().filter(|(_, wanted)| !wanted.paused);
+        let mut unassigned: BTreeSet<&str> = shall.map(|(name, _)| name).collect();
+        for name in &self.config.connectors {
+            unassigned.remove(name.as_str());
+        }
+        if let Some(log) = self.log.as_ref().filter(|_| !unassigned.is_empty()) {
+            let since = now_ms().saturating_sub(milliseconds(ANNOUNCED_WITHIN));
+            let announced = tokio::time::timeout(ANNOUNCED_WAIT_MAX, log.announced()).await;
+            let announced = announced.map_err(|_| log_is_silent())??;
+            for table in announced.iter().filter(|table| table.at_ms >= since) {
+                unassigned.remove(table.source.as_str());
+            }
+        }
+        self.seen().unassigned = unassigned.iter().map(|name| (*name).to_owned()).collect();
+        if unassigned.is_empty() { Ok(()) } else { Err(nothing_runs(unassigned.into_iter())) }
     }
 
     /// Another controller may have them run by now.
@@ -187,6 +239,26 @@ fn nobody(document: &Document) -> Error {
         .because("this controller starts no connectors")
         .with("source", document.name())
         .help("write it as a [[source]] table of the configuration of `tidemesh up`")
+}
+
+fn nothing_runs<'n>(sources: impl Iterator<Item = &'n str>) -> Error {
+    Error::new(ErrorKind::Config, "run connectors that documents declare")
+        .because("this controller starts none, and no other process has announced tables of theirs lately")
+        .with("sources", sources.collect::<Vec<_>>().join(", "))
+        .help(
+            "run `tidemesh up` over this controller's store; or run them by `tidemesh connector` and name \
+             them in controller.sources; or pause or delete what shall not run",
+        )
+}
+
+fn log_is_silent() -> Error {
+    Error::new(ErrorKind::Timeout, "look which sources run elsewhere")
+        .because("the log does not answer")
+        .with("timeout_s", ANNOUNCED_WAIT_MAX.as_secs())
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A connector that a document declares.

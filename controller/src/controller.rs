@@ -18,7 +18,7 @@ use crate::retention::{Kept, TopicKeeper};
 use crate::state::State;
 use crate::store::{self, Change, Holder, Store};
 use crate::topics::{Basis, KnownTopics, Registry};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -85,6 +85,8 @@ pub(crate) struct Seen {
     pub(crate) trouble: Option<String>,
     /// Why the lease cannot be had or kept, if it is not known whose it is.
     pub(crate) lease_trouble: Option<String>,
+    /// The sources of documents that no process runs, as the last round found them.
+    pub(crate) unassigned: BTreeSet<String>,
 }
 
 /// Whether this controller acts.
@@ -117,6 +119,7 @@ impl<R: Registry> Controller<R> {
             planned: Arc::default(),
             trouble: None,
             lease_trouble: None,
+            unassigned: BTreeSet::new(),
         };
         Ok(Self {
             holder,

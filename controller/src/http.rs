@@ -1,13 +1,17 @@
 //! The REST API. `openapi.json` describes it, and is served with it.
 //!
 //! What is refused has a JSON body ([`ErrorAnswer`]). A controller that does not act sends whoever
-//! asks for a change to the one that does (307), and answers what is read from what it has seen.
+//! asks for a change to the one that does (307), and answers what is read from what it has seen. What
+//! changes something is done [`whole`], whoever still waits for the answer.
 
 pub(crate) mod extract;
+mod whole;
+
+pub use self::whole::whole;
 
 use self::extract::{JsonBody, Parameters, Segments, no_such_method};
 use crate::act::Asked;
-use crate::connectors::SourceJob;
+use crate::connectors::SourceReport;
 use crate::controller::{Controller, Refused, now_ms};
 use crate::lineage::{LineageQuery, lineage, openlineage};
 use crate::proposal::{Changes, Refusal, Text};
@@ -90,9 +94,12 @@ pub struct DocumentReport {
     pub revision: u64,
     /// Who brings it.
     pub managed_by: ManagedBy,
-    /// How its connector is, of a source that a document has run.
+    /// How its connector is, of a source that a document has run; `unassigned` if no process runs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Why no process runs it, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The document in its canonical form.
     pub document: Value,
 }
@@ -174,7 +181,8 @@ async fn apply<R: Registry>(
     JsonBody(request): JsonBody<ApplyRequest>,
 ) -> Answer<Changes> {
     let asked = Asked { by: request.by, dry_run: false };
-    controller.apply(&request.texts, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
+    let done = whole(async move { controller.apply(&request.texts, &asked).await });
+    done.await.map(Json).map_err(|refused| no(refused, &uri))
 }
 
 async fn documents<R: Registry>(State(controller): Handle<R>) -> Json<Vec<DocumentReport>> {
@@ -198,7 +206,7 @@ async fn document<R: Registry>(
     let id = Id { kind: kind_of(&kind)?, name };
     let state = controller.state();
     let declared =
-        state.document(&id).map(|one| document_report(&controller.source_jobs(), &id, one));
+        state.document(&id).map(|one| document_report(&controller.source_reports(), &id, one));
     let builtin = || controller.builtin.newest(&id).map(|document| builtin_report(document));
     let found = declared.or_else(builtin);
     found.map(Json).ok_or_else(|| error(&crate::act::missing(&id)))
@@ -212,7 +220,8 @@ async fn delete<R: Registry>(
 ) -> Answer<Changes> {
     let id = Id { kind: kind_of(&kind)?, name };
     let asked = Asked { by: query.by, dry_run: query.dry_run };
-    controller.delete(&id, &asked).await.map(Json).map_err(|refused| no(refused, &uri))
+    let done = whole(async move { controller.delete(&id, &asked).await });
+    done.await.map(Json).map_err(|refused| no(refused, &uri))
 }
 
 async fn history<R: Registry>(
@@ -242,8 +251,8 @@ async fn roll_back<R: Registry>(
 ) -> Answer<Changes> {
     let id = Id { kind: kind_of(&kind)?, name };
     let asked = Asked { by: request.by, dry_run: request.dry_run };
-    let done = controller.roll_back(&id, request.revision, &asked).await;
-    done.map(Json).map_err(|refused| no(refused, &uri))
+    let done = whole(async move { controller.roll_back(&id, request.revision, &asked).await });
+    done.await.map(Json).map_err(|refused| no(refused, &uri))
 }
 
 async fn pipelines<R: Registry>(State(controller): Handle<R>) -> Json<Vec<PipelineReport>> {
@@ -271,7 +280,9 @@ async fn pause<R: Registry>(
     uri: OriginalUri,
     Segments(name): Segments<String>,
 ) -> Answer<Value> {
-    paused_or_resumed(controller.pause(&name, true).await, &name, true, &uri)
+    let pipeline = name.clone();
+    let done = whole(async move { controller.pause(&pipeline, true).await });
+    paused_or_resumed(done.await, &name, true, &uri)
 }
 
 async fn resume<R: Registry>(
@@ -280,11 +291,14 @@ async fn resume<R: Registry>(
     Segments(name): Segments<String>,
     Parameters(query): Parameters<ResumeQuery>,
 ) -> Answer<Value> {
-    let done = match query.accept_loss {
-        true => controller.resume_behind_loss(&name).await,
-        false => controller.pause(&name, false).await,
-    };
-    paused_or_resumed(done, &name, false, &uri)
+    let pipeline = name.clone();
+    let done = whole(async move {
+        match query.accept_loss {
+            true => controller.resume_behind_loss(&pipeline).await,
+            false => controller.pause(&pipeline, false).await,
+        }
+    });
+    paused_or_resumed(done.await, &name, false, &uri)
 }
 
 fn paused_or_resumed(
@@ -302,9 +316,7 @@ async fn pause_document<R: Registry>(
     uri: OriginalUri,
     Segments((kind, name)): Segments<(String, String)>,
 ) -> Answer<PausedReport> {
-    let id = Id { kind: kind_of(&kind)?, name };
-    controller.pause_document(&id, true).await.map_err(|refused| no(refused, &uri))?;
-    Ok(Json(PausedReport { kind: id.kind.name().to_owned(), name: id.name, paused: true }))
+    paused_document(controller, Id { kind: kind_of(&kind)?, name }, true, &uri).await
 }
 
 async fn resume_document<R: Registry>(
@@ -312,9 +324,19 @@ async fn resume_document<R: Registry>(
     uri: OriginalUri,
     Segments((kind, name)): Segments<(String, String)>,
 ) -> Answer<PausedReport> {
-    let id = Id { kind: kind_of(&kind)?, name };
-    controller.pause_document(&id, false).await.map_err(|refused| no(refused, &uri))?;
-    Ok(Json(PausedReport { kind: id.kind.name().to_owned(), name: id.name, paused: false }))
+    paused_document(controller, Id { kind: kind_of(&kind)?, name }, false, &uri).await
+}
+
+async fn paused_document<R: Registry>(
+    controller: Arc<Controller<R>>,
+    id: Id,
+    paused: bool,
+    uri: &Uri,
+) -> Answer<PausedReport> {
+    let report = PausedReport { kind: id.kind.name().to_owned(), name: id.name.clone(), paused };
+    let done = whole(async move { controller.pause_document(&id, paused).await });
+    done.await.map_err(|refused| no(refused, uri))?;
+    Ok(Json(report))
 }
 
 async fn pipeline_openlineage<R: Registry>(
@@ -338,8 +360,8 @@ async fn field_lineage<R: Registry>(
 /// What is declared, then what the binary brings.
 fn document_reports<R: Registry>(controller: &Controller<R>) -> Vec<DocumentReport> {
     let state = controller.state();
-    let jobs = controller.source_jobs();
-    let declared = state.documents().map(|(id, one)| document_report(&jobs, id, one));
+    let sources = controller.source_reports();
+    let declared = state.documents().map(|(id, one)| document_report(&sources, id, one));
     let builtin = controller.builtin.documents().iter().map(|document| builtin_report(document));
     declared.chain(builtin).collect()
 }
@@ -351,18 +373,21 @@ fn builtin_report(document: &Document) -> DocumentReport {
         revision: 0,
         managed_by: ManagedBy::Binary,
         state: None,
+        reason: None,
         document: document.to_json(),
     }
 }
 
 fn document_report(
-    jobs: &BTreeMap<String, SourceJob>,
+    sources: &BTreeMap<String, SourceReport>,
     id: &Id,
     declared: &Declared,
 ) -> DocumentReport {
     let ours = id.kind == Kind::Source && declared.managed_by == ManagedBy::User;
+    let source = sources.get(&id.name).filter(|_| ours);
     DocumentReport {
-        state: jobs.get(&id.name).filter(|_| ours).map(|job| job.state.clone()),
+        state: source.map(|source| source.state.clone()),
+        reason: source.and_then(|source| source.reason.clone()),
         kind: id.kind.name().to_owned(),
         name: id.name.clone(),
         revision: declared.revision,
@@ -401,18 +426,14 @@ pub(crate) fn no(refused: Refused, uri: &Uri) -> Response {
 }
 
 pub(crate) fn error(error: &Error) -> Response {
-    let code = match error.kind() {
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Conflict | ErrorKind::Fenced => StatusCode::CONFLICT,
-        ErrorKind::Unavailable | ErrorKind::Timeout => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorKind::Internal | ErrorKind::Storage | ErrorKind::Corrupt => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-        _ => StatusCode::UNPROCESSABLE_ENTITY,
-    };
     let answer = ErrorAnswer { message: error.report(), problems: Vec::new() };
-    (code, Json(answer)).into_response()
+    (status(error.kind()), Json(answer)).into_response()
+}
+
+/// The status of what is refused, here and by the rest of a daemon's control port.
+#[must_use]
+pub fn status(kind: ErrorKind) -> StatusCode {
+    StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 #[cfg(test)]
@@ -434,5 +455,17 @@ mod tests {
             sources.into_iter().flat_map(|text| text.split("\n        .route(\"").skip(1));
         let routes = sources.filter_map(|route| route.split('"').next());
         assert_eq!(described.collect::<BTreeSet<_>>(), routes.collect::<BTreeSet<_>>());
+    }
+
+    #[test]
+    fn every_kind_of_error_has_a_status_that_is_described() {
+        let description: Value = serde_json::from_str(OPENAPI).unwrap();
+        let described = &description["components"]["responses"];
+        for kind in ErrorKind::ALL {
+            let answer = error(&Error::new(kind, "do it"));
+            let code = answer.status().as_u16();
+            assert_eq!(code, kind.http_status(), "{kind}");
+            assert!(described[format!("Error-{code}")].is_object(), "{kind}: {code}");
+        }
     }
 }

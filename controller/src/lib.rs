@@ -46,7 +46,9 @@ pub use connectors::{Connectors, SourceJob, StartSource};
 pub use controller::{Controller, Refused};
 pub use difference::{FieldChange, differences};
 pub use failpoint::failpoint;
-pub use http::{ApplyRequest, DocumentReport, ErrorAnswer, PausedReport, RevisionReport, router};
+pub use http::{
+    ApplyRequest, DocumentReport, ErrorAnswer, PausedReport, RevisionReport, router, status, whole,
+};
 pub use impact::{CHANGES_MAX, ImpactRequest};
 pub use launcher::{JobCounts, JobReport, JobState, Launcher, Start};
 pub use lineage::{LineageAnswer, LineageField, LineageReader};

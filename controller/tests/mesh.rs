@@ -3,6 +3,8 @@
 
 mod canary;
 mod losses;
+mod masks;
+mod requests;
 mod sources;
 mod support;
 

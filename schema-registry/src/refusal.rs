@@ -101,7 +101,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The HTTP status of the answer.
+    /// The HTTP status of the answer: Confluent's, which clients match on, and not that of the kind
+    /// ([`ErrorKind::http_status`]), by which a store that is away would be 503, and a schema that is too
+    /// large 413.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {

@@ -227,15 +227,24 @@ fn refusal(status: reqwest::StatusCode, body: &[u8], url: &str) -> Error {
         Ok(answer) => answer.message,
         Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
     };
-    let kind = match status.as_u16() {
-        404 => ErrorKind::NotFound,
-        409 => ErrorKind::Conflict,
-        503 => ErrorKind::Unavailable,
-        _ => ErrorKind::Config,
-    };
-    Error::new(kind, "talk to the daemon")
+    Error::new(kind_of(status.as_u16()), "talk to the daemon")
         .because(if text.is_empty() { status.to_string() } else { text })
         .with("url", url)
+}
+
+/// What kind of error a status tells of: one that passes only if it passes at the daemon
+/// ([`ErrorKind::http_status`]).
+fn kind_of(status: u16) -> ErrorKind {
+    match status {
+        404 => ErrorKind::NotFound,
+        409 => ErrorKind::Conflict,
+        413 => ErrorKind::TooLarge,
+        500 => ErrorKind::Internal,
+        // A server behind the daemon lacks something.
+        502 => ErrorKind::Prerequisite,
+        503 => ErrorKind::Unavailable,
+        _ => ErrorKind::Config,
+    }
 }
 
 /// Whether an address is on this machine.
@@ -276,6 +285,7 @@ pub(super) fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemesh_model::Remedy;
 
     #[test]
     fn a_password_goes_over_tls_or_stays_on_this_machine() {
@@ -299,6 +309,16 @@ mod tests {
             ("http://127.0.0.1:8090", "nonsense"),
         ] {
             assert!(!told(own, registry), "{own}: {registry}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_pass_at_the_daemon_is_nothing_to_try_again() {
+        for kind in ErrorKind::ALL {
+            let told = kind_of(kind.http_status());
+            assert_eq!(told.http_status(), kind.http_status(), "{kind} is told as {told}");
+            let passes = kind.http_status() == ErrorKind::Unavailable.http_status();
+            assert_eq!(told.remedy() == Remedy::Retry, passes, "{kind} is told as {told}");
         }
     }
 

@@ -31,8 +31,8 @@ pub struct ControllerSettings {
     /// For `controller`: whether it starts a process for each pipeline, or somebody else does. Default
     /// `process`.
     pub runtime: Option<Runtime>,
-    /// For `controller`: the sources whose connectors run elsewhere, by their names. No pipeline may write
-    /// to their topics. Default none.
+    /// The sources whose connectors run elsewhere, by their names. No pipeline may write to their topics,
+    /// and samples of these are shown. Default none.
     pub sources: Vec<String>,
     /// The folder of the files that documents of sources name, such as a `password_file`. Default
     /// `secrets`, beside the file.
@@ -76,6 +76,7 @@ impl ControllerSettings {
         };
         let mut config = ControllerConfig::new(store);
         config.url.clone_from(&self.url);
+        config.connectors.clone_from(&self.sources);
         if let Some(lease_ms) = self.lease_ms {
             config.lease = lease(lease_ms)?;
         }

@@ -55,8 +55,7 @@ impl RawConfig {
     pub fn controller(self) -> Result<ControllerRole> {
         refuse(!self.source.is_empty(), "source", "a controller captures nothing")?;
         check_url("controller.url", self.controller.url.as_deref())?;
-        let mut controller = self.controller.config(&self.data_dir)?;
-        controller.connectors = self.controller.sources;
+        let controller = self.controller.config(&self.data_dir)?;
         let (registry_url, registry_access) = registry_elsewhere(self.registry)?;
         Ok(ControllerRole {
             data_dir: self.data_dir,

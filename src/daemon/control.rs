@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_controller::{Controller, ManagedBy, PipelineReport, PipelineStatus};
+use tidemesh_controller::{Controller, ManagedBy, PipelineReport, PipelineStatus, status, whole};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::{
     RemoveRequest, SnapshotCommand, SnapshotRequest, SourceHandle, SourceReport, SourceState,
@@ -177,7 +177,7 @@ impl Control {
 
     async fn command(&self, source: &str, command: SnapshotCommand) -> Response {
         let Some(handle) = self.source(source) else { return no_source(source) };
-        match handle.command(command).await {
+        match whole(async move { handle.command(command).await }).await {
             Ok(report) => Json(report).into_response(),
             Err(error) => refused(&error),
         }
@@ -189,13 +189,7 @@ fn no_source(name: &str) -> Response {
 }
 
 pub(super) fn refused(error: &Error) -> Response {
-    let code = match error.kind() {
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Conflict => StatusCode::CONFLICT,
-        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    (code, format!("{}\n", error.report())).into_response()
+    (status(error.kind()), format!("{}\n", error.report())).into_response()
 }
 
 async fn snapshot(State(control): State<Arc<Control>>, Path(name): Path<String>) -> Response {
@@ -232,7 +226,7 @@ async fn remove(
     Json(request): Json<RemoveRequest>,
 ) -> Response {
     let Some(handle) = control.source(&name) else { return no_source(&name) };
-    match handle.remover.remove(request).await {
+    match whole(async move { handle.remover.remove(request).await }).await {
         Ok(removed) => Json(removed).into_response(),
         Err(error) => refused(&error),
     }
@@ -254,7 +248,10 @@ async fn verify(
     let Some(first) = events.recv().await else {
         return match running.join_next().await {
             Some(Ok(Err(error))) => refused(&error),
-            _ => StatusCode::OK.into_response(),
+            Some(Err(broke)) => {
+                refused(&Error::new(ErrorKind::Internal, "verify a source").caused_by(broke))
+            }
+            Some(Ok(Ok(()))) | None => StatusCode::OK.into_response(),
         };
     };
     let lines = futures_util::stream::unfold(
@@ -339,4 +336,57 @@ async fn render_metrics(State(control): State<Arc<Control>>) -> Response {
     let kept = control.controller.as_ref().map(|controller| controller.kept_topics());
     let text = control.metrics.render(&reports, &control.pipelines(), kept);
     ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::poll;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use std::pin::Pin;
+    use tidemesh_source::{Remove, Removed};
+    use tokio::sync::Notify;
+
+    /// Waits within a removal until it is let go, and tells when it has come to its end.
+    #[derive(Debug, Default)]
+    struct Slow {
+        go: Notify,
+        done: Notify,
+    }
+
+    impl Remove for Slow {
+        fn remove<'a>(
+            &'a self,
+            _: RemoveRequest,
+        ) -> Pin<Box<dyn Future<Output = Result<Removed>> + Send + 'a>> {
+            Box::pin(async {
+                self.go.notified().await;
+                self.done.notify_one();
+                Ok(Removed::default())
+            })
+        }
+    }
+
+    #[test]
+    fn what_is_refused_has_the_status_of_its_kind() {
+        for kind in ErrorKind::ALL {
+            let answer = refused(&Error::new(kind, "do it"));
+            assert_eq!(answer.status().as_u16(), kind.http_status(), "{kind}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_removal_comes_to_its_end_though_its_client_goes_away() {
+        let slow = Arc::new(Slow::default());
+        let sources = SourceTable::of_one("shop", Arc::clone(&slow) as Arc<dyn Remove>);
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let control = Control::new(Endpoints::default(), sources, Metrics::new(metrics, None));
+        let (control, shop) = (State(Arc::new(control)), Path("shop".to_owned()));
+        let mut answer = Box::pin(remove(control, shop, Json(RemoveRequest::default())));
+        assert!(poll!(&mut answer).is_pending());
+        drop(answer);
+        slow.go.notify_one();
+        let done = tokio::time::timeout(Duration::from_secs(20), slow.done.notified()).await;
+        done.expect("it went with its client");
+    }
 }

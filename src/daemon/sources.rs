@@ -209,3 +209,29 @@ pub(super) fn state_name(state: &SourceState) -> &'static str {
         SourceState::Paused => "paused",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemesh_source::Remove;
+    use tidemesh_transport::RemoteTransport;
+
+    impl SourceTable {
+        /// A source that does not run, and is removed so.
+        pub(in crate::daemon) fn of_one(name: &str, remover: Arc<dyn Remove>) -> Arc<Self> {
+            let settings = serde_json::json!({"name": name, "postgres": {
+                "host": "127.0.0.1", "port": 1, "database": "d", "user": "u", "tables": ["s.t"],
+            }});
+            let settings: SourceSettings = serde_json::from_value(settings).unwrap();
+            let transport = Arc::new(RemoteTransport::new("tcp://127.0.0.1:1").unwrap());
+            let registry = RegistryClient::new("http://127.0.0.1:1").unwrap();
+            let (_, shutdown) = watch::channel(false);
+            let sources = Sources::new(transport, registry, PathBuf::new(), shutdown);
+            let start = StartSource { settings: Arc::new(settings.clone()), paused: true };
+            sources.run(start, &settings, ManagedBy::User).unwrap();
+            let table = sources.table();
+            table.running().get_mut(name).unwrap().handle.remover = remover;
+            table
+        }
+    }
+}

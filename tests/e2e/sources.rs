@@ -166,3 +166,37 @@ async fn a_configured_source_is_listed_and_no_document_changes_it() {
     let (code, said) = with_documents(&daemon, folder.path(), "apply", &document(&database, ""));
     assert!(code == Some(2) && said.contains("configuration file"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_no_process_runs_says_so() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let (folder, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = without_sources(&configuration(&database, &[], ""));
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.logged("the controller acts").await;
+    applied(&daemon, folder.path(), &document(&database, ""));
+    daemon.streaming().await;
+    daemon.terminate();
+
+    // Its store goes to a controller alone, over its log and registry.
+    let log = format!("{config}controller.store = \"sqlite:another.sqlite\"\n");
+    let log = Daemon::up(folder.path(), &log).await;
+    let store = folder.path().join("data/controller.sqlite");
+    let config = format!(
+        "data_dir = \"data\"\ncontrol.listen = \"127.0.0.1:0\"\nregistry.url = \"{}\"\ndata.url = \
+         \"{}\"\n[controller]\nruntime = \"external\"\nstore = \"sqlite:{}\"\n",
+        log.registry,
+        log.data,
+        store.display()
+    );
+    let controller = Daemon::start(beside.path(), &config, &["controller"]).await;
+    controller.logged("the controller acts").await;
+    eventually("it is told", async || {
+        let described = done(&controller, &["describe", "source", "shop"]);
+        let state = "source shop, revision 1: unassigned";
+        (described.contains(state) && described.contains("run `tidemesh up`")).then_some(())
+    })
+    .await;
+    assert!(done(&controller, &["get"]).contains("unassigned"));
+}

@@ -85,6 +85,22 @@ impl ErrorKind {
         }
     }
 
+    /// The HTTP status of an answer that an error of this kind is (RFC 9110, 15.5 and 15.6): 4xx is what
+    /// the request can mend, 5xx what it cannot. The ports of a daemon ask nobody who they are, so that
+    /// who was not let in, or lacks a privilege, is the daemon, at a server behind it.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::NotFound => 404,
+            Self::Conflict | Self::Fenced => 409,
+            Self::TooLarge => 413,
+            Self::Config | Self::Unsupported | Self::Incompatible | Self::Malformed => 422,
+            Self::Corrupt | Self::NewerVersion | Self::Storage | Self::Internal => 500,
+            Self::Authentication | Self::Privilege | Self::Prerequisite | Self::PositionLost => 502,
+            Self::Unavailable | Self::Timeout | Self::Exhausted => 503,
+        }
+    }
+
     /// The name used in logs, metrics' labels and API answers.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -301,6 +317,23 @@ mod tests {
             "cannot start replication: the slot is gone (slot=tidemesh_shop)"
         );
         assert!(error.report().ends_with(": inner; set on_position_lost"));
+    }
+
+    #[test]
+    fn what_the_client_can_mend_is_its_fault_and_nothing_else() {
+        let of = |status: u16| -> Vec<&str> {
+            let kinds = ErrorKind::ALL.iter().filter(|kind| kind.http_status() == status);
+            kinds.map(|kind| kind.name()).collect()
+        };
+        assert_eq!(of(404), ["not_found"]);
+        assert_eq!(of(409), ["conflict", "fenced"]);
+        assert_eq!(of(413), ["too_large"]);
+        assert_eq!(of(422), ["config", "unsupported", "incompatible", "malformed"]);
+        assert_eq!(of(500), ["corrupt", "newer_version", "storage", "internal"]);
+        assert_eq!(of(502), ["authentication", "privilege", "prerequisite", "position_lost"]);
+        assert_eq!(of(503), ["unavailable", "timeout", "exhausted"]);
+        let told = [404, 409, 413, 422, 500, 502, 503].map(|status| of(status).len());
+        assert_eq!(told.iter().sum::<usize>(), ErrorKind::ALL.len());
     }
 
     #[test]

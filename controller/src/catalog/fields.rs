@@ -29,7 +29,7 @@ pub struct FieldReport {
     /// Words under which it is found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// Whether samples hide it.
+    /// Whether samples hide it; in a list of topics only as far as their own documents say so.
     pub masked: bool,
 }
 

@@ -3,6 +3,7 @@
 
 use super::said::Sayings;
 use serde_json::Value as Json;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use tidemesh_avro::schema::{Field, Kind, Schema};
 use tidemesh_plan::lineage::Via;
@@ -13,10 +14,13 @@ use tidemesh_plan::relation::Relation;
 const HIDDEN: &str = "***";
 
 /// What is hidden of a topic's records.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mask {
     /// Paths of fields; each step the names that the field has, or had.
     paths: BTreeSet<Vec<BTreeSet<String>>>,
+    /// The columns that a pipeline gives its topic now, where anything at all is masked. Of another column
+    /// that an earlier plan gave it nobody knows any more what it was made of.
+    given: Option<BTreeSet<String>>,
 }
 
 impl Mask {
@@ -38,7 +42,34 @@ impl Mask {
             });
         }
         let paths = paths.iter().map(|path| with_names(value, relation.as_ref().ok(), path));
-        Self { paths: paths.collect() }
+        let is_output = mesh.pipelines.iter().flat_map(|plan| &plan.outputs);
+        let is_output = is_output.into_iter().any(|output| output.topic == topic);
+        let given = (is_output && sayings.masks_anything()).then(|| columns(value));
+        Self { paths: paths.collect(), given: given.flatten() }
+    }
+
+    /// The same for records that this schema wrote.
+    pub(crate) fn for_records_of(&self, schema: &Schema) -> Cow<'_, Self> {
+        let Some(given) = &self.given else { return Cow::Borrowed(self) };
+        let columns = columns(schema).unwrap_or_default();
+        let others: Vec<&String> = columns.difference(given).collect();
+        if others.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut mask = self.clone();
+        mask.paths.extend(others.into_iter().map(|name| vec![BTreeSet::from([name.clone()])]));
+        Cow::Owned(mask)
+    }
+
+    /// Whether a field is hidden by itself, or with one that holds it. `path` is joined by points.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        let path: Vec<&str> = path.split('.').collect();
+        let leads_to = |masked: &Vec<BTreeSet<String>>| {
+            let steps = masked.iter().zip(&path);
+            masked.len() <= path.len()
+                && steps.into_iter().all(|(names, step)| names.contains(*step))
+        };
+        self.paths.iter().any(leads_to)
     }
 
     /// Hides what is to be hidden, wherever in the data it stands: in the row before and after, in a
@@ -55,6 +86,13 @@ impl Mask {
     }
 }
 
+/// The names that the columns of rows have, or had; none if they are no rows.
+fn columns(schema: &Schema) -> Option<BTreeSet<String>> {
+    let relation = Relation::of_topic(None, schema.clone()).ok()?;
+    let fields = relation.columns.iter().map(|column| &relation.fields()[column.place]);
+    Some(fields.flat_map(of_field).cloned().collect())
+}
+
 /// The masked fields that the topic's own document names.
 fn own(topic: &str, sayings: &Sayings, mesh: &MeshPlan) -> Vec<Vec<String>> {
     let mut paths = sayings.masked_of_topic(topic);
@@ -67,10 +105,14 @@ fn own(topic: &str, sayings: &Sayings, mesh: &MeshPlan) -> Vec<Vec<String>> {
     paths
 }
 
-/// Whether something that a field is made of is masked. What only decides which rows there are is in none
-/// of their values.
-fn is_masked(from: &Whence, sayings: &Sayings, mesh: &MeshPlan) -> bool {
+/// Whether values have something of a field. What only decides which rows there are is in none of them.
+pub(crate) fn gives_values(from: &Whence) -> bool {
     !matches!(from.via, Via::Filter | Via::LookupKey)
+}
+
+/// Whether something that a field is made of is masked.
+fn is_masked(from: &Whence, sayings: &Sayings, mesh: &MeshPlan) -> bool {
+    gives_values(from)
         && own(&from.topic, sayings, mesh).iter().any(|masked| overlap(masked, &from.path))
 }
 
@@ -175,7 +217,7 @@ mod tests {
     fn mask(paths: &[&str]) -> Mask {
         let step = |name: &str| BTreeSet::from([name.to_owned()]);
         let paths = paths.iter().map(|path| path.split('.').map(step).collect());
-        Mask { paths: paths.collect() }
+        Mask { paths: paths.collect(), given: None }
     }
 
     #[test]
@@ -208,10 +250,43 @@ mod tests {
         let schema = schema.unwrap();
         let relation = Relation::of_topic(None, schema.clone()).unwrap();
         let path = with_names(&schema, Some(&relation), &["email".to_owned()]);
-        let mask = Mask { paths: BTreeSet::from([path]) };
+        let mask = Mask { paths: BTreeSet::from([path]), given: None };
         let mut value = json!({"mail": "a", "email": "b", "e": "c", "other": "d"});
         mask.hide(&mut value);
         assert_eq!(value, json!({"mail": "***", "email": "***", "e": "***", "other": "d"}));
+    }
+
+    #[test]
+    fn a_column_that_an_earlier_plan_wrote_is_hidden() {
+        let schema = |fields: &str| {
+            let text = format!(r#"{{"type": "record", "name": "V", "fields": [{fields}]}}"#);
+            Schema::parse(&text).unwrap()
+        };
+        let id = r#"{"name": "id", "type": "long"}"#;
+        let (now, before) =
+            (schema(id), schema(&format!(r#"{id}, {{"name": "email", "type": "string"}}"#)));
+        let mask = Mask { paths: BTreeSet::new(), given: columns(&now) };
+        assert_eq!(*mask.for_records_of(&now), mask);
+        let mut row = json!({"id": 1, "email": "e@x"});
+        mask.for_records_of(&before).hide(&mut row);
+        assert_eq!(row, json!({"id": 1, "email": "***"}));
+        let open = Mask::default();
+        assert_eq!(*open.for_records_of(&before), open, "nothing is masked anywhere");
+    }
+
+    #[test]
+    fn a_field_is_masked_with_what_holds_it() {
+        let mask = mask(&["email", "address.street"]);
+        for (path, masked) in [
+            ("email", true),
+            ("email.host", true),
+            ("address", false),
+            ("address.street", true),
+            ("address.street.number", true),
+            ("address.city", false),
+        ] {
+            assert_eq!(mask.has(path), masked, "{path}");
+        }
     }
 
     fn any_json() -> impl Strategy<Value = Json> {

@@ -3,6 +3,7 @@
 //! shows records, `http` is the API.
 
 mod fields;
+mod former;
 mod http;
 mod log;
 mod mask;
@@ -17,6 +18,7 @@ pub use samples::{SampleReport, Samples};
 pub use search::CATALOG_FOUND_MAX;
 
 use self::fields::fields;
+use self::mask::{Mask, gives_values};
 use self::said::{Said, Sayings};
 use crate::controller::{Controller, now_ms};
 use crate::planned::Planned;
@@ -128,7 +130,8 @@ impl<R: Registry> Controller<R> {
             None => Vec::new(),
         };
         let by_topic = announced.into_iter().map(|table| (table.topic.clone(), table));
-        let (announced, sayings) = (by_topic.collect(), Sayings::of(&seen.state));
+        let sayings = Sayings::of(&seen.state, &self.config.connectors);
+        let announced = by_topic.collect();
         Ok(Catalog { planned: seen.planned, sayings, announced, newest })
     }
 
@@ -146,7 +149,13 @@ impl<R: Registry> Controller<R> {
     /// A topic, with the ids that its schemas have in the registry now.
     pub(crate) async fn described(&self, topic: &str) -> Result<TopicReport> {
         let catalog = self.catalog().await?;
-        let mut report = self.topic_report(&catalog, &catalog.found(topic)?).await?;
+        let found = catalog.found(topic)?;
+        let mut report = self.topic_report(&catalog, &found).await?;
+        if let (Some(value), Ok(mesh)) = (self.value_schema(&found).await?, catalog.planned.mesh())
+        {
+            let mask = Mask::of(topic, &value, &catalog.sayings, mesh);
+            report.fields.iter_mut().for_each(|field| field.masked |= mask.has(&field.path));
+        }
         let newest = self.topics.newest([topic.to_owned()].into()).await?;
         if let Some(schemas) = newest.get(topic) {
             report.value_schema = Some(schemas.value);
@@ -191,6 +200,17 @@ impl Catalog {
                 .with("topic", topic)
                 .help("`tidemesh catalog` lists those that it has")
         })
+    }
+
+    /// A source that rows of a topic come from and of which nothing is known that would say what is masked.
+    fn unsaid(&self, topic: &str) -> Result<Option<&str>> {
+        let graph = self.planned.mesh()?.graph();
+        let upstream = graph.upstream(topic, &[]);
+        let from = upstream.fields.iter().filter(|from| gives_values(from));
+        let topics = std::iter::once(topic).chain(from.map(|from| from.topic.as_str()));
+        let mut sources =
+            topics.filter_map(|topic| Some(self.announced.get(topic)?.source.as_str()));
+        Ok(sources.find(|source| !self.sayings.knows(source)))
     }
 
     fn table(&self, table: &Announced, value: Option<&Schema>) -> TopicReport {

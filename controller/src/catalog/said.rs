@@ -1,7 +1,8 @@
 //! What people say of topics and fields: the `catalog` of documents of sources.
 
+use super::former::Former;
 use crate::state::State;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_model::TableName;
 use tidemesh_plan::document::{CatalogEntry, CatalogField, Document, SourceSpec, Spec};
@@ -15,6 +16,10 @@ pub(crate) struct Sayings {
     published: BTreeMap<(String, String), Arc<Document>>,
     /// By pipeline.
     pipelines: BTreeMap<String, Arc<Document>>,
+    /// What documents masked that are gone.
+    former: Former,
+    /// Sources of which a configuration says that they run elsewhere.
+    elsewhere: BTreeSet<String>,
 }
 
 /// What is said of one topic.
@@ -28,7 +33,8 @@ pub(crate) struct Said<'d> {
 }
 
 impl Sayings {
-    pub(crate) fn of(state: &State) -> Self {
+    /// `elsewhere` are sources that other processes run, by the configuration's word.
+    pub(crate) fn of(state: &State, elsewhere: &[String]) -> Self {
         let (mut sources, mut published) = (BTreeMap::new(), BTreeMap::new());
         let mut pipelines = BTreeMap::new();
         for document in state.declared() {
@@ -44,7 +50,15 @@ impl Sayings {
                 Spec::Processor(_) | Spec::Alert(_) => {}
             }
         }
-        Self { sources, published, pipelines }
+        let (former, elsewhere) = (Former::of(state), elsewhere.iter().cloned().collect());
+        Self { sources, published, pipelines, former, elsewhere }
+    }
+
+    /// Whether anybody has said something of a source: a document, now or once, or a configuration.
+    pub(crate) fn knows(&self, source: &str) -> bool {
+        self.sources.contains_key(source)
+            || self.former.knows(source)
+            || self.elsewhere.contains(source)
     }
 
     pub(crate) fn of_table(&self, source: &str, table: &str) -> Said<'_> {
@@ -71,22 +85,45 @@ impl Sayings {
         said
     }
 
-    /// The masked fields of a table's topic, by their paths, whichever of the table's topics it is.
-    pub(crate) fn masked_of_topic(&self, topic: &str) -> Vec<Vec<String>> {
-        let source = topic.split_once('.').and_then(|(source, _)| self.sources.get(source));
-        let Some(Spec::Source(SourceSpec::Connector { catalog, .. })) =
-            source.map(|document| &document.spec)
-        else {
-            return Vec::new();
+    /// Whether any document masks anything, or has.
+    pub(crate) fn masks_anything(&self) -> bool {
+        let masks = |document: &Arc<Document>| match &document.spec {
+            Spec::Source(SourceSpec::Connector { catalog, .. }) => {
+                catalog.values().any(|entry| masked(&entry.fields).next().is_some())
+            }
+            Spec::Source(SourceSpec::Pipeline { catalog, .. }) => {
+                masked(&catalog.fields).next().is_some()
+            }
+            Spec::Pipeline(_) | Spec::Processor(_) | Spec::Alert(_) => false,
         };
-        let source = source.map(|document| document.name()).unwrap_or_default();
-        let entries = catalog.iter().filter(|(table, _)| is_of_table(topic, source, table));
-        entries.flat_map(|(_, entry)| masked(&entry.fields)).collect()
+        self.former.masks_anything()
+            || self.sources.values().chain(self.published.values()).any(masks)
     }
 
-    /// The masked fields of what a pipeline's sink writes, by their own document.
+    /// The masked fields of a table's topic, by their paths, whichever of the table's topics it is. What a
+    /// document masked that is gone is masked still.
+    pub(crate) fn masked_of_topic(&self, topic: &str) -> Vec<Vec<String>> {
+        let Some((source, _)) = topic.split_once('.') else { return Vec::new() };
+        let former = self.former.of_source(source);
+        let former = former.filter(|(table, _)| is_of_table(topic, source, table));
+        let mut paths: Vec<Vec<String>> =
+            former.flat_map(|(_, fields)| fields).map(Vec::clone).collect();
+        if let Some(Spec::Source(SourceSpec::Connector { catalog, .. })) =
+            self.sources.get(source).map(|document| &document.spec)
+        {
+            let entries = catalog.iter().filter(|(table, _)| is_of_table(topic, source, table));
+            paths.extend(entries.flat_map(|(_, entry)| masked(&entry.fields)));
+        }
+        paths
+    }
+
+    /// The masked fields of what a pipeline's sink writes, by their own document, or by one that is gone.
     pub(crate) fn masked_of_output(&self, pipeline: &str, sink: &str) -> Vec<Vec<String>> {
-        let said = self.of_output(pipeline, Some(&sink.to_owned()));
+        let output = (pipeline.to_owned(), sink.to_owned());
+        if !self.published.contains_key(&output) {
+            return self.former.of_output(&output).cloned().collect();
+        }
+        let said = self.of_output(pipeline, Some(&output.1));
         said.fields.map(|fields| masked(fields).collect()).unwrap_or_default()
     }
 }
@@ -101,7 +138,12 @@ fn is_of_table(topic: &str, source: &str, table: &str) -> bool {
 
 fn masked(fields: &BTreeMap<String, CatalogField>) -> impl Iterator<Item = Vec<String>> {
     let masked = fields.iter().filter(|(_, field)| field.masked);
-    masked.map(|(path, _)| path.split('.').map(str::to_owned).collect())
+    masked.map(|(field, _)| path(field))
+}
+
+/// A field's path, as documents write it.
+pub(crate) fn path(field: &str) -> Vec<String> {
+    field.split('.').map(str::to_owned).collect()
 }
 
 impl<'d> Said<'d> {

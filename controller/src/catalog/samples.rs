@@ -42,12 +42,15 @@ impl<R: Registry> Controller<R> {
     ///
     /// # Errors
     ///
-    /// `NotFound` for what the catalog does not have; `Unavailable` where it is not known yet what is
-    /// masked, or the log or the registry is away: nothing is shown then.
+    /// `NotFound` for what the catalog does not have; `Config` where nobody has said what is masked;
+    /// `Unavailable` where it is not known yet, or the log or the registry is away: nothing is shown then.
     pub(crate) async fn samples(&self, topic: &str, count: usize) -> Result<Samples> {
         let Some(log) = &self.log else { return Err(no_log(topic)) };
         let catalog = self.catalog().await?;
         let found = catalog.found(topic)?;
+        if let Some(source) = catalog.unsaid(topic)? {
+            return Err(unsaid(topic, source));
+        }
         let value = self.value_schema(&found).await?.ok_or_else(|| unknown(topic))?;
         let mask = Mask::of(topic, &value, &catalog.sayings, catalog.planned.mesh()?);
         let mut records = Vec::new();
@@ -78,7 +81,7 @@ impl<R: Registry> Controller<R> {
         };
         Ok(match to_json(&schema, data) {
             Ok(mut decoded) => {
-                mask.hide(&mut decoded);
+                mask.for_records_of(&schema).hide(&mut decoded);
                 decoded
             }
             Err(error) => broken(&error),
@@ -90,6 +93,17 @@ fn no_log(topic: &str) -> Error {
     Error::new(ErrorKind::Unsupported, "sample a topic")
         .because("this controller reads no log")
         .with("topic", topic)
+}
+
+fn unsaid(topic: &str, source: &str) -> Error {
+    Error::new(ErrorKind::Config, "sample a topic")
+        .because("no document and no configuration says what is masked of the source that it comes from")
+        .with("topic", topic)
+        .with("source", source)
+        .help(
+            "name the source in controller.sources if nothing of it is to be masked, or run it by a document, \
+             whose catalog says what is",
+        )
 }
 
 fn unknown(topic: &str) -> Error {

@@ -1,9 +1,13 @@
 //! Connectors that documents declare, over one in memory that starts them.
 
-use crate::support::Mesh;
-use tidemesh_controller::{Asked, Id, ManagedBy, Refused, Verb};
+use crate::support::{Mesh, Running};
+use axum::body::Body;
+use axum::http::Request;
+use std::time::{Duration, SystemTime};
+use tidemesh_controller::{Asked, DocumentReport, Id, ManagedBy, Refused, Verb};
 use tidemesh_model::{ErrorKind, SourceSettings};
 use tidemesh_plan::document::Kind;
+use tower::ServiceExt;
 
 fn source(name: &str, database: &str) -> String {
     format!(
@@ -81,4 +85,46 @@ async fn what_a_configuration_brings_no_document_changes() {
         assert_eq!(error.kind(), ErrorKind::Conflict);
     }
     assert!(mesh.source("shop").is_none(), "it is not the controller that runs it");
+}
+
+/// A source as the API tells of it.
+async fn reported(controller: &Running, name: &str) -> DocumentReport {
+    let request = Request::get(format!("/v1/documents/source/{name}")).body(Body::empty()).unwrap();
+    let answer = tidemesh_controller::router(controller.0.clone()).oneshot(request).await.unwrap();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[tokio::test]
+async fn a_source_that_nothing_runs_says_so() {
+    let mut mesh = Mesh::open();
+    mesh.elsewhere = vec!["named".to_owned()];
+    let controller = mesh.controller("one").await;
+    for name in ["shop", "asleep", "stock", "named", "paused"] {
+        controller.apply(&source(name, "d")).await.unwrap();
+    }
+    controller.pause_document(&id("paused"), true).await.unwrap();
+    let told = reported(&controller, "shop").await;
+    assert_eq!((told.state.as_deref(), told.reason), (Some("streaming"), None));
+    controller.end().await;
+
+    let now = SystemTime::now();
+    mesh.log.announce("stock", "s.t", now);
+    mesh.log.announce("asleep", "s.t", now - Duration::from_secs(3_600));
+    let controller = mesh.without_connectors("two").await;
+    let nobody = "(sources=asleep, shop)";
+    mesh.until("it is told", || controller.trouble().is_some_and(|told| told.contains(nobody)))
+        .await;
+    assert!(controller.trouble().unwrap().contains("tidemesh up"), "and what to do");
+    let told = reported(&controller, "shop").await;
+    assert_eq!(told.state.as_deref(), Some("unassigned"));
+    assert!(told.reason.unwrap().contains("(sources=shop)"));
+    for runs in ["stock", "named", "paused"] {
+        assert_eq!(reported(&controller, runs).await.state, None, "{runs}");
+    }
+
+    mesh.log.announce("shop", "s.t", now);
+    controller.0.delete(&id("asleep"), &Asked::default()).await.unwrap();
+    mesh.until("all is well", || controller.trouble().is_none()).await;
+    assert_eq!(reported(&controller, "shop").await.state, None);
 }

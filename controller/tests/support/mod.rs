@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemesh_controller::{
     AcceptedLoss, Asked, Canary, Changes, Connectors, Controller, ControllerConfig, History,
-    Holder, JobCounts, JobReport, JobState, Launcher, LostPlace, Refused, Registry, SourceJob,
-    Start, StartSource, StoreConfig, Text, TopicKeeper,
+    Holder, JobCounts, JobReport, JobState, LastRecord, Launcher, LostPlace, Refused, Registry,
+    SourceJob, Start, StartSource, StoreConfig, Text, TopicKeeper, TopicsOf,
 };
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 use tidemesh_plan::document::Document;
 use tidemesh_plan::mesh::PipelinePlan;
-use tidemesh_transport::{PartitionInfo, Retention, TopicConfig, TopicInfo};
+use tidemesh_transport::{Announced, PartitionInfo, Retention, TopicConfig, TopicInfo};
 use tokio::sync::watch;
 
 /// Texts in the order of their registration, which are their ids, and the newest id of each subject.
@@ -208,6 +208,46 @@ impl Connectors for Sources {
     }
 }
 
+/// What connectors announce, and topics' last records.
+#[derive(Default)]
+pub(crate) struct Log {
+    announced: Mutex<Vec<Announced>>,
+    records: Mutex<BTreeMap<String, Vec<LastRecord>>>,
+}
+
+impl Log {
+    /// A connector announces a table at this time.
+    pub(crate) fn announce(&self, source: &str, table: &str, at: SystemTime) {
+        let at_ms = at.duration_since(UNIX_EPOCH).unwrap().as_millis();
+        let at_ms = u64::try_from(at_ms).unwrap();
+        let mut announced = Announced::new(source, table);
+        announced.at_ms = at_ms;
+        self.announced.lock().unwrap().push(announced);
+    }
+
+    /// A record without a key, whose value is this data in Avro.
+    fn put(&self, topic: &str, schema: u32, data: &[u8]) {
+        let mut records = self.records.lock().unwrap();
+        let records = records.entry(topic.to_owned()).or_default();
+        let value = [&[0], &schema.to_be_bytes()[..], data].concat();
+        let offset = records.len() as u64;
+        let value = Some(value);
+        records.push(LastRecord { partition: 0, offset, timestamp_ms: 0, key: None, value });
+    }
+}
+
+impl TopicsOf for Log {
+    fn announced(&self) -> BoxFuture<'_, Result<Vec<Announced>>> {
+        let announced = self.announced.lock().unwrap().clone();
+        async { Ok(announced) }.boxed()
+    }
+
+    fn last<'t>(&'t self, topic: &'t str, _: usize) -> BoxFuture<'t, Result<Vec<LastRecord>>> {
+        let records = self.records.lock().unwrap().get(topic).cloned().unwrap_or_default();
+        async { Ok(records) }.boxed()
+    }
+}
+
 pub(crate) struct Mesh {
     folder: tempfile::TempDir,
     lease: Duration,
@@ -217,6 +257,9 @@ pub(crate) struct Mesh {
     sources: Arc<Sources>,
     failing: Arc<Failing>,
     configured: Vec<Arc<Document>>,
+    /// Sources that controllers are told to be run elsewhere.
+    pub(crate) elsewhere: Vec<String>,
+    pub(crate) log: Arc<Log>,
 }
 
 /// A controller that runs.
@@ -249,6 +292,14 @@ impl Running {
     }
 }
 
+fn run(controller: Controller<Schemas>) -> Running {
+    let controller = Arc::new(controller);
+    let (stop, stopped) = watch::channel(false);
+    let running = controller.clone();
+    let run = tokio::spawn(async move { running.run(stopped).await });
+    Running(controller, stop, run)
+}
+
 fn texts(text: &str) -> Vec<Text> {
     vec![Text { name: "test.yaml".into(), text: text.to_owned() }]
 }
@@ -264,6 +315,8 @@ impl Mesh {
             sources: Arc::default(),
             failing: Arc::default(),
             configured: Vec::new(),
+            elsewhere: Vec::new(),
+            log: Arc::default(),
         }
     }
 
@@ -301,6 +354,23 @@ impl Mesh {
         self.schemas.put(&format!("{topic}-value"), value);
     }
 
+    /// A connector has a topic with these schemas, from the table of its name, and a record in it.
+    pub(crate) fn captured(&self, topic: &str, schemas: &(String, String), data: &[u8]) {
+        let (source, table) = topic.split_once('.').unwrap();
+        let value_schema = self.written(topic, schemas, data);
+        let mut announced = Announced::new(source, table);
+        (announced.topic, announced.value_schema) = (topic.to_owned(), value_schema);
+        self.log.announced.lock().unwrap().push(announced);
+    }
+
+    /// Writes a record by these schemas; answers the id of the value's.
+    pub(crate) fn written(&self, topic: &str, schemas: &(String, String), data: &[u8]) -> u32 {
+        self.topic(topic, schemas);
+        let id = self.schemas.known.lock().unwrap().1[&format!("{topic}-value")];
+        self.log.put(topic, id, data);
+        id
+    }
+
     /// Has new plans of a pipeline fail when they are tried, or no longer.
     pub(crate) fn fails(&self, pipeline: &str, fails: bool) {
         let mut failing = self.failing.pipelines.lock().unwrap();
@@ -327,6 +397,18 @@ impl Mesh {
 
     /// A controller over the mesh's store, which may have to wait until it acts.
     pub(crate) fn start(&self, id: &str) -> Running {
+        let controller = self.open_controller(id).with_connectors(self.sources.clone());
+        run(controller)
+    }
+
+    /// One that acts and starts no connectors.
+    pub(crate) async fn without_connectors(&self, id: &str) -> Running {
+        let running = run(self.open_controller(id));
+        self.until("it acts", || running.leads()).await;
+        running
+    }
+
+    fn open_controller(&self, id: &str) -> Controller<Schemas> {
         let mut config = ControllerConfig::new(StoreConfig::Sqlite(self.file()));
         config.lease = self.lease;
         config.reconcile_every = Duration::from_millis(10);
@@ -334,16 +416,12 @@ impl Mesh {
         config.look_at_kept_every = Duration::from_millis(10);
         config.kept_bytes_max = KEPT_BYTES_MAX;
         config.sources.clone_from(&self.configured);
+        config.connectors.clone_from(&self.elsewhere);
         let holder = Holder { id: id.into(), url: format!("http://{id}") };
         let controller =
             Controller::open(config, holder, self.schemas.clone(), self.jobs.clone()).unwrap();
         let controller = controller.keeping(self.kept.clone());
-        let controller = controller.with_canary(self.failing.clone());
-        let controller = Arc::new(controller.with_connectors(self.sources.clone()));
-        let (stop, stopped) = watch::channel(false);
-        let running = controller.clone();
-        let run = tokio::spawn(async move { running.run(stopped).await });
-        Running(controller, stop, run)
+        controller.with_canary(self.failing.clone()).with_log(self.log.clone())
     }
 
     /// A controller that acts.

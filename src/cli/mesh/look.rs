@@ -118,6 +118,13 @@ async fn describe_source(found: &DocumentReport, json: bool, daemon: &Daemon) ->
         Err(error) if error.kind() == ErrorKind::NotFound => Json::Null,
         running => running?,
     };
+    if let (Some(state), Some(reason)) = (&found.state, &found.reason)
+        && !json
+        && running.is_null()
+    {
+        print_line(&format!("source {}, revision {}: {state}", found.name, found.revision))?;
+        return print_line(&format!("  because {reason}"));
+    }
     if json || running.is_null() {
         return print_json(&json!({ "document": found, "source": running }));
     }

@@ -1,5 +1,6 @@
 //! What is to run: a controller, pipelines and connectors, and the configuration of each.
 
+use super::secrets::no_secrets;
 use crate::config;
 use std::path::Path;
 use tidemesh_controller::Text;
@@ -9,9 +10,6 @@ use toml::{Table, Value};
 
 /// Where processes keep what they have to keep.
 pub(super) const DATA_DIR: &str = "/var/lib/tidemesh";
-
-/// The keys of secrets, wherever they stand.
-const SECRETS: [&str; 3] = ["password", "token", "salt"];
 
 /// All that is to run.
 #[derive(Debug)]
@@ -161,53 +159,6 @@ fn documents(texts: &[Text]) -> Result<Vec<Document>> {
     Ok(all)
 }
 
-/// What is rendered is kept where many read it.
-fn no_secrets(path: &str, value: &Value) -> Result<()> {
-    match value {
-        Value::Table(table) => table.iter().try_for_each(|(key, value)| {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            if SECRETS.contains(&key.as_str()) {
-                return Err(secret(&path));
-            }
-            no_secrets(&path, value)
-        }),
-        Value::Array(items) => items.iter().try_for_each(|item| no_secrets(path, item)),
-        Value::String(text) => {
-            let url = reqwest::Url::parse(text).ok();
-            if url.is_some_and(|url| url.password().is_some()) { Err(secret(path)) } else { Ok(()) }
-        }
-        _ => Ok(()),
-    }
-}
-
-fn secret(path: &str) -> Error {
-    let variable = format!("TIDEMESH__{}", path.to_uppercase().replace('.', "__"));
-    wrong(format!("{path}: a secret is in it"))
-        .help(format!("leave it out: processes have it from the environment, as {variable}"))
-}
-
-fn wrong(why: impl Into<String>) -> Error {
+pub(super) fn wrong(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::Config, "render a mesh").because(why)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_found_wherever_it_stands() {
-        let told = |text: &str| {
-            let table: Table = text.parse().unwrap();
-            no_secrets("", &Value::Table(table)).map_err(|error| error.report())
-        };
-        told("kafka.sasl.password_file = \"p\"\nregistry.url = \"https://r:8081\"").unwrap();
-        for (text, variable) in [
-            ("kafka.sasl.password = \"hush\"", "TIDEMESH__KAFKA__SASL__PASSWORD"),
-            ("registry.client.token = \"hush\"", "TIDEMESH__REGISTRY__CLIENT__TOKEN"),
-            ("controller.store = \"postgresql://a:hush@h/d\"", "TIDEMESH__CONTROLLER__STORE"),
-        ] {
-            let error = told(text).unwrap_err();
-            assert!(error.contains(variable) && !error.contains("hush"), "{error}");
-        }
-    }
 }

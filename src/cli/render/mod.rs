@@ -5,6 +5,7 @@
 
 mod kubernetes;
 mod mesh;
+mod secrets;
 mod systemd;
 
 use super::client::print_line;

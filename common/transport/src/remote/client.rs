@@ -1,7 +1,7 @@
 //! The data port's client: one connection, many requests at a time.
 
 use super::protocol::{
-    AppendHead, HELLO_BYTES, Request, Response, StartHead, WAIT_MAX, check_hello, fetched, frame,
+    AppendHead, HELLO_BYTES, Request, Response, StartHead, WAIT_MAX, agree, fetched, frame,
     frame_length, hello, offset_head, parse_frame,
 };
 use super::socket;
@@ -44,6 +44,8 @@ pub(super) enum Address {
 
 /// One connection; its tasks end when it is dropped.
 struct Connection {
+    /// The version of the protocol that is spoken.
+    version: u32,
     requests: mpsc::Sender<Vec<u8>>,
     waiting: Waiting,
     id_next: AtomicU64,
@@ -142,7 +144,7 @@ async fn shake(
     writer.write_all(&hello()).await.map_err(lost)?;
     let mut said = [0; HELLO_BYTES];
     reader.read_exact(&mut said).await.map_err(lost)?;
-    check_hello(said)?;
+    let version = agree(said)?;
     let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
     let (requests, mut sent) = mpsc::channel::<Vec<u8>>(REQUESTS_WAITING_MAX);
     let closing = Arc::clone(&waiting);
@@ -163,7 +165,7 @@ async fn shake(
         *lock(&answers) = None;
     });
     let tasks = vec![writing.abort_handle(), reading.abort_handle()];
-    Ok(Connection { requests, waiting, id_next: AtomicU64::new(1), tasks })
+    Ok(Connection { version, requests, waiting, id_next: AtomicU64::new(1), tasks })
 }
 
 async fn read_answers(
@@ -218,6 +220,7 @@ async fn send(
     request: &Request,
     payload: &[&[u8]],
 ) -> Result<oneshot::Receiver<Answer>> {
+    request.check(connection.version)?;
     let id = connection.id_next.fetch_add(1, Ordering::Relaxed);
     let frame = frame(id, request, payload)?;
     let place = connection.requests.reserve().await.map_err(|_| away(address))?;

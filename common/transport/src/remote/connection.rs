@@ -2,7 +2,7 @@
 //! each within its time and its share of memory, so that no client can hold up the others.
 
 use super::protocol::{
-    FRAME_BYTES_MAX, HELLO_BYTES, Request, check_hello, frame_length, hello, parse_frame,
+    FRAME_BYTES_MAX, HELLO_BYTES, Request, agree, frame_length, hello, parse_frame,
 };
 use super::server::{ReadHalf, WriteHalf};
 use super::session::Session;
@@ -92,15 +92,16 @@ type Answer = (Vec<u8>, OwnedSemaphorePermit);
 ///
 /// # Errors
 ///
-/// `Unavailable` when the client has gone, `Timeout` when it stalls, `Malformed`, `NewerVersion` and
-/// `TooLarge` for what it sends: the connection is to be closed after each.
+/// `Unavailable` when the client has gone or is of a version that is not spoken any more, `Timeout` when
+/// it stalls, `Malformed` and `TooLarge` for what it sends: the connection is to be closed after each.
 pub(super) async fn serve_connection<T: Transport>(
     transport: Arc<T>,
     mut reader: ReadHalf,
     mut writer: WriteHalf,
     budget: Budget,
 ) -> Result<()> {
-    in_time(HELLO_TIMEOUT, "hello", shake(&mut reader, &mut writer)).await.and_then(check_hello)?;
+    // A client of an older version does not ask for what that does not have.
+    in_time(HELLO_TIMEOUT, "hello", shake(&mut reader, &mut writer)).await.and_then(agree)?;
     let (answers, answered) = mpsc::channel(REQUESTS_MAX);
     let (session, share) = (Arc::new(Session::new(transport)), Share::of(budget));
     tokio::select! {

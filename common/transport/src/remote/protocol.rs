@@ -1,8 +1,9 @@
 //! The data port's protocol, as pure code over bytes.
 //!
-//! A connection begins with 8 bytes each way: `TMDP`, then the version as `u32`. Then frames, all
-//! numbers big-endian: `u32` length of what follows, `u64` correlation id, `u32` length of a JSON
-//! head, the head, and a payload of records in the layout of `record.rs`, as they are.
+//! A connection begins with 8 bytes each way: `TMDP`, then the version as `u32`; the lower of both is
+//! spoken, so that processes of neighbouring releases work together while they are upgraded one after the
+//! other. Then frames, all numbers big-endian: `u32` length of what follows, `u64` correlation id, `u32`
+//! length of a JSON head, the head, and a payload of records in the layout of `record.rs`, as they are.
 
 use crate::record::{RECORD_BYTES_MAX, RecordIter};
 use crate::{
@@ -22,8 +23,12 @@ pub(super) const HELLO_BYTES: usize = 8;
 
 const MAGIC: [u8; 4] = *b"TMDP";
 /// 2: a commit says which positions, and positions their generation. 3: what groups have committed in
-/// a topic can be asked. 4: a topic's retention can be set.
-const VERSION: u32 = 4;
+/// a topic can be asked. 4: a topic's retention can be set. A version that only adds requests leaves
+/// [`VERSION_OLDEST`] as it is, and says in [`Request::since`] which they are.
+pub(super) const VERSION: u32 = 4;
+
+/// The oldest version that is spoken still: commits of 1 do not say what they commit.
+pub(super) const VERSION_OLDEST: u32 = 2;
 
 /// The longest wait of one poll: one that asks for more is answered then.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -159,20 +164,66 @@ impl Failure {
     }
 }
 
+impl Request {
+    /// The first version that has it.
+    fn since(&self) -> u32 {
+        match self {
+            Self::CreateTopic { .. }
+            | Self::DeleteTopic { .. }
+            | Self::Topics
+            | Self::Topic { .. }
+            | Self::OpenWriter { .. }
+            | Self::State { .. }
+            | Self::Writers
+            | Self::Append(_)
+            | Self::Subscribe { .. }
+            | Self::Committed { .. }
+            | Self::Poll { .. }
+            | Self::Commit { .. }
+            | Self::Close { .. } => VERSION_OLDEST,
+            Self::Consumption { .. } => 3,
+            Self::SetRetention { .. } => 4,
+        }
+    }
+
+    /// Refuses what the version that is spoken does not have.
+    ///
+    /// # Errors
+    ///
+    /// `Prerequisite`, naming both versions.
+    pub(super) fn check(&self, spoken: u32) -> Result<()> {
+        let since = self.since();
+        if since <= spoken {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Prerequisite, "use the data port")
+            .because("the daemon that holds the log is of an older version, which does not do this")
+            .with("version", spoken)
+            .with("version_needed", since)
+            .help("upgrade that daemon; what it can do goes on meanwhile"))
+    }
+}
+
 /// What either side says first.
 pub(super) fn hello() -> [u8; HELLO_BYTES] {
+    hello_of(VERSION)
+}
+
+/// What a side of this version says first.
+pub(super) fn hello_of(version: u32) -> [u8; HELLO_BYTES] {
     let mut hello = [0; HELLO_BYTES];
     hello[..4].copy_from_slice(&MAGIC);
-    hello[4..].copy_from_slice(&VERSION.to_be_bytes());
+    hello[4..].copy_from_slice(&version.to_be_bytes());
     hello
 }
 
-/// Checks what the other side said first.
+/// The version to speak with a side that said this first: the lower of both.
 ///
 /// # Errors
 ///
-/// `Malformed` for another protocol; `NewerVersion` for another version.
-pub(super) fn check_hello(hello: [u8; HELLO_BYTES]) -> Result<()> {
+/// `Malformed` for another protocol; `Unavailable`, which passes with the other side's upgrade, for a
+/// version that is not spoken any more.
+pub(super) fn agree(hello: [u8; HELLO_BYTES]) -> Result<u32> {
     let (magic, version) = hello.split_at(4);
     if magic != MAGIC {
         return Err(Error::new(ErrorKind::Malformed, "use the data port")
@@ -180,14 +231,15 @@ pub(super) fn check_hello(hello: [u8; HELLO_BYTES]) -> Result<()> {
             .help("see that the address is a daemon's data port"));
     }
     let version = version.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes));
-    if version == VERSION {
-        return Ok(());
+    if version >= VERSION_OLDEST {
+        return Ok(version.min(VERSION));
     }
-    Err(Error::new(ErrorKind::NewerVersion, "use the data port")
-        .because("the other side has another version of the protocol")
+    Err(Error::new(ErrorKind::Unavailable, "use the data port")
+        .because("the other side has a version of the protocol that is not spoken here any more")
         .with("version", version)
         .with("version_here", VERSION)
-        .help("run the same version of tidemesh on both sides"))
+        .with("version_oldest", VERSION_OLDEST)
+        .help("upgrade the older side; it is tried again until then"))
 }
 
 /// Writes a frame: head, then payload.
@@ -360,12 +412,16 @@ mod tests {
     }
 
     #[test]
-    fn another_protocol_and_another_version_are_told_apart() {
-        assert_eq!(check_hello(*b"GET / HT").unwrap_err().kind(), ErrorKind::Malformed);
-        let mut newer = hello();
-        newer[7] += 1;
-        assert_eq!(check_hello(newer).unwrap_err().kind(), ErrorKind::NewerVersion);
-        check_hello(hello()).unwrap();
+    fn the_lower_version_is_spoken_and_what_is_no_longer_spoken_is_told() {
+        assert_eq!(agree(*b"GET / HT").unwrap_err().kind(), ErrorKind::Malformed);
+        assert_eq!(agree(hello()).unwrap(), VERSION);
+        assert_eq!(agree(hello_of(VERSION + 1)).unwrap(), VERSION);
+        assert_eq!(agree(hello_of(u32::MAX)).unwrap(), VERSION);
+        assert_eq!(agree(hello_of(VERSION_OLDEST)).unwrap(), VERSION_OLDEST);
+        let error = agree(hello_of(VERSION_OLDEST - 1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let told = error.report();
+        assert!(told.contains("version=1, version_here=4, version_oldest=2"), "{told}");
     }
 
     #[test]

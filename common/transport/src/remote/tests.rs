@@ -1,6 +1,8 @@
 //! The data port: the contract over real sockets, and what only a connection can do wrong.
 
-use super::protocol::{FRAME_BYTES_MAX, HELLO_BYTES, hello};
+use super::protocol::{
+    FRAME_BYTES_MAX, HELLO_BYTES, VERSION, VERSION_OLDEST, frame, hello, hello_of, parse_frame,
+};
 use super::session::{POLL_BYTES_MAX, READERS_MAX};
 use super::{RemoteReader, RemoteTransport, serve_remote};
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
 };
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_model::ErrorKind;
+use tidemesh_model::{ErrorKind, Remedy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::watch;
@@ -93,28 +95,90 @@ async fn a_frame_past_the_limit_is_hung_up_on() {
     assert!(is_closed(stream).await);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_of_another_version_is_refused() {
+/// A daemon made by hand, of this version: it says that there are no topics, and knows nothing else.
+async fn daemon_of(version: u32) -> RemoteTransport {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut newer = hello();
-        newer[HELLO_BYTES - 1] += 1;
-        stream.write_all(&newer).await.unwrap();
-        let mut rest = Vec::new();
-        let _ = stream.read_to_end(&mut rest).await;
+        stream.write_all(&hello_of(version)).await.unwrap();
+        let mut said = [0; HELLO_BYTES];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(said, hello());
+        loop {
+            // It goes with its client.
+            let Ok((id, request)) = next_frame::<serde_json::Value>(&mut stream).await else {
+                return;
+            };
+            assert_eq!(request, "topics", "it does not know this");
+            let answer = frame(id, &serde_json::json!({ "topics": [] }), &[]).unwrap();
+            stream.write_all(&answer).await.unwrap();
+        }
     });
-    let error = RemoteTransport::new(&url).unwrap().topics().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NewerVersion);
+    RemoteTransport::new(&url).unwrap()
+}
+
+/// The id and head of the next frame.
+async fn next_frame<H: for<'a> serde::Deserialize<'a>>(
+    stream: &mut TcpStream,
+) -> std::io::Result<(u64, H)> {
+    let length = stream.read_u32().await?;
+    let mut bytes = vec![0; length as usize];
+    stream.read_exact(&mut bytes).await?;
+    let (id, head, _) = parse_frame(&bytes.into()).unwrap();
+    Ok((id, head))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_another_version_is_told_ours_and_hung_up_on() {
+async fn an_older_daemon_does_what_it_knows_and_the_rest_is_told_with_the_remedy() {
+    let older = daemon_of(2).await;
+    assert_eq!(older.topics().await.unwrap(), []);
+    let retention = TopicConfig::default().retention();
+    let errors = [
+        older.set_retention("t", &retention).await.unwrap_err(),
+        older.consumption("t").await.unwrap_err(),
+    ];
+    for (error, needed) in errors.iter().zip([4, 3]) {
+        assert_eq!(error.kind(), ErrorKind::Prerequisite);
+        let told = error.report();
+        assert!(told.contains(&format!("(version=2, version_needed={needed})")), "{told}");
+        assert!(told.contains("upgrade that daemon"), "{told}");
+    }
+    assert_eq!(older.topics().await.unwrap(), [], "the connection goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_daemon_is_spoken_with_as_ours() {
+    assert_eq!(daemon_of(VERSION + 1).await.topics().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_of_a_version_that_is_not_spoken_any_more_is_waited_for() {
+    let error = daemon_of(VERSION_OLDEST - 1).await.topics().await.unwrap_err();
+    assert_eq!((error.kind(), error.remedy()), (ErrorKind::Unavailable, Remedy::Retry));
+    assert!(error.report().contains("version=1, version_here=4"), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_older_and_newer_versions_are_served() {
+    let (remote, _held) = tcp().await;
+    let super::client::Address::Tcp(address) = &*remote.address else { panic!("not TCP") };
+    for version in VERSION_OLDEST..=VERSION + 1 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&hello_of(version)).await.unwrap();
+        let mut said = [0; HELLO_BYTES];
+        stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(said, hello());
+        stream.write_all(&frame(7, &"topics", &[]).unwrap()).await.unwrap();
+        let answered: (u64, serde_json::Value) = next_frame(&mut stream).await.unwrap();
+        assert_eq!(answered, (7, serde_json::json!({ "topics": [] })), "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_a_version_that_is_not_spoken_any_more_is_told_ours_and_hung_up_on() {
     let (mut stream, _held) = raw().await;
-    let mut older = hello();
-    older[HELLO_BYTES - 1] -= 1;
-    stream.write_all(&older).await.unwrap();
+    stream.write_all(&hello_of(VERSION_OLDEST - 1)).await.unwrap();
     let mut said = [0; HELLO_BYTES];
     stream.read_exact(&mut said).await.unwrap();
     assert_eq!(said, hello());

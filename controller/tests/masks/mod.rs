@@ -1,0 +1,179 @@
+//! Samples without what is masked, whatever becomes of the documents that say so.
+
+use crate::pipeline;
+use crate::support::{Mesh, Running, table};
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value as Json, json};
+use tidemesh_controller::{Asked, Id};
+use tidemesh_model::SourceSettings;
+use tidemesh_plan::document::Kind;
+use tower::ServiceExt;
+
+const PEOPLE: &str = "shop.public.people";
+
+/// A text of Avro.
+fn text(text: &str) -> Vec<u8> {
+    let mut bytes = vec![u8::try_from(text.len() * 2).unwrap()];
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+/// A change that made the row 1 with these texts: `before` is null, `after` the row, then `op` and no time.
+fn created(texts: &[&str]) -> Vec<u8> {
+    let texts = texts.iter().flat_map(|one| [vec![2], text(one)].concat());
+    [vec![0, 2, 2], texts.collect(), text("c"), vec![0]].concat()
+}
+
+/// The schemas of a flat topic with the key `id`, and the row 1 with these texts.
+fn flat(topic: &str, columns: &[&str], texts: &[&str]) -> ((String, String), Vec<u8>) {
+    let column = |name: &&str| json!({"name": name, "type": "string"});
+    let mut fields = vec![json!({"name": "id", "type": "long"})];
+    fields.extend(columns.iter().map(column));
+    let value = json!({"type": "record", "name": format!("{topic}.Value"), "fields": fields});
+    let data = [vec![2], texts.iter().flat_map(|one| text(one)).collect()].concat();
+    ((table(topic, &[]).0, value.to_string()), data)
+}
+
+fn source(catalog: &str) -> String {
+    format!(
+        "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {{name: shop}}\nspec:\n  \
+         postgres: {{database: d, user: u, tables: [public.people]}}\n{catalog}"
+    )
+}
+
+const MASKED: &str = "  catalog: {public.people: {fields: {email: {masked: true}}}}\n";
+
+async fn answered(controller: &Running, path: &str) -> (u16, Json) {
+    let request = Request::get(format!("/v1/catalog/{path}")).body(Body::empty()).unwrap();
+    let answer = tidemesh_controller::router(controller.0.clone()).oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+/// A topic's one record.
+async fn sample(controller: &Running, topic: &str) -> Json {
+    let (status, samples) = answered(controller, &format!("{topic}/samples")).await;
+    assert_eq!(status, 200, "{samples}");
+    samples["records"][0]["value"].clone()
+}
+
+async fn delete(controller: &Running, name: &str) {
+    let id = Id { kind: Kind::Source, name: name.to_owned() };
+    controller.0.delete(&id, &Asked::default()).await.unwrap();
+}
+
+fn captured(mesh: &Mesh) {
+    let schemas = table(PEOPLE, &["name", "email"]);
+    mesh.captured(PEOPLE, &schemas, &created(&["Ann", "hush"]));
+}
+
+/// What of `mesh.mails` is shown, and which fields the catalog says to be hidden.
+async fn mails(controller: &Running) -> (Json, Vec<String>) {
+    let (_, shown) = answered(controller, "mesh.mails").await;
+    let fields = shown["fields"].as_array().unwrap();
+    let masked = fields.iter().filter(|field| field["masked"] == true);
+    let masked = masked.map(|field| field["path"].as_str().unwrap().to_owned()).collect();
+    (sample(controller, "mesh.mails").await, masked)
+}
+
+#[tokio::test]
+async fn what_is_made_of_a_masked_column_is_masked_and_both_outlive_the_document() {
+    let mesh = Mesh::open();
+    captured(&mesh);
+    let controller = mesh.controller("one").await;
+    controller.apply(&source(MASKED)).await.unwrap();
+    let sql = "SELECT id, name, email AS same, CAST(email AS bigint) AS number, upper(email) AS \
+               shouted, CASE WHEN email = name THEN 1 ELSE 2 END AS chosen FROM rows";
+    controller.apply(&pipeline("mails", PEOPLE, sql)).await.unwrap();
+    let columns = ["name", "same", "number", "shouted", "chosen"];
+    let texts = ["Ann", "hush", "hush", "hush", "hush"];
+    let (schemas, data) = flat("mesh.mails", &columns, &texts);
+    mesh.written("mesh.mails", &schemas, &data);
+
+    let row = json!({"id": 1, "name": "Ann", "email": "***"});
+    let made = json!({"id": 1, "name": "Ann", "same": "***", "number": "***", "shouted": "***",
+        "chosen": "***"});
+    let hidden = ["same", "number", "shouted", "chosen"].map(str::to_owned).to_vec();
+    assert_eq!(sample(&controller, PEOPLE).await["after"], row);
+    assert_eq!(mails(&controller).await, (made.clone(), hidden.clone()));
+
+    delete(&controller, "shop").await;
+    assert_eq!(sample(&controller, PEOPLE).await["after"], row);
+    assert_eq!(mails(&controller).await, (made.clone(), hidden.clone()));
+    controller.end().await;
+    let controller = mesh.controller("two").await;
+    mesh.until("it has planned", || mesh.runs("mails").is_some()).await;
+    assert_eq!(sample(&controller, PEOPLE).await["after"], row);
+    assert_eq!(mails(&controller).await, (made, hidden));
+
+    // Somebody says that it is not masked.
+    controller.apply(&source("")).await.unwrap();
+    let open = json!({"id": 1, "name": "Ann", "email": "hush"});
+    assert_eq!(sample(&controller, PEOPLE).await["after"], open);
+    assert_eq!(mails(&controller).await.1, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_configuration_that_takes_a_sources_name_takes_no_mask_away() {
+    let mut mesh = Mesh::open();
+    captured(&mesh);
+    let controller = mesh.controller("one").await;
+    controller.apply(&source(MASKED)).await.unwrap();
+    controller.end().await;
+    let settings = json!({
+        "name": "shop", "postgres": {"database": "d", "user": "u", "tables": ["public.people"]},
+    });
+    let settings: SourceSettings = serde_json::from_value(settings).unwrap();
+    mesh = mesh.configured(vec![settings]);
+    let controller = mesh.controller("two").await;
+    // Any topic can be asked about once it has planned.
+    mesh.until("it has planned", || controller.trouble().is_none()).await;
+    assert_eq!(sample(&controller, PEOPLE).await["after"]["email"], "***");
+}
+
+#[tokio::test]
+async fn what_a_published_output_masks_outlives_its_document_too() {
+    let mesh = Mesh::open();
+    captured(&mesh);
+    let controller = mesh.controller("one").await;
+    controller.apply(&source("")).await.unwrap();
+    let published = "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {name: mails}\nspec:\n  \
+                     pipeline: {name: mails, sink: out}\n  catalog: {fields: {email: {masked: true}}}\n";
+    let declared = pipeline("mails", PEOPLE, "SELECT id, name, email FROM rows");
+    controller.apply(&format!("{declared}---\n{published}")).await.unwrap();
+    let (schemas, data) =
+        flat("mesh.mails", &["name", "email", "before_it"], &["Ann", "hush", "hush"]);
+    mesh.written("mesh.mails", &schemas, &data);
+    // What an earlier plan wrote is of nobody knows what.
+    let hidden = json!({"id": 1, "name": "Ann", "email": "***", "before_it": "***"});
+    assert_eq!(mails(&controller).await, (hidden.clone(), vec!["email".to_owned()]));
+    delete(&controller, "mails").await;
+    assert_eq!(mails(&controller).await, (hidden, vec!["email".to_owned()]));
+    assert_eq!(sample(&controller, PEOPLE).await["after"]["email"], "hush", "it is another topic");
+}
+
+#[tokio::test]
+async fn of_a_source_that_nobody_has_said_anything_of_nothing_is_shown() {
+    let mut mesh = Mesh::open();
+    captured(&mesh);
+    let controller = mesh.controller("one").await;
+    controller.apply(&pipeline("mails", PEOPLE, "SELECT id, email FROM rows")).await.unwrap();
+    let (schemas, data) = flat("mesh.mails", &["email"], &["hush"]);
+    mesh.written("mesh.mails", &schemas, &data);
+    for topic in [PEOPLE, "mesh.mails"] {
+        let (status, refused) = answered(&controller, &format!("{topic}/samples")).await;
+        assert_eq!(status, 422, "{topic}: {refused}");
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.contains("source=shop"), "{message}");
+        assert!(message.contains("controller.sources"), "{message}");
+    }
+    controller.end().await;
+    mesh.elsewhere = vec!["shop".to_owned()];
+    let controller = mesh.controller("two").await;
+    mesh.until("it has planned", || mesh.runs("mails").is_some()).await;
+    for topic in [PEOPLE, "mesh.mails"] {
+        assert!(sample(&controller, topic).await.to_string().contains("hush"), "{topic}");
+    }
+}
