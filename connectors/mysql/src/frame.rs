@@ -8,6 +8,7 @@ mod kind;
 pub(crate) use kind::{EventKind, kinds};
 
 use crate::bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use tidemesh_model::{Error, ErrorKind, Result};
 
@@ -116,10 +117,22 @@ pub(crate) struct FormatDescription<'a> {
     pub(crate) has_checksums: bool,
 }
 
+/// Whose log it is: the two write some things differently under the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Flavor {
+    MySql,
+    MariaDb,
+}
+
 impl FormatDescription<'_> {
-    /// Whether a MariaDB server wrote it.
-    pub(crate) fn is_mariadb(&self) -> bool {
-        self.server_version.windows(7).any(|part| part.eq_ignore_ascii_case(b"mariadb"))
+    /// Which server wrote it: MariaDB names itself in its version.
+    pub(crate) fn flavor(&self) -> Flavor {
+        let names_it = |part: &[u8]| part.eq_ignore_ascii_case(b"mariadb");
+        match self.server_version.windows(7).any(names_it) {
+            true => Flavor::MariaDb,
+            false => Flavor::MySql,
+        }
     }
 }
 

@@ -6,4 +6,7 @@
 #![allow(dead_code, reason = "the client, the source and the snapshot come next and use all of it")]
 
 mod bytes;
+mod decode;
 mod frame;
+mod numeric;
+mod types;

@@ -54,7 +54,7 @@ fn a_format_description_tells_of_checksums() {
     let mut framer = Framer::default();
     let Frame::FormatDescription(format) = framer.frame(&on).unwrap() else { panic!() };
     assert_eq!((format.server_version, format.has_checksums), (&b"8.4.3"[..], true));
-    assert!(!format.is_mariadb());
+    assert_eq!(format.flavor(), Flavor::MySql);
     assert_eq!(framer.has_checksums, Some(true));
     framer.frame(&off).unwrap();
     assert_eq!(framer.has_checksums, Some(false));
