@@ -4,9 +4,14 @@
 //! (rows) → `types` (cells) → the visitor. All of it is pure: any bytes are read or refused. Absent
 //! here so far: the client, the source and the snapshot; Avro, topics, checkpoints' storage.
 #![allow(dead_code, reason = "the client, the source and the snapshot come next and use all of it")]
+#![allow(unused_imports, reason = "as above")]
 
 mod bytes;
 mod decode;
 mod frame;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
+mod kind;
 mod numeric;
+mod relation;
 mod types;

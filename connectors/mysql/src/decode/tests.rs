@@ -1,6 +1,6 @@
 //! Events that are written here byte by byte, whole, cut and spoiled. What only MySQL 8 sends is
 //! constructed by its source (named at each): no real MySQL 8 was at hand. What MariaDB sends is
-//! recorded, see `recorded`.
+//! recorded, see `relation/tests.rs`.
 
 use super::*;
 use crate::frame::tests::event;
@@ -407,7 +407,7 @@ pub(crate) fn walk(message: &Message<'_>, wires: &[Wire]) {
             for flavor in [Flavor::MySql, Flavor::MariaDb] {
                 let _ = map.optional(flavor);
             }
-            map.columns().for_each(|column| drop(Wire::of(column, 3)));
+            map.columns().for_each(|column| assert!(Wire::of(column, 3) != Some(Wire::Behind(9))));
         }
         Message::Payload(payload) => {
             let Ok(mut events) = payload.events(4096) else { return };
