@@ -108,3 +108,81 @@ impl Walk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{CHECKSUM_BYTES, HEADER_BYTES, kinds};
+    use proptest::prelude::*;
+
+    const TYPES: &[u8] = include_bytes!("../testdata/types.bin");
+    const CHANGES: &[u8] = include_bytes!("../testdata/changes.bin");
+    const COMPRESSED: &[u8] = include_bytes!("../testdata/compressed.bin");
+
+    /// A recorded file as a server writes it that is set to have no checksums, so that a spoiled byte
+    /// is not noticed before it is read.
+    fn without_checksums(file: &[u8]) -> Vec<u8> {
+        let mut input = file.strip_prefix(&FILE_MAGIC).unwrap();
+        let mut out = Vec::new();
+        while let Some(event) = next_event(&mut input).unwrap() {
+            let (content, _) = event.split_last_chunk::<CHECKSUM_BYTES>().unwrap();
+            let begin = out.len();
+            if event[4] == kinds::FORMAT_DESCRIPTION.0 {
+                out.extend_from_slice(event);
+                let algorithm = out.len() - CHECKSUM_BYTES - 1;
+                out[algorithm] = 0;
+            } else {
+                out.extend_from_slice(content);
+                let size = u32::try_from(content.len()).unwrap().to_le_bytes();
+                out[begin + 9..begin + 13].copy_from_slice(&size);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn recorded_rows_are_found_with_checksums_and_without() {
+        for (file, rows) in [(CHANGES, 20), (COMPRESSED, 4)] {
+            assert_eq!(log(file), log(&without_checksums(file)));
+            assert!(log(file) >= rows, "{}", log(file));
+        }
+        assert!(log(TYPES) > 10);
+    }
+
+    proptest! {
+        #[test]
+        fn spoiled_logs_are_read_or_refused(
+            which in 0_usize..3,
+            places in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..12),
+        ) {
+            let mut file = without_checksums([TYPES, CHANGES, COMPRESSED][which]);
+            let length = file.len();
+            for (at, to) in &places {
+                file[at.index(length)] = *to;
+            }
+            log(&file);
+        }
+
+        #[test]
+        fn spoiled_bodies_are_read_or_refused(
+            which in 0_usize..2, at: proptest::sample::Index, to: u8, more: u8,
+        ) {
+            // The events' heads stay, so that all of them are reached.
+            let mut file = without_checksums([CHANGES, COMPRESSED][which]);
+            let mut heads = vec![false; file.len()];
+            let mut begin = 0;
+            let mut input = file.as_slice();
+            while let Some(event) = next_event(&mut input).unwrap() {
+                heads[begin..begin + HEADER_BYTES].fill(true);
+                begin += event.len();
+            }
+            for step in 0..8 {
+                let place = (at.index(file.len()) + step * usize::from(more)) % file.len();
+                if !heads[place] {
+                    file[place] = to;
+                }
+            }
+            log(&file);
+        }
+    }
+}

@@ -4,12 +4,13 @@
 //! (rows) → `types` (cells) → the visitor. All of it is pure: any bytes are read or refused. Absent
 //! here so far: the client, the source and the snapshot; Avro, topics, checkpoints' storage.
 #![allow(dead_code, reason = "the client, the source and the snapshot come next and use all of it")]
-#![allow(unused_imports, reason = "as above")]
 
+#[cfg(test)]
+mod allocations;
 mod bytes;
 mod decode;
 mod frame;
-#[cfg(feature = "fuzz")]
+#[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod kind;
 mod numeric;

@@ -77,13 +77,13 @@ impl Groups {
             (value < 10_u32.pow(digits)).then_some(())?;
             take(value, digits)
         };
-        if self.whole % GROUP_DIGITS > 0 {
+        if !self.whole.is_multiple_of(GROUP_DIGITS) {
             group(self.whole % GROUP_DIGITS)?;
         }
         for _ in 0..self.whole / GROUP_DIGITS + self.scale / GROUP_DIGITS {
             group(GROUP_DIGITS)?;
         }
-        if self.scale % GROUP_DIGITS > 0 {
+        if !self.scale.is_multiple_of(GROUP_DIGITS) {
             group(self.scale % GROUP_DIGITS)?;
         }
         Some(())

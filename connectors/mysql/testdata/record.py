@@ -240,6 +240,68 @@ def record_types(server):
                         out.write(f"{name}\t{row}\t{column}\t{answer}\t{value}\n")
 
 
+SINGLE = ("latin2 dec8 cp850 latin1 hp8 koi8r swe7 ascii cp1251 hebrew tis620 latin7 koi8u greek cp1250 "
+          "cp1257 latin5 armscii8 cp866 keybcs2 macce macroman cp852 cp1256 geostd8").split()
+MULTI = "big5 gbk gb2312 euckr sjis cp932 ujis eucjpms".split()
+
+
+def runs(characters):
+    """Characters by their bytes, in runs: `from=a,b`."""
+    found = []
+    for number, length, character in sorted(characters):
+        if found and found[-1][1] == length and number == found[-1][0] + len(found[-1][2]):
+            found[-1][2].append(character)
+        else:
+            found.append((number, length, [character]))
+    return " ".join(f"{number:0{2 * length}x}=" + ",".join(f"{c:x}" for c in characters)
+                    for number, length, characters in found)
+
+
+def single(server, charset):
+    asked = ",".join(f"hex(convert(_{charset} X'{byte:02X}' using utf32))" for byte in range(256))
+    answers = [int(answer, 16) for answer in server.sql(f"select {asked}").split()]
+    return [(byte, 1, answer) for byte, answer in enumerate(answers)
+            if answer != 0xFFFD and (answer != 0x3F or byte == 0x3F)]
+
+
+def multi(server, charset):
+    sequences = ["select unhex(hex(seq)) from seq_128_to_255",
+                 "select unhex(hex(seq)) from seq_33024_to_65535"]
+    if charset in ("ujis", "eucjpms"):
+        sequences.append(f"select unhex(hex(seq + {0x8F0000})) from seq_41377_to_65535")
+    server.sql(f"create or replace table c (b varchar(4) character set {charset}) engine = aria; "
+               + "; ".join(f"insert into c {sequence}" for sequence in sequences), "shop")
+    found = []
+    for line in server.sql("select distinct hex(b), hex(convert(b using utf32)) from c "
+                           "where length(b) > 0", "shop").splitlines():
+        written, answer = line.split("\t")
+        answer = int(answer, 16)
+        # What is cut to nothing, or to signs of ASCII behind a lost lead byte, was no character.
+        if answer in (0x3F, 0xFFFD) or answer > 0x10FFFF or (answer < 0x20 and len(written) > 2):
+            continue
+        found.append((int(written, 16), len(written) // 2, answer))
+    return found
+
+
+def record_lists(server):
+    with open(HERE / "collations.txt", "w") as out:
+        out.write(server.sql("select character_set_name, id from "
+                             "information_schema.collation_character_set_applicability order by id"))
+    with open(HERE / "characters.txt", "w") as out:
+        for charset in SINGLE:
+            out.write(f"{charset} {runs(single(server, charset))}\n")
+        for charset in MULTI:
+            out.write(f"{charset} {runs(multi(server, charset))}\n")
+    numbers = [line.split("\t")[0] for line in open(HERE / "doubles.txt")]
+    printed = server.sql("".join(f"select cast('{number}' as double);" for number in numbers)).split()
+    with open(HERE / "doubles.txt", "w") as out:
+        out.writelines(f"{number}\t{text}\n" for number, text in zip(numbers, printed))
+    addresses = [line.split("\t")[1].strip() for line in open(HERE / "inet6.txt")]
+    with open(HERE / "inet6.txt", "w") as out:
+        for address in addresses:
+            out.write(server.sql(f"select hex(cast('{address}' as inet6)), cast('{address}' as inet6)"))
+
+
 def record(server):
     record_types(server)
     server.log_into("changes.bin", CHANGES)
@@ -261,6 +323,7 @@ def record(server):
     server.log_into("no_metadata.bin", "insert into m values (3,4);")
     server.sql("set global binlog_row_metadata = FULL; set global binlog_checksum = NONE")
     server.log_into("no_checksums.bin", "insert into m values (5,6);")
+    record_lists(server)
 
 
 def main():

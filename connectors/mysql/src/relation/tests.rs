@@ -45,6 +45,9 @@ fn facts(table: &str) -> TableFacts {
     TableFacts { columns }
 }
 
+/// A row before and after a change.
+type Images = (Option<Vec<Value>>, Option<Vec<Value>>);
+
 /// Reads a whole file, as the source would a stream.
 struct Log {
     types: MysqlTypes,
@@ -124,7 +127,7 @@ impl Log {
         Ok(())
     }
 
-    fn rows(&self, of: &str) -> Vec<(Option<Vec<Value>>, Option<Vec<Value>>)> {
+    fn rows(&self, of: &str) -> Vec<Images> {
         let rows = self.told.iter().filter_map(|told| match told {
             Told::Row { table, before, after } if table == of => {
                 Some((before.clone(), after.clone()))
@@ -199,13 +202,19 @@ fn hex_text(hex: &str) -> String {
 }
 
 /// Whether a value is what the server answered; `kind` is what it was asked for.
-fn is_same(value: &Value, kind: &str, answer: &str) -> bool {
+fn is_same(value: &Value, kind: &str, answer: &str, is_no_date: bool) -> bool {
     match (value, kind, answer) {
+        // The server counts days of a month that has fewer; no calendar does.
+        (Value::Null, "days" | "micros", _) => is_no_date,
         (Value::Null, _, answer) => answer == "NULL",
         (_, _, "NULL") => false,
+        // A year that is none.
+        (Value::Int32(0), "text", "30303030") => true,
         (value, "text" | "datetext", answer) => server_text(value) == hex_text(answer),
         (Value::Bytes(bytes), "bytes", answer) => *bytes == unhex(answer),
-        (Value::Float32(value), "double", answer) => f64::from(*value) == answer.parse().unwrap(),
+        (Value::Float32(value), "double", answer) => {
+            f64::from(*value) == answer.parse::<f64>().unwrap()
+        }
         (Value::Float64(value), "double", answer) => *value == answer.parse::<f64>().unwrap(),
         (Value::Date(days), "days", answer) => days.to_string() == answer,
         (Value::Timestamp(micros) | Value::TimestampTz(micros), "micros", answer) => {
@@ -223,18 +232,26 @@ fn is_same(value: &Value, kind: &str, answer: &str) -> bool {
 /// many there were.
 fn compare(log: &Log, oracle: &str, kinds: &[&str]) -> usize {
     let mut seen = 0;
+    let mut no_dates = Vec::new();
     for line in oracle.lines() {
         let parts: Vec<&str> = line.split('\t').collect();
         let [table, row, column, kind, answer] = parts[..] else { panic!("{line}") };
+        let is_none = |text: &str| {
+            ["0000-00", "2024-02-31", "2024-00", "2023-02-30"].iter().any(|no| text.starts_with(no))
+        };
+        // Behind a date's text come its numbers.
+        if kind == "datetext" && (answer == "NULL" || is_none(&hex_text(answer))) {
+            no_dates.push((table, row, column));
+        }
         if !kinds.contains(&kind) {
             continue;
         }
         let place = log.relations[table].schema.column(column).unwrap();
-        let row: usize = row.parse().unwrap();
         let rows = log.rows(table);
-        let after = rows[row].1.as_ref().unwrap();
-        assert_eq!(after[0], Value::Int32(i32::try_from(row).unwrap()));
-        assert!(is_same(&after[place], kind, answer), "{line}: {:?}", after[place]);
+        let after = rows[row.parse::<usize>().unwrap()].1.as_ref().unwrap();
+        assert_eq!(after[0], Value::Int32(row.parse().unwrap()));
+        let is_no_date = no_dates.contains(&(table, row, column));
+        assert!(is_same(&after[place], kind, answer, is_no_date), "{line}: {:?}", after[place]);
         seen += 1;
     }
     seen
@@ -274,7 +291,7 @@ fn a_zero_date_stops_by_default_and_names_its_column() {
     let Err(error) = Log::read(TYPES, MysqlTypes::default()) else { panic!() };
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let text = error.report();
-    assert!(text.contains("table=shop.times, column=dt, event=WRITE_ROWS_V1"), "{text}");
+    assert!(text.contains("table=shop.times, column=dt0, event=WRITE_ROWS_V1"), "{text}");
     assert!(text.contains("zero_dates"), "{text}");
 }
 

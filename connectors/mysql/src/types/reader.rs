@@ -222,11 +222,11 @@ impl Reader {
             Self::Uuid => visitor.uuid(&zeros_behind(bytes)?),
             Self::Inet4 => {
                 let address = zeros_behind(bytes)?;
-                with_utf8(visitor, |out| Some(inet4(&address, out)))
+                written(visitor, |out| inet4(&address, out))
             }
             Self::Inet6 => {
                 let address = zeros_behind(bytes)?;
-                with_utf8(visitor, |out| Some(inet6(&address, out)))
+                written(visitor, |out| inet6(&address, out))
             }
             Self::Vector => vector(bytes, visitor),
             Self::Skipped => Ok(()),
@@ -250,6 +250,14 @@ impl Reader {
             _ => Err(malformed()),
         }
     }
+}
+
+/// Hands a text that `write` puts together to the visitor.
+fn written<V: CellVisitor>(visitor: &mut V, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+    with_utf8(visitor, |out| {
+        write(out);
+        Some(())
+    })
 }
 
 /// All of a cell of so many bytes.
@@ -297,7 +305,7 @@ fn no_date() -> Error {
 fn date<V: CellVisitor>(bytes: &[u8], zero: ZeroDates, visitor: &mut V) -> Result<()> {
     let date = time::date(bytes).ok_or_else(malformed)?;
     match (zero, date.days()) {
-        (ZeroDates::Text, _) => with_utf8(visitor, |out| Some(date.write_date(out))),
+        (ZeroDates::Text, _) => written(visitor, |out| date.write_date(out)),
         (_, Some(days)) => visitor.date(days),
         (ZeroDates::Null, None) => visitor.null(),
         (ZeroDates::Stop, None) => Err(no_date()),
@@ -312,7 +320,7 @@ fn datetime<V: CellVisitor>(
 ) -> Result<()> {
     let date = time::datetime(form, bytes).ok_or_else(malformed)?;
     match (zero, date.micros_since_1970()) {
-        (ZeroDates::Text, _) => with_utf8(visitor, |out| Some(date.write(form.digits(), out))),
+        (ZeroDates::Text, _) => written(visitor, |out| date.write(form.digits(), out)),
         (_, Some(micros)) => visitor.timestamp(micros),
         (ZeroDates::Null, None) => visitor.null(),
         (ZeroDates::Stop, None) => Err(no_date()),
@@ -332,7 +340,7 @@ fn timestamp<V: CellVisitor>(
         false => time::Civil::default(),
     };
     match (zero, is_date) {
-        (ZeroDates::Text, _) => with_utf8(visitor, |out| Some(date.write(form.digits(), out))),
+        (ZeroDates::Text, _) => written(visitor, |out| date.write(form.digits(), out)),
         (_, true) => visitor.timestamp_tz(i64::from(seconds) * 1_000_000 + i64::from(micros)),
         (ZeroDates::Null, false) => visitor.null(),
         (ZeroDates::Stop, false) => Err(no_date()),
@@ -347,7 +355,7 @@ fn span<V: CellVisitor>(
 ) -> Result<()> {
     let span = time::time(form, bytes).ok_or_else(malformed)?;
     match as_what {
-        MysqlTime::Text => with_utf8(visitor, |out| Some(span.write(form.digits(), out))),
+        MysqlTime::Text => written(visitor, |out| span.write(form.digits(), out)),
         MysqlTime::TimeOfDay => visitor.time(span.of_day().ok_or_else(|| {
             unsupported("a time is negative or longer than a day")
                 .help("set the source's time to text")
@@ -385,7 +393,8 @@ fn padded<V: CellVisitor>(bytes: &[u8], length: u16, visitor: &mut V) -> Result<
     }
     let pad = |out: &mut Vec<u8>| {
         out.extend_from_slice(bytes);
-        Some(out.resize(length, 0))
+        out.resize(length, 0);
+        Some(())
     };
     with_bytes(pad, |bytes| visitor.bytes(bytes))
 }

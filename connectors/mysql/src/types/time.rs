@@ -63,9 +63,9 @@ pub(super) struct Span {
     pub(super) micros: u32,
 }
 
-/// The low bits of a number that fit 32.
+/// Some bits of a number, at most 32 of them.
 fn part(value: u64, shift: u32, bits: u32) -> u32 {
-    ((value >> shift) & ((1 << bits) - 1)) as u32
+    u32::try_from((value >> shift) & ((1 << bits) - 1)).unwrap_or_default()
 }
 
 /// `DATE`: three bytes, the lowest first.
@@ -280,8 +280,11 @@ impl Civil {
 impl Span {
     /// Microseconds since midnight; none for what is no time of day.
     pub(super) fn of_day(&self) -> Option<i64> {
-        let seconds = i64::from(self.hours) * 3600 + i64::from(self.minutes * 60 + self.seconds);
-        let micros = seconds * SECOND_US + i64::from(self.micros);
+        if self.hours > 24 {
+            return None;
+        }
+        let seconds = self.hours * 3600 + self.minutes * 60 + self.seconds;
+        let micros = i64::from(seconds) * SECOND_US + i64::from(self.micros);
         let is_of_day = micros <= DAY_US && (!self.negative || micros == 0);
         is_of_day.then_some(micros)
     }

@@ -11,13 +11,20 @@ pub(super) fn double(value: f64, out: &mut Vec<u8>) -> Option<()> {
     if !value.is_finite() {
         return None;
     }
-    let begin = out.len();
-    // `-d.ddde±x`: what is wanted is the digits and the exponent.
-    write!(out, "{value:e}").ok()?;
-    let text: Vec<u8> = out.split_off(begin);
+    // `-d.ddde±x`, at most 24 bytes: what is wanted is the digits and the exponent.
+    let mut text = [0_u8; 32];
+    let mut rest = &mut text[..];
+    write!(rest, "{value:e}").ok()?;
+    let left = rest.len();
+    let text = &text[..text.len() - left];
     let (mantissa, exponent) = text.split_at(text.iter().position(|byte| *byte == b'e')?);
     let exponent: i32 = std::str::from_utf8(&exponent[1..]).ok()?.parse().ok()?;
-    let digits: Vec<u8> = mantissa.iter().copied().filter(u8::is_ascii_digit).collect();
+    let (mut digits, mut count) = ([0_u8; 32], 0);
+    for digit in mantissa.iter().filter(|byte| byte.is_ascii_digit()) {
+        digits[count] = *digit;
+        count += 1;
+    }
+    let digits = &digits[..count];
     if mantissa.starts_with(b"-") {
         out.push(b'-');
     }
@@ -31,7 +38,7 @@ pub(super) fn double(value: f64, out: &mut Vec<u8>) -> Option<()> {
         }
         return write!(out, "e{exponent}").ok();
     }
-    plain(&digits, point, out);
+    plain(digits, point, out);
     Some(())
 }
 
