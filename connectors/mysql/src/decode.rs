@@ -14,7 +14,7 @@ mod table_map;
 
 pub(crate) use compressed::column;
 pub(crate) use gtid::{Gtid, GtidInterval, MariadbGtid, MariadbGtidList, PreviousGtids};
-pub(crate) use optional::{BINARY_COLLATION, Charsets, OptionalMetadata, PrimaryKeyPart};
+pub(crate) use optional::{BINARY_COLLATION, OptionalMetadata, PrimaryKeyPart};
 pub(crate) use payload::{Payload, PayloadEvents};
 pub(crate) use query::Query;
 pub(crate) use rows::{Cell, Cells, Image, Operation, RowChange, Rows, RowsCursor};

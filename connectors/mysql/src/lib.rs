@@ -4,6 +4,7 @@
 //! (rows) → `types` (cells) → the visitor. All of it is pure: any bytes are read or refused. Absent
 //! here so far: the client, the source and the snapshot; Avro, topics, checkpoints' storage.
 #![allow(dead_code, reason = "the client, the source and the snapshot come next and use all of it")]
+#![allow(unused_imports, reason = "what the modules hand out is for those, too")]
 
 #[cfg(test)]
 mod allocations;

@@ -58,8 +58,8 @@ impl Relation {
         for (index, shape) in map.columns().enumerate() {
             let facts = facts.of(&columns[index]);
             let (unsigned, collation) = (told.unsigned[index], told.collations[index]);
-            let column =
-                ColumnTold { shape, unsigned, collation, values: &told.values[index], facts };
+            let (values, detail) = (told.values[index].as_slice(), told.details[index]);
+            let column = ColumnTold { shape, unsigned, collation, values, detail, facts };
             let resolved = column.resolve(types);
             let Resolved { wire, mut reader, source_type } =
                 resolved.map_err(|refused| refusal(&name, &columns[index], refused))?;

@@ -87,6 +87,8 @@ STRINGS = [
     ("lb", "longblob", "bytes", ["x'02'"]),
     ("e", "enum('one','zwö','it''s') character set latin1", "text", ["'one'", "'zwö'", "'it''s'", "'none'"]),
     ("s", "set('a','ö','c') character set latin2", "text", ["'a,c'", "''", "'a,ö,c'"]),
+    ("eu", "enum('ä','日') character set utf16", "text", ["'日'", "'ä'"]),
+    ("sx", "set('ä','x') character set ucs2", "text", ["'ä,x'"]),
     ("s64", "set(" + ",".join(f"'m{i}'" for i in range(64)) + ")", "text", ["'m0,m63'", "'m7'"]),
     ("el", "enum(" + ",".join(f"'e{i}'" for i in range(300)) + ")", "text", ["'e299'", "'e0'"]),
     ("j", "json", "text", ["'{\"b\": 1,  \"a\": [1.0]}'"]),

@@ -49,13 +49,12 @@ pub(crate) struct OptionalMetadata<'a> {
     pub(crate) names: Option<Vec<&'a [u8]>>,
     /// The values of each column that is an enum or a set, in the column's charset.
     pub(crate) values: Vec<Vec<&'a [u8]>>,
-    /// The kind of shape of each column that is one.
-    pub(crate) geometry_types: Vec<u64>,
+    /// Of each column that holds shapes, which kind of shape; of one of vectors, how many numbers they
+    /// have.
+    pub(crate) details: Vec<Option<u64>>,
     pub(crate) primary_key: Vec<PrimaryKeyPart>,
     /// Of each column, if it is told.
     pub(crate) visible: Vec<bool>,
-    /// How many numbers each column of vectors has.
-    pub(crate) dimensions: Vec<u64>,
 }
 
 /// What the fields say, before it is known to which columns it belongs.
@@ -67,6 +66,8 @@ struct Fields<'a> {
     set_values: Vec<Vec<&'a [u8]>>,
     enum_values: Vec<Vec<&'a [u8]>>,
     visible: Option<&'a [u8]>,
+    geometry_types: Vec<u64>,
+    dimensions: Vec<u64>,
 }
 
 /// Reads all fields; the error is the number of the one that is not of its form.
@@ -104,7 +105,7 @@ fn one<'a>(
         }
         5 => fields.set_values = list(bytes, values)?,
         6 => fields.enum_values = list(bytes, values)?,
-        7 => metadata.geometry_types = numbers(bytes)?,
+        7 => fields.geometry_types = numbers(bytes)?,
         8 => {
             let key = list(bytes, Bytes::packed_len)?;
             let key = key.into_iter().map(|column| PrimaryKeyPart { column, prefix: 0 });
@@ -119,7 +120,7 @@ fn one<'a>(
         10 => fields.choice_charsets = Some(default_charset(bytes)?),
         11 => fields.choice_charsets = Some(Charsets::Each(numbers(bytes)?)),
         12 => fields.visible = Some(bytes.take(columns.div_ceil(8))?),
-        13 => metadata.dimensions = numbers(bytes)?,
+        13 => fields.dimensions = numbers(bytes)?,
         // What newer servers add is not needed.
         _ => {}
     }
@@ -137,6 +138,8 @@ fn assign<'a>(
     let (mut signs, mut texts, mut choices) = (0, 0, 0);
     let mut sets = fields.set_values.iter();
     let mut enums = fields.enum_values.iter();
+    let mut shapes = fields.geometry_types.iter();
+    let mut vectors = fields.dimensions.iter();
     for column in columns {
         let unsigned = column.code.has_sign(flavor).then(|| {
             signs += 1;
@@ -160,6 +163,12 @@ fn assign<'a>(
             _ => None,
         };
         metadata.values.push(values.cloned().unwrap_or_default());
+        let detail = match column.code {
+            codes::GEOMETRY => shapes.next(),
+            codes::VECTOR => vectors.next(),
+            _ => None,
+        };
+        metadata.details.push(detail.copied());
     }
     if let Some(bits) = fields.visible {
         metadata.visible = (0..columns.len()).map(|index| high_bit(bits, index)).collect();

@@ -143,13 +143,6 @@ pub(crate) struct TableMap<'a> {
 pub(super) fn table_map<'a>(header: &Header, bytes: Bytes<'a>) -> Result<TableMap<'a>> {
     let map = parts(header, bytes)
         .ok_or_else(|| header.malformed("its bytes are not those of a table's description"))?;
-    let refused = map.types.iter().any(|code| TypeCode(*code) == codes::TYPED_ARRAY);
-    if refused {
-        return Err(map.locate(
-            Error::new(ErrorKind::Unsupported, "decode the log")
-                .because("a column has the type of a multi-valued index, which is not carried"),
-        ));
-    }
     let metadata: usize = map.types.iter().map(|code| TypeCode(*code).metadata_bytes()).sum();
     if metadata > map.metadata.len() {
         return Err(map.locate(header.malformed("the columns' metadata is cut")));
@@ -190,8 +183,14 @@ impl<'a> TableMap<'a> {
     ///
     /// # Errors
     ///
-    /// `Malformed` for bytes that are none of that.
+    /// `Malformed` for bytes that are none of that; `Unsupported` for a column whose metadata have a
+    /// length that is not known here, by which no column behind it can be told.
     pub(crate) fn optional(&self, flavor: Flavor) -> Result<OptionalMetadata<'a>> {
+        if self.types.iter().any(|code| TypeCode(*code) == codes::TYPED_ARRAY) {
+            let error = Error::new(ErrorKind::Unsupported, "decode the log")
+                .because("a column has the type of a multi-valued index, which is not carried");
+            return Err(self.locate(self.header.locate(error)));
+        }
         let columns: Vec<ColumnShape> = self.columns().collect();
         optional_metadata(self.optional, &columns, flavor).map_err(|field| {
             let error = self.header.malformed("the columns' optional metadata is not of its form");

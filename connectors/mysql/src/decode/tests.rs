@@ -132,7 +132,7 @@ fn mysqls_signs_leave_out_years_and_its_charsets_shapes() {
         assert_eq!(optional.collations, [None, None, None, Some(63), Some(45), None]);
         assert_eq!(optional.values[4], [b"a"]);
         assert_eq!(optional.visible, [true, false, true, true, true, true]);
-        assert_eq!((optional.dimensions, optional.geometry_types), (vec![3], vec![1]));
+        assert_eq!(optional.details, [None, None, Some(1), None, None, Some(3)]);
     });
 }
 

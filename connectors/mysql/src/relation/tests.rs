@@ -325,6 +325,10 @@ fn schemas_have_the_databases_types_and_keys() {
     let expected = ("enum('one','zwö','it''s')".to_owned(), DataType::Enum { labels });
     assert_eq!(types("strings", "e"), expected);
     assert!(matches!(types("strings", "g").1, DataType::Record(RecordType { .. })));
+    assert_eq!(
+        (types("strings", "g").0, types("strings", "pt").0),
+        ("geometry".into(), "point".into())
+    );
     assert_eq!(types("charsets", "c_utf16").0, "varchar(30)");
     assert_eq!(types("charsets", "c_gbk").0, "varchar(30)");
     assert!(field("strings", "v").nullable && !field("strings", "id").nullable);
@@ -496,6 +500,19 @@ fn a_collation_that_is_not_known_is_refused_with_what_to_do() {
     let text = error.report();
     assert!(text.contains("column=a") && text.contains("collation 65535"), "{text}");
     assert!(relation_of(&written.field(2, &[252, 0xff, 0])).is_ok());
+}
+
+/// By MySQL 9.1's `rows_event.h` and `Field_vector`; no real MySQL was at hand.
+#[test]
+fn a_vector_has_its_length_and_a_multi_valued_index_is_refused() {
+    let written = Written { types: vec![242], metadata: vec![4], ..Written::default() };
+    let relation = relation_of(&written.names(&["v"]).field(13, &[3])).unwrap();
+    assert_eq!(relation.schema.fields[0].source_type, "vector(3)");
+    assert_eq!(relation.wires, [Wire::Behind(4)]);
+    let written = Written { types: vec![244], ..Written::default() }.names(&["a"]);
+    let error = relation_of(&written).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("table=shop.orders"), "{error}");
 }
 
 /// By MySQL 9.1's `rows_event.h` and `unpack_row`; no real MySQL 8 was at hand.

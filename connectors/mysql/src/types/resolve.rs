@@ -45,6 +45,8 @@ pub(crate) struct ColumnTold<'a> {
     pub(crate) collation: Option<u64>,
     /// The values of an enum or a set, in its charset.
     pub(crate) values: &'a [&'a [u8]],
+    /// Which kind of shape it holds, or how many numbers its vectors have.
+    pub(crate) detail: Option<u64>,
     pub(crate) facts: Option<&'a ColumnFacts>,
 }
 
@@ -142,8 +144,11 @@ impl ColumnTold<'_> {
             }
             codes::ENUM | codes::SET => self.choice()?,
             codes::JSON => (Reader::Json, "json".to_owned()),
-            codes::GEOMETRY => (Reader::Geometry, "geometry".to_owned()),
-            codes::VECTOR => (Reader::Vector, "vector".to_owned()),
+            codes::GEOMETRY => (Reader::Geometry, geometry_name(self.detail).to_owned()),
+            codes::VECTOR => {
+                let length = self.detail.map_or(String::new(), |detail| format!("({detail})"));
+                (Reader::Vector, format!("vector{length}"))
+            }
             _ => self.string()?,
         })
     }
@@ -273,6 +278,20 @@ fn string_names(code: TypeCode, metadata: u16) -> Option<(&'static str, &'static
         }
         _ => return None,
     })
+}
+
+/// The names of kinds of shapes, by their numbers (OGC 06-103r4, 8.2.3).
+fn geometry_name(kind: Option<u64>) -> &'static str {
+    match kind {
+        Some(1) => "point",
+        Some(2) => "linestring",
+        Some(3) => "polygon",
+        Some(4) => "multipoint",
+        Some(5) => "multilinestring",
+        Some(6) => "multipolygon",
+        Some(7) => "geometrycollection",
+        _ => "geometry",
+    }
 }
 
 fn with_digits(name: &str, digits: u8) -> String {
