@@ -12,6 +12,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("transport", &["model", "avro"]),
     ("plan", &["model", "avro"]),
     ("source", &["model", "avro", "transport"]),
+    ("mysql", &["model", "source"]),
     ("postgres", &["model", "source"]),
     ("processors", &["model", "avro", "plan", "transport"]),
     ("store", &["model"]),

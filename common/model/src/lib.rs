@@ -27,9 +27,10 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CleanupPolicy, EnvelopeForm, EventFormat, NumericSpecial, OnIncompatible, OnPositionLost,
-    OutboxFormat, OutboxSettings, PostgresSettings, RowTypes, Secret, SnapshotMode,
-    SnapshotSettings, SourceSettings, TlsMode, Toast, TopicSettings, TruncateMode,
+    CleanupPolicy, EnvelopeForm, EventFormat, MysqlTime, MysqlTypes, NumericSpecial,
+    OnIncompatible, OnPositionLost, OutboxFormat, OutboxSettings, PostgresSettings, RowTypes,
+    Secret, SnapshotMode, SnapshotSettings, SourceSettings, TlsMode, Toast, TopicSettings,
+    TruncateMode, UnsignedBigint, ZeroDates,
 };
 pub use shaping::{MaskForm, MaskSettings, Partitions};
 pub use source_kind::SourceKind;

@@ -1,0 +1,205 @@
+//! Tables as the log describes them, and their rows. Pure.
+//!
+//! A description with `binlog_row_metadata = FULL` says all of a table but what `TableFacts` adds: so
+//! there is no history of schemas to keep, and a row is read by the description that stands before it.
+
+use crate::decode::{Cell, Image, OptionalMetadata, TableMap};
+use crate::frame::{Flavor, Header};
+use crate::kind::kind_of;
+use crate::types::{ColumnFacts, ColumnTold, Reader, Refused, Resolved, Wire};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tidemesh_model::{
+    CellVisitor, Error, ErrorKind, Field, KeyOrigin, MysqlTypes, Result, RowImage, RowKey,
+    TableName, TableSchema,
+};
+
+/// What `information_schema` adds to a table, as of today; columns are found by their names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TableFacts {
+    pub(crate) columns: Vec<ColumnFacts>,
+}
+
+impl TableFacts {
+    fn of(&self, name: &str) -> Option<&ColumnFacts> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+}
+
+/// A table whose rows can be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Relation {
+    pub(crate) schema: Arc<TableSchema>,
+    /// How long cells are, in the log's order.
+    pub(crate) wires: Vec<Wire>,
+    /// How cells are read, in the log's order.
+    pub(crate) readers: Vec<Reader>,
+    /// The columns' names, in the log's order.
+    columns: Vec<String>,
+}
+
+impl Relation {
+    /// The table that `map` describes.
+    ///
+    /// # Errors
+    ///
+    /// `Prerequisite` if the log does not name its columns; `Unsupported` for a column that is not
+    /// carried; `Malformed` for a description that contradicts itself.
+    pub(crate) fn new(
+        map: &TableMap<'_>,
+        flavor: Flavor,
+        facts: &TableFacts,
+        types: &MysqlTypes,
+    ) -> Result<Self> {
+        let told = map.optional(flavor)?;
+        let columns = names(map, &told)?;
+        let name = TableName::new(utf8(map, map.database)?, utf8(map, map.table)?);
+        let (mut wires, mut readers, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, shape) in map.columns().enumerate() {
+            let facts = facts.of(&columns[index]);
+            let (unsigned, collation) = (told.unsigned[index], told.collations[index]);
+            let (values, detail) = (told.values[index].as_slice(), told.details[index]);
+            let column = ColumnTold { shape, unsigned, collation, values, detail, facts };
+            let resolved = column.resolve(types);
+            let Resolved { wire, mut reader, source_type } =
+                resolved.map_err(|refused| refusal(&name, &columns[index], refused))?;
+            let in_key = told.primary_key.iter().any(|part| part.column == index);
+            if in_key || told.primary_key.is_empty() {
+                reader.set_in_key();
+            }
+            fields.push(Field {
+                name: columns[index].clone(),
+                data_type: reader.data_type(),
+                source_type,
+                nullable: shape.nullable,
+                default: facts.and_then(|facts| facts.default.clone()),
+                aliases: Vec::new(),
+                kind: kind_of(&reader),
+                key_default: facts.filter(|_| in_key).and_then(|facts| facts.key_default.clone()),
+            });
+            wires.push(wire);
+            readers.push(reader);
+        }
+        let schema = TableSchema::new(name, fields, key(&told, columns.len()))?;
+        Ok(Self { schema: Arc::new(schema), wires, readers, columns })
+    }
+
+    /// The columns that are captured, in the schema's order: where each stands in the log's rows, and
+    /// how it is read.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (usize, &Reader)> {
+        let is_kept = |(_, reader): &(usize, &Reader)| !matches!(reader, Reader::Skipped);
+        self.readers.iter().enumerate().filter(is_kept)
+    }
+}
+
+/// The primary key; else the whole row. A key of the beginnings of texts is taken as one of the whole
+/// texts, which are as unique.
+fn key(told: &OptionalMetadata<'_>, columns: usize) -> RowKey {
+    match told.primary_key.as_slice() {
+        [] => RowKey { origin: KeyOrigin::WholeRow, columns: (0..columns).collect() },
+        parts => RowKey {
+            origin: KeyOrigin::PrimaryKey,
+            columns: parts.iter().map(|part| part.column).collect(),
+        },
+    }
+}
+
+fn names(map: &TableMap<'_>, told: &OptionalMetadata<'_>) -> Result<Vec<String>> {
+    let Some(names) = &told.names else {
+        let error = Error::new(ErrorKind::Prerequisite, "read a table's schema")
+            .because("the log does not name the table's columns")
+            .help(
+                "run SET GLOBAL binlog_row_metadata = FULL, and set it in the server's file; what was \
+                 logged before that cannot be read, so the tables must be read anew",
+            );
+        return Err(map.header().locate(map.locate(error)));
+    };
+    names.iter().map(|name| utf8(map, name)).collect()
+}
+
+/// Names are UTF-8 in the log, whatever charset they were written in.
+fn utf8(map: &TableMap<'_>, bytes: &[u8]) -> Result<String> {
+    let text = std::str::from_utf8(bytes);
+    text.map(str::to_owned)
+        .map_err(|error| map.locate(map.header().malformed("a name is not UTF-8")).caused_by(error))
+}
+
+#[cold]
+fn refusal(table: &TableName, column: &str, refused: Refused) -> Error {
+    let Refused { type_name, why, remedy } = refused;
+    Error::new(ErrorKind::Unsupported, "read a table's schema")
+        .because(format!("a column is not carried: it {why}"))
+        .with("table", table)
+        .with("column", column)
+        .with("type", type_name)
+        .help(remedy)
+}
+
+/// A row of a relation, borrowing from the log's bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row<'a> {
+    pub(crate) relation: &'a Relation,
+    pub(crate) image: Image<'a>,
+    /// For a new row: the old one, to which what changed in a document belongs.
+    pub(crate) before: Option<Image<'a>>,
+    /// The event that it stands in.
+    pub(crate) header: &'a Header,
+}
+
+impl RowImage for Row<'_> {
+    #[inline]
+    fn visit<V: CellVisitor>(&self, visitor: &mut V) -> Result<()> {
+        let mut cells = self.image.cells();
+        let columns = self.relation.wires.iter().zip(&self.relation.readers);
+        for (index, (wire, reader)) in columns.enumerate() {
+            let cell = cells.next(*wire).ok_or_else(|| self.cut(index))?;
+            if matches!(reader, Reader::Skipped) {
+                continue;
+            }
+            let read = match cell {
+                Cell::Value(bytes) => reader.visit(bytes, visitor),
+                Cell::Null => visitor.null(),
+                Cell::Absent => visitor.absent(),
+                Cell::Diff(diff) => self.diff(index, reader, diff, visitor),
+            };
+            read.map_err(|error| self.locate(index, error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Row<'_> {
+    /// A document of which the log holds what changed. Without the old one it is not in the log.
+    #[cold]
+    fn diff<V: CellVisitor>(
+        &self,
+        index: usize,
+        reader: &Reader,
+        diff: &[u8],
+        visitor: &mut V,
+    ) -> Result<()> {
+        let old = self.before.and_then(|before| before.cell(index, &self.relation.wires));
+        match old {
+            Some(Cell::Value(old)) => reader.visit_diff(old, diff, visitor),
+            _ => visitor.absent(),
+        }
+    }
+
+    #[cold]
+    fn cut(&self, index: usize) -> Error {
+        self.locate(
+            index,
+            Error::new(ErrorKind::Malformed, "decode the log").because("a row is cut"),
+        )
+    }
+
+    #[cold]
+    fn locate(&self, index: usize, error: Error) -> Error {
+        let column = self.relation.columns.get(index).map_or("", String::as_str);
+        let error = error.with("table", &self.relation.schema.name).with("column", column);
+        self.header.locate(error)
+    }
+}
+
+#[cfg(test)]
+mod tests;
