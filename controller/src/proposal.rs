@@ -129,11 +129,22 @@ impl Handed {
     pub(crate) fn read(texts: &[Text]) -> Result<Self, Vec<Refusal>> {
         let mut handed = Self::default();
         let mut refusals = Vec::new();
+        let mut files = BTreeMap::new();
         for Text { name, text } in texts {
             let file = handed.files.len();
             handed.files.push(name.clone());
             match document::parse(text) {
                 Ok(read) => {
+                    // Within one text that is found where it is read.
+                    for document in &read {
+                        if let Some(other) = files.insert(Id::of(document), name) {
+                            let message =
+                                format!("there is one of this kind and name in {other} too");
+                            let problem = document.problem("metadata.name", message);
+                            let help = "hand in one of them, or give one another name";
+                            refusals.push(refusal(name, problem.help(help)));
+                        }
+                    }
                     let read = read.into_iter().map(|document| (Arc::new(document), file));
                     handed.documents.extend(read);
                 }

@@ -10,7 +10,7 @@ mod support;
 
 use std::time::Duration;
 use support::{KEPT_BYTES_MAX, Mesh, table};
-use tidemesh_controller::{Asked, Id, PipelineStatus, Refused, Verb};
+use tidemesh_controller::{Asked, Id, PipelineStatus, Refused, Text, Verb};
 use tidemesh_model::{CleanupPolicy, ErrorKind};
 use tidemesh_plan::document::Kind;
 use tidemesh_transport::TopicConfig;
@@ -58,6 +58,21 @@ async fn what_is_applied_runs_and_what_is_deleted_ends() {
     controller.0.delete(&id("paid"), &Asked::default()).await.unwrap();
     mesh.until("it ends", || mesh.runs("paid").is_none()).await;
     assert_eq!(controller.state().history(&id("paid")).len(), 3);
+}
+
+#[tokio::test]
+async fn two_texts_with_documents_of_one_name_are_refused_at_the_later_one() {
+    let mesh = Mesh::open();
+    mesh.topic(ORDERS, &table(ORDERS, &["status"]));
+    let controller = mesh.controller("one").await;
+    let text =
+        |file: &str, sql: &str| Text { name: file.to_owned(), text: pipeline("paid", ORDERS, sql) };
+    let texts = [text("a.yaml", "SELECT id FROM rows"), text("b.yaml", "SELECT * FROM rows")];
+    let refused = controller.0.apply(&texts, &Asked::default()).await;
+    let Err(Refused::Wrong(refusals)) = refused else { panic!("{refused:?}") };
+    let said = refusals[0].to_string();
+    assert!(said.starts_with("b.yaml:3:") && said.contains("in a.yaml too"), "{said}");
+    assert!(refusals.len() == 1 && controller.state().document(&id("paid")).is_none());
 }
 
 #[tokio::test]

@@ -95,6 +95,11 @@ async fn tables_and_outputs_are_found_described_and_sampled(change: impl Fn(&str
         .map(|field| field["path"].as_str().unwrap())
         .collect();
     assert_eq!(fields, ["id", "email", "home", "home.street", "home.city", "qty"]);
+    eventually("how far the pipeline's topic is behind is known", async || {
+        let mails = json(&daemon, &["show", "mesh.mails"]);
+        (mails["freshness_ms"].as_u64()? < 60_000).then_some(())
+    })
+    .await;
     assert_eq!(orders["fields"][1]["masked"], true);
     let output = daemon.command(&["catalog", "show", "mesh.mails"]);
     let said = String::from_utf8(output.stdout).unwrap();

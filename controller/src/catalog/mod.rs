@@ -4,6 +4,7 @@
 
 mod fields;
 mod former;
+mod freshness;
 mod http;
 mod log;
 mod mask;
@@ -18,9 +19,10 @@ pub use samples::{SampleReport, Samples};
 pub use search::CATALOG_FOUND_MAX;
 
 use self::fields::fields;
+use self::freshness::{Freshness, freshness};
 use self::mask::{Mask, gives_values};
 use self::said::{Said, Sayings};
-use crate::controller::{Controller, now_ms};
+use crate::controller::Controller;
 use crate::planned::Planned;
 use crate::topics::Registry;
 use serde::{Deserialize, Serialize};
@@ -69,8 +71,8 @@ pub struct TopicReport {
     /// known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_at_ms: Option<u64>,
-    /// How far it is behind what it is made of, in milliseconds, if that is known: all that is older is in
-    /// the topic.
+    /// How far it is behind the databases that its rows come from, in milliseconds at the most, if that is
+    /// known: all that is older is in the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshness_ms: Option<u64>,
 }
@@ -105,6 +107,7 @@ pub(crate) struct Catalog {
     announced: BTreeMap<String, Announced>,
     /// When a pipeline's newest input record was written, by the pipeline.
     newest: BTreeMap<String, u64>,
+    freshness: Freshness,
 }
 
 /// A topic and who writes it.
@@ -123,8 +126,10 @@ impl<R: Registry> Controller<R> {
 
     pub(crate) async fn catalog(&self) -> Result<Catalog> {
         let seen = self.seen().clone();
-        let jobs = self.launcher.jobs().into_iter();
-        let newest = jobs.map(|(name, job)| (name, job.counts.newest_ms)).collect();
+        let jobs = self.launcher.jobs();
+        let lag_ms = jobs.iter().filter_map(|(name, job)| Some((name.clone(), job.counts.lag_ms?)));
+        let lag_ms = lag_ms.collect();
+        let newest = jobs.into_iter().map(|(name, job)| (name, job.counts.newest_ms)).collect();
         let announced = match &self.log {
             Some(log) => log.announced().await?,
             None => Vec::new(),
@@ -132,7 +137,8 @@ impl<R: Registry> Controller<R> {
         let by_topic = announced.into_iter().map(|table| (table.topic.clone(), table));
         let sayings = Sayings::of(&seen.state, &self.config.connectors);
         let announced = by_topic.collect();
-        Ok(Catalog { planned: seen.planned, sayings, announced, newest })
+        let freshness = freshness(&announced, seen.planned.mesh.as_ref(), &lag_ms);
+        Ok(Catalog { planned: seen.planned, sayings, announced, newest, freshness })
     }
 
     /// All topics of the catalog, by their names.
@@ -223,7 +229,6 @@ impl Catalog {
             value_schema: Some(table.value_schema),
             rate_per_s: Some(thousandths(table.rate_milli)),
             newest_at_ms: known(table.newest_at_ms),
-            freshness_ms: known(table.read_to_ms).map(|at_ms| now_ms().saturating_sub(at_ms)),
             ..self.report(&table.topic, written_by, &said, value)
         }
     }
@@ -271,7 +276,7 @@ impl Catalog {
             value_schema: None,
             rate_per_s: None,
             newest_at_ms: None,
-            freshness_ms: None,
+            freshness_ms: self.freshness_ms(topic),
         }
     }
 }
