@@ -131,9 +131,9 @@ async fn outcome(all: &[What], over: Over, step: Option<&(&str, How, &[What])>) 
     }
     site.settles().await;
     if all == UPGRADES {
-        site.has_each_once("mesh.noted", &[TOPIC, &format!("{TOPIC}.g2")]);
-        site.has_each_once("mesh.all", &[TOPIC]);
-        site.has_each_once("mesh.chained", &["mesh.all"]);
+        site.has_each_once("mesh.noted", &[TOPIC, &format!("{TOPIC}.g2")]).await;
+        site.has_each_once("mesh.all", &[TOPIC]).await;
+        site.has_each_once("mesh.chained", &["mesh.all"]).await;
     }
     site.outcome()
 }

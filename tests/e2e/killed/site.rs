@@ -268,19 +268,22 @@ impl Site {
         PIPELINES.iter().map(of).collect()
     }
 
-    /// Each change of these topics is once in that one, and nothing else is.
-    pub(super) fn has_each_once(&self, topic: &str, of: &[&str]) {
+    /// Each change of these topics comes to be once in that one, and nothing else is.
+    pub(super) async fn has_each_once(&self, topic: &str, of: &[&str]) {
         let changes = |topic: &str| {
             let all = records(&self.daemon, topic).into_iter();
             let changes = all.filter(|record| record["value"]["op"] != "r");
             changes.map(|one| (one["key"].to_string(), one["position"].to_string())).collect()
         };
-        let written: Vec<(String, String)> = changes(topic);
+        let read: BTreeSet<(String, String)> = of.iter().flat_map(|topic| changes(topic)).collect();
+        let written = eventually(&format!("{topic} has all of {of:?}"), async || {
+            let written: Vec<(String, String)> = changes(topic);
+            let once: BTreeSet<_> = written.iter().cloned().collect();
+            read.is_subset(&once).then_some(written)
+        })
+        .await;
         let once: BTreeSet<_> = written.iter().cloned().collect();
         assert_eq!(once.len(), written.len(), "{topic} has something twice");
-        let read: BTreeSet<(String, String)> = of.iter().flat_map(|topic| changes(topic)).collect();
-        let lost: Vec<_> = read.difference(&once).collect();
-        assert!(lost.is_empty(), "{topic} lacks {lost:?}");
         assert_eq!(once, read, "{topic} has what was not read");
     }
 }
