@@ -126,11 +126,10 @@ pub(crate) struct Followed {
 pub(crate) async fn follow<R: Registry>(
     running: &Planned,
     documents: &[Arc<Document>],
-    Means { topics, tried }: Means<'_, R>,
+    Means { topics, mut tried }: Means<'_, R>,
     told: &mut Told,
 ) -> Result<Option<Followed>> {
     let mut next = Planned { outdated: false, ..running.clone() };
-    let mut tried = tried;
     let mut failed = Vec::new();
     let mut asked = external(documents.iter().map(Arc::as_ref));
     asked.extend(running.asks());
