@@ -7,7 +7,7 @@
 use crate::read_long;
 use crate::schema::{Kind, Logical, Node, NodeId, Schema};
 use serde_json::{Map, Number, Value as Json};
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{Error, ErrorKind, Result, civil};
 
 /// The deepest nesting of data.
 pub const DATA_DEPTH_MAX: usize = 128;
@@ -261,31 +261,6 @@ fn date(days: i64) -> String {
     }
     let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02}")
-}
-
-/// Year, month and day of days since 1970 in the proleptic Gregorian calendar, by eras of 400 years
-/// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-pub(crate) fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-/// The inverse of [`civil`].
-pub(crate) fn days_of(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month_from_march = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
 /// `HH:MM:SS[.fff…]`, the fraction without trailing zeros.

@@ -4,6 +4,7 @@
 //! Everything else imports this crate; it imports nothing of ours. Absent here: I/O, tasks, wire
 //! formats, and any database's own types.
 
+mod calendar;
 mod data_type;
 mod error;
 mod event;
@@ -16,6 +17,7 @@ mod shaping;
 mod source_kind;
 mod value;
 
+pub use calendar::{civil, days_of};
 pub use data_type::{DataType, RecordField, RecordType};
 pub use error::{Error, ErrorKind, Remedy, Result};
 pub use event::{

@@ -1,7 +1,7 @@
 //! Times in Debezium's forms (Debezium 3.7, `io.debezium.time`), and back.
 
-use crate::json::{civil, days_of};
 use crate::varint::write_long;
+use tidemesh_model::{civil, days_of};
 
 const SECOND_US: i64 = 1_000_000;
 const DAY_US: i64 = 86_400 * SECOND_US;

@@ -7,6 +7,7 @@
 use crate::bytes::{uint, uint_be};
 use serde::{Deserialize, Serialize};
 use std::io::Write;
+use tidemesh_model::{civil, days_of};
 
 pub(super) const DAY_US: i64 = 86_400 * SECOND_US;
 const SECOND_US: i64 = 1_000_000;
@@ -221,15 +222,8 @@ impl Civil {
         if self.day == 0 || self.day > last || self.year > 9999 {
             return None;
         }
-        // Years begin in March, so that the day that leaps is the last one (Howard Hinnant,
-        // "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`).
-        let year = i64::from(self.year) - i64::from(self.month <= 2);
-        let era = year.div_euclid(400);
-        let of_era = year.rem_euclid(400);
-        let month = (i64::from(self.month) + 9) % 12;
-        let of_year = (153 * month + 2) / 5 + i64::from(self.day) - 1;
-        let day_of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
-        i32::try_from(era * 146_097 + day_of_era - 719_468).ok()
+        let days = days_of(i64::from(self.year), i64::from(self.month), i64::from(self.day));
+        i32::try_from(days).ok()
     }
 
     /// Microseconds since 1970-01-01 00:00:00; none for a date that no calendar has, or a time that no
@@ -243,16 +237,8 @@ impl Civil {
 
     /// The moment so many seconds after 1970-01-01 00:00:00 UTC.
     pub(super) fn of_seconds(seconds: u32, micros: u32) -> Self {
-        let days = i64::from(seconds / 86_400) + 719_468;
+        let (year, month, day) = civil(i64::from(seconds / 86_400));
         let of_day = seconds % 86_400;
-        let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let of_year = day_of_era - (365 * of_era + of_era / 4 - of_era / 100);
-        let month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month + 2) / 5 + 1;
-        let month = if month < 10 { month + 3 } else { month - 9 };
-        let year = of_era + era * 400 + i64::from(month <= 2);
         let small = |value: i64| u32::try_from(value).unwrap_or_default();
         Self {
             year: small(year),

@@ -3,6 +3,7 @@
 
 use crate::types::bytes::Bytes;
 use std::io::Write;
+use tidemesh_model::civil;
 
 const DAY_US: i64 = 86_400_000_000;
 /// Days from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
@@ -42,18 +43,9 @@ pub(super) fn timestamp(since_2000: i64, zone: &str, out: &mut Vec<u8>) -> Optio
     era(before, out)
 }
 
-/// Writes a day since 2000, by Hinnant's `civil_from_days`; answers whether it is before our era.
+/// Writes a day since 2000; answers whether it is before our era.
 fn day(since_2000: i64, out: &mut Vec<u8>) -> Option<bool> {
-    let shifted = since_2000 + EPOCH_DAYS + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = civil(since_2000 + EPOCH_DAYS);
     let shown = if year > 0 { year } else { 1 - year };
     write!(out, "{shown:04}-{month:02}-{day:02}").ok()?;
     Some(year <= 0)
