@@ -29,7 +29,7 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CleanupPolicy, EnvelopeForm, EventFormat, MysqlTime, MysqlTypes, NumericSpecial,
+    CleanupPolicy, EnvelopeForm, EventFormat, MysqlSettings, MysqlTime, MysqlTypes, NumericSpecial,
     OnIncompatible, OnPositionLost, OutboxFormat, OutboxSettings, PostgresSettings, RowTypes,
     Secret, SnapshotMode, SnapshotSettings, SourceSettings, TlsMode, Toast, TopicSettings,
     TruncateMode, UnsignedBigint, ZeroDates,

@@ -51,55 +51,57 @@ pub enum MaskForm {
 }
 
 impl MaskSettings {
-    /// Checks that it has what its form needs, and nothing else.
+    /// Checks that it has what its form needs, and nothing else. `key` is where it stands, as
+    /// `postgres.mask`; `columns_key` where its columns do, as `postgres.mask.columns`.
     ///
     /// # Errors
     ///
     /// `Config`, naming the key, the problem and the bound.
-    pub fn validate(&self) -> Result<()> {
-        self.patterns()?;
+    pub fn validate(&self, key: &'static str, columns_key: &'static str) -> Result<()> {
+        self.patterns(columns_key)?;
         if self.columns.is_empty() {
-            return Err(self.wrong("columns names no column"));
+            return Err(self.wrong(key, "columns names no column"));
         }
         let salts = usize::from(self.salt.is_some()) + usize::from(self.salt_file.is_some());
         match self.with {
             MaskForm::Hash if salts == 0 => {
                 return Err(self
-                    .wrong("hash needs a salt: without one, values are found by trying them")
+                    .wrong(key, "hash needs a salt: without one, values are found by trying them")
                     .help("set salt_file, or salt, to something long that nobody can guess"));
             }
             MaskForm::Hash if salts > 1 => {
-                return Err(self.wrong("salt and salt_file are both set; set one of them"));
+                return Err(self.wrong(key, "salt and salt_file are both set; set one of them"));
             }
             MaskForm::Truncate | MaskForm::Redact if salts > 0 => {
-                return Err(self.wrong("a salt is for hash alone"));
+                return Err(self.wrong(key, "a salt is for hash alone"));
             }
             _ => {}
         }
         if self.salt.as_ref().is_some_and(|salt| salt.expose().is_empty()) {
-            return Err(self.wrong("the salt must not be empty"));
+            return Err(self.wrong(key, "the salt must not be empty"));
         }
         match (self.with, self.length) {
             (MaskForm::Truncate, Some(length)) if (1..=LENGTH_MAX).contains(&length) => Ok(()),
-            (MaskForm::Truncate, _) => Err(self.wrong("truncate needs a length of 1 to 65535")),
-            (_, Some(_)) => Err(self.wrong("length is for truncate alone")),
+            (MaskForm::Truncate, _) => {
+                Err(self.wrong(key, "truncate needs a length of 1 to 65535"))
+            }
+            (_, Some(_)) => Err(self.wrong(key, "length is for truncate alone")),
             (_, None) => Ok(()),
         }
     }
 
-    /// Its columns, each entry read.
+    /// Its columns, each entry read; `key` is where they stand, as `postgres.mask.columns`.
     ///
     /// # Errors
     ///
     /// `Config` if one is not `schema.table.column`.
-    pub fn patterns(&self) -> Result<Vec<ColumnPattern>> {
-        let pattern = |entry: &String| ColumnPattern::of("postgres.mask.columns", entry);
-        self.columns.iter().map(pattern).collect()
+    pub fn patterns(&self, key: &'static str) -> Result<Vec<ColumnPattern>> {
+        self.columns.iter().map(|entry| ColumnPattern::of(key, entry)).collect()
     }
 
-    fn wrong(&self, problem: &str) -> Error {
+    fn wrong(&self, key: &'static str, problem: &str) -> Error {
         Error::new(ErrorKind::Config, "use the configuration")
-            .because(format!("postgres.mask: {problem}"))
+            .because(format!("{key}: {problem}"))
             .with("columns", self.columns.join(", "))
     }
 }
@@ -109,7 +111,9 @@ mod tests {
     use super::*;
 
     fn mask(json: serde_json::Value) -> Result<()> {
-        serde_json::from_value::<MaskSettings>(json).unwrap().validate()
+        serde_json::from_value::<MaskSettings>(json)
+            .unwrap()
+            .validate("postgres.mask", "postgres.mask.columns")
     }
 
     #[test]

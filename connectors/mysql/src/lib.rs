@@ -9,6 +9,8 @@
 #[cfg(test)]
 mod allocations;
 mod bytes;
+mod client;
+mod config;
 mod decode;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]

@@ -74,7 +74,10 @@ impl Selection {
         let read = |key: &'static str, entries: &[String]| -> Result<Vec<ColumnPattern>> {
             entries.iter().map(|entry| ColumnPattern::of(key, entry)).collect()
         };
-        let masks = settings.mask.iter().map(|mask| Ok((mask.patterns()?, Mask::of(mask))));
+        let masks = settings
+            .mask
+            .iter()
+            .map(|mask| Ok((mask.patterns("postgres.mask.columns")?, Mask::of(mask))));
         Ok(Self {
             include: read("postgres.include_columns", &settings.include_columns)?,
             exclude: read("postgres.exclude_columns", &settings.exclude_columns)?,

@@ -6,7 +6,7 @@ mod outbox;
 mod postgres;
 mod secret;
 
-pub use mysql::{MysqlTime, MysqlTypes, UnsignedBigint, ZeroDates};
+pub use mysql::{MysqlSettings, MysqlTime, MysqlTypes, UnsignedBigint, ZeroDates};
 pub use outbox::{OutboxFormat, OutboxSettings};
 pub use postgres::{NumericSpecial, PostgresSettings, TlsMode, Toast};
 pub use secret::Secret;
@@ -76,6 +76,9 @@ pub struct SourceSettings {
     /// A PostgreSQL database. Exactly one connector's table must be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres: Option<PostgresSettings>,
+    /// A MySQL or MariaDB server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mysql: Option<MysqlSettings>,
 }
 
 /// What happens when the log that follows the checkpoint is gone.
@@ -165,6 +168,9 @@ pub struct SnapshotSettings {
     pub chunk_bytes_max: usize,
     /// The most rows that are read in a second, 1 or more; none reads as fast as it can.
     pub rows_per_second_max: Option<u32>,
+    /// Whether nothing may be written into the database: a MySQL or MariaDB server's snapshots then find
+    /// their place in the log by its positions, not by a table of watermarks. Default false.
+    pub read_only: bool,
 }
 
 /// Which tables are read without being asked for.
@@ -218,6 +224,7 @@ impl Default for SnapshotSettings {
             chunk_rows: 20_000,
             chunk_bytes_max: 2 * 1024 * 1024,
             rows_per_second_max: None,
+            read_only: false,
         }
     }
 }
@@ -325,11 +332,20 @@ impl SourceSettings {
                     .help("set envelope = \"debezium\", or truncate = \"reconcile\""));
             }
         }
-        match &self.postgres {
-            Some(postgres) => postgres.validate(),
-            None => Err(wrong("postgres", "a source needs exactly one connector's table")
+        if self.snapshot.read_only && self.mysql.is_none() {
+            return Err(wrong("snapshot.read_only", "is for mysql alone")
+                .help("leave it out: no other database's snapshots write into a table"));
+        }
+        match (&self.postgres, &self.mysql) {
+            (Some(postgres), None) => postgres.validate(),
+            (None, Some(mysql)) => mysql.validate(),
+            (Some(_), Some(_)) => {
+                Err(wrong("mysql", "postgres is there too; a source has one of them")
+                    .with("source", &self.name))
+            }
+            (None, None) => Err(wrong("postgres", "a source needs exactly one connector's table")
                 .with("source", &self.name)
-                .help("add a [source.postgres] table")),
+                .help("add a [source.postgres] or a [source.mysql] table")),
         }
     }
 }

@@ -1,6 +1,164 @@
-//! What values of a MySQL or MariaDB database become where there is a choice.
+//! A MySQL or MariaDB server's settings, and what its values become where there is a choice.
 
+use super::postgres::{column_patterns, connection_bounds, one_password, tables_bounds};
+use super::{Secret, TlsMode, wrong};
+use crate::{MaskSettings, Result, TablePattern};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A MySQL server, 8.0 to 9, or a MariaDB server, 10.5 to 11, with row-based binary logs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MysqlSettings {
+    /// A host name or address, or the path of a unix socket (begins with `/`).
+    /// Default 127.0.0.1.
+    #[serde(default = "defaults::host")]
+    pub host: String,
+    /// The port. Default 3306.
+    #[serde(default = "defaults::port")]
+    pub port: u16,
+    /// The user: needs SELECT on the tables, REPLICATION SLAVE, and REPLICATION CLIENT (MariaDB: BINLOG
+    /// MONITOR). No default.
+    pub user: String,
+    /// The password; or use `password_file`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// A file whose first line is the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// How TLS is used. Default `prefer` over TCP; a unix socket has none.
+    #[serde(default)]
+    pub tls: TlsMode,
+    /// PEM certificates that the server's is checked against, for `verify-ca` and `verify-full`;
+    /// none takes the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// The tables to capture, each as `database.table`, where `*` stands for any characters and `?`
+    /// for one. At least one. No default.
+    pub tables: Vec<String>,
+    /// Tables that are left out though `tables` names or matches them; of the same form. Default
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_tables: Vec<String>,
+    /// Columns, each as `database.table.column`, each part as in `tables`: of a table of which an entry
+    /// speaks, only those that one matches are captured, and its key. Default none: all columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include_columns: Vec<String>,
+    /// Columns that are left out, of the same form; a key's column cannot be. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude_columns: Vec<String>,
+    /// Text columns whose values are made unreadable. Default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mask: Vec<MaskSettings>,
+    /// The id under which the server knows who reads its log: no other replica of it, and no other
+    /// source, may have the same. 1 to 4294967295; default one made of the source's name, at or above
+    /// 2147483648.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_id: Option<u32>,
+    /// The table of one row by which snapshots find their place in the log, as `database.table`; made
+    /// if it is missing. Not used with `snapshot.read_only`. Default `tidemesh.watermarks`.
+    #[serde(default = "defaults::watermark_table")]
+    pub watermark_table: String,
+    /// How long making a connection may take, in milliseconds. 100 to 600000; default 10000.
+    #[serde(default = "defaults::connect_timeout_ms")]
+    pub connect_timeout_ms: u64,
+    /// The most bytes one event of the log, or one row of a table, may have. 1 MiB to 1 GiB; default
+    /// 64 MiB.
+    #[serde(default = "defaults::message_bytes_max")]
+    pub message_bytes_max: usize,
+    /// What becomes of dates that are none, as `0000-00-00` and `2024-02-31`. Default `stop`.
+    #[serde(default)]
+    pub zero_dates: ZeroDates,
+    /// How `BIGINT UNSIGNED` is carried. Default `decimal`.
+    #[serde(default)]
+    pub unsigned_bigint: UnsignedBigint,
+    /// How `TIME` is carried, which may be negative and longer than a day. Default `text`.
+    #[serde(default)]
+    pub time: MysqlTime,
+}
+
+impl MysqlSettings {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the key, the problem and the bound.
+    pub fn validate(&self) -> Result<()> {
+        if self.user.is_empty() {
+            return Err(wrong("mysql.user", "must not be empty"));
+        }
+        tables_bounds("mysql.tables", &self.tables, "shop.orders")?;
+        self.table_patterns()?;
+        self.excluded_tables()?;
+        column_patterns("mysql.include_columns", &self.include_columns)?;
+        column_patterns("mysql.exclude_columns", &self.exclude_columns)?;
+        let (mask, columns) = ("mysql.mask", "mysql.mask.columns");
+        self.mask.iter().try_for_each(|one| one.validate(mask, columns))?;
+        if self.server_id == Some(0) {
+            return Err(wrong("mysql.server_id", "must be 1 to 4294967295"));
+        }
+        let watermarks = TablePattern::of("mysql.watermark_table", &self.watermark_table)?;
+        if watermarks.exact().is_none() {
+            let problem = "must name one table, without * and ?";
+            return Err(
+                wrong("mysql.watermark_table", problem).with("value", &self.watermark_table)
+            );
+        }
+        connection_bounds(
+            ("mysql.connect_timeout_ms", self.connect_timeout_ms),
+            ("mysql.message_bytes_max", self.message_bytes_max),
+        )?;
+        one_password("mysql.password_file", self.password.is_some(), self.password_file.is_some())
+    }
+
+    /// The choices about types.
+    #[must_use]
+    pub fn types(&self) -> MysqlTypes {
+        MysqlTypes {
+            zero_dates: self.zero_dates,
+            unsigned_bigint: self.unsigned_bigint,
+            time: self.time,
+        }
+    }
+
+    /// The same settings as they may be shown and kept.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        self.password = None;
+        self.mask.iter_mut().for_each(|mask| mask.salt = None);
+        self
+    }
+
+    /// The files that it names, each with its key.
+    pub fn files_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
+        let salts = self.mask.iter_mut().map(|mask| ("mysql.mask.salt_file", &mut mask.salt_file));
+        let files = [
+            ("mysql.password_file", &mut self.password_file),
+            ("mysql.tls_ca_file", &mut self.tls_ca_file),
+        ];
+        let all = files.into_iter().chain(salts);
+        all.filter_map(|(key, file)| Some((key, file.as_mut()?)))
+    }
+
+    /// `tables`, each entry read.
+    ///
+    /// # Errors
+    ///
+    /// `Config` if one is not `database.table`.
+    pub fn table_patterns(&self) -> Result<Vec<TablePattern>> {
+        self.tables.iter().map(|entry| TablePattern::of("mysql.tables", entry)).collect()
+    }
+
+    /// `exclude_tables`, each entry read.
+    ///
+    /// # Errors
+    ///
+    /// As [`MysqlSettings::table_patterns`].
+    pub fn excluded_tables(&self) -> Result<Vec<TablePattern>> {
+        let pattern = |entry: &String| TablePattern::of("mysql.exclude_tables", entry);
+        self.exclude_tables.iter().map(pattern).collect()
+    }
+}
 
 /// Choices about types, each of which loses nothing without telling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,6 +209,24 @@ pub enum MysqlTime {
     Text,
     /// As a time of day; one that is negative or longer than a day stops the source.
     TimeOfDay,
+}
+
+mod defaults {
+    pub(super) fn host() -> String {
+        "127.0.0.1".to_owned()
+    }
+    pub(super) fn port() -> u16 {
+        3306
+    }
+    pub(super) fn watermark_table() -> String {
+        "tidemesh.watermarks".to_owned()
+    }
+    pub(super) fn connect_timeout_ms() -> u64 {
+        10_000
+    }
+    pub(super) fn message_bytes_max() -> usize {
+        64 * 1024 * 1024
+    }
 }
 
 #[cfg(test)]

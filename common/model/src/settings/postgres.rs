@@ -138,20 +138,13 @@ impl PostgresSettings {
                 return Err(wrong(key, "must not be empty"));
             }
         }
-        if self.tables.is_empty() {
-            return Err(wrong("postgres.tables", "names no table")
-                .help("list the tables to capture, as tables = [\"public.orders\"]"));
-        }
+        tables_bounds("postgres.tables", &self.tables, "public.orders")?;
         self.table_patterns()?;
-        for (index, table) in self.tables.iter().enumerate() {
-            if self.tables[..index].contains(table) {
-                return Err(wrong("postgres.tables", "names a table twice").with("table", table));
-            }
-        }
         self.excluded_tables()?;
         column_patterns("postgres.include_columns", &self.include_columns)?;
         column_patterns("postgres.exclude_columns", &self.exclude_columns)?;
-        self.mask.iter().try_for_each(MaskSettings::validate)?;
+        let (mask, columns) = ("postgres.mask", "postgres.mask.columns");
+        self.mask.iter().try_for_each(|one| one.validate(mask, columns))?;
         for (index, entry) in self.text_types.iter().enumerate() {
             let named = entry.split_once('.').is_some_and(|(s, t)| !s.is_empty() && !t.is_empty());
             if !named {
@@ -169,13 +162,12 @@ impl PostgresSettings {
                 slot_name(key, name)?;
             }
         }
-        in_range(("postgres.connect_timeout_ms", self.connect_timeout_ms, 100, 600_000))?;
-        let most = 1024 * 1024 * 1024;
-        in_range(("postgres.message_bytes_max", self.message_bytes_max as u64, 1024 * 1024, most))?;
-        if self.password.is_some() && self.password_file.is_some() {
-            return Err(wrong("postgres.password_file", "password is set too; set one of them"));
-        }
-        Ok(())
+        connection_bounds(
+            ("postgres.connect_timeout_ms", self.connect_timeout_ms),
+            ("postgres.message_bytes_max", self.message_bytes_max),
+        )?;
+        let has_password = self.password.is_some();
+        one_password("postgres.password_file", has_password, self.password_file.is_some())
     }
 
     /// The replication slot of the source of this name.
@@ -239,8 +231,39 @@ impl PostgresSettings {
     }
 }
 
+/// There must be a table, and none twice.
+pub(super) fn tables_bounds(key: &'static str, tables: &[String], example: &str) -> Result<()> {
+    if tables.is_empty() {
+        return Err(wrong(key, "names no table")
+            .help(format!("list the tables to capture, as tables = [\"{example}\"]")));
+    }
+    for (index, table) in tables.iter().enumerate() {
+        if tables[..index].contains(table) {
+            return Err(wrong(key, "names a table twice").with("table", table));
+        }
+    }
+    Ok(())
+}
+
+/// The bounds of how long connecting may take, and of one message.
+pub(super) fn connection_bounds(
+    (timeout_key, timeout_ms): (&'static str, u64),
+    (bytes_key, bytes_max): (&'static str, usize),
+) -> Result<()> {
+    in_range((timeout_key, timeout_ms, 100, 600_000))?;
+    in_range((bytes_key, bytes_max as u64, 1024 * 1024, 1024 * 1024 * 1024))
+}
+
+/// A password comes from one place.
+pub(super) fn one_password(key: &'static str, is_set: bool, has_file: bool) -> Result<()> {
+    if is_set && has_file {
+        return Err(wrong(key, "password is set too; set one of them"));
+    }
+    Ok(())
+}
+
 /// Entries that name columns, each read.
-fn column_patterns(key: &'static str, entries: &[String]) -> Result<Vec<ColumnPattern>> {
+pub(super) fn column_patterns(key: &'static str, entries: &[String]) -> Result<Vec<ColumnPattern>> {
     entries.iter().map(|entry| ColumnPattern::of(key, entry)).collect()
 }
 

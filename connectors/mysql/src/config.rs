@@ -1,0 +1,80 @@
+//! A MySQL source's settings as used.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use tidemesh_model::{
+    Error, ErrorKind, MysqlSettings, Result, SourceSettings, TableName, TablePattern,
+};
+
+/// The lowest server id that is made of a source's name: below it are those that people give.
+const SERVER_ID_MADE_MIN: u32 = 1 << 31;
+
+/// What the connector works with.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) source: String,
+    pub(crate) settings: MysqlSettings,
+    /// The tables that are captured; before the database was asked, those that are named.
+    pub(crate) tables: Vec<TableName>,
+    pub(crate) server_id: u32,
+    /// The table of one row that snapshots write their marks into; none if nothing may be written.
+    pub(crate) watermarks: Option<TableName>,
+}
+
+impl TryFrom<&SourceSettings> for Config {
+    type Error = Error;
+
+    fn try_from(source: &SourceSettings) -> Result<Self> {
+        source.validate()?;
+        let Some(settings) = &source.mysql else {
+            return Err(Error::new(ErrorKind::Config, "use the configuration")
+                .because("mysql: the source has no such table")
+                .with("source", &source.name));
+        };
+        let watermarks = TablePattern::of("mysql.watermark_table", &settings.watermark_table)?;
+        let patterns = settings.table_patterns()?;
+        Ok(Self {
+            source: source.name.clone(),
+            tables: patterns.iter().filter_map(TablePattern::exact).collect(),
+            server_id: settings.server_id.unwrap_or_else(|| server_id_of(&source.name)),
+            watermarks: watermarks.exact().filter(|_| !source.snapshot.read_only),
+            settings: settings.clone(),
+        })
+    }
+}
+
+/// The server id of a source that has none in its settings: the same at each start, so that the server
+/// ends what it still has of an earlier connection.
+fn server_id_of(source: &str) -> u32 {
+    // Its keys are fixed (`DefaultHasher::new`), so that it is the same in each process.
+    let mut hasher = DefaultHasher::new();
+    source.hash(&mut hasher);
+    let hash = hasher.finish();
+    SERVER_ID_MADE_MIN | u32::try_from(hash >> 33).unwrap_or(0)
+}
+
+/// A name for SQL, quoted.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+/// A table's name for SQL, quoted.
+pub(crate) fn quoted_table(table: &TableName) -> String {
+    format!("{}.{}", quoted(&table.schema), quoted(&table.table))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_made_server_id_is_of_its_source_and_above_those_of_people() {
+        assert_eq!(server_id_of("orders"), server_id_of("orders"));
+        assert_ne!(server_id_of("orders"), server_id_of("shop"));
+        assert!(server_id_of("orders") >= SERVER_ID_MADE_MIN);
+    }
+
+    #[test]
+    fn names_are_quoted() {
+        assert_eq!(quoted_table(&TableName::new("a`b", "c")), "`a``b`.`c`");
+    }
+}
