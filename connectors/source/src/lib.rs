@@ -43,4 +43,7 @@ pub use verify::{
     VerifyEvent, VerifyRequest, What,
 };
 pub use vitals::{SlotReport, Vitals};
-pub use wire::{Endpoint, Socket, Wait, client_config, tls_refused, without_tls, would_block};
+pub use wire::{
+    Endpoint, LogConnection, LogStream, Socket, Wait, client_config, tls_refused, without_tls,
+    would_block,
+};

@@ -2,9 +2,11 @@
 //! plain or with TLS. Absent here: any database's protocol.
 
 mod socket;
+mod stream;
 mod tls;
 
 pub use socket::{Socket, Wait, would_block};
+pub use stream::{LogConnection, LogStream};
 pub use tls::client_config;
 
 use std::path::Path;

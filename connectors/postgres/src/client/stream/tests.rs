@@ -2,6 +2,7 @@
 //! handed over as soon as no more come.
 
 use super::*;
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 /// Far below the second after which the server hears of us, which wakes the thread too.
