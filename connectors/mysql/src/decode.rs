@@ -13,7 +13,9 @@ mod rows;
 mod table_map;
 
 pub(crate) use compressed::column;
-pub(crate) use gtid::{Gtid, GtidInterval, MariadbGtid, MariadbGtidList, PreviousGtids};
+pub(crate) use gtid::{
+    Gtid, GtidInterval, MariadbGtid, MariadbGtidList, PreviousGtids, TAG_BYTES_MAX,
+};
 pub(crate) use optional::{BINARY_COLLATION, OptionalMetadata, PrimaryKeyPart};
 pub(crate) use payload::{Payload, PayloadEvents};
 pub(crate) use query::Query;

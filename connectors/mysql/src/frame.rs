@@ -130,6 +130,16 @@ pub(crate) enum Flavor {
     MariaDb,
 }
 
+impl Flavor {
+    /// Its name, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::MySql => "MySQL",
+            Self::MariaDb => "MariaDB",
+        }
+    }
+}
+
 impl FormatDescription<'_> {
     /// Which server wrote it: MariaDB names itself in its version.
     pub(crate) fn flavor(&self) -> Flavor {

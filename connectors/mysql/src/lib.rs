@@ -15,7 +15,9 @@ mod decode;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod gtid;
 mod kind;
 mod numeric;
 mod relation;
+mod takeup;
 mod types;

@@ -11,6 +11,7 @@ mod checkpoint;
 mod clock;
 mod discover;
 mod encode;
+mod lost;
 mod measure;
 mod observe;
 mod outbox;
@@ -27,6 +28,7 @@ mod wire;
 
 pub use checkpoint::{POSITION_KEY, position_item, read_checkpoint};
 pub use clock::now_us;
+pub use lost::position_lost;
 pub use observe::observe;
 pub use remove::{Remove, RemoveRequest, Removed, remove_state};
 pub use run::Runner;
