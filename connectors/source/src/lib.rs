@@ -23,6 +23,7 @@ mod status;
 mod truncate;
 mod verify;
 mod vitals;
+mod wire;
 
 pub use checkpoint::{POSITION_KEY, position_item, read_checkpoint};
 pub use clock::now_us;
@@ -42,3 +43,4 @@ pub use verify::{
     VerifyEvent, VerifyRequest, What,
 };
 pub use vitals::{SlotReport, Vitals};
+pub use wire::{Endpoint, Socket, Wait, client_config, tls_refused, without_tls, would_block};

@@ -5,14 +5,13 @@
 //! makes the server slower too; so while messages come densely, the thread pauses before it reads
 //! and lets the socket fill. As soon as little comes, it reads at once again.
 
-use super::{Client, closed, lost, malformed, server_error, would_block};
-use crate::client::socket::Wait;
+use super::{Client, closed, lost, malformed, server_error};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_source::Vitals;
+use tidemesh_source::{Vitals, Wait, would_block};
 use tokio::sync::mpsc;
 
 /// Bytes of one buffer at first; it grows for a message that is larger.

@@ -18,7 +18,7 @@ fn message(bytes: usize) -> Vec<u8> {
 fn streaming() -> (UnixStream, Stream) {
     let (server, ours) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let socket = crate::client::Socket::Unix(ours);
+    let socket = tidemesh_source::Socket::Unix(ours);
     let client = Client { socket, process: 0, deadline: Instant::now() };
     (server, Stream::start(client, 0, 1 << 23, Arc::default()).unwrap())
 }
