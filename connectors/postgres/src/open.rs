@@ -12,7 +12,7 @@ use crate::precheck;
 use crate::relation;
 use crate::selection::Selection;
 use crate::snapshot::PostgresReader;
-use crate::source::{Pending, Place, PostgresSource, block};
+use crate::source::{Place, PostgresSource, block};
 use crate::turn;
 use crate::watch::{Watch, look};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, NumericSpecial, Position, Result, SourceBlock, SourceSettings, TableName,
 };
-use tidemesh_source::{Checkpoint, Connector, Vitals, position_lost};
+use tidemesh_source::{Checkpoint, Connector, Pending, Vitals, position_lost};
 
 /// How long a command of the replication connection may take: making a slot waits for running
 /// transactions to end.

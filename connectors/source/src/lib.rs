@@ -46,6 +46,6 @@ pub use verify::{
 };
 pub use vitals::{SlotReport, Vitals};
 pub use wire::{
-    Endpoint, LogConnection, LogStream, Socket, Wait, client_config, tls_refused, without_tls,
-    would_block,
+    Endpoint, LogConnection, LogStream, Pending, Socket, Wait, client_config, tls_refused,
+    without_tls, would_block,
 };
