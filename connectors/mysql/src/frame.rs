@@ -63,6 +63,11 @@ impl Header {
         })
     }
 
+    /// The header that these bytes begin with.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        Self::read(&mut Bytes(bytes))
+    }
+
     /// Whether the event is in no file.
     pub(crate) fn is_artificial(&self) -> bool {
         self.flags & FLAG_ARTIFICIAL != 0

@@ -52,26 +52,48 @@ impl Relation {
         types: &MysqlTypes,
     ) -> Result<Self> {
         let told = map.optional(flavor)?;
-        let columns = names(map, &told)?;
+        let names = names(map, &told)?;
         let name = TableName::new(utf8(map, map.database)?, utf8(map, map.table)?);
-        let (mut wires, mut readers, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        let mut columns = Vec::with_capacity(names.len());
         for (index, shape) in map.columns().enumerate() {
-            let facts = facts.of(&columns[index]);
+            let facts = facts.of(&names[index]);
             let (unsigned, collation) = (told.unsigned[index], told.collations[index]);
             let (values, detail) = (told.values[index].as_slice(), told.details[index]);
-            let column = ColumnTold { shape, unsigned, collation, values, detail, facts };
+            columns.push(ColumnTold { shape, unsigned, collation, values, detail, facts });
+        }
+        let primary_key = told.primary_key.iter().map(|part| part.column).collect();
+        Self::of_columns(name, names, &columns, primary_key, types)
+    }
+
+    /// The table that has these columns, whoever told of them. `primary_key` has the places of its
+    /// columns, in its order; it is empty where there is none.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported` for a column that is not carried; `Malformed` for columns that contradict each
+    /// other.
+    pub(crate) fn of_columns(
+        name: TableName,
+        columns: Vec<String>,
+        told: &[ColumnTold<'_>],
+        primary_key: Vec<usize>,
+        types: &MysqlTypes,
+    ) -> Result<Self> {
+        let (mut wires, mut readers, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, column) in told.iter().enumerate() {
             let resolved = column.resolve(types);
             let Resolved { wire, mut reader, source_type } =
                 resolved.map_err(|refused| refusal(&name, &columns[index], refused))?;
-            let in_key = told.primary_key.iter().any(|part| part.column == index);
-            if in_key || told.primary_key.is_empty() {
+            let in_key = primary_key.contains(&index);
+            if in_key || primary_key.is_empty() {
                 reader.set_in_key();
             }
+            let facts = column.facts;
             fields.push(Field {
                 name: columns[index].clone(),
                 data_type: reader.data_type(),
                 source_type,
-                nullable: shape.nullable,
+                nullable: column.shape.nullable,
                 default: facts.and_then(|facts| facts.default.clone()),
                 aliases: Vec::new(),
                 kind: kind_of(&reader),
@@ -80,7 +102,7 @@ impl Relation {
             wires.push(wire);
             readers.push(reader);
         }
-        let schema = TableSchema::new(name, fields, key(&told, columns.len()))?;
+        let schema = TableSchema::new(name, fields, key(primary_key, columns.len()))?;
         Ok(Self { schema: Arc::new(schema), wires, readers, columns })
     }
 
@@ -94,14 +116,11 @@ impl Relation {
 
 /// The primary key; else the whole row. A key of the beginnings of texts is taken as one of the whole
 /// texts, which are as unique.
-fn key(told: &OptionalMetadata<'_>, columns: usize) -> RowKey {
-    match told.primary_key.as_slice() {
-        [] => RowKey { origin: KeyOrigin::WholeRow, columns: (0..columns).collect() },
-        parts => RowKey {
-            origin: KeyOrigin::PrimaryKey,
-            columns: parts.iter().map(|part| part.column).collect(),
-        },
+fn key(primary_key: Vec<usize>, columns: usize) -> RowKey {
+    if primary_key.is_empty() {
+        return RowKey { origin: KeyOrigin::WholeRow, columns: (0..columns).collect() };
     }
+    RowKey { origin: KeyOrigin::PrimaryKey, columns: primary_key }
 }
 
 fn names(map: &TableMap<'_>, told: &OptionalMetadata<'_>) -> Result<Vec<String>> {

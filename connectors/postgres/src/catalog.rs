@@ -1,7 +1,7 @@
 //! What the database's catalog says of today: types, keys, nullability, constant defaults. Over
 //! `tokio-postgres`, beside the replication connection.
 
-use crate::client::{database_error, tls};
+use crate::client::{database_error, endpoint};
 use crate::config::selection;
 use crate::relation::{ColumnShape, RelationShape};
 use crate::snapshot::{VIEW, View};
@@ -12,7 +12,7 @@ use tidemesh_model::{
     CellVisitor, Error, ErrorKind, NumericSpecial, PostgresSettings, Result, RowImage, TableName,
     TlsMode, Value, Values,
 };
-use tidemesh_source::Selection;
+use tidemesh_source::{Selection, client_config};
 use tokio_postgres::types::{FromSql, Type};
 
 /// How long the server may take for a question that waits for no lock: a connection that is half-open
@@ -95,7 +95,7 @@ impl Catalog {
         };
         config.ssl_mode(mode);
         let tls = tokio_postgres_rustls::MakeRustlsConnect::new(std::sync::Arc::unwrap_or_clone(
-            tls::client_config(settings)?,
+            client_config(&endpoint(settings))?,
         ));
         let limit = Duration::from_millis(settings.connect_timeout_ms);
         let connected = tokio::time::timeout(limit, config.connect(tls)).await.map_err(|_| {

@@ -30,6 +30,7 @@ mod truncate;
 mod verify;
 mod vitals;
 mod wanted;
+mod wire;
 
 pub use checkpoint::{POSITION_KEY, position_item, read_checkpoint};
 pub use clock::now_us;
@@ -56,3 +57,7 @@ pub use verify::{
 };
 pub use vitals::{SlotReport, Vitals};
 pub use wanted::Wanted;
+pub use wire::{
+    Endpoint, LogConnection, LogStream, Socket, Wait, client_config, tls_refused, without_tls,
+    would_block,
+};
