@@ -11,6 +11,7 @@ mod allocations;
 mod bytes;
 mod client;
 mod config;
+mod cursor;
 mod decode;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]
@@ -18,6 +19,9 @@ pub mod fuzz;
 mod gtid;
 mod kind;
 mod numeric;
+mod place;
 mod relation;
+mod statement;
 mod takeup;
+mod transaction;
 mod types;

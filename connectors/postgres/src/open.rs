@@ -10,9 +10,8 @@ use crate::identity::{Identity, Storages, TableIds};
 use crate::known::KnownTables;
 use crate::precheck;
 use crate::relation;
-use crate::selection::Selection;
 use crate::snapshot::PostgresReader;
-use crate::source::{Pending, Place, PostgresSource, block};
+use crate::source::{Place, PostgresSource, block};
 use crate::turn;
 use crate::watch::{Watch, look};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +21,7 @@ use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, NumericSpecial, Position, Result, SourceBlock, SourceSettings, TableName,
 };
-use tidemesh_source::{Checkpoint, Connector, Vitals, position_lost};
+use tidemesh_source::{Checkpoint, Connector, Pending, Selection, Vitals, position_lost};
 
 /// How long a command of the replication connection may take: making a slot waits for running
 /// transactions to end.

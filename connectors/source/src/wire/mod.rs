@@ -1,10 +1,12 @@
 //! The way to a database's server for connections of our own: sockets that never block by themselves,
 //! plain or with TLS. Absent here: any database's protocol.
 
+mod pending;
 mod socket;
 mod stream;
 mod tls;
 
+pub use pending::Pending;
 pub use socket::{Socket, Wait, would_block};
 pub use stream::{LogConnection, LogStream};
 pub use tls::client_config;
