@@ -25,3 +25,5 @@ mod statement;
 mod takeup;
 mod transaction;
 mod types;
+
+pub use config::parse_place;
