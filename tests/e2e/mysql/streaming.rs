@@ -122,7 +122,7 @@ async fn a_table_without_a_key_is_keyed_by_the_whole_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_of_small_images_are_whole_or_refused() {
+async fn rows_that_the_log_has_by_half_are_read_again() {
     let database = Database::new().await;
     database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
@@ -224,6 +224,7 @@ async fn a_source_of_a_document_is_captured() {
             "user": mysql["user"].as_str(), "password_file": "shop",
             "tables": [format!("{}.*", database.name)],
             "watermark_table": mysql["watermark_table"].as_str(),
+            "server_id": mysql["server_id"].as_integer(),
         }},
     });
     let file = folder.path().join("shop.json");

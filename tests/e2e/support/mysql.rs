@@ -29,6 +29,8 @@ pub(crate) const PASSWORD: &str = "of-the-capture";
 /// A database made for one test, and a user of its name who may do what a source needs.
 pub(crate) struct Database {
     pub(crate) name: String,
+    /// As whom the server knows the test's source.
+    server_id: u32,
     opts: Opts,
     pool: Pool,
     shared: bool,
@@ -60,14 +62,17 @@ impl Database {
                 .unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
         let opts: Opts = OptsBuilder::from_opts(opts).db_name(Some(name.clone())).into();
-        Self { name, pool: Pool::new(opts.clone()), opts, shared: false }
+        // Sources of other tests, and of other runs, read the shared server's log too.
+        let server_id = 1000 + std::process::id() % 4_000_000 * 1000 + number;
+        Self { name, server_id, pool: Pool::new(opts.clone()), opts, shared: false }
     }
 
     /// The same database where another server has it, once that answers.
     pub(crate) async fn at(&self, server: &Server) -> Self {
         let opts: Opts = OptsBuilder::from_opts(self.opts.clone()).tcp_port(server.port).into();
         answers(&opts).await;
-        Self { name: self.name.clone(), pool: Pool::new(opts.clone()), opts, shared: false }
+        let (name, server_id) = (self.name.clone(), self.server_id);
+        Self { name, server_id, pool: Pool::new(opts.clone()), opts, shared: false }
     }
 
     /// Runs statements, which `;` separates, one after the other in one session.
@@ -129,9 +134,10 @@ impl Database {
         let tables: Vec<_> = tables.iter().map(|table| format!("{}.{table}", self.name)).collect();
         of_connector(&format!(
             "[source.mysql]\nhost = \"{}\"\nport = {}\nuser = \"{name}\"\npassword = \"{PASSWORD}\"\n\
-             tables = {tables:?}\nwatermark_table = \"{name}.watermarks\"\n{more}\n",
+             tables = {tables:?}\nwatermark_table = \"{name}.watermarks\"\nserver_id = {}\n{more}\n",
             self.opts.ip_or_hostname(),
             self.opts.tcp_port(),
+            self.server_id,
             name = self.name,
         ))
     }
