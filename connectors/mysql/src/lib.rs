@@ -1,14 +1,16 @@
 //! The MySQL and MariaDB connector: reads the binary log of MySQL 8.0 to 9 and of MariaDB 10.5 to 11.
 //!
 //! The data's path: `frame` (events, their checksums) → `decode` (what an event says) → `relation`
-//! (rows) → `types` (cells) → the visitor. All of it is pure: any bytes are read or refused. Absent
-//! here so far: the client, the source and the snapshot; Avro, topics, checkpoints' storage.
+//! (rows) → `types` (cells) → the visitor. All of it is pure: any bytes are read or refused. Beside the
+//! log, `catalog` has tables as they are today, and `snapshot` reads them. Absent here so far: the
+//! replication connection and the source; Avro, topics, checkpoints' storage.
 #![allow(dead_code, reason = "the client, the source and the snapshot come next and use all of it")]
 #![allow(unused_imports, reason = "what the modules hand out is for those, too")]
 
 #[cfg(test)]
 mod allocations;
 mod bytes;
+mod catalog;
 mod client;
 mod config;
 mod decode;
@@ -18,4 +20,6 @@ pub mod fuzz;
 mod kind;
 mod numeric;
 mod relation;
+#[cfg(test)]
+mod tests;
 mod types;
