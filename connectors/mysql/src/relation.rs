@@ -21,7 +21,7 @@ pub(crate) struct TableFacts {
 }
 
 impl TableFacts {
-    fn of(&self, name: &str) -> Option<&ColumnFacts> {
+    pub(crate) fn of(&self, name: &str) -> Option<&ColumnFacts> {
         self.columns.iter().find(|column| column.name == name)
     }
 }
