@@ -12,12 +12,28 @@ mod bytes;
 mod client;
 mod config;
 mod decode;
+mod discover;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod gtid;
 mod kind;
 mod numeric;
+mod precheck;
 mod relation;
 mod takeup;
 mod types;
+
+/// Finds a source's tables and checks what it needs, as a start does, and makes what is missing: for
+/// tests with real servers.
+///
+/// # Errors
+///
+/// `Config`; `Prerequisite`, `Privilege` or `Conflict` with all that is wrong.
+#[cfg(feature = "conformance")]
+pub async fn precheck(settings: &tidemesh_model::SourceSettings) -> tidemesh_model::Result<()> {
+    let mut config = config::Config::try_from(settings)?;
+    let mut sql = client::Sql::connect(&config.settings).await?;
+    config.tables = discover::tables(&mut sql, &config).await?;
+    precheck::run(&mut sql, &config).await
+}
