@@ -305,5 +305,6 @@ impl Walk<'_> {
 
 #[cold]
 fn too_many_rows() -> Error {
-    Error::new(ErrorKind::TooLarge, "decode the log").because("an event has more rows than a place has")
+    Error::new(ErrorKind::TooLarge, "decode the log")
+        .because("an event has more rows than a place has")
 }

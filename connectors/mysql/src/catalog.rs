@@ -134,7 +134,7 @@ impl CatalogTable {
     /// # Errors
     ///
     /// `Unsupported` for a column that is not carried.
-    pub(crate) fn relation(&self, types: &MysqlTypes) -> Result<Relation> {
+    pub(crate) fn relation(&self, types: &MysqlTypes, selection: &Selection) -> Result<Relation> {
         let labels: Vec<Vec<&[u8]>> = self.columns.iter().map(Column::labels).collect();
         let mut told = Vec::with_capacity(self.columns.len());
         for (column, labels) in self.columns.iter().zip(&labels) {

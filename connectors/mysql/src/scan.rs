@@ -233,9 +233,7 @@ impl Scanning<'_> {
                     step = Step::Behind(Some(Stop::Dropped(dropped)));
                 }
             }
-            Effect::Rollback | Effect::RollbackToSavepoint
-                if statement.transaction.events > 0 =>
-            {
+            Effect::Rollback | Effect::RollbackToSavepoint if statement.transaction.events > 0 => {
                 return Err(self.scan.place.cursor.located(undone(statement)));
             }
             Effect::Change(word) => {

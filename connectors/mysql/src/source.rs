@@ -2,10 +2,10 @@
 //! `information_schema` where a table is new or changed.
 
 use crate::batch::{BLOCK_FIELDS, MysqlBatch};
-use crate::catalog;
+use crate::catalog::{self, CatalogTable};
 use crate::client::Sql;
 use crate::client::stream::BEFORE_EVENT_BYTES;
-use crate::config::Config;
+use crate::config::{Config, TERMS};
 use crate::cursor::Cursor;
 use crate::decode::{PayloadEvents, TableMap, described};
 use crate::frame::Flavor;
@@ -23,7 +23,9 @@ use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, Position, Result, SourceBlock, StateItem, TableName, TableSchema,
 };
-use tidemesh_source::{BatchLimit, LogStream, Pending, Source, read_stored, stored_item};
+use tidemesh_source::{
+    BatchLimit, LogStream, Pending, Selection, Source, read_stored, stored_item,
+};
 use tokio::time::Instant;
 
 /// The item that says where the log is taken up.
@@ -109,7 +111,8 @@ pub(crate) fn place_item(place: &LogPlace) -> Result<StateItem> {
 
 impl Dropped {
     pub(crate) fn read(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
-        let stored = read_stored(items, DROPPED_KEY, STORED_VERSION, |stored: &Self| stored.version);
+        let stored =
+            read_stored(items, DROPPED_KEY, STORED_VERSION, |stored: &Self| stored.version);
         Ok(stored?.unwrap_or_default())
     }
 
@@ -245,7 +248,8 @@ impl MysqlSource {
         // that their table has left.
         let is_passed_over = self.place.end <= self.resume_after;
         let mut batch = self.empty();
-        if has_moved && (!scan.schemas.is_empty() || self.log_stored_at.elapsed() >= PLACE_INTERVAL) {
+        if has_moved && (!scan.schemas.is_empty() || self.log_stored_at.elapsed() >= PLACE_INTERVAL)
+        {
             self.log_stored_at = Instant::now();
             batch.state = vec![place_item(&self.log)?];
         }
@@ -257,11 +261,7 @@ impl MysqlSource {
 
     /// Where the log would be taken up behind what is given out: where the transaction begins that is under
     /// way, or behind the last one.
-    fn follow(
-        &mut self,
-        ended: &[crate::gtid::TransactionId],
-        has_anonymous: bool,
-    ) -> Result<()> {
+    fn follow(&mut self, ended: &[crate::gtid::TransactionId], has_anonymous: bool) -> Result<()> {
         if has_anonymous {
             self.log.gtids = None;
         }
@@ -322,7 +322,9 @@ impl MysqlSource {
         let (name, flavor) = (map.name_bytes(), self.place.cursor.flavor());
         let at = self.here()?;
         if self.captured.purpose(name) == Some(Purpose::Marks) {
-            let relation = self.relation(&map, flavor, &TableFacts::default())?;
+            let types = self.config.settings.types();
+            let (facts, whole) = (TableFacts::default(), Selection::all(&TERMS));
+            let relation = Relation::new(&map, flavor, &facts, &types, &whole)?;
             self.describe(name.into(), definition, relation, Purpose::Marks);
             return Ok(());
         }
@@ -330,7 +332,7 @@ impl MysqlSource {
         let facts = match self.versions.facts_at(&table, definition, at) {
             Some(facts) => facts.clone(),
             None => {
-                let today = catalog::table(&mut self.sql, &table).await?;
+                let today = self.today(&table).await?;
                 today.map_or_else(TableFacts::default, |today| today.facts().clone())
             }
         };
@@ -408,14 +410,16 @@ impl MysqlSource {
             self.describe(name, &definition, relation, Purpose::Events);
             return Ok(());
         }
-        match catalog::table(&mut self.sql, table).await? {
+        match self.today(table).await? {
             // Without a description of the log, the next one is a new one.
             Some(today) => {
-                let relation = self.shared(today.relation(&self.config.settings.types())?);
+                let relation = self
+                    .shared(today.relation(&self.config.settings.types(), &self.config.selection)?);
                 self.describe(name, &[], relation, Purpose::Events);
             }
             None => {
-                let message = "a table was truncated that is not there any more: its topic stays as it is";
+                let message =
+                    "a table was truncated that is not there any more: its topic stays as it is";
                 tracing::warn!(%table, "{message}");
                 self.captured.forget(table);
             }
@@ -423,14 +427,15 @@ impl MysqlSource {
         Ok(())
     }
 
-    fn relation(
-        &self,
-        map: &TableMap<'_>,
-        flavor: Flavor,
-        facts: &TableFacts,
-    ) -> Result<Relation> {
-        let types = self.config.settings.types();
-        Ok(self.shared(Relation::new(map, flavor, facts, &types)?))
+    /// The table as the server has it today.
+    async fn today(&mut self, table: &TableName) -> Result<Option<CatalogTable>> {
+        let (flavor, types) = (self.place.cursor.flavor(), self.config.settings.types());
+        catalog::table(&mut self.sql, flavor, table, &types).await
+    }
+
+    fn relation(&self, map: &TableMap<'_>, flavor: Flavor, facts: &TableFacts) -> Result<Relation> {
+        let (types, selection) = (self.config.settings.types(), &self.config.selection);
+        Ok(self.shared(Relation::new(map, flavor, facts, &types, selection)?))
     }
 
     fn shared(&self, mut relation: Relation) -> Relation {
@@ -438,7 +443,13 @@ impl MysqlSource {
         relation
     }
 
-    fn describe(&mut self, name: Box<[u8]>, definition: &[u8], relation: Relation, purpose: Purpose) {
+    fn describe(
+        &mut self,
+        name: Box<[u8]>,
+        definition: &[u8],
+        relation: Relation,
+        purpose: Purpose,
+    ) {
         let described =
             Described { definition: definition.into(), relation: Arc::new(relation), purpose };
         Arc::make_mut(&mut self.tables).insert(name, Arc::new(described));
@@ -463,9 +474,9 @@ impl Source for MysqlSource {
 
     async fn close(self) -> Result<()> {
         let stream = self.stream;
-        tokio::task::spawn_blocking(move || stream.close()).await.map_err(|error| {
-            Error::new(ErrorKind::Internal, "close the stream").caused_by(error)
-        })
+        tokio::task::spawn_blocking(move || stream.close())
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "close the stream").caused_by(error))
     }
 }
 

@@ -67,9 +67,8 @@ impl Versions {
         definition: &[u8],
         at: Position,
     ) -> Option<&TableFacts> {
-        let is_before = |version: &&Version| {
-            version.since.parse().is_ok_and(|since: Position| since <= at)
-        };
+        let is_before =
+            |version: &&Version| version.since.parse().is_ok_and(|since: Position| since <= at);
         let latest = self.0.get(table)?.iter().rev().find(is_before)?;
         (latest.definition == hex(definition)).then_some(&latest.facts)
     }

@@ -104,7 +104,8 @@ async fn watch(
 /// What the server says.
 pub(crate) async fn look(sql: &mut Sql, vitals: &Vitals) -> Result<()> {
     let asked_us = now_us();
-    let told: Option<i64> = sql.row("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)", ()).await?;
+    let told: Option<i64> =
+        sql.row("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)", ()).await?;
     if let Some(database_us) = told {
         // Between the question and the answer.
         vitals.clock(database_us, asked_us.midpoint(now_us()));
