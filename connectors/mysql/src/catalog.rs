@@ -35,9 +35,11 @@ pub(crate) struct OrderIndex {
     pub(crate) columns: Vec<usize>,
 }
 
-/// About how large a table is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// About how large a table is, and of which kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Estimate {
+    /// `BASE TABLE`, `VIEW`, and in MariaDB `SYSTEM VERSIONED` and `SEQUENCE`.
+    pub(crate) kind: String,
     pub(crate) rows: u64,
     pub(crate) row_bytes: u64,
 }
@@ -118,9 +120,9 @@ pub(crate) async fn table(
 /// As [`table`].
 pub(crate) async fn estimate(sql: &mut Sql, name: &TableName) -> Result<Estimate> {
     let named = (name.schema.as_str(), name.table.as_str());
-    let answer: Option<(Option<u64>, Option<u64>)> = sql.row(ESTIMATE, named).await?;
-    let (rows, row_bytes) = answer.unwrap_or_default();
-    Ok(Estimate { rows: rows.unwrap_or(0), row_bytes: row_bytes.unwrap_or(0) })
+    let answer: Option<(String, Option<u64>, Option<u64>)> = sql.row(ESTIMATE, named).await?;
+    let (kind, rows, row_bytes) = answer.unwrap_or_default();
+    Ok(Estimate { kind, rows: rows.unwrap_or(0), row_bytes: row_bytes.unwrap_or(0) })
 }
 
 impl CatalogTable {
@@ -195,7 +197,7 @@ SELECT CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS
 WHERE CONSTRAINT_SCHEMA = ? AND TABLE_NAME = ? AND CHECK_CLAUSE LIKE 'json_valid(%'";
 
 const ESTIMATE: &str = "
-SELECT TABLE_ROWS, AVG_ROW_LENGTH FROM information_schema.TABLES
+SELECT TABLE_TYPE, TABLE_ROWS, AVG_ROW_LENGTH FROM information_schema.TABLES
 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod fuzz;
 mod kind;
 mod numeric;
 mod relation;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod types;
