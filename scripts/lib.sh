@@ -150,6 +150,74 @@ stop_postgres() {
     as_server "$1/pg_ctl" -D "$2/data" -m immediate -w stop >/dev/null 2>&1 || true
 }
 
+# MariaDB from Debian: the server's own package starts a system service, these do not.
+ensure_mariadb() {
+    ensure_packages mariadb-server-core mariadb-client-core
+    mariadb_server=/usr/sbin/mariadbd
+    [ -x "$mariadb_server" ] || fail "Debian's mariadb-server-core has no $mariadb_server"
+}
+
+# make_mariadb FOLDER: an empty data folder, whose user root has no password and may come from anywhere.
+make_mariadb() {
+    local folder=$1
+    mkdir -p "$folder"
+    [ "$(id -u)" = 0 ] && chown "$(server_user)" "$folder"
+    as_server tee "$folder/users.sql" >/dev/null <<SQL
+FLUSH PRIVILEGES;
+CREATE USER root@'%';
+GRANT ALL ON *.* TO root@'%' WITH GRANT OPTION;
+SQL
+    as_server mariadb-install-db --no-defaults --datadir="$folder/data" --skip-test-db --skip-log-bin \
+        --auth-root-authentication-method=normal --extra-file="$folder/users.sql" \
+        --innodb-log-file-size=16M >"$folder/install.log" 2>&1 ||
+        { cat "$folder/install.log" >&2; fail "MariaDB's data folder cannot be made"; }
+}
+
+# start_mariadb FOLDER PORT: a server over such a folder, whose log has rows with all that is known of
+# their tables.
+start_mariadb() {
+    local folder=$1 port=$2
+    as_server tee "$folder/my.cnf" >/dev/null <<CONF
+[mariadbd]
+datadir=$folder/data
+bind-address=127.0.0.1
+port=$port
+socket=$folder/socket
+pid-file=$folder/pid
+server-id=1
+log-bin=$folder/data/binlog
+binlog-format=ROW
+binlog-row-image=FULL
+binlog-row-metadata=FULL
+binlog-checksum=CRC32
+gtid-domain-id=0
+gtid-strict-mode=ON
+log-slave-updates=ON
+character-set-server=utf8mb4
+default-time-zone=+00:00
+max-connections=400
+max-allowed-packet=256M
+# A process that is killed loses nothing so; a machine might.
+innodb-flush-log-at-trx-commit=2
+sync-binlog=0
+CONF
+    (exec_as_server "$mariadb_server" --defaults-file="$folder/my.cnf") >"$folder/server.log" 2>&1 &
+    mariadb_process=$!
+    for _ in $(seq 300); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return
+        kill -0 "$mariadb_process" 2>/dev/null || break
+        sleep 0.2
+    done
+    tail -n 20 "$folder/server.log" >&2
+    fail "MariaDB did not start"
+}
+
+stop_mariadb() {
+    [ -n "${mariadb_process:-}" ] || return 0
+    kill -9 "$mariadb_process" 2>/dev/null || true
+    wait "$mariadb_process" 2>/dev/null || true
+}
+
 # What librdkafka is compiled with.
 ensure_librdkafka() {
     ensure_packages make g++ libssl-dev pkg-config

@@ -294,8 +294,9 @@ pub(crate) fn effects(before: Option<&Document>, after: Option<&Document>) -> Ve
     match (before.and_then(settings), after.and_then(settings)) {
         (None, Some(_)) => vec!["starts a connector".to_owned()],
         (Some(before), Some(after)) if before != after => {
-            let other = (slot(before) != slot(after)).then(|| left_in_database(before));
-            other.into_iter().flatten().chain(["goes on by the new settings".to_owned()]).collect()
+            let left = left_in_database(before);
+            let other = if left == left_in_database(after) { Vec::new() } else { left };
+            other.into_iter().chain(["goes on by the new settings".to_owned()]).collect()
         }
         (Some(before), None) => {
             let topics = format!(
@@ -310,21 +311,27 @@ pub(crate) fn effects(before: Option<&Document>, after: Option<&Document>) -> Ve
     }
 }
 
-fn slot(settings: &SourceSettings) -> Option<(String, String)> {
-    let postgres = settings.postgres.as_ref()?;
-    Some((postgres.slot_of(&settings.name), postgres.publication_of(&settings.name)))
-}
-
 /// What a connector leaves in its database, and what drops it.
 fn left_in_database(settings: &SourceSettings) -> Vec<String> {
-    let Some((slot, publication)) = slot(settings) else { return Vec::new() };
-    vec![
+    if let Some(postgres) = &settings.postgres {
+        let (slot, publication) =
+            (postgres.slot_of(&settings.name), postgres.publication_of(&settings.name));
+        return vec![
+            format!(
+                "its slot {slot} stays and keeps the database's log: SELECT \
+                 pg_drop_replication_slot('{slot}')"
+            ),
+            format!("its publication {publication} stays: DROP PUBLICATION {publication}"),
+        ];
+    }
+    let marks = settings.mysql.as_ref().filter(|_| !settings.snapshot.read_only);
+    let left = marks.map(|mysql| {
+        let table = &mysql.watermark_table;
         format!(
-            "its slot {slot} stays and keeps the database's log: SELECT \
-             pg_drop_replication_slot('{slot}')"
-        ),
-        format!("its publication {publication} stays: DROP PUBLICATION {publication}"),
-    ]
+            "its table of watermarks {table} stays: DROP TABLE {table}, unless another source has it too"
+        )
+    });
+    left.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -332,7 +339,10 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Document {
-        let spec = format!("postgres: {{database: d, user: u, tables: [s.t]{text}}}");
+        document(&format!("postgres: {{database: d, user: u, tables: [s.t]{text}}}"))
+    }
+
+    fn document(spec: &str) -> Document {
         let text = format!(
             "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {{name: My-shop}}\nspec:\n  {spec}\n"
         );
@@ -351,6 +361,19 @@ mod tests {
         let slot = effects(Some(&source("")), Some(&source(", slot: other"))).join("\n");
         assert!(slot.contains("its slot tidemesh_my_shop stays"), "{slot}");
         assert!(effects(Some(&source("")), Some(&source(""))).is_empty());
+    }
+
+    #[test]
+    fn a_table_of_watermarks_stays_where_there_is_one() {
+        let mysql = |text: &str| document(&format!("mysql: {{user: u, tables: [s.t]}}{text}"));
+        let told = effects(Some(&mysql("")), None).join("\n");
+        assert!(told.contains("DROP TABLE tidemesh.watermarks"), "{told}");
+        assert!(!told.contains("slot tidemesh"), "{told}");
+        let read_only = mysql("\n  snapshot: {read_only: true}");
+        let told = effects(Some(&read_only), None).join("\n");
+        assert!(told.contains("stops") && !told.contains("DROP TABLE"), "{told}");
+        let told = effects(Some(&mysql("")), Some(&read_only)).join("\n");
+        assert!(told.contains("DROP TABLE tidemesh.watermarks"), "{told}");
     }
 
     #[test]

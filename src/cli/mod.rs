@@ -157,6 +157,19 @@ enum ConnectorCommand {
     /// Capture PostgreSQL.
     #[command(after_help = "Example:\n  tidemesh connector postgres --config connector.toml")]
     Postgres(ConfigFile),
+    /// Capture MySQL or MariaDB.
+    #[command(after_help = "Example:\n  tidemesh connector mysql --config connector.toml")]
+    Mysql(ConfigFile),
+}
+
+impl ConnectorCommand {
+    /// The connector's key in a source's table, and the file.
+    fn parts(self) -> (&'static str, ConfigFile) {
+        match self {
+            Self::Postgres(file) => ("postgres", file),
+            Self::Mysql(file) => ("mysql", file),
+        }
+    }
 }
 
 /// Runs a command to its end; pipelines may name these processors.
@@ -168,8 +181,9 @@ pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
     match cli.command {
         Command::Up(file) => daemon::up(read(&file.config)?.up()?, processors).await?,
         Command::Processors => print_processors(&processors)?,
-        Command::Connector(ConnectorCommand::Postgres(file)) => {
-            daemon::connector(read(&file.config)?.connector()?).await?;
+        Command::Connector(command) => {
+            let (connector, file) = command.parts();
+            daemon::connector(read(&file.config)?.connector(connector)?).await?;
         }
         Command::Controller(file) => {
             daemon::controller(read(&file.config)?.controller()?, file.config, processors).await?;

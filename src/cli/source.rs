@@ -84,7 +84,9 @@ async fn remove(args: RemoveArgs) -> Result<()> {
     match removed.slot {
         Some(slot) => print_line(&format!("dropped slot {slot}")),
         None if drop_slot => print_line("there was no slot to drop"),
-        None => print_line("its slot is kept and holds the database's log: see --drop-slot"),
+        None => print_line(
+            "a replication slot of it is kept, and holds the database's log: see --drop-slot",
+        ),
     }
 }
 

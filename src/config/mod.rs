@@ -159,16 +159,25 @@ impl RawConfig {
         })
     }
 
-    /// As `tidemesh connector` uses it.
+    /// As `tidemesh connector CONNECTOR` uses it.
     ///
     /// # Errors
     ///
-    /// As [`RawConfig::up`].
-    pub fn connector(self) -> Result<ConnectorConfig> {
+    /// As [`RawConfig::up`]; and if a source is another connector's.
+    pub fn connector(self, connector: &str) -> Result<ConnectorConfig> {
         if self.source.is_empty() {
             return Err(Error::new(ErrorKind::Config, "use the configuration")
                 .because("source: there is none")
                 .help("add a [[source]] table"));
+        }
+        for source in &self.source {
+            let other = source.connector().filter(|other| *other != connector);
+            if let Some(other) = other {
+                return Err(Error::new(ErrorKind::Config, "use the configuration")
+                    .because(format!("{other}: this process is the connector of {connector}"))
+                    .with("source", &source.name)
+                    .help(format!("start `tidemesh connector {other}` with that source")));
+            }
         }
         let log = log_elsewhere(self.kafka, self.data)?;
         let (registry_url, registry_access) = registry_elsewhere(self.registry)?;
@@ -249,11 +258,8 @@ fn check_sources(mut sources: Vec<SourceSettings>) -> Result<Vec<SourceSettings>
 }
 
 fn tables(source: &SourceSettings) -> Result<Vec<TableName>> {
-    let Some(postgres) = &source.postgres else {
-        return Ok(Vec::new());
-    };
     // Those that patterns match are checked once they are known.
-    Ok(postgres.table_patterns()?.iter().filter_map(TablePattern::exact).collect())
+    Ok(source.table_patterns()?.iter().filter_map(TablePattern::exact).collect())
 }
 
 #[cfg(test)]
@@ -316,6 +322,34 @@ tables = ["public.orders"]
     }
 
     #[test]
+    fn a_mysql_source_is_read_as_any_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("tidemesh.toml");
+        let text = "[[source]]\nname = \"shop\"\n[source.mysql]\nuser = \"capture\"\n\
+                    tables = [\"shop.orders\"]\npassword_file = \"pass\"\n\
+                    [[source.mysql.mask]]\ncolumns = [\"*.*.mail\"]\nwith = \"hash\"\n\
+                    salt_file = \"salt\"\n";
+        std::fs::write(&file, text).unwrap();
+        std::fs::write(folder.path().join("pass"), "hush\n").unwrap();
+        let up = || {
+            let port = ("TIDEMESH__SOURCE__0__MYSQL__PORT", "3307");
+            let environment = std::iter::once(port).map(|(k, v)| (k.to_owned(), v.to_owned()));
+            read(&file, environment).unwrap().up()
+        };
+        assert!(up().unwrap_err().to_string().contains("mysql.mask.salt_file"));
+        std::fs::write(folder.path().join("salt"), "\n").unwrap();
+        assert!(up().unwrap_err().to_string().contains("mysql.mask: the salt must not be empty"));
+        std::fs::write(folder.path().join("salt"), "pepper\n").unwrap();
+        let config = up().unwrap();
+        let mysql = config.sources[0].mysql.as_ref().unwrap();
+        assert_eq!(mysql.port, 3307);
+        assert_eq!(mysql.password.as_ref().unwrap().expose(), "hush");
+        assert_eq!(mysql.mask[0].salt.as_ref().unwrap().expose(), "pepper");
+        let told = format!("{config:?}");
+        assert!(!told.contains("hush") && !told.contains("pepper"));
+    }
+
+    #[test]
     fn the_registrys_store_is_beside_the_file() {
         let raw =
             read_text(&format!("registry.store = \"sqlite:r.sqlite\"\n{SMALL}"), &[]).unwrap();
@@ -363,6 +397,15 @@ tables = ["public.orders"]
     }
 
     #[test]
+    fn a_connector_refuses_sources_of_another_one() {
+        let raw = || read_text(SMALL, &[]).unwrap();
+        raw().connector("postgres").unwrap();
+        let told = raw().connector("mysql").unwrap_err().report();
+        assert!(told.contains("postgres: this process is the connector of mysql"), "{told}");
+        assert!(told.contains("tidemesh connector postgres"), "{told}");
+    }
+
+    #[test]
     fn two_sources_of_one_name_are_refused() {
         let second = SMALL.replace("data_dir = \"data\"", "");
         let error = read_text(&format!("{SMALL}{second}"), &[]).unwrap().up().unwrap_err();
@@ -372,7 +415,7 @@ tables = ["public.orders"]
     #[test]
     fn an_address_with_a_password_is_refused_without_being_repeated() {
         let text = format!("registry.url = \"http://u:hush@r:8081\"\n{SMALL}");
-        let told = read_text(&text, &[]).unwrap().connector().unwrap_err().report();
+        let told = read_text(&text, &[]).unwrap().connector("postgres").unwrap_err().report();
         assert!(told.contains("registry.client.username") && !told.contains("hush"), "{told}");
     }
 

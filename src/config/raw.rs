@@ -6,7 +6,7 @@ use super::registry::RegistrySettings;
 use serde::Deserialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use tidemesh_model::{PostgresSettings, SourceSettings};
+use tidemesh_model::SourceSettings;
 
 /// A TOML file of any role. Keys that a role does not use are checked all the same.
 #[derive(Debug, Clone, Deserialize)]
@@ -87,8 +87,7 @@ impl RawConfig {
         if let Some(socket) = &mut self.data.socket {
             *socket = folder.join(&*socket);
         }
-        let postgres = self.source.iter_mut().filter_map(|source| source.postgres.as_mut());
-        for (_, path) in postgres.flat_map(PostgresSettings::files_mut) {
+        for (_, path) in self.source.iter_mut().flat_map(SourceSettings::files_mut) {
             *path = folder.join(&*path);
         }
     }

@@ -12,7 +12,7 @@ use tidemesh_transport::check_topics;
 ///
 /// `Config`, beginning with the key.
 pub(crate) fn declared(mut source: SourceSettings, folder: &Path) -> Result<SourceSettings> {
-    for (key, file) in source.postgres.iter_mut().flat_map(|postgres| postgres.files_mut()) {
+    for (key, file) in source.files_mut() {
         if file.components().any(|part| !matches!(part, Component::Normal(_))) {
             return Err(Error::new(ErrorKind::Config, "use the settings")
                 .because(format!("{key}: this is no file within the daemon's folder of secrets"))
@@ -28,26 +28,23 @@ pub(crate) fn declared(mut source: SourceSettings, folder: &Path) -> Result<Sour
 /// Puts the first line of `password_file`, and of each `salt_file`, where the connector looks for the
 /// secret itself.
 pub(super) fn read_secrets(source: &mut SourceSettings) -> Result<()> {
-    let Some(postgres) = &mut source.postgres else {
-        return Ok(());
-    };
-    let wrong = |problem: &str| {
+    let name = source.name.clone();
+    let Some(secrets) = source.secrets_mut() else { return Ok(()) };
+    let wrong = |key: &str| {
         Error::new(ErrorKind::Config, "use the configuration")
-            .because(problem)
-            .with("source", &source.name)
+            .because(format!("{}.{key}: the file cannot be read", secrets.connector))
+            .with("source", &name)
     };
-    if let Some(file) = postgres.password_file.take() {
-        let wrong = || wrong("postgres.password_file: the file cannot be read");
-        postgres.password = Some(first_line(&file, wrong)?);
+    if let Some(file) = secrets.password_file.take() {
+        *secrets.password = Some(first_line(&file, || wrong("password_file"))?);
     }
-    for mask in &mut postgres.mask {
+    for mask in secrets.mask.iter_mut() {
         if let Some(file) = mask.salt_file.take() {
-            let wrong = || wrong("postgres.mask.salt_file: the file cannot be read");
-            mask.salt = Some(first_line(&file, wrong)?);
-            mask.validate()?;
+            mask.salt = Some(first_line(&file, || wrong("mask.salt_file"))?);
         }
     }
-    Ok(())
+    // A salt has bounds of its own.
+    source.validate()
 }
 
 /// The secret that a file's first line is; `wrong` is the error if it cannot be read.
@@ -60,25 +57,31 @@ pub(super) fn first_line(file: &Path, wrong: impl FnOnce() -> Error) -> Result<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemesh_model::CONNECTORS;
 
-    fn source(file: &str) -> SourceSettings {
-        let postgres = serde_json::json!({
-            "database": "d", "user": "u", "tables": ["s.t"], "password_file": file,
-        });
-        serde_json::from_value(serde_json::json!({"name": "shop", "postgres": postgres})).unwrap()
+    fn source(connector: &str, file: &str) -> SourceSettings {
+        let mut table = serde_json::json!({"user": "u", "tables": ["s.t"], "password_file": file});
+        if connector == "postgres" {
+            table["database"] = "d".into();
+        }
+        serde_json::from_value(serde_json::json!({"name": "shop", connector: table})).unwrap()
     }
 
     #[test]
     fn a_document_names_files_of_the_folder_alone() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("shop"), "hush\n").unwrap();
-        let read = declared(source("shop"), folder.path()).unwrap().postgres.unwrap();
-        assert_eq!(read.password.unwrap().expose(), "hush");
-        for outside in ["/etc/passwd", "../shop", "a/../../shop", "."] {
-            let error = declared(source(outside), folder.path()).unwrap_err();
-            assert!(error.to_string().contains("postgres.password_file"), "{error}");
+        for connector in CONNECTORS {
+            let mut read = declared(source(connector, "shop"), folder.path()).unwrap();
+            assert_eq!(read.secrets_mut().unwrap().password.as_ref().unwrap().expose(), "hush");
+            for outside in ["/etc/passwd", "../shop", "a/../../shop", "."] {
+                let error = declared(source(connector, outside), folder.path()).unwrap_err();
+                let told = error.to_string();
+                assert!(told.contains(&format!("{connector}.password_file: this")), "{told}");
+            }
+            let error = declared(source(connector, "other"), folder.path()).unwrap_err().report();
+            let told = format!("{connector}.password_file: the file cannot be read");
+            assert!(error.contains(&told), "{error}");
         }
-        let error = declared(source("other"), folder.path()).unwrap_err().report();
-        assert!(error.contains("cannot be read"), "{error}");
     }
 }

@@ -122,7 +122,18 @@ impl<T: Transport> Sources<T> {
         settings: &SourceSettings,
         managed_by: ManagedBy,
     ) -> Result<()> {
-        let connector = Arc::new(PostgresConnector::new(settings)?);
+        self.run_by(PostgresConnector::new(settings)?, start, settings, managed_by);
+        Ok(())
+    }
+
+    fn run_by<C: Connector>(
+        &self,
+        connector: C,
+        start: StartSource,
+        settings: &SourceSettings,
+        managed_by: ManagedBy,
+    ) {
+        let connector = Arc::new(connector);
         let (transport, registry) = (Arc::clone(&self.transport), self.registry.clone());
         let (runner, handle) =
             Runner::new(Arc::clone(&connector), transport, registry, settings.clone());
@@ -138,7 +149,6 @@ impl<T: Transport> Sources<T> {
         };
         let running = Running { managed_by, start, handle, run, observer };
         self.there.running().insert(settings.name.clone(), running);
-        Ok(())
     }
 }
 

@@ -12,6 +12,9 @@ use std::process::Command;
 const SOURCE: &str = "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {name: shop}\nspec:\n  postgres:\n    \
                       database: shop\n    user: capture\n    tables: [public.orders]\n";
 
+const MYSQL: &str = "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {name: bookings}\nspec:\n  mysql:\n    \
+                     user: capture\n    tables: [booking.guests]\n";
+
 const CONFIG: &str = "registry.url = \"http://registry.example:8081\"\n[kafka]\nbootstrap_servers = \
                       \"kafka.example:9092\"\n[kafka.sasl]\nmechanism = \"scram-sha-512\"\nusername = \
                       \"mesh\"\n";
@@ -25,7 +28,7 @@ impl Site {
         let sql = "SELECT id, qty FROM rows";
         let paid = pipeline("paid", "shop.public.orders", sql);
         let large = pipeline("Large_ones", "mesh.paid", sql);
-        let documents = [SOURCE, &paid, &large].join("---\n");
+        let documents = [SOURCE, MYSQL, &paid, &large].join("---\n");
         std::fs::write(folder.path().join("mesh.yaml"), documents).unwrap();
         Self(folder)
     }
@@ -66,6 +69,7 @@ fn kubernetes_takes_the_manifests() {
     let names: Vec<&str> = files.keys().map(String::as_str).collect();
     let expected = [
         "config.yaml",
+        "connector-bookings.yaml",
         "connector-shop.yaml",
         "network-policy.yaml",
         "pipeline-large-ones.yaml",
@@ -98,7 +102,7 @@ fn kubernetes_takes_the_manifests() {
             (&object["spec"]["selector"]["matchLabels"], &object["spec"]["template"]);
         assert_eq!(of, &labels["metadata"]["labels"]);
     }
-    assert_eq!(containers, 4);
+    assert_eq!(containers, 5);
     let config = all.iter().find(|object| object["kind"] == "ConfigMap").unwrap();
     let of = |name: &str| config["data"][name].as_str().unwrap().parse::<toml::Table>().unwrap();
     let controller = of("controller.toml");
@@ -106,6 +110,17 @@ fn kubernetes_takes_the_manifests() {
     assert_eq!(controller["controller"]["sources"][0].as_str(), Some("shop"));
     let source = &of("connector-shop.toml")["source"][0];
     assert_eq!(source["postgres"]["user"].as_str(), Some("capture"));
+    let source = &of("connector-bookings.toml")["source"][0];
+    assert_eq!(source["mysql"]["user"].as_str(), Some("capture"));
+    for connector in ["connector mysql", "connector postgres"] {
+        let has = |object: &Json| {
+            let arguments = &object["spec"]["template"]["spec"]["containers"][0]["args"];
+            let words: Vec<&str> =
+                arguments.as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+            words.join(" ").starts_with(connector)
+        };
+        assert_eq!(all.iter().filter(|object| has(object)).count(), 1, "{connector}");
+    }
 }
 
 #[test]
@@ -116,12 +131,16 @@ fn systemd_takes_the_units() {
     let files = site.rendered(&["--for", "systemd", "--program", program]);
     let units = files.keys().filter(|name| name.ends_with(".service") || name.ends_with(".target"));
     let units: Vec<PathBuf> = units.map(|name| site.file("out").join(name)).collect();
-    assert_eq!(units.len(), 5);
+    assert_eq!(units.len(), 6);
     let output = Command::new("systemd-analyze").arg("verify").args(&units).output().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     // It tells of the machine's own units too.
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("tidemesh")).collect();
     assert!(output.status.success() && ours.is_empty(), "{said}");
+    for (source, connector) in [("shop", "postgres"), ("bookings", "mysql")] {
+        let unit = &files[&format!("tidemesh-connector-{source}.service")];
+        assert!(unit.contains(&format!(" connector {connector} --config ")), "{unit}");
+    }
     let unit = &files["tidemesh-pipeline-Large_ones.service"];
     for line in
         ["/health/live", "MemoryMax=", "EnvironmentFile=-/etc/tidemesh/tidemesh-pipeline-Large"]

@@ -29,12 +29,12 @@ fn named(kind: Kind, name: &str) -> Document {
 #[test]
 fn every_example_is_read_and_they_fit_together() {
     let documents = all();
-    assert_eq!(documents.len(), 8);
+    assert_eq!(documents.len(), 9);
     for kind in Kind::ALL {
         assert!(documents.iter().any(|document| document.kind() == kind));
     }
     let together: Vec<_> = GOOD[..4].iter().map(|(_, text)| *text).collect();
-    assert_eq!(read("together", &together.join("\n---\n")).len(), 7);
+    assert_eq!(read("together", &together.join("\n---\n")).len(), 8);
 }
 
 #[test]
@@ -97,6 +97,18 @@ fn a_source_is_a_connectors_settings_under_the_documents_name() {
 }
 
 #[test]
+fn a_source_is_of_any_connector() {
+    let Spec::Source(SourceSpec::Connector { settings, .. }) = named(Kind::Source, "bookings").spec
+    else {
+        panic!()
+    };
+    assert_eq!(settings.connector(), Some("mysql"));
+    let mysql = settings.mysql.as_ref().expect("its table");
+    assert_eq!((mysql.port, mysql.server_id), (3306, Some(7001)));
+    assert!(settings.snapshot.read_only);
+}
+
+#[test]
 fn a_text_without_a_mistake_knows_where_everything_stands() {
     let document = named(Kind::Pipeline, "paid-orders");
     for (path, place) in [
@@ -136,7 +148,7 @@ fn the_editors_schema_takes_every_example_as_it_is_stored() {
 #[test]
 fn the_editors_schema_refuses_what_has_the_wrong_form() {
     let (schemas, index) = schema();
-    let wrong: [(Kind, &str, &str, Value); 12] = [
+    let wrong: [(Kind, &str, &str, Value); 14] = [
         (Kind::Pipeline, "paid-orders", "/apiVersion", "tidemesh/v2".into()),
         (Kind::Pipeline, "paid-orders", "/kind", "Pipe".into()),
         (Kind::Pipeline, "paid-orders", "/metadata/name", "a b".into()),
@@ -145,6 +157,8 @@ fn the_editors_schema_refuses_what_has_the_wrong_form() {
         (Kind::Pipeline, "paid-orders", "/spec/sinks/0/kafka/partitions", 0.into()),
         (Kind::Pipeline, "paid-orders", "/spec/processors/1/processor", "fraud-score".into()),
         (Kind::Source, "shop", "/spec/postgres/port", "x".into()),
+        (Kind::Source, "bookings", "/spec/mysql/server_id", 0.into()),
+        (Kind::Source, "bookings", "/spec/mysql/zero_dates", "none".into()),
         (Kind::Source, "shop", "/spec/topics/cleanup_policy", "none".into()),
         (Kind::Source, "paid", "/spec/pipeline/sink", 1.into()),
         (Kind::Processor, "fraud-score", "/spec/version", 0.into()),
@@ -158,4 +172,7 @@ fn the_editors_schema_refuses_what_has_the_wrong_form() {
     let mut json = named(Kind::Pipeline, "paid-orders").to_json();
     json["spec"]["sinks"][0]["tpoic"] = "x".into();
     assert!(schemas.validate(&json, index).is_err());
+    let mut json = named(Kind::Source, "bookings").to_json();
+    json["spec"]["postgres"] = named(Kind::Source, "shop").to_json()["spec"]["postgres"].clone();
+    assert!(schemas.validate(&json, index).is_err(), "a source of two databases");
 }

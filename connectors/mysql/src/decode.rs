@@ -13,7 +13,9 @@ mod rows;
 mod table_map;
 
 pub(crate) use compressed::column;
-pub(crate) use gtid::{Gtid, GtidInterval, MariadbGtid, MariadbGtidList, PreviousGtids};
+pub(crate) use gtid::{
+    Gtid, GtidInterval, MariadbGtid, MariadbGtidList, PreviousGtids, TAG_BYTES_MAX,
+};
 pub(crate) use optional::{BINARY_COLLATION, OptionalMetadata, PrimaryKeyPart};
 pub(crate) use payload::{Payload, PayloadEvents};
 pub(crate) use query::Query;
@@ -65,6 +67,16 @@ pub(crate) struct Xid<'a> {
     pub(crate) branch: &'a [u8],
     /// Committed with this event: nothing else follows.
     pub(crate) is_one_phase: bool,
+}
+
+/// A table's description that stands in no event any more: its number, which may be any, and the rest.
+///
+/// # Errors
+///
+/// `Malformed` if it is none.
+pub(crate) fn described(bytes: &[u8]) -> Result<TableMap<'_>> {
+    let header = Header { kind: kinds::TABLE_MAP, ..Header::default() };
+    table_map::table_map(&header, Bytes(bytes))
 }
 
 /// What `event` says. A compressed one is unpacked into `scratch`, whose content is lost.

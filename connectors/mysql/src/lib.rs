@@ -2,25 +2,40 @@
 //!
 //! The data's path: `frame` (events, their checksums) → `decode` (what an event says) → `relation`
 //! (rows) → `types` (cells) → the visitor. All of it is pure: any bytes are read or refused. Beside the
-//! log, `catalog` has tables as they are today, and `snapshot` reads them. Absent here so far: the
-//! replication connection and the source; Avro, topics, checkpoints' storage.
+//! log, `catalog` has tables as they are today, and `snapshot` reads them. Absent here: Avro, topics,
+//! checkpoints' storage.
 #![allow(dead_code, reason = "the client, the source and the snapshot come next and use all of it")]
 #![allow(unused_imports, reason = "what the modules hand out is for those, too")]
 
 #[cfg(test)]
 mod allocations;
+mod batch;
 mod bytes;
 mod catalog;
 mod client;
 mod config;
+mod cursor;
 mod decode;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod gtid;
 mod kind;
+mod known;
 mod numeric;
+mod place;
 mod relation;
+mod scan;
+mod server;
 mod snapshot;
+mod source;
+mod statement;
+mod tables;
+mod takeup;
 #[cfg(test)]
 mod tests;
+mod transaction;
+mod turn;
 mod types;
+mod versions;
+mod watch;

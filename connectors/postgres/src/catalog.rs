@@ -1,9 +1,9 @@
 //! What the database's catalog says of today: types, keys, nullability, constant defaults. Over
 //! `tokio-postgres`, beside the replication connection.
 
-use crate::client::{database_error, tls};
+use crate::client::{database_error, endpoint};
+use crate::config::selection;
 use crate::relation::{ColumnShape, RelationShape};
-use crate::selection::Selection;
 use crate::snapshot::{VIEW, View};
 use crate::types::{AttributeInfo, Reader, TypeInfo, Types};
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use tidemesh_model::{
     CellVisitor, Error, ErrorKind, NumericSpecial, PostgresSettings, Result, RowImage, TableName,
     TlsMode, Value, Values,
 };
+use tidemesh_source::{Selection, client_config};
 use tokio_postgres::types::{FromSql, Type};
 
 /// How long the server may take for a question that waits for no lock: a connection that is half-open
@@ -94,7 +95,7 @@ impl Catalog {
         };
         config.ssl_mode(mode);
         let tls = tokio_postgres_rustls::MakeRustlsConnect::new(std::sync::Arc::unwrap_or_clone(
-            tls::client_config(settings)?,
+            client_config(&endpoint(settings))?,
         ));
         let limit = Duration::from_millis(settings.connect_timeout_ms);
         let connected = tokio::time::timeout(limit, config.connect(tls)).await.map_err(|_| {
@@ -113,7 +114,7 @@ impl Catalog {
             }
         });
         let (special, text_types) = (settings.numeric_special, settings.text_types.clone());
-        let selection = Selection::of(settings)?;
+        let selection = selection(settings)?;
         Ok(Self { client, special, text_types, selection, task })
     }
 

@@ -4,6 +4,11 @@ use crate::discover::Wanted;
 use tidemesh_model::{
     Error, ErrorKind, NumericSpecial, PostgresSettings, Result, SourceSettings, TableName,
 };
+use tidemesh_source::{Selection, Terms};
+
+/// How texts that all connectors share name the settings.
+pub(crate) const TERMS: Terms =
+    tidemesh_source::terms!("postgres", "text, varchar, char, name and citext");
 
 /// What the connector works with.
 #[derive(Debug, Clone)]
@@ -51,6 +56,15 @@ impl Config {
     pub(crate) fn takes_message(&self, prefix: &str) -> bool {
         self.messages && self.settings.takes_message(prefix)
     }
+}
+
+/// Which columns are captured, and how.
+///
+/// # Errors
+///
+/// `Config` for an entry that names no columns.
+pub(crate) fn selection(settings: &PostgresSettings) -> Result<Selection> {
+    Selection::new(&TERMS, &settings.include_columns, &settings.exclude_columns, &settings.mask)
 }
 
 /// A name for SQL, quoted.

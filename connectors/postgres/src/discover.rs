@@ -2,6 +2,7 @@
 //! asked of the catalog.
 
 use crate::catalog::{Catalog, asking};
+use crate::config::TERMS;
 use std::collections::{BTreeSet, HashMap};
 use tidemesh_model::{
     Error, ErrorKind, Partitions, PostgresSettings, Result, TableName, TablePattern,
@@ -10,8 +11,7 @@ use tidemesh_model::{
 /// What the settings say of tables.
 #[derive(Debug, Clone)]
 pub(crate) struct Wanted {
-    entries: Vec<TablePattern>,
-    excluded: Vec<TablePattern>,
+    named: tidemesh_source::Wanted,
     partitions: Partitions,
 }
 
@@ -33,99 +33,67 @@ impl Wanted {
     /// `Config` for an entry that is not `schema.table`.
     pub(crate) fn of(settings: &PostgresSettings) -> Result<Self> {
         let (entries, excluded) = (settings.table_patterns()?, settings.excluded_tables()?);
-        Ok(Self { entries, excluded, partitions: settings.partitions })
+        let named = tidemesh_source::Wanted::new(&TERMS, entries, excluded);
+        Ok(Self { named, partitions: settings.partitions })
     }
 
     /// The tables that are named, whatever there is in the database.
     pub(crate) fn named(&self) -> Vec<TableName> {
-        let named = self.entries.iter().filter_map(TablePattern::exact);
-        named.filter(|name| !self.excludes(name)).collect()
+        self.named.named()
     }
 
     /// Whether a table of this name would be captured, if it could be.
     pub(crate) fn means(&self, name: &TableName) -> bool {
-        self.entries.iter().any(|entry| entry.matches(name)) && !self.excludes(name)
+        self.named.means(name)
     }
 
     /// Whether tables that are made later may be captured, too.
     fn may_grow(&self) -> bool {
-        let is_pattern = |entry: &TablePattern| entry.exact().is_none();
-        self.partitions == Partitions::Leaf || self.entries.iter().any(is_pattern)
-    }
-
-    fn excludes(&self, name: &TableName) -> bool {
-        self.excluded.iter().any(|pattern| pattern.matches(name))
+        self.partitions == Partitions::Leaf || self.named.has_patterns()
     }
 
     /// The tables that are captured of those that there are, which come in their names' order.
     fn select(&self, found: &[Found]) -> Result<Vec<TableName>> {
-        let mut chosen = Chosen { wanted: self, found, seen: BTreeSet::new(), tables: Vec::new() };
-        for entry in &self.entries {
-            match entry.exact() {
-                Some(name) => chosen.named(name),
-                None => chosen.matched(entry),
-            }
-        }
-        let tables = chosen.tables;
-        if tables.is_empty() {
-            return Err(Error::new(ErrorKind::Prerequisite, "find the tables")
-                .because("no table matches postgres.tables")
-                .help("correct postgres.tables and postgres.exclude_tables, or create a table"));
-        }
+        let tables =
+            self.named.select(|name| self.as_named(name, found), |e| self.matched(e, found))?;
         no_table_twice(&tables, found)?;
         Ok(tables)
     }
-}
 
-/// The tables so far.
-struct Chosen<'w> {
-    wanted: &'w Wanted,
-    found: &'w [Found],
-    seen: BTreeSet<TableName>,
-    tables: Vec<TableName>,
-}
-
-impl Chosen<'_> {
-    /// An entry without wildcards; one that names no table is told by the checks that follow.
-    fn named(&mut self, name: TableName) {
-        match self.found.iter().find(|table| table.name == name) {
-            Some(table) => self.add(table),
-            None if self.wanted.excludes(&name) => {}
-            None => self.push(name),
+    /// What an entry without wildcards stands for; one that names no table is told by the checks that
+    /// follow.
+    fn as_named(&self, name: TableName, found: &[Found]) -> Vec<TableName> {
+        match found.iter().find(|table| table.name == name) {
+            Some(table) => self.captured(table, found),
+            None if self.named.excludes(&name) => Vec::new(),
+            None => vec![name],
         }
     }
 
-    fn matched(&mut self, entry: &TablePattern) {
+    fn matched(&self, entry: &TablePattern, found: &[Found]) -> Vec<TableName> {
         // With its root a partition is captured already, or left out.
-        let is_apart =
-            |t: &Found| self.wanted.partitions == Partitions::Leaf || t.ancestors.is_empty();
+        let is_apart = |t: &Found| self.partitions == Partitions::Leaf || t.ancestors.is_empty();
         let matching = |table: &&Found| entry.matches(&table.name) && is_apart(table);
-        let found: Vec<&Found> = self.found.iter().filter(matching).collect();
-        found.into_iter().for_each(|table| self.add(table));
+        found.iter().filter(matching).flat_map(|table| self.captured(table, found)).collect()
     }
 
-    fn add(&mut self, table: &Found) {
-        if self.wanted.partitions == Partitions::Leaf && table.is_partitioned {
-            let is_leaf = |t: &&Found| !t.is_partitioned && t.ancestors.contains(&table.oid);
-            let leaves: Vec<&Found> = self.found.iter().filter(is_leaf).collect();
-            leaves.into_iter().for_each(|leaf| self.add(leaf));
-        } else if !self.is_excluded(table) {
-            self.push(table.name.clone());
-        }
-    }
-
-    fn push(&mut self, name: TableName) {
-        if self.seen.insert(name.clone()) {
-            self.tables.push(name);
-        }
+    /// What is captured of a table: itself, or its leaves.
+    fn captured(&self, table: &Found, found: &[Found]) -> Vec<TableName> {
+        let is_leaf = |t: &&Found| !t.is_partitioned && t.ancestors.contains(&table.oid);
+        let parts: Vec<&Found> = match self.partitions == Partitions::Leaf && table.is_partitioned {
+            true => found.iter().filter(is_leaf).collect(),
+            false => vec![table],
+        };
+        let kept = parts.into_iter().filter(|part| !self.is_excluded(part, found));
+        kept.map(|part| part.name.clone()).collect()
     }
 
     /// Whether it is left out; as a leaf, or what it is a partition of.
-    fn is_excluded(&self, table: &Found) -> bool {
-        let excludes = |table: &Found| self.wanted.excludes(&table.name);
+    fn is_excluded(&self, table: &Found, found: &[Found]) -> bool {
+        let excludes = |table: &Found| self.named.excludes(&table.name);
         let is_whole = |other: &&Found| table.ancestors.contains(&other.oid);
-        let is_part = self.wanted.partitions == Partitions::Leaf && !table.ancestors.is_empty();
-        excludes(table) || (is_part && self.found.iter().filter(is_whole).any(excludes))
+        let is_part = self.partitions == Partitions::Leaf && !table.ancestors.is_empty();
+        excludes(table) || (is_part && found.iter().filter(is_whole).any(excludes))
     }
 }
 
@@ -261,19 +229,5 @@ mod tests {
         let both = wanted(&["public.part_2", "public.events"], &[], root);
         let error = both.select(&found()).unwrap_err();
         assert!(error.report().contains("part_2"), "{}", error.report());
-    }
-
-    #[test]
-    fn no_table_at_all_is_told() {
-        let error = wanted(&["other.*"], &[], Partitions::Root).select(&found()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Prerequisite);
-        assert!(error.to_string().contains("no table matches"), "{error}");
-    }
-
-    #[test]
-    fn what_is_excluded_is_not_meant() {
-        let wanted = wanted(&["public.*"], &["public.a*"], Partitions::Root);
-        assert!(wanted.means(&name("b")) && !wanted.means(&name("a1")));
-        assert!(wanted.named().is_empty());
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
-use tidemesh_model::{Error, ErrorKind, Result, StateItem, TableName};
+use tidemesh_model::{Result, StateItem, TableName};
+use tidemesh_source::{read_stored, stored_item};
 
 /// The item under which [`Identity`] is stored.
 const IDENTITY_KEY: &str = "identity";
@@ -39,7 +40,7 @@ impl Identity {
     }
 
     pub(crate) fn item(&self) -> Result<StateItem> {
-        item(IDENTITY_KEY, self)
+        stored_item(IDENTITY_KEY, self)
     }
 }
 
@@ -63,7 +64,7 @@ impl TableIds {
 
     pub(crate) fn item(&self) -> Result<StateItem> {
         let tables = self.0.iter().map(|(name, id)| (name.clone(), *id)).collect();
-        item(TABLES_KEY, &StoredTableIds { version: VERSION, tables })
+        stored_item(TABLES_KEY, &StoredTableIds { version: VERSION, tables })
     }
 
     /// Takes in the tables that are captured today and forgets those that are no longer meant; one
@@ -112,7 +113,7 @@ impl Storages {
 
     pub(crate) fn item(&self) -> Result<StateItem> {
         let tables = self.0.iter().map(|(table, storage)| (*table, *storage)).collect();
-        item(STORAGES_KEY, &StoredStorages { version: VERSION, tables })
+        stored_item(STORAGES_KEY, &StoredStorages { version: VERSION, tables })
     }
 
     /// Takes in tables that are not known yet, and forgets those that are no more.
@@ -134,25 +135,13 @@ fn read<T: for<'de> Deserialize<'de>>(
     key: &'static str,
     version: impl Fn(&T) -> u32,
 ) -> Result<Option<T>> {
-    let Some(bytes) = items.get(key) else { return Ok(None) };
-    let wrong = |kind| Error::new(kind, "read a checkpoint").with("item", key);
-    let read: T =
-        serde_json::from_slice(bytes).map_err(|e| wrong(ErrorKind::Corrupt).caused_by(e))?;
-    if version(&read) > VERSION {
-        return Err(wrong(ErrorKind::NewerVersion).with("version", version(&read)));
-    }
-    Ok(Some(read))
-}
-
-fn item<T: Serialize>(key: &str, value: &T) -> Result<StateItem> {
-    let value = serde_json::to_vec(value)
-        .map_err(|e| Error::new(ErrorKind::Internal, "store a checkpoint").caused_by(e))?;
-    Ok(StateItem { key: key.to_owned(), value: Some(value) })
+    read_stored(items, key, VERSION, version)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemesh_model::ErrorKind;
 
     #[test]
     fn a_name_keeps_its_table_until_the_log_tells_of_another() {

@@ -21,7 +21,6 @@ mod numeric;
 mod open;
 mod precheck;
 mod relation;
-mod selection;
 mod snapshot;
 mod source;
 mod turn;

@@ -10,9 +10,8 @@ use crate::identity::{Identity, Storages, TableIds};
 use crate::known::KnownTables;
 use crate::precheck;
 use crate::relation;
-use crate::selection::Selection;
 use crate::snapshot::PostgresReader;
-use crate::source::{Pending, Place, PostgresSource, block};
+use crate::source::{Place, PostgresSource, block};
 use crate::turn;
 use crate::watch::{Watch, look};
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +21,7 @@ use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, NumericSpecial, Position, Result, SourceBlock, SourceSettings, TableName,
 };
-use tidemesh_source::{Checkpoint, Connector, Vitals};
+use tidemesh_source::{Checkpoint, Connector, Pending, Selection, Vitals, position_lost};
 
 /// How long a command of the replication connection may take: making a slot waits for running
 /// transactions to end.
@@ -238,14 +237,8 @@ async fn find_slot(catalog: &Catalog, config: &Config) -> Result<Option<Slot>> {
     Ok(Some(Slot { confirmed }))
 }
 
-fn lost(config: &Config, message: &str) -> Error {
-    Error::new(ErrorKind::PositionLost, "take up the log")
-        .because(message)
-        .with("slot", &config.slot)
-        .help(
-            "events are lost: set on_position_lost = \"resnapshot\" to read every table anew, or \
-             run `tidemesh source remove` for this source and start it anew",
-        )
+fn lost(config: &Config, reason: &str) -> Error {
+    position_lost(reason).with("slot", &config.slot)
 }
 
 /// The checkpoint must be of this log, and the slot must not be ahead of it.

@@ -2,39 +2,24 @@
 //! with the statement that mends it.
 
 use crate::catalog::{Catalog, ColumnFacts, TableFacts, asking};
-use crate::config::{Config, quoted, quoted_table};
+use crate::config::{Config, TERMS, quoted, quoted_table};
 use crate::relation::{self, RelationShape, masked};
-use crate::selection::Choice;
 use crate::types::Refused;
 use std::collections::{BTreeMap, HashMap};
-use tidemesh_model::{Error, ErrorKind, KeyOrigin, Partitions, Result, TableName};
+use tidemesh_model::{ErrorKind, KeyOrigin, Partitions, Result, TableName};
+use tidemesh_source::{Choice, Findings};
 
 /// Server versions that are supported, by `server_version_num` / 10000.
 const VERSIONS: std::ops::RangeInclusive<i32> = 14..=18;
 
-/// What was found wrong.
+/// What was found.
 #[derive(Debug, Default)]
-struct Findings {
-    wrong: Vec<String>,
-    remedies: Vec<String>,
-    privilege_only: bool,
+struct Checked {
+    findings: Findings,
     /// Whether a table is partitioned and captured as a whole.
     has_root: bool,
     /// Every table's columns.
     columns: HashMap<TableName, Vec<String>>,
-}
-
-impl Findings {
-    fn add(&mut self, wrong: impl Into<String>, remedy: impl Into<String>) {
-        self.wrong.push(wrong.into());
-        self.remedies.push(remedy.into());
-    }
-
-    /// What no grant mends.
-    fn refuse(&mut self, wrong: impl Into<String>, remedy: impl Into<String>) {
-        self.privilege_only = false;
-        self.add(wrong, remedy);
-    }
 }
 
 /// Checks everything and makes the publication; answers the ids that the tables have today.
@@ -44,27 +29,22 @@ impl Findings {
 /// `Prerequisite` or `Privilege`, with all that is wrong and what to do about each.
 pub(crate) async fn run(catalog: &Catalog, config: &Config) -> Result<BTreeMap<TableName, u32>> {
     let mut ids = BTreeMap::new();
-    let mut findings = Findings { privilege_only: true, ..Findings::default() };
-    server(catalog, config, &mut findings).await?;
-    declared_types(catalog, config, &mut findings).await?;
+    let mut checked = Checked::default();
+    server(catalog, config, &mut checked.findings).await?;
+    declared_types(catalog, config, &mut checked.findings).await?;
     for table in &config.tables {
-        if let Some(id) = check_table(catalog, config, table, &mut findings).await? {
+        if let Some(id) = check_table(catalog, config, table, &mut checked).await? {
             ids.insert(table.clone(), id);
         }
     }
-    for pattern in catalog.selection.unmatched(&findings.columns) {
+    for pattern in catalog.selection.unmatched(&checked.columns) {
         tracing::warn!(pattern, "no column of a captured table is of this pattern");
     }
-    if findings.wrong.is_empty() {
-        publication(catalog, config, &mut findings).await?;
+    if checked.findings.is_empty() {
+        publication(catalog, config, &mut checked).await?;
     }
-    if findings.wrong.is_empty() {
-        return Ok(ids);
-    }
-    let kind = if findings.privilege_only { ErrorKind::Privilege } else { ErrorKind::Prerequisite };
-    Err(Error::new(kind, "prepare the PostgreSQL source")
-        .because(findings.wrong.join("; "))
-        .help(findings.remedies.join(" ")))
+    checked.findings.told("prepare the PostgreSQL source")?;
+    Ok(ids)
 }
 
 async fn server(catalog: &Catalog, config: &Config, findings: &mut Findings) -> Result<()> {
@@ -72,32 +52,28 @@ async fn server(catalog: &Catalog, config: &Config, findings: &mut Findings) -> 
     let version: i32 = row.get("version");
     if !VERSIONS.contains(&(version / 10_000)) {
         let (least, most) = (VERSIONS.start(), VERSIONS.end());
-        findings.privilege_only = false;
-        findings.add(
+        findings.refuse(
             format!("the server's version {version} is not supported"),
             format!("Use PostgreSQL {least} to {most}."),
         );
     }
     let wal_level: String = row.get("wal_level");
     if wal_level != "logical" {
-        findings.privilege_only = false;
-        findings.add(
+        findings.refuse(
             format!("wal_level is {wal_level}, not logical"),
             "Run ALTER SYSTEM SET wal_level = 'logical'; and restart the server.",
         );
     }
     let encoding: String = row.get("encoding");
     if encoding != "UTF8" {
-        findings.privilege_only = false;
-        findings.add(
+        findings.refuse(
             format!("the database's encoding is {encoding}, not UTF8"),
             "Capture a database that is encoded in UTF8.",
         );
     }
     let (slots_left, slot_there): (i64, bool) = (row.get("slots_left"), row.get("slot_there"));
     if slots_left <= 0 && !slot_there {
-        findings.privilege_only = false;
-        findings.add(
+        findings.refuse(
             "no replication slot is left",
             "Drop a slot that is not used, or raise max_replication_slots and restart the server.",
         );
@@ -105,7 +81,7 @@ async fn server(catalog: &Catalog, config: &Config, findings: &mut Findings) -> 
     let may_replicate: bool = row.get("may_replicate");
     if !may_replicate {
         let user = quoted(&config.settings.user);
-        findings.add(
+        findings.lacks(
             format!("the role {user} may not replicate"),
             format!(
                 "Run ALTER ROLE {user} REPLICATION; (on RDS: GRANT rds_replication TO {user};)"
@@ -119,12 +95,12 @@ async fn check_table(
     catalog: &Catalog,
     config: &Config,
     table: &TableName,
-    findings: &mut Findings,
+    checked: &mut Checked,
 ) -> Result<Option<u32>> {
     let rows = catalog.client.query(TABLE, &[&table.schema, &table.table]).await.map_err(asking)?;
     let name = quoted_table(table);
     let Some(row) = rows.first() else {
-        findings.refuse(
+        checked.findings.refuse(
             format!("the table {name} does not exist"),
             format!("Correct postgres.tables, or create {name}."),
         );
@@ -133,7 +109,7 @@ async fn check_table(
     let letter = |column| char::from(row.get::<_, i8>(column).cast_unsigned());
     let (kind, persistence) = (letter("relkind"), letter("relpersistence"));
     if !matches!(kind, 'r' | 'p') || persistence != 'p' {
-        findings.refuse(
+        checked.findings.refuse(
             format!("{name} is no ordinary, logged table"),
             format!("Leave {name} out of postgres.tables, or add it to postgres.exclude_tables."),
         );
@@ -143,11 +119,11 @@ async fn check_table(
     let (has_key, index_is_key): (bool, bool) = (row.get("has_key"), row.get("index_is_key"));
     let identity = letter("relreplident");
     if kind == 'p' {
-        findings.has_root = true;
-        check_root(&name, has_key, identity, findings);
-        check_partitions(catalog, id, &name, findings).await?;
+        checked.has_root = true;
+        check_root(&name, has_key, identity, &mut checked.findings);
+        check_partitions(catalog, id, &name, &mut checked.findings).await?;
     } else if !is_usable(identity, has_key, index_is_key) {
-        findings.refuse(
+        checked.findings.refuse(
             format!(
                 "{name} has no replica identity by which a row can be told: once published, \
                  PostgreSQL would refuse its updates and deletes"
@@ -161,7 +137,7 @@ async fn check_table(
     }
     let shape = catalog.shape(id, table, row.get::<_, i8>("relreplident").cast_unsigned()).await?;
     let facts = catalog.table(id).await?;
-    let kept = check_columns(catalog, &shape, &facts, findings).await?;
+    let kept = check_columns(catalog, &shape, &facts, checked).await?;
     let may_select = row.get::<_, bool>("may_select")
         || (has_key && may_select_columns(catalog, id, &kept).await?);
     if !may_select {
@@ -172,7 +148,7 @@ async fn check_table(
         } else {
             String::new()
         };
-        findings.add(
+        checked.findings.lacks(
             format!("the role {user} may not read {name}"),
             format!("Run GRANT SELECT{columns} ON {name} TO {user};"),
         );
@@ -239,7 +215,7 @@ async fn check_columns(
     catalog: &Catalog,
     shape: &RelationShape,
     facts: &TableFacts,
-    findings: &mut Findings,
+    checked: &mut Checked,
 ) -> Result<Vec<String>> {
     let oids: Vec<u32> = facts.columns.values().map(|column| column.type_oid).collect();
     let types = catalog.types(&oids).await?;
@@ -258,9 +234,9 @@ async fn check_columns(
             Ok(Choice::Skip) => continue,
             Ok(choice) => choice,
             Err(wrong) => {
-                let remedy = format!("For {name:?}: {}.", wrong.remedy());
-                findings.refuse(
-                    format!("{table} has the column {quoted}, which {}", wrong.why()),
+                let remedy = format!("For {name:?}: {}.", wrong.remedy(&TERMS));
+                checked.findings.refuse(
+                    format!("{table} has the column {quoted}, which {}", wrong.why(&TERMS)),
                     remedy,
                 );
                 continue;
@@ -273,7 +249,7 @@ async fn check_columns(
         match (types.reader(column.type_oid, column.type_modifier, column.dimensions), choice) {
             (Err(Refused { type_name, why, remedy }), _) => {
                 let or = remedy.map(|remedy| format!("{remedy}, or ")).unwrap_or_default();
-                findings.refuse(
+                checked.findings.refuse(
                     format!(
                         "{table} has the column {quoted} of type {type_text}, which is not carried: \
                          the type {type_name} {why}"
@@ -286,12 +262,12 @@ async fn check_columns(
             }
             (Ok(reader), Choice::Mask(mask)) => {
                 if let Err(wrong) = masked(&reader, mask) {
-                    findings.refuse(
+                    checked.findings.refuse(
                         format!(
                             "{table} has the column {quoted} of type {type_text}, which {}",
-                            wrong.why()
+                            wrong.why(&TERMS)
                         ),
-                        format!("For {name:?}: {}.", wrong.remedy()),
+                        format!("For {name:?}: {}.", wrong.remedy(&TERMS)),
                     );
                 }
             }
@@ -299,7 +275,7 @@ async fn check_columns(
         }
     }
     let names = columns.iter().map(|(name, _)| (*name).clone()).collect();
-    findings.columns.insert(shape.name.clone(), names);
+    checked.columns.insert(shape.name.clone(), names);
     Ok(kept)
 }
 
@@ -322,8 +298,7 @@ async fn declared_types(catalog: &Catalog, config: &Config, findings: &mut Findi
             }
             Some(_) => continue,
         };
-        findings.privilege_only = false;
-        findings.add(
+        findings.refuse(
             format!("the type {entry} in postgres.text_types {wrong}"),
             format!("Take {entry:?} out of postgres.text_types."),
         );
@@ -332,7 +307,7 @@ async fn declared_types(catalog: &Catalog, config: &Config, findings: &mut Findi
 }
 
 /// Makes the publication, or adds to it, or checks one that is somebody else's.
-async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings) -> Result<()> {
+async fn publication(catalog: &Catalog, config: &Config, checked: &mut Checked) -> Result<()> {
     let name = quoted(&config.publication);
     let rows = catalog.client.query(PUBLICATION, &[&config.publication]).await.map_err(asking)?;
     let Some(row) = rows.first() else {
@@ -341,22 +316,21 @@ async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings
         if config.settings.partitions == Partitions::Root {
             statement.push_str(" WITH (publish_via_partition_root = true)");
         }
-        return change(catalog, &statement, findings).await;
+        return change(catalog, &statement, &mut checked.findings).await;
     };
     if !row.get::<_, bool>("all_operations") {
-        findings.privilege_only = false;
-        findings.add(
+        checked.findings.refuse(
             format!("the publication {name} does not publish every operation"),
             format!(
                 "Run ALTER PUBLICATION {name} SET (publish = 'insert, update, delete, truncate');"
             ),
         );
     }
-    partitions(catalog, config, row.get("pubviaroot"), findings).await?;
-    if row.get::<_, bool>("puballtables") || !findings.wrong.is_empty() {
+    partitions(catalog, config, row.get("pubviaroot"), checked).await?;
+    if row.get::<_, bool>("puballtables") || !checked.findings.is_empty() {
         return Ok(());
     }
-    filters(catalog, config, findings).await?;
+    filters(catalog, config, &mut checked.findings).await?;
     let rows = catalog.client.query(PUBLISHED, &[&config.publication]).await.map_err(asking)?;
     let published: Vec<TableName> = rows
         .iter()
@@ -368,7 +342,7 @@ async fn publication(catalog: &Catalog, config: &Config, findings: &mut Findings
         return Ok(());
     }
     let statement = format!("ALTER PUBLICATION {name} ADD TABLE {}", missing.join(", "));
-    change(catalog, &statement, findings).await
+    change(catalog, &statement, &mut checked.findings).await
 }
 
 /// Rows of partitions must come as those of the table that is captured: the root's, or their own.
@@ -376,13 +350,13 @@ async fn partitions(
     catalog: &Catalog,
     config: &Config,
     is_via_root: bool,
-    findings: &mut Findings,
+    checked: &mut Checked,
 ) -> Result<()> {
     let name = quoted(&config.publication);
     let set = |to| format!("Run ALTER PUBLICATION {name} SET (publish_via_partition_root = {to});");
     if !is_via_root {
-        if findings.has_root {
-            findings.refuse(
+        if checked.has_root {
+            checked.findings.refuse(
                 format!("the publication {name} tells partitions' rows as their own, not as their table's"),
                 format!(
                     "{} Others who read this publication then get them so, too. Or set \
@@ -399,7 +373,7 @@ async fn partitions(
         let partition = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
         if config.tables.contains(&partition) {
             let partition = quoted_table(&partition);
-            findings.refuse(
+            checked.findings.refuse(
                 format!(
                     "the publication {name} tells the rows of {partition} as those of the table \
                      that it is a partition of"
@@ -428,8 +402,7 @@ async fn filters(catalog: &Catalog, config: &Config, findings: &mut Findings) ->
             continue;
         }
         let table = quoted_table(&named(2));
-        findings.privilege_only = false;
-        findings.add(
+        findings.refuse(
             format!("the publication {name} has a row filter or a list of columns for {table}"),
             format!(
                 "Run ALTER PUBLICATION {name} DROP TABLE {table}; \
@@ -452,7 +425,7 @@ async fn change(catalog: &Catalog, statement: &str, findings: &mut Findings) -> 
             if error.kind() != ErrorKind::Privilege {
                 return Err(error);
             }
-            findings.add(
+            findings.lacks(
                 "the role may not make or change the publication",
                 format!("As the tables' owner, run {statement};"),
             );

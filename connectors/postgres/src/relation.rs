@@ -4,15 +4,15 @@
 use crate::catalog::{Catalog, ColumnFacts, TableFacts};
 use crate::decode::{Cell, OldTuple, RelationMessage, Tuple};
 use crate::kind::{key_default, kind_of, kind_of_stored};
-use crate::selection::{Choice, Selection, Wrong};
 use crate::snapshot;
-use crate::types::{AttributeInfo, Composite, Mask, Reader, Refused, Types, altered};
+use crate::types::{AttributeInfo, Composite, Reader, Refused, Types, altered};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidemesh_model::{
     CellVisitor, DataType, Error, ErrorKind, Field, KeyOrigin, NumericSpecial, Result, RowImage,
     RowKey, SourceKind, StateItem, TableName, TableSchema, Value, Values,
 };
+use tidemesh_source::{Choice, Mask, Selection, Terms, Wrong};
 
 /// Versions of one relation that are kept; the oldest goes first.
 pub(crate) const VERSIONS_MAX: usize = 8;
@@ -231,7 +231,7 @@ fn reader(
     today: Option<&ColumnFacts>,
     of_key: Option<KeyOrigin>,
 ) -> Result<Reader> {
-    let refused = |wrong| not_shaped(shape, column, wrong);
+    let refused = |wrong| not_shaped(selection.terms(), shape, column, wrong);
     let choice = selection.choose(&shape.name, &column.name, of_key).map_err(refused)?;
     if choice == Choice::Skip {
         return Ok(Reader::Skipped);
@@ -285,12 +285,12 @@ fn field(
 }
 
 #[cold]
-fn not_shaped(shape: &RelationShape, column: &ColumnShape, wrong: Wrong) -> Error {
+fn not_shaped(terms: &Terms, shape: &RelationShape, column: &ColumnShape, wrong: Wrong) -> Error {
     Error::new(ErrorKind::Config, "read a table's schema")
-        .because(format!("a column {}", wrong.why()))
+        .because(format!("a column {}", wrong.why(terms)))
         .with("table", &shape.name)
         .with("column", &column.name)
-        .help(wrong.remedy())
+        .help(wrong.remedy(terms))
 }
 
 #[cold]

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, Position, Result, SourceBlock, TableSchema};
-use tidemesh_source::{BatchLimit, Source};
+use tidemesh_source::{BatchLimit, Pending, Source};
 use tokio::time::Instant;
 
 /// Batches' ends that are remembered until they are confirmed; the oldest goes first, which only
@@ -61,41 +61,6 @@ pub(crate) struct Place {
     pub(crate) flush: u64,
 }
 
-/// Buffers that were read and not yet given out.
-#[derive(Debug, Default)]
-pub(crate) struct Pending {
-    buffers: VecDeque<Arc<Vec<u8>>>,
-    /// Bytes of the first buffer that were given out.
-    offset: usize,
-    bytes: usize,
-}
-
-impl Pending {
-    fn push(&mut self, buffer: Vec<u8>) {
-        self.bytes += buffer.len();
-        self.buffers.push_back(Arc::new(buffer));
-    }
-
-    /// Takes the first `bytes` as pieces of the buffers.
-    fn take(&mut self, mut bytes: usize) -> Vec<(Arc<Vec<u8>>, std::ops::Range<usize>)> {
-        let mut pieces = Vec::new();
-        self.bytes -= bytes;
-        while bytes > 0
-            && let Some(front) = self.buffers.front()
-        {
-            let end = front.len().min(self.offset + bytes);
-            pieces.push((Arc::clone(front), self.offset..end));
-            bytes -= end - self.offset;
-            self.offset = end;
-            if end == front.len() {
-                self.buffers.pop_front();
-                self.offset = 0;
-            }
-        }
-        pieces
-    }
-}
-
 /// What a scan of the pending buffers found.
 struct Scan {
     /// Bytes that make the batch.
@@ -125,14 +90,14 @@ impl PostgresSource {
             if let Some(first) = self.first.take() {
                 return Ok(first);
             }
-            while self.pending.bytes < limit.bytes_max && self.failed.is_none() {
+            while self.pending.bytes() < limit.bytes_max && self.failed.is_none() {
                 match self.stream.try_next() {
                     Some(Ok(buffer)) => self.pending.push(buffer),
                     Some(Err(error)) => self.failed = Some(self.located(error)),
                     None => break,
                 }
             }
-            if self.pending.bytes > 0 {
+            if self.pending.bytes() > 0 {
                 let scan = self.scan(limit.bytes_max)?;
                 if scan.bytes > 0 {
                     return Ok(self.cut(scan));
@@ -168,10 +133,8 @@ impl PostgresSource {
     fn scan(&self, bytes_max: usize) -> Result<Scan> {
         let mut scan =
             Scan { bytes: 0, place: self.place, relations: Vec::new(), rows: 0, changed: None };
-        let mut offset = self.pending.offset;
-        'all: for buffer in &self.pending.buffers {
-            let mut input = &buffer[offset..];
-            offset = 0;
+        'all: for piece in self.pending.pieces() {
+            let mut input = piece;
             loop {
                 let before = input.len();
                 let Some(frame) = next_frame(&mut input)? else {

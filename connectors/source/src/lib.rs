@@ -11,30 +11,44 @@ mod checkpoint;
 mod clock;
 mod discover;
 mod encode;
+mod findings;
+mod lost;
+mod mask;
 mod measure;
 mod observe;
 mod outbox;
 mod remove;
 mod run;
+mod selection;
 mod session;
 mod snapshot;
 mod source;
 mod status;
+mod stored;
+mod terms;
 mod truncate;
 mod verify;
 mod vitals;
+mod wanted;
+mod wire;
 
 pub use checkpoint::{POSITION_KEY, position_item, read_checkpoint};
 pub use clock::now_us;
+pub use findings::Findings;
+pub use lost::position_lost;
+pub use mask::Mask;
 pub use observe::observe;
 pub use remove::{Remove, RemoveRequest, Removed, remove_state};
 pub use run::Runner;
+pub use selection::{Choice, Selection, Wrong};
 pub use snapshot::{
     Chunk, ChunkRequest, Key, MarkBoard, Part, Range, RowVisitor, SnapshotCommand, SnapshotReport,
     SnapshotRequest, SourceHandle, TablePlan, TableReader, TableSnapshot, TableState,
 };
 pub use source::{BatchLimit, Checkpoint, Connector, Source};
 pub use status::{SourceReport, SourceState, SourceStatus};
+pub use stored::{read_stored, stored_item};
+pub use terms::Terms;
 pub use verify::{
     Cell, ColumnDifference, ColumnForm, Comparison, DIFFERENCES_LISTED, Difference, LookedUp,
     Outcome, OutputRequest, OutputVerdict, QueryColumn, QueryPart, QueryRequest, RecordForm,
@@ -42,3 +56,8 @@ pub use verify::{
     VerifyEvent, VerifyRequest, What,
 };
 pub use vitals::{SlotReport, Vitals};
+pub use wanted::Wanted;
+pub use wire::{
+    Endpoint, LogConnection, LogStream, Pending, Socket, Wait, client_config, tls_refused,
+    without_tls, would_block,
+};

@@ -1,10 +1,10 @@
 //! Manifests of Kubernetes (its API reference, apps/v1, v1 and networking.k8s.io/v1).
 
-use super::mesh::{DATA_DIR, Mesh, Place};
+use super::mesh::{DATA_DIR, Mesh, Place, connector, password_variable};
 use super::{MEMORY_MAX_MIB, Rendered, Rendering, STOP_MAX_S};
 use serde_json::{Map, Value as Json, json};
 use std::collections::BTreeMap;
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
 
 const CONTROL_PORT: u16 = 8090;
 
@@ -83,7 +83,7 @@ pub(super) fn render(mesh: &Mesh, image: &str) -> Result<Rendering> {
             component: "connector",
             instance: &source.name,
             image,
-            arguments: vec!["connector".into(), "postgres".into(), config(&file)],
+            arguments: vec!["connector".into(), connector(source)?.into(), config(&file)],
             ready: "/health",
         });
     }
@@ -96,16 +96,15 @@ pub(super) fn render(mesh: &Mesh, image: &str) -> Result<Rendering> {
     for process in &processes {
         files.push(file(&format!("{}.yaml", process.name), &[deployment(process)])?);
     }
-    Ok(Rendering { files, to_do: to_do(&processes) })
+    Ok(Rendering { files, to_do: to_do(mesh)? })
 }
 
-fn to_do(processes: &[Process<'_>]) -> Vec<String> {
-    let secret = |process: &Process<'_>| {
-        let name = &process.name;
-        let variable = "TIDEMESH__SOURCE__0__POSTGRES__PASSWORD";
-        format!("  kubectl create secret generic {name} --from-literal={variable}=…")
+fn to_do(mesh: &Mesh) -> Result<Vec<String>> {
+    let secret = |source: &SourceSettings| {
+        let (name, variable) = (name("connector", &source.name)?, password_variable(source));
+        Ok(format!("  kubectl create secret generic {name} --from-literal={variable}=…"))
     };
-    let connectors = processes.iter().filter(|process| process.component == "connector");
+    let secrets = mesh.sources.iter().map(secret).collect::<Result<Vec<_>>>()?;
     let what = [
         "secrets of all processes are variables in the secret `tidemesh`, those of one in the secret of \
          its name; both may be missing"
@@ -113,7 +112,7 @@ fn to_do(processes: &[Process<'_>]) -> Vec<String> {
         format!("the secret `tidemesh-files` has files that configurations name, in {FILES_DIR}"),
     ];
     let last = "kubectl apply -f FOLDER".to_owned();
-    what.into_iter().chain(connectors.map(secret)).chain([last]).collect()
+    Ok(what.into_iter().chain(secrets).chain([last]).collect())
 }
 
 fn config(file: &str) -> String {

@@ -149,6 +149,23 @@ impl Mesh {
     }
 }
 
+/// The subcommand of `tidemesh connector` for a source.
+///
+/// # Errors
+///
+/// `Internal` if its settings, which are checked when documents are read, have no connector's table.
+pub(super) fn connector(source: &SourceSettings) -> Result<&'static str> {
+    source.connector().ok_or_else(|| {
+        Error::new(ErrorKind::Internal, "render a connector").with("source", &source.name)
+    })
+}
+
+/// The variable that its connector has its password from, as the only source of its file.
+pub(super) fn password_variable(source: &SourceSettings) -> String {
+    let connector = source.connector().unwrap_or_default().to_uppercase();
+    format!("TIDEMESH__SOURCE__0__{connector}__PASSWORD")
+}
+
 fn documents(texts: &[Text]) -> Result<Vec<Document>> {
     let mut all = Vec::new();
     for Text { name, text } in texts {

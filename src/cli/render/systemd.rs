@@ -1,6 +1,6 @@
 //! Units of systemd (its documentation, systemd.service(5), systemd.exec(5)), on one machine.
 
-use super::mesh::{DATA_DIR, Mesh, Place};
+use super::mesh::{DATA_DIR, Mesh, Place, connector, password_variable};
 use super::{MEMORY_MAX_MIB, Rendered, Rendering, STOP_MAX_S};
 use tidemesh_model::{Error, ErrorKind, Result};
 
@@ -67,7 +67,7 @@ pub(super) fn render(mesh: &Mesh, program: &str, port: u16) -> Result<Rendering>
             name: format!("tidemesh-connector-{}", source.name),
             what: format!("connector {}", source.name),
             program,
-            command: "connector postgres".into(),
+            command: format!("connector {}", connector(source)?),
             config,
             port: next(&mut ports)?,
         });
@@ -83,8 +83,8 @@ fn to_do(mesh: &Mesh) -> Vec<String> {
         format!("put secrets into {CONFIG_DIR}/UNIT.env, which root alone reads"),
     ];
     let secret = mesh.sources.iter().map(|source| {
-        let variable = "TIDEMESH__SOURCE__0__POSTGRES__PASSWORD=…";
-        format!("  {CONFIG_DIR}/tidemesh-connector-{}.env: {variable}", source.name)
+        let variable = password_variable(source);
+        format!("  {CONFIG_DIR}/tidemesh-connector-{}.env: {variable}=…", source.name)
     });
     let start = "systemctl daemon-reload && systemctl enable --now tidemesh.target".to_owned();
     install.into_iter().chain(secret).chain([start]).collect()

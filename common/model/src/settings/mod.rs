@@ -1,11 +1,13 @@
 //! The settings of sources: one type for a `[[source]]` table in TOML and for the `spec:` of a
 //! `Source` document. Settings as written are checked by [`SourceSettings::validate`] before use.
 
+mod connector;
 mod mysql;
 mod outbox;
 mod postgres;
 mod secret;
 
+pub use connector::{CONNECTORS, SecretsMut};
 pub use mysql::{MysqlSettings, MysqlTime, MysqlTypes, UnsignedBigint, ZeroDates};
 pub use outbox::{OutboxFormat, OutboxSettings};
 pub use postgres::{NumericSpecial, PostgresSettings, TlsMode, Toast};

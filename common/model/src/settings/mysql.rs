@@ -121,14 +121,6 @@ impl MysqlSettings {
         }
     }
 
-    /// The same settings as they may be shown and kept.
-    #[must_use]
-    pub fn without_secrets(mut self) -> Self {
-        self.password = None;
-        self.mask.iter_mut().for_each(|mask| mask.salt = None);
-        self
-    }
-
     /// The files that it names, each with its key.
     pub fn files_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
         let salts = self.mask.iter_mut().map(|mask| ("mysql.mask.salt_file", &mut mask.salt_file));
@@ -232,6 +224,8 @@ mod defaults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ErrorKind, SourceSettings};
+    use serde_json::json;
 
     #[test]
     fn the_defaults_lose_nothing() {
@@ -243,5 +237,81 @@ mod tests {
         let text = r#"{"zero_dates": "null", "unsigned_bigint": "long", "time": "time_of_day"}"#;
         let types: MysqlTypes = serde_json::from_str(text).unwrap();
         assert_eq!(types.zero_dates, ZeroDates::Null);
+    }
+
+    fn source(mysql: serde_json::Value) -> SourceSettings {
+        let mut table = serde_json::json!({"user": "u", "tables": ["shop.orders"]});
+        for (key, value) in mysql.as_object().unwrap() {
+            table[key] = value.clone();
+        }
+        serde_json::from_value(serde_json::json!({"name": "shop", "mysql": table})).unwrap()
+    }
+
+    #[test]
+    fn the_smallest_settings_have_the_documented_defaults() {
+        let source = source(json!({}));
+        source.validate().unwrap();
+        let mysql = source.mysql.unwrap();
+        assert_eq!((mysql.host.as_str(), mysql.port), ("127.0.0.1", 3306));
+        assert_eq!(mysql.tls, TlsMode::Prefer);
+        assert_eq!(mysql.server_id, None);
+        assert_eq!(mysql.watermark_table, "tidemesh.watermarks");
+        assert_eq!(mysql.connect_timeout_ms, 10_000);
+        assert_eq!(mysql.message_bytes_max, 64 * 1024 * 1024);
+        assert_eq!(mysql.types(), MysqlTypes::default());
+    }
+
+    #[test]
+    fn every_bound_is_named_with_its_key() {
+        let hash = json!([{"columns": ["shop.orders.mail"], "with": "hash"}]);
+        let wrong = [
+            (json!({"user": ""}), "mysql.user: must not be empty"),
+            (json!({"tables": []}), "mysql.tables: names no table"),
+            (json!({"tables": ["a.b", "a.b"]}), "mysql.tables: names a table twice"),
+            (json!({"tables": ["orders"]}), "mysql.tables: each must be"),
+            (json!({"exclude_tables": ["orders"]}), "mysql.exclude_tables: each must be"),
+            (json!({"include_columns": ["shop.orders"]}), "mysql.include_columns: "),
+            (json!({"exclude_columns": ["a..c"]}), "mysql.exclude_columns: "),
+            (json!({ "mask": hash }), "mysql.mask: hash needs a salt"),
+            (json!({"mask": [{"columns": ["mail"], "with": "redact"}]}), "mysql.mask.columns: "),
+            (json!({"server_id": 0}), "mysql.server_id: must be 1 to 4294967295"),
+            (json!({"watermark_table": "marks"}), "mysql.watermark_table: each must be"),
+            (json!({"watermark_table": "a.*"}), "mysql.watermark_table: must name one table"),
+            (json!({"connect_timeout_ms": 99}), "mysql.connect_timeout_ms: must be 100 to 600000"),
+            (json!({"connect_timeout_ms": 600_001}), "mysql.connect_timeout_ms: must be 100"),
+            (json!({"message_bytes_max": 1_048_575}), "mysql.message_bytes_max: must be 1048576"),
+            (json!({"message_bytes_max": 1_073_741_825}), "mysql.message_bytes_max: must be"),
+            (json!({"password": "p", "password_file": "f"}), "mysql.password_file: password is"),
+        ];
+        for (settings, told) in wrong {
+            let error = source(settings.clone()).validate().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains(told), "{settings}: {error}");
+        }
+        for least_and_most in [
+            json!({"server_id": 1, "connect_timeout_ms": 100, "message_bytes_max": 1_048_576}),
+            json!({"server_id": u32::MAX, "connect_timeout_ms": 600_000,
+                   "message_bytes_max": 1_073_741_824}),
+        ] {
+            source(least_and_most).validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_source_is_of_one_connector_and_read_only_is_for_this_one() {
+        let postgres = json!({"database": "d", "user": "u", "tables": ["a.b"]});
+        let mut both = source(json!({}));
+        both.snapshot.read_only = true;
+        both.validate().unwrap();
+        both.postgres = serde_json::from_value(postgres).unwrap();
+        let error = both.validate().unwrap_err().to_string();
+        assert!(error.contains("mysql: postgres is there too"), "{error}");
+        both.mysql = None;
+        let error = both.validate().unwrap_err().to_string();
+        assert!(error.contains("snapshot.read_only: is for mysql alone"), "{error}");
+        both.postgres = None;
+        both.snapshot.read_only = false;
+        let error = both.validate().unwrap_err().report();
+        assert!(error.contains("[source.mysql]"), "{error}");
     }
 }

@@ -182,14 +182,6 @@ impl PostgresSettings {
         self.publication.clone().unwrap_or_else(|| default_name(source))
     }
 
-    /// The same settings as they may be shown and kept.
-    #[must_use]
-    pub fn without_secrets(mut self) -> Self {
-        self.password = None;
-        self.mask.iter_mut().for_each(|mask| mask.salt = None);
-        self
-    }
-
     /// The files that it names, each with its key.
     pub fn files_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut PathBuf)> {
         let salts =

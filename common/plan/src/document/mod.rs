@@ -46,7 +46,7 @@ use read::{At, Table};
 use report::Report;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tidemesh_model::{PostgresSettings, SourceSettings};
+use tidemesh_model::SourceSettings;
 
 /// The version of the documents' form, which each of them names.
 pub const API_VERSION: &str = "tidemesh/v1";
@@ -201,8 +201,8 @@ impl Document {
 
     /// A source that stands in no document, but in a process's configuration; without its secrets.
     #[must_use]
-    pub fn configured(mut settings: SourceSettings) -> Self {
-        settings.postgres = settings.postgres.map(PostgresSettings::without_secrets);
+    pub fn configured(settings: SourceSettings) -> Self {
+        let settings = settings.without_secrets();
         let metadata = Metadata { name: settings.name.clone(), ..Metadata::default() };
         let (settings, catalog) = (Box::new(settings), BTreeMap::new());
         let spec = Spec::Source(SourceSpec::Connector { settings, catalog });

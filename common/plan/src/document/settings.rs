@@ -6,7 +6,7 @@ use super::read::At;
 use super::report::Report;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tidemesh_model::{Error, SourceSettings};
+use tidemesh_model::{CONNECTORS, Error, SourceSettings};
 
 /// How a secret shows itself when it is written.
 const HIDDEN: &str = "***";
@@ -24,8 +24,8 @@ pub(super) fn read(name: &str, at: &At<'_>, report: &mut Report) -> Option<Sourc
         let help = "leave it out: metadata.name is the source's name";
         report.wrong(&place(at, "name").at_key(), "there is no such key", help);
     }
-    if !table.contains_key("postgres") {
-        let help = "add the table postgres, or pipeline for the output of a pipeline";
+    if !CONNECTORS.iter().any(|connector| table.contains_key(*connector)) {
+        let help = "add the table postgres or mysql, or pipeline for the output of a pipeline";
         report.wrong(at, "the source names neither a database nor a pipeline", help);
         table.insert("postgres".into(), filler_database());
     }

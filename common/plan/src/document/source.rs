@@ -8,7 +8,7 @@ use super::{names, settings};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use tidemesh_model::{PostgresSettings, SourceSettings, TableName};
+use tidemesh_model::{SourceSettings, TableName};
 
 /// What a source is.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,14 +104,13 @@ fn table_name(text: &str) -> Option<TableName> {
 
 /// What is said of a table that is not captured would be shown nowhere.
 fn captured(settings: &SourceSettings, at: &At<'_>, report: &mut Report) {
-    let Some(Ok(patterns)) = settings.postgres.as_ref().map(PostgresSettings::table_patterns)
-    else {
+    let (Some(connector), Ok(patterns)) = (settings.connector(), settings.table_patterns()) else {
         return;
     };
     for (table, entry) in at.entries(report) {
         let Some(name) = table_name(table) else { continue };
         if !patterns.iter().any(|pattern| pattern.matches(&name)) {
-            let message = format!("postgres.tables has no {}", names::shown(table));
+            let message = format!("{connector}.tables has no {}", names::shown(table));
             report.wrong(&entry.at_key(), message, "add it there, or leave it out here");
         }
     }

@@ -6,7 +6,8 @@ use crate::document::pipeline::read as of_pipeline;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use tidemesh_model::{
-    MaskSettings, OutboxSettings, PostgresSettings, SnapshotSettings, SourceSettings, TopicSettings,
+    MaskSettings, MysqlSettings, OutboxSettings, PostgresSettings, SnapshotSettings,
+    SourceSettings, TopicSettings,
 };
 
 const READ: &[(&str, &[&str])] = &[
@@ -89,6 +90,7 @@ fn the_editors_schema_has_the_settings_of_a_connector() {
         ("outbox", keys::<OutboxSettings>(), &[]),
         // Secrets do not stand in documents.
         ("postgres", keys::<PostgresSettings>(), &["password"]),
+        ("mysql", keys::<MysqlSettings>(), &["password"]),
         ("mask", keys::<MaskSettings>(), &["salt"]),
     ];
     for (table, mut known, elsewhere) in settings {

@@ -11,7 +11,7 @@ metadata: {name: s}
 spec:
   types: avro
 ",
-        told: &[("5:3", "the source names neither a database nor a pipeline", "add the table postgres, or pipeline for the output of a pipe")],
+        told: &[("5:3", "the source names neither a database nor a pipeline", "add the table postgres or mysql, or pipeline for the output o")],
     },
     Case {
         name: "a slip in a source",
@@ -134,6 +134,70 @@ spec:
     public.other: {owner: me}
 ",
         told: &[("7:5", "postgres.tables has no `public.other`", "add it there, or leave it out here")],
+    },
+    Case {
+        name: "a source of two databases",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  postgres: {database: d, user: u, tables: [public.t]}
+  mysql: {user: u, tables: [shop.t]}
+",
+        told: &[("6:10", "postgres is there too; a source has one of them", "the connector's documentation")],
+    },
+    Case {
+        name: "several mistakes in a MySQL source",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  mysql: {usr: u, time: long, tables: [shop.t]}
+",
+        told: &[("5:10", "`user` is missing", "add the key user"), ("5:11", "there is no such key", "did you mean `user`?"), ("5:25", "`long` is not known", "write one of text, time_of_day")],
+    },
+    Case {
+        name: "a MySQL source's settings out of their bounds",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  mysql: {user: u, tables: [shop.t], server_id: 0}
+",
+        told: &[("5:49", "must be 1 to 4294967295", "the connector's documentation")],
+    },
+    Case {
+        name: "a secret of a MySQL source",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  mysql: {user: u, password: hunter2, tables: [shop.t]}
+",
+        told: &[("5:20", "`password` is a secret, which must not stand in a document", "write it into a file, and name that as ")],
+    },
+    Case {
+        name: "a catalogue of a table that is not captured from MySQL",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  mysql: {user: u, tables: [shop.t]}
+  catalog:
+    shop.other: {owner: me}
+",
+        told: &[("7:5", "mysql.tables has no `shop.other`", "add it there, or leave it out here")],
+    },
+    Case {
+        name: "read-only snapshots of PostgreSQL",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  postgres: {database: d, user: u, tables: [public.t]}
+  snapshot: {read_only: true}
+",
+        told: &[("6:25", "is for mysql alone", "leave it out")],
     },
     Case {
         name: "a catalogue of what is no table",

@@ -1,6 +1,7 @@
 //! The catalog beside the log, at a real server.
 
 use super::*;
+use crate::server::flavor;
 use crate::tests::{Logged, Server, logged};
 use std::collections::HashMap;
 use tidemesh_model::{KeyOrigin, Value, ZeroDates};

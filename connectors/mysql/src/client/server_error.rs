@@ -3,6 +3,10 @@
 
 use mysql_async::DriverError;
 use tidemesh_model::{Error, ErrorKind};
+use tidemesh_source::{tls_refused, without_tls};
+
+/// How TLS is switched on.
+pub(super) const TLS_AT_SERVER: &str = "ssl_cert and ssl_key";
 
 /// The error that the server told by number, SQL state and text.
 pub(crate) fn server_error(code: u16, state: &str, message: &str, doing: &'static str) -> Error {
@@ -18,9 +22,11 @@ pub(crate) fn database_error(error: mysql_async::Error, doing: &'static str) -> 
         mysql_async::Error::Server(told) => {
             server_error(told.code, &told.state, &told.message, doing)
         }
-        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => without_tls(doing),
+        mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer) => {
+            without_tls(doing, "mysql", TLS_AT_SERVER)
+        }
         mysql_async::Error::Io(mysql_async::IoError::Tls(error)) => {
-            tls_refused(doing).caused_by(error)
+            tls_refused(doing, "mysql").caused_by(error)
         }
         mysql_async::Error::Io(_) | mysql_async::Error::Driver(DriverError::ConnectionClosed) => {
             Error::new(ErrorKind::Unavailable, doing)
@@ -29,20 +35,6 @@ pub(crate) fn database_error(error: mysql_async::Error, doing: &'static str) -> 
         }
         other => Error::new(ErrorKind::Malformed, doing).caused_by(other),
     }
-}
-
-/// TLS is asked for and the server has none.
-pub(crate) fn without_tls(doing: &'static str) -> Error {
-    Error::new(ErrorKind::Prerequisite, doing)
-        .because("the server has no TLS, and mysql.tls asks for it")
-        .help("set ssl_cert and ssl_key at the server, or mysql.tls = \"prefer\"")
-}
-
-/// The two sides could not agree, or the certificate is not one that is trusted.
-pub(crate) fn tls_refused(doing: &'static str) -> Error {
-    Error::new(ErrorKind::Authentication, doing)
-        .because("TLS was not agreed on")
-        .help("see mysql.tls, mysql.tls_ca_file, mysql.host and the server's certificate")
 }
 
 fn kind(code: u16, state: &str, message: &str) -> ErrorKind {

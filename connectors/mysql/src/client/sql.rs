@@ -106,6 +106,18 @@ impl Sql {
         Ok(true)
     }
 
+    /// All rows of a statement that cannot be prepared.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sql::rows`].
+    pub(crate) async fn all<T: FromRow + Send + 'static>(
+        &mut self,
+        statement: &str,
+    ) -> Result<Vec<T>> {
+        answered(self.conn.query(statement)).await
+    }
+
     /// Runs a statement.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use crate::frame::Header;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// The most bytes that a tag has (MySQL 9.1, `Tag::tag_max_length`).
-const TAG_BYTES_MAX: usize = 32;
+pub(crate) const TAG_BYTES_MAX: usize = 32;
 
 /// A transaction's id at a MySQL server, and what is told with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -3,14 +3,19 @@
 //! `codecs/binary.cpp`, `compression/zstd_dec.cpp`).
 
 use crate::bytes::Bytes;
-use crate::frame::{Event, Framer, HEADER_BYTES, Header, kinds};
-use std::io::{BufReader, Read};
+#[cfg(any(test, feature = "fuzz"))]
+use crate::frame::Framer;
+use crate::frame::{HEADER_BYTES, Header, kinds};
+use std::io::{BufReader, Cursor, Read};
 use tidemesh_model::{Error, ErrorKind, Result};
 use zstd::stream::read::Decoder;
 
 /// The largest window, as a power of two, that is allowed to the decompressor: 128 MiB, which the
 /// highest level that MySQL has takes.
 const WINDOW_LOG_MAX: u32 = 27;
+
+/// Where an event's header has its kind.
+const KIND_AT: usize = 4;
 
 /// How the events are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,15 +78,16 @@ fn fields(bytes: &mut Bytes<'_>) -> Option<Fields> {
     Some(Fields { length: length?, compression: compression?, uncompressed })
 }
 
-impl<'a> Payload<'a> {
+impl Payload<'_> {
     /// Its events, none of which may have more bytes than `event_bytes_max`.
     ///
     /// # Errors
     ///
     /// `Internal` if the decompressor cannot be made.
-    pub(crate) fn events(&self, event_bytes_max: usize) -> Result<PayloadEvents<'a>> {
+    pub(crate) fn events(&self, event_bytes_max: usize) -> Result<PayloadEvents> {
+        // Copied, so that they may come while the log is read on.
         let input = match self.compression {
-            Compression::None => Input::Plain(self.bytes),
+            Compression::None => Input::Plain(Cursor::new(self.bytes.to_vec())),
             Compression::Zstd => Input::Zstd(self.decoder().map_err(|error| {
                 Error::new(ErrorKind::Internal, "make a decompressor").caused_by(error)
             })?),
@@ -95,19 +101,19 @@ impl<'a> Payload<'a> {
         })
     }
 
-    fn decoder(&self) -> std::io::Result<Decoder<'static, BufReader<&'a [u8]>>> {
-        let mut decoder = Decoder::new(self.bytes)?;
+    fn decoder(&self) -> std::io::Result<Decoder<'static, BufReader<Cursor<Vec<u8>>>>> {
+        let mut decoder = Decoder::new(Cursor::new(self.bytes.to_vec()))?;
         decoder.window_log_max(WINDOW_LOG_MAX)?;
         Ok(decoder)
     }
 }
 
-enum Input<'a> {
-    Zstd(Decoder<'static, BufReader<&'a [u8]>>),
-    Plain(&'a [u8]),
+enum Input {
+    Zstd(Decoder<'static, BufReader<Cursor<Vec<u8>>>>),
+    Plain(Cursor<Vec<u8>>),
 }
 
-impl Read for Input<'_> {
+impl Read for Input {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         match self {
             Self::Zstd(decoder) => decoder.read(out),
@@ -117,24 +123,36 @@ impl Read for Input<'_> {
 }
 
 /// The events of a compressed transaction, one at a time.
-pub(crate) struct PayloadEvents<'a> {
+pub(crate) struct PayloadEvents {
     /// The header of the event that holds them.
     header: Header,
-    input: Input<'a>,
+    input: Input,
     /// Bytes that are still to come, if that is told.
     left: Option<u64>,
     event_bytes_max: usize,
     event: Vec<u8>,
 }
 
-impl PayloadEvents<'_> {
+impl PayloadEvents {
     /// The next event; none at the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`PayloadEvents::next_bytes`].
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(crate) fn next(&mut self) -> Result<Option<crate::frame::Event<'_>>> {
+        let header = self.header;
+        let Some(bytes) = self.next_bytes()? else { return Ok(None) };
+        Framer::nested(bytes).map(Some).map_err(|error| header.locate(error))
+    }
+
+    /// The next event's bytes, header and all, without a checksum; none at the end.
     ///
     /// # Errors
     ///
     /// `Malformed` if the bytes are not compressed, or no events; `TooLarge` for an event that is
     /// larger than allowed.
-    pub(crate) fn next(&mut self) -> Result<Option<Event<'_>>> {
+    pub(crate) fn next_bytes(&mut self) -> Result<Option<&[u8]>> {
         self.event.clear();
         if self.read(HEADER_BYTES)? == 0 {
             return match self.left {
@@ -160,11 +178,10 @@ impl PayloadEvents<'_> {
         if self.read(more)? < more {
             return Err(self.broken("a compressed transaction is cut"));
         }
-        let event = Framer::nested(&self.event).map_err(|error| self.header.locate(error))?;
-        if event.header.kind == kinds::TRANSACTION_PAYLOAD {
+        if self.event.get(KIND_AT) == Some(&kinds::TRANSACTION_PAYLOAD.0) {
             return Err(self.broken("a compressed transaction stands within another one"));
         }
-        Ok(Some(event))
+        Ok(Some(&self.event))
     }
 
     /// Reads at most `count` bytes behind what there is of the event.

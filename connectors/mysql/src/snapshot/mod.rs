@@ -13,7 +13,9 @@ use crate::catalog::{self, CatalogTable, Estimate};
 use crate::client::Sql;
 use crate::config::Config;
 use crate::frame::Flavor;
+use crate::known::KnownSchemas;
 use crate::relation::Relation;
+use crate::server;
 use chunk::AnswerRow;
 use mysql_async::{Row, Value as Answer};
 use rows::{AnswerRows, malformed};
@@ -40,8 +42,7 @@ pub struct MysqlReader {
     types: MysqlTypes,
     /// Where marks are written; none if nothing may be written.
     watermarks: Option<TableName>,
-    /// The relation of each table, the same for as long as it says the same.
-    known: HashMap<TableName, Arc<Relation>>,
+    known: Arc<KnownSchemas>,
     /// Bytes of a row, by the last chunk.
     row_bytes: HashMap<TableName, usize>,
 }
@@ -66,10 +67,10 @@ struct Read {
 }
 
 impl MysqlReader {
-    pub(crate) async fn connect(config: &Config) -> Result<Self> {
+    pub(crate) async fn connect(config: &Config, known: Arc<KnownSchemas>) -> Result<Self> {
         let mut sql = session(&config.settings).await?;
-        let flavor = catalog::flavor(&mut sql).await?;
-        let (known, row_bytes) = (HashMap::new(), HashMap::new());
+        let flavor = server::flavor(&mut sql).await?;
+        let row_bytes = HashMap::new();
         let (settings, watermarks) = (config.settings.clone(), config.watermarks.clone());
         let types = settings.types();
         Ok(Self { sql, settings, flavor, types, watermarks, known, row_bytes })
@@ -85,13 +86,9 @@ impl MysqlReader {
                 .because("it is not there")
                 .with("table", name)
         })?;
-        let relation = table.relation(&self.types)?;
-        let relation = match self.known.get(name) {
-            Some(known) if **known == relation => Arc::clone(known),
-            _ => Arc::new(relation),
-        };
-        self.known.insert(name.clone(), Arc::clone(&relation));
-        Ok(Opened { table, relation })
+        let mut relation = table.relation(&self.types)?;
+        relation.schema = self.known.share(relation.schema);
+        Ok(Opened { table, relation: Arc::new(relation) })
     }
 
     async fn end(&mut self) -> Result<()> {

@@ -32,7 +32,7 @@ async fn reader(server: &Server, types: &MysqlTypes, marks: Option<TableName>) -
         server_id: 7,
         watermarks,
     };
-    MysqlReader::connect(&config).await.unwrap()
+    MysqlReader::connect(&config, Arc::default()).await.unwrap()
 }
 
 /// All rows of a part, and the last keys of its chunks.
@@ -80,19 +80,15 @@ async fn whole(
 }
 
 /// What the log says of tables.
-async fn log(
-    server: &Server,
-    tables: &[TableName],
-    types: &MysqlTypes,
-) -> HashMap<TableName, Logged> {
-    let mut sql = server.sql().await;
-    let flavor = catalog::flavor(&mut sql).await.unwrap();
+async fn log(at: &Server, tables: &[TableName], types: &MysqlTypes) -> HashMap<TableName, Logged> {
+    let mut sql = at.sql().await;
+    let flavor = server::flavor(&mut sql).await.unwrap();
     let mut facts: HashMap<TableName, TableFacts> = HashMap::new();
     for table in tables {
         let found = catalog::table(&mut sql, flavor, table, types).await.unwrap().unwrap();
         facts.insert(table.clone(), found.facts().clone());
     }
-    logged(server, &facts, types)
+    logged(at, &facts, types)
 }
 
 async fn types_tables(server: &Server, database: &str) -> Vec<TableName> {

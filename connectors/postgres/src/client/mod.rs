@@ -4,19 +4,18 @@
 //!
 //! Source: PostgreSQL 18 documentation, chapter 54, "Frontend/Backend Protocol".
 
+mod connect;
 mod login;
 mod server_error;
-mod socket;
 pub(crate) mod stream;
-pub(crate) mod tls;
 
+pub(crate) use connect::endpoint;
 pub(crate) use server_error::{database_error, server_error};
-pub(crate) use socket::Socket;
 
-use socket::Wait;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, PostgresSettings, Result};
+use tidemesh_source::{Socket, Wait, would_block};
 
 /// The most bytes of one message before the stream begins.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -43,7 +42,7 @@ impl Client {
     /// `Unavailable`, `Timeout`, `Authentication`, `Privilege`, `NotFound` (no such database).
     pub(crate) fn connect(settings: &PostgresSettings) -> Result<Self> {
         let deadline = Instant::now() + Duration::from_millis(settings.connect_timeout_ms);
-        let socket = Socket::connect(settings, deadline)?;
+        let socket = connect::connect(settings, deadline)?;
         let mut client = Self { socket, process: 0, deadline };
         client.log_in(settings)?;
         Ok(client)
@@ -155,10 +154,6 @@ fn data_row(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
         }
     }
     Some(cells)
-}
-
-pub(crate) fn would_block(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted)
 }
 
 pub(crate) fn malformed() -> Error {

@@ -1,6 +1,10 @@
 //! The server's errors as ours, by SQLSTATE (documentation 18, appendix A).
 
 use tidemesh_model::{Error, ErrorKind};
+use tidemesh_source::{tls_refused, without_tls};
+
+/// How TLS is switched on.
+pub(super) const TLS_AT_SERVER: &str = "ssl = on";
 
 /// The error that an `ErrorResponse` body tells (chapter 54.8).
 pub(crate) fn server_error(body: &[u8], doing: &'static str) -> Error {
@@ -27,11 +31,13 @@ fn not_told(error: tokio_postgres::Error, doing: &'static str) -> Error {
     let source = std::error::Error::source(&error);
     let by_io = source.is_some_and(|source| source.is::<std::io::Error>());
     if source.is_some_and(is_tls) {
-        return tls_refused(doing).caused_by(error);
+        return tls_refused(doing, "postgres").caused_by(error);
     }
     // The texts are the crate's, which hands out no kinds; `tests/e2e/access.rs` holds them.
     match source.map(ToString::to_string).as_deref() {
-        Some("server does not support TLS") => return without_tls(doing),
+        Some("server does not support TLS") => {
+            return without_tls(doing, "postgres", TLS_AT_SERVER);
+        }
         Some("password missing") => return password_missing(doing),
         _ => {}
     }
@@ -46,20 +52,6 @@ fn not_told(error: tokio_postgres::Error, doing: &'static str) -> Error {
 fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
     inner.is_some_and(|inner| inner.is::<rustls::Error>())
-}
-
-/// TLS is asked for and the server has none.
-pub(super) fn without_tls(doing: &'static str) -> Error {
-    Error::new(ErrorKind::Prerequisite, doing)
-        .because("the server has no TLS, and postgres.tls asks for it")
-        .help("set ssl = on at the server, or postgres.tls = \"prefer\"")
-}
-
-/// The two sides could not agree, or the certificate is not one that is trusted.
-pub(super) fn tls_refused(doing: &'static str) -> Error {
-    Error::new(ErrorKind::Authentication, doing)
-        .because("TLS was not agreed on")
-        .help("see postgres.tls, postgres.tls_ca_file, postgres.host and the server's certificate")
 }
 
 /// The server asks for a password that the configuration does not have.

@@ -27,12 +27,12 @@ fn selection(settings: serde_json::Value) -> Selection {
     let mut json = serde_json::json!({"database": "d", "user": "u", "tables": ["public.*"]});
     json.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
     let settings: PostgresSettings = serde_json::from_value(json).unwrap();
-    Selection::of(&settings).unwrap()
+    crate::config::selection(&settings).unwrap()
 }
 
 #[test]
 fn a_stored_schema_without_kinds_is_read_with_them() {
-    let all = Selection::default();
+    let all = Selection::all(&crate::config::TERMS);
     let versions = read(WITHOUT_KINDS.as_bytes(), &all);
     let kinds: Vec<SourceKind> = versions[0].schema.fields.iter().map(|field| field.kind).collect();
     let timestamp = SourceKind::Timestamp { digits: 3 };

@@ -10,13 +10,11 @@
 mod array;
 mod bytes;
 mod composite;
-mod mask;
 mod reader;
 mod resolve;
 mod text;
 
 pub(crate) use composite::{Composite, altered};
-pub(crate) use mask::Mask;
 pub(crate) use reader::{Reader, days_since_2000, micros_since_2000};
 pub(crate) use resolve::{AttributeInfo, Refused, TypeInfo, Types};
 pub(crate) use text::{Printer, QUOTED_IN_ARRAY, QUOTED_IN_COMPOSITE, Quoted, quote_from};

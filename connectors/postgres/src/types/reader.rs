@@ -3,13 +3,13 @@
 use super::array;
 use super::bytes::{malformed, utf8, whole};
 use super::composite::Composite;
-use super::mask::Mask;
 use super::text::{
     Printer, ZoneStyle, hstore_json, interval, print_numeric, time_tz, versioned, with_text,
 };
 use crate::numeric;
 use serde::{Deserialize, Serialize};
 use tidemesh_model::{CellVisitor, DataType, DecimalRef, Error, ErrorKind, NumericSpecial, Result};
+use tidemesh_source::Mask;
 
 /// Days from 1970-01-01 to PostgreSQL's epoch, 2000-01-01.
 const EPOCH_DAYS: i32 = 10_957;
@@ -229,7 +229,7 @@ impl Reader {
             Self::Array(element) => array::visit(element, bytes, visitor),
             Self::Composite(composite) => composite.visit(bytes, visitor),
             Self::Printed(printer) => with_text(visitor, |out| printer.print(bytes, out)),
-            Self::Masked(mask) => mask.visit(bytes, visitor),
+            Self::Masked(mask) => mask.visit(utf8(bytes)?, visitor),
             Self::Skipped => Ok(()),
         }
     }
@@ -240,7 +240,7 @@ impl Reader {
             Self::Text | Self::Enum(_) | Self::Json | Self::Jsonb | Self::Declared => {
                 visitor.text(utf8(bytes)?)
             }
-            Self::Masked(mask) => mask.visit(bytes, visitor),
+            Self::Masked(mask) => mask.visit(utf8(bytes)?, visitor),
             Self::Skipped => Ok(()),
             _ => Err(Error::new(ErrorKind::Malformed, "read a cell")
                 .because("the server sent text for a type that has a binary form")),

@@ -2,6 +2,7 @@
 //! handed over as soon as no more come.
 
 use super::*;
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 
 /// Far below the second after which the server hears of us, which wakes the thread too.
@@ -18,7 +19,7 @@ fn message(bytes: usize) -> Vec<u8> {
 fn streaming() -> (UnixStream, Stream) {
     let (server, ours) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    let socket = crate::client::Socket::Unix(ours);
+    let socket = tidemesh_source::Socket::Unix(ours);
     let client = Client { socket, process: 0, deadline: Instant::now() };
     (server, Stream::start(client, 0, 1 << 23, Arc::default()).unwrap())
 }

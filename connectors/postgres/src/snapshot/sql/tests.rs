@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::relation::RelationShape;
-use crate::types::{Mask, Reader};
+use crate::types::Reader;
 use std::sync::Arc;
 use tidemesh_model::{DataType, Field, NumericSpecial, RowKey, SourceKind, TableSchema};
+use tidemesh_source::Mask;
 
 fn relation(origin: KeyOrigin, columns: Vec<usize>) -> Relation {
     let field = |name: &str, of: &str| Field {

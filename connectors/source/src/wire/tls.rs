@@ -1,5 +1,6 @@
 //! TLS as libpq's `sslmode` means it (documentation 18, 32.19), by `rustls`.
 
+use super::Endpoint;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
@@ -9,10 +10,14 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use std::sync::Arc;
-use tidemesh_model::{Error, ErrorKind, PostgresSettings, Result, TlsMode};
+use tidemesh_model::{Error, ErrorKind, Result, TlsMode};
 
-/// The client's side of TLS for these settings.
-pub(crate) fn client_config(settings: &PostgresSettings) -> Result<Arc<ClientConfig>> {
+/// The client's side of TLS for this server.
+///
+/// # Errors
+///
+/// `Config` for a file of certificates that cannot be used.
+pub fn client_config(endpoint: &Endpoint<'_>) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
         Error::new(ErrorKind::Config, "prepare TLS").caused_by(error)
@@ -20,17 +25,17 @@ pub(crate) fn client_config(settings: &PostgresSettings) -> Result<Arc<ClientCon
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| wrong(error.into()))?;
-    let config = match settings.tls {
+    let config = match endpoint.tls {
         TlsMode::Disable | TlsMode::Prefer | TlsMode::Require => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Unchecked(provider)))
             .with_no_client_auth(),
         TlsMode::VerifyFull => {
-            builder.with_root_certificates(roots(settings)?).with_no_client_auth()
+            builder.with_root_certificates(roots(endpoint)?).with_no_client_auth()
         }
         TlsMode::VerifyCa => {
             let inner =
-                WebPkiServerVerifier::builder_with_provider(Arc::new(roots(settings)?), provider)
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots(endpoint)?), provider)
                     .build()
                     .map_err(|error| wrong(error.into()))?;
             builder
@@ -43,9 +48,9 @@ pub(crate) fn client_config(settings: &PostgresSettings) -> Result<Arc<ClientCon
 }
 
 /// The certificates that a server's is checked against: the file's, else the system's.
-fn roots(settings: &PostgresSettings) -> Result<RootCertStore> {
+fn roots(endpoint: &Endpoint<'_>) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
-    let Some(file) = &settings.tls_ca_file else {
+    let Some(file) = endpoint.tls_ca_file else {
         for certificate in rustls_native_certs::load_native_certs().certs {
             // One that rustls does not take is of no use for checking either.
             let _ = roots.add(certificate);
@@ -54,7 +59,7 @@ fn roots(settings: &PostgresSettings) -> Result<RootCertStore> {
     };
     let wrong = || {
         Error::new(ErrorKind::Config, "prepare TLS")
-            .because("postgres.tls_ca_file cannot be used")
+            .because(format!("{}.tls_ca_file cannot be used", endpoint.table))
             .with("file", file.display())
     };
     let certificates = CertificateDer::pem_file_iter(file).map_err(|e| wrong().caused_by(e))?;

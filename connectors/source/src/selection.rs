@@ -1,12 +1,13 @@
 //! Which columns of a table are captured, and which are masked, by the settings.
 
-use crate::types::Mask;
+use crate::{Mask, Terms};
 use std::collections::HashMap;
-use tidemesh_model::{ColumnPattern, KeyOrigin, PostgresSettings, Result, TableName};
+use tidemesh_model::{ColumnPattern, KeyOrigin, MaskSettings, Result, TableName};
 
 /// What the settings say of columns.
-#[derive(Debug, Default)]
-pub(crate) struct Selection {
+#[derive(Debug)]
+pub struct Selection {
+    terms: &'static Terms,
     include: Vec<ColumnPattern>,
     exclude: Vec<ColumnPattern>,
     /// The first whose patterns match counts.
@@ -15,78 +16,110 @@ pub(crate) struct Selection {
 
 /// What becomes of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Choice {
+pub enum Choice {
+    /// It is carried as it is.
     Keep,
     /// It never leaves the process.
     Skip,
+    /// Its masked form alone leaves the process.
     Mask(Mask),
 }
 
 /// What cannot be done with a column that it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wrong {
+pub enum Wrong {
+    /// A row is known by it.
     KeyLeftOut,
+    /// A row is known by it.
     KeyMasked,
     /// A row is known by all of its columns.
     NoKey,
+    /// Its type is none of which there is a masked form.
     MaskOfNoText,
 }
 
 impl Wrong {
     /// What is wrong, behind the column's name.
-    pub(crate) fn why(self) -> &'static str {
+    #[must_use]
+    pub fn why(self, terms: &Terms) -> String {
         match self {
-            Self::KeyLeftOut => "is of the key by which rows are known, so it cannot be left out",
-            Self::KeyMasked => "is of the key by which rows are known, so it cannot be masked",
+            Self::KeyLeftOut => {
+                "is of the key by which rows are known, so it cannot be left out".to_owned()
+            }
+            Self::KeyMasked => {
+                "is of the key by which rows are known, so it cannot be masked".to_owned()
+            }
             Self::NoKey => {
-                "is of a table without a key, whose rows are known by all of their columns, so none \
-                 can be left out"
+                "is of a table without a key, whose rows are known by all of their columns, \
+                            so none can be left out"
+                    .to_owned()
             }
             Self::MaskOfNoText => {
-                "is of a type that cannot be masked: masks are for text, varchar, char, name and \
-                 citext"
+                format!("is of a type that cannot be masked: masks are for {}", terms.maskable)
             }
         }
     }
 
-    pub(crate) fn remedy(self) -> &'static str {
+    /// What helps.
+    #[must_use]
+    pub fn remedy(self, terms: &Terms) -> String {
+        let Terms { include_columns, exclude_columns, mask, .. } = terms;
         match self {
-            Self::KeyLeftOut => "correct postgres.exclude_columns",
-            Self::KeyMasked => "correct postgres.mask",
-            Self::NoKey => {
-                "correct postgres.include_columns and postgres.exclude_columns, or give the table a \
-                 primary key"
-            }
+            Self::KeyLeftOut => format!("correct {exclude_columns}"),
+            Self::KeyMasked => format!("correct {mask}"),
+            Self::NoKey => format!(
+                "correct {include_columns} and {exclude_columns}, or give the table a primary key"
+            ),
             Self::MaskOfNoText => {
-                "correct postgres.mask, or leave the column out by postgres.exclude_columns"
+                format!("correct {mask}, or leave the column out by {exclude_columns}")
             }
         }
     }
 }
 
 impl Selection {
+    /// Every column as it is.
+    #[must_use]
+    pub fn all(terms: &'static Terms) -> Self {
+        Self { terms, include: Vec::new(), exclude: Vec::new(), masks: Vec::new() }
+    }
+
     /// As the settings say.
     ///
     /// # Errors
     ///
     /// `Config` for an entry that names no columns.
-    pub(crate) fn of(settings: &PostgresSettings) -> Result<Self> {
+    pub fn new(
+        terms: &'static Terms,
+        include: &[String],
+        exclude: &[String],
+        masks: &[MaskSettings],
+    ) -> Result<Self> {
         let read = |key: &'static str, entries: &[String]| -> Result<Vec<ColumnPattern>> {
             entries.iter().map(|entry| ColumnPattern::of(key, entry)).collect()
         };
-        let masks = settings
-            .mask
-            .iter()
-            .map(|mask| Ok((mask.patterns("postgres.mask.columns")?, Mask::of(mask))));
+        let masks =
+            masks.iter().map(|mask| Ok((mask.patterns(terms.mask_columns)?, Mask::of(mask))));
         Ok(Self {
-            include: read("postgres.include_columns", &settings.include_columns)?,
-            exclude: read("postgres.exclude_columns", &settings.exclude_columns)?,
+            terms,
+            include: read(terms.include_columns, include)?,
+            exclude: read(terms.exclude_columns, exclude)?,
             masks: masks.collect::<Result<_>>()?,
         })
     }
 
+    /// How texts name the settings.
+    #[must_use]
+    pub fn terms(&self) -> &'static Terms {
+        self.terms
+    }
+
     /// What becomes of a column, which may be of a key of this origin.
-    pub(crate) fn choose(
+    ///
+    /// # Errors
+    ///
+    /// What cannot be done with it.
+    pub fn choose(
         &self,
         table: &TableName,
         column: &str,
@@ -108,7 +141,8 @@ impl Selection {
     }
 
     /// The patterns that match none of these columns, which may be mistakes.
-    pub(crate) fn unmatched(&self, columns: &HashMap<TableName, Vec<String>>) -> Vec<String> {
+    #[must_use]
+    pub fn unmatched(&self, columns: &HashMap<TableName, Vec<String>>) -> Vec<String> {
         let masks = self.masks.iter().flat_map(|(patterns, _)| patterns);
         let patterns = self.include.iter().chain(&self.exclude).chain(masks);
         let matches = |pattern: &&ColumnPattern| {
@@ -123,11 +157,16 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemesh_model::PostgresSettings;
+
+    const TERMS: Terms = crate::terms!("postgres", "text");
 
     fn selection(settings: serde_json::Value) -> Selection {
         let mut json = serde_json::json!({"database": "d", "user": "u", "tables": ["*.*"]});
         json.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
-        Selection::of(&serde_json::from_value(json).unwrap()).unwrap()
+        let settings: PostgresSettings = serde_json::from_value(json).unwrap();
+        let (include, exclude) = (&settings.include_columns, &settings.exclude_columns);
+        Selection::new(&TERMS, include, exclude, &settings.mask).unwrap()
     }
 
     fn users() -> TableName {
@@ -178,5 +217,14 @@ mod tests {
         }));
         let columns = HashMap::from([(users(), vec!["id".to_owned(), "password".to_owned()])]);
         assert_eq!(selection.unmatched(&columns), ["public.users.pasword"]);
+    }
+
+    #[test]
+    fn texts_name_the_connectors_own_settings() {
+        let terms = crate::terms!("mysql", "char and text");
+        assert_eq!(Wrong::KeyMasked.remedy(&terms), "correct mysql.mask");
+        assert!(Wrong::MaskOfNoText.why(&terms).ends_with("masks are for char and text"));
+        let error = Selection::new(&TERMS, &["a".to_owned()], &[], &[]).unwrap_err();
+        assert!(error.report().contains("postgres.include_columns"), "{}", error.report());
     }
 }

@@ -1,6 +1,5 @@
 //! Masks: what is made of a text before it leaves the process. Nothing is allocated for a value.
 
-use super::bytes::utf8;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidemesh_model::{
@@ -14,14 +13,19 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// A column's mask. What is stored of it is its form: the salt is the settings' alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Mask {
+pub enum Mask {
+    /// The SHA-256 of the salt and the text, in hexadecimal.
     Hash {
+        /// What stands before the text.
         #[serde(skip, default = "no_salt")]
         salt: Secret,
     },
+    /// The text's beginning.
     Truncate {
+        /// How many characters there are of it.
         characters: u32,
     },
+    /// Three stars, whatever the text is.
     Redact,
 }
 
@@ -31,7 +35,8 @@ fn no_salt() -> Secret {
 
 impl Mask {
     /// As the settings say, which were checked.
-    pub(crate) fn of(settings: &MaskSettings) -> Self {
+    #[must_use]
+    pub fn of(settings: &MaskSettings) -> Self {
         match settings.with {
             MaskForm::Hash => Self::Hash { salt: settings.salt.clone().unwrap_or_else(no_salt) },
             MaskForm::Truncate => Self::Truncate { characters: settings.length.unwrap_or(1) },
@@ -40,27 +45,38 @@ impl Mask {
     }
 
     /// Whether both are of one form, whatever their salts.
-    pub(crate) fn is_like(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Hash { .. }, Self::Hash { .. }) => true,
             (one, other) => one == other,
         }
     }
 
-    /// Hands the masked form of a text's bytes to the visitor.
-    pub(super) fn visit<V: CellVisitor>(&self, bytes: &[u8], visitor: &mut V) -> Result<()> {
+    /// Hands the masked form of a text to the visitor.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` for a hash whose salt the settings have not given; what the visitor says.
+    pub fn visit<V: CellVisitor>(&self, text: &str, visitor: &mut V) -> Result<()> {
         match self {
             Self::Hash { salt } if salt.expose().is_empty() => Err(no_salt_is_there()),
-            Self::Hash { salt } => visitor.text(utf8(&hash(salt.expose().as_bytes(), bytes))?),
-            Self::Truncate { characters } => visitor.text(first(utf8(bytes)?, *characters)),
+            Self::Hash { salt } => {
+                visitor.text(digits(&hash(salt.expose().as_bytes(), text.as_bytes())))
+            }
+            Self::Truncate { characters } => visitor.text(first(text, *characters)),
             Self::Redact => visitor.text(REDACTED),
         }
     }
 
     /// The masked form of a text.
-    pub(crate) fn apply(&self, text: &str) -> Result<String> {
+    ///
+    /// # Errors
+    ///
+    /// As [`Mask::visit`].
+    pub fn apply(&self, text: &str) -> Result<String> {
         let mut values = Values::default();
-        self.visit(text.as_bytes(), &mut values)?;
+        self.visit(text, &mut values)?;
         match values.into_cells().pop() {
             Some(Value::Text(masked)) => Ok(masked),
             _ => Err(Error::new(ErrorKind::Internal, "mask a text").because("it is no text")),
@@ -77,6 +93,10 @@ fn hash(salt: &[u8], value: &[u8]) -> [u8; 64] {
         pair[1] = HEX[usize::from(byte & 0xf)];
     }
     digits
+}
+
+fn digits(hex: &[u8; 64]) -> &str {
+    std::str::from_utf8(hex).unwrap_or_default()
 }
 
 fn first(text: &str, characters: u32) -> &str {
