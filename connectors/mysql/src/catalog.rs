@@ -15,6 +15,7 @@ use crate::relation::{Relation, TableFacts};
 use column::{Answer, Column};
 use mysql_async::Row;
 use tidemesh_model::{Error, ErrorKind, MysqlTypes, Result, TableName};
+use tidemesh_source::Selection;
 
 /// A table as the catalog has it today.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,9 +36,11 @@ pub(crate) struct OrderIndex {
     pub(crate) columns: Vec<usize>,
 }
 
-/// About how large a table is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// About how large a table is, and of which kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Estimate {
+    /// `BASE TABLE`, `VIEW`, and in MariaDB `SYSTEM VERSIONED` and `SEQUENCE`.
+    pub(crate) kind: String,
     pub(crate) rows: u64,
     pub(crate) row_bytes: u64,
 }
@@ -66,17 +69,6 @@ impl IndexPart {
             is_prefix: prefix.is_some(),
         })
     }
-}
-
-/// Which of the two servers answers: MariaDB names itself in its version.
-///
-/// # Errors
-///
-/// What the server says; `Timeout` if it does not answer.
-pub(crate) async fn flavor(sql: &mut Sql) -> Result<Flavor> {
-    let version: Option<String> = sql.row("SELECT VERSION()", ()).await?;
-    let names_it = version.is_some_and(|version| version.to_lowercase().contains("mariadb"));
-    Ok(if names_it { Flavor::MariaDb } else { Flavor::MySql })
 }
 
 /// The table of this name; none if there is none, or none that the user may see.
@@ -118,9 +110,9 @@ pub(crate) async fn table(
 /// As [`table`].
 pub(crate) async fn estimate(sql: &mut Sql, name: &TableName) -> Result<Estimate> {
     let named = (name.schema.as_str(), name.table.as_str());
-    let answer: Option<(Option<u64>, Option<u64>)> = sql.row(ESTIMATE, named).await?;
-    let (rows, row_bytes) = answer.unwrap_or_default();
-    Ok(Estimate { rows: rows.unwrap_or(0), row_bytes: row_bytes.unwrap_or(0) })
+    let answer: Option<(String, Option<u64>, Option<u64>)> = sql.row(ESTIMATE, named).await?;
+    let (kind, rows, row_bytes) = answer.unwrap_or_default();
+    Ok(Estimate { kind, rows: rows.unwrap_or(0), row_bytes: row_bytes.unwrap_or(0) })
 }
 
 impl CatalogTable {
@@ -149,7 +141,7 @@ impl CatalogTable {
         }
         let names = self.columns.iter().map(|column| column.name.clone()).collect();
         let key = self.order.as_ref().map(|order| order.columns.clone()).unwrap_or_default();
-        Relation::of_columns(self.name.clone(), names, &told, key, types)
+        Relation::of_columns(self.name.clone(), names, &told, key, types, selection)
     }
 
     /// The collation of the text column at this place in the table.
@@ -195,7 +187,7 @@ SELECT CONSTRAINT_NAME, CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS
 WHERE CONSTRAINT_SCHEMA = ? AND TABLE_NAME = ? AND CHECK_CLAUSE LIKE 'json_valid(%'";
 
 const ESTIMATE: &str = "
-SELECT TABLE_ROWS, AVG_ROW_LENGTH FROM information_schema.TABLES
+SELECT TABLE_TYPE, TABLE_ROWS, AVG_ROW_LENGTH FROM information_schema.TABLES
 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?";
 
 #[cfg(test)]

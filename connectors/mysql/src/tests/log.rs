@@ -85,7 +85,7 @@ fn read(
                 let name = TableName::new(text(map.database), text(map.table));
                 names.insert(map.id, name.clone());
                 let Some(facts) = facts.get(&name) else { continue };
-                let relation = Relation::new(&map, flavor, facts, types).unwrap();
+                let relation = Relation::new(&map, flavor, facts, types, &all()).unwrap();
                 found.entry(name).or_insert_with(|| Logged { relation, rows: Vec::new() });
             }
             Message::Rows(rows) => {
@@ -104,4 +104,9 @@ fn read(
             _ => {}
         }
     }
+}
+
+/// Every column, as it is.
+fn all() -> tidemesh_source::Selection {
+    tidemesh_source::Selection::all(&crate::config::TERMS)
 }
