@@ -7,6 +7,7 @@
 use crate::read_long;
 use crate::schema::{Kind, Logical, Node, NodeId, Schema};
 use serde_json::{Map, Number, Value as Json};
+pub use tidemesh_model::decimal_text;
 use tidemesh_model::{Error, ErrorKind, Result, civil};
 
 /// The deepest nesting of data.
@@ -210,47 +211,6 @@ fn bytes(node: &Node, bytes: &[u8]) -> Json {
         Some(Logical::Decimal { scale, .. }) => decimal_text(bytes, scale).into(),
         _ => bytes.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}")).into(),
     }
-}
-
-/// A two's complement number, big-endian, as decimal text with `scale` digits behind the point.
-#[must_use]
-pub fn decimal_text(unscaled: &[u8], scale: usize) -> String {
-    let negative = unscaled.first().is_some_and(|byte| byte & 0x80 != 0);
-    let mut magnitude: Vec<u8> = unscaled.to_vec();
-    if negative {
-        let mut carry = true;
-        for byte in magnitude.iter_mut().rev() {
-            let (value, over) = (!*byte).overflowing_add(u8::from(carry));
-            *byte = value;
-            carry = over;
-        }
-    }
-    // The lowest digit first: divide by ten until nothing is left.
-    let mut digits = Vec::new();
-    while magnitude.iter().any(|byte| *byte != 0) {
-        let mut rest = 0_u16;
-        for byte in &mut magnitude {
-            let value = (rest << 8) | u16::from(*byte);
-            // Both fit: the rest is below ten, so the quotient is below 256.
-            *byte = u8::try_from(value / 10).unwrap_or(u8::MAX);
-            rest = value % 10;
-        }
-        digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or(0)));
-    }
-    while digits.len() <= scale {
-        digits.push('0');
-    }
-    let mut text = String::with_capacity(digits.len() + 2);
-    if negative {
-        text.push('-');
-    }
-    for (place, digit) in digits.iter().enumerate().rev() {
-        text.push(*digit);
-        if place == scale && scale > 0 {
-            text.push('.');
-        }
-    }
-    text
 }
 
 /// `YYYY-MM-DD` of days since 1970; years before 1 have a minus sign and count a year 0, as ISO

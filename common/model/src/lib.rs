@@ -36,4 +36,4 @@ pub use settings::{
 };
 pub use shaping::{MaskForm, MaskSettings, Partitions};
 pub use source_kind::SourceKind;
-pub use value::{DecimalRef, Value};
+pub use value::{DecimalRef, Value, decimal_text};

@@ -141,6 +141,47 @@ fn shortest(bytes: &[u8]) -> &[u8] {
     rest
 }
 
+/// A two's complement number, big-endian, as decimal text with `scale` digits behind the point.
+#[must_use]
+pub fn decimal_text(unscaled: &[u8], scale: usize) -> String {
+    let negative = unscaled.first().is_some_and(|byte| byte & 0x80 != 0);
+    let mut magnitude: Vec<u8> = unscaled.to_vec();
+    if negative {
+        let mut carry = true;
+        for byte in magnitude.iter_mut().rev() {
+            let (value, over) = (!*byte).overflowing_add(u8::from(carry));
+            *byte = value;
+            carry = over;
+        }
+    }
+    // The lowest digit first: divide by ten until nothing is left.
+    let mut digits = Vec::new();
+    while magnitude.iter().any(|byte| *byte != 0) {
+        let mut rest = 0_u16;
+        for byte in &mut magnitude {
+            let value = (rest << 8) | u16::from(*byte);
+            // Both fit: the rest is below ten, so the quotient is below 256.
+            *byte = u8::try_from(value / 10).unwrap_or(u8::MAX);
+            rest = value % 10;
+        }
+        digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or(0)));
+    }
+    while digits.len() <= scale {
+        digits.push('0');
+    }
+    let mut text = String::with_capacity(digits.len() + 2);
+    if negative {
+        text.push('-');
+    }
+    for (place, digit) in digits.iter().enumerate().rev() {
+        text.push(*digit);
+        if place == scale && scale > 0 {
+            text.push('.');
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +197,14 @@ mod tests {
             let again = DecimalRef::Big { unscaled: &wide, scale: 0 }.with_unscaled(<[u8]>::to_vec);
             prop_assert_eq!(again, bytes);
         }
+    }
+
+    #[test]
+    fn decimals_are_printed_with_their_scale() {
+        assert_eq!(decimal_text(&[0x01, 0x2c], 2), "3.00");
+        assert_eq!(decimal_text(&[0xff], 2), "-0.01");
+        assert_eq!(decimal_text(&[0x80], 0), "-128");
+        assert_eq!(decimal_text(&[0], 3), "0.000");
     }
 
     #[test]

@@ -59,6 +59,14 @@ pub(crate) struct Cursor {
     is_nested: bool,
 }
 
+/// See [`Cursor::mark`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    offset: u64,
+    transaction: Option<Transaction>,
+    at_s: u32,
+}
+
 /// The next event of a buffer of the stream, and the bytes that it takes; none at its end.
 ///
 /// # Errors
@@ -108,6 +116,17 @@ impl Cursor {
 
     pub(crate) fn flavor(&self) -> Flavor {
         self.flavor.unwrap_or(Flavor::MySql)
+    }
+
+    /// What an event changes of the place, so that the walk can go back before it.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { offset: self.offset, transaction: self.transaction, at_s: self.at_s }
+    }
+
+    /// Goes back before an event that is neither a rotate nor a format description.
+    pub(crate) fn back_to(&mut self, mark: Mark) {
+        let Mark { offset, transaction, at_s } = mark;
+        (self.offset, self.transaction, self.at_s) = (offset, transaction, at_s);
     }
 
     /// The commit position of what begins at the next event.
@@ -271,14 +290,16 @@ impl Cursor {
         match effect {
             Effect::Begin => {
                 transaction.is_open = true;
-                Ok(Told::Nothing)
+                Ok(Told::Begun)
             }
             Effect::BeginDistributed => {
                 (transaction.is_open, transaction.is_distributed) = (true, true);
-                Ok(Told::Nothing)
+                Ok(Told::Begun)
             }
             Effect::Commit if transaction.is_open => self.end(header),
             effect => {
+                // Its place is that of an event of rows: some statements are events.
+                transaction.events += 1;
                 let transaction = *transaction;
                 let ends = !transaction.is_open || effect == Effect::Rollback;
                 if ends {

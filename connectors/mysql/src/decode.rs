@@ -69,6 +69,16 @@ pub(crate) struct Xid<'a> {
     pub(crate) is_one_phase: bool,
 }
 
+/// A table's description that stands in no event any more: its number, which may be any, and the rest.
+///
+/// # Errors
+///
+/// `Malformed` if it is none.
+pub(crate) fn described(bytes: &[u8]) -> Result<TableMap<'_>> {
+    let header = Header { kind: kinds::TABLE_MAP, ..Header::default() };
+    table_map::table_map(&header, Bytes(bytes))
+}
+
 /// What `event` says. A compressed one is unpacked into `scratch`, whose content is lost.
 ///
 /// # Errors

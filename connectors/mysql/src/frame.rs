@@ -37,7 +37,7 @@ const CHECKSUM_OFF: u8 = 0;
 const CHECKSUM_CRC32: u8 = 1;
 
 /// An event's header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Header {
     /// When its statement began, seconds since 1970; 0 of an artificial event.
     pub(crate) at_s: u32,

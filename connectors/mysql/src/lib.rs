@@ -1,29 +1,62 @@
 //! The MySQL and MariaDB connector: reads the binary log of MySQL 8.0 to 9 and of MariaDB 10.5 to 11.
 //!
-//! The data's path: `frame` (events, their checksums) → `decode` (what an event says) → `relation`
-//! (rows) → `types` (cells) → the visitor. All of it is pure: any bytes are read or refused. Absent
-//! here so far: the client, the source and the snapshot; Avro, topics, checkpoints' storage.
-#![allow(dead_code, reason = "the client, the source and the snapshot come next and use all of it")]
-#![allow(unused_imports, reason = "what the modules hand out is for those, too")]
+//! The data's path: `client` (socket, stream) → `source` (batches, cut by `scan`) → `batch` (events, by
+//! the `cursor` over `frame` and `decode`) → `relation` (rows) → `types` (cells) → the visitor. Beside the
+//! log, `catalog` has tables as they are today, and `snapshot` reads them. Absent here: Avro, topics,
+//! checkpoints' storage.
 
 #[cfg(test)]
 mod allocations;
+mod batch;
 mod bytes;
+mod catalog;
 mod client;
 mod config;
 mod cursor;
 mod decode;
+mod discover;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod gtid;
 mod kind;
+mod known;
 mod numeric;
+mod open;
 mod place;
+mod precheck;
 mod relation;
+mod scan;
+mod server;
+mod snapshot;
+mod source;
 mod statement;
+mod tables;
 mod takeup;
+#[cfg(test)]
+mod tests;
 mod transaction;
+mod turn;
 mod types;
+mod versions;
+mod watch;
 
+pub use batch::MysqlBatch;
 pub use config::parse_place;
+pub use open::MysqlConnector;
+pub use snapshot::{MysqlChunk, MysqlReader};
+pub use source::MysqlSource;
+
+/// Finds a source's tables and checks what it needs, as a start does, and makes what is missing: for
+/// tests with real servers.
+///
+/// # Errors
+///
+/// `Config`; `Prerequisite`, `Privilege` or `Conflict` with all that is wrong.
+#[cfg(feature = "conformance")]
+pub async fn precheck(settings: &tidemesh_model::SourceSettings) -> tidemesh_model::Result<()> {
+    let mut config = config::Config::try_from(settings)?;
+    let mut sql = client::Sql::connect(&config.settings).await?;
+    config.tables = discover::tables(&mut sql, &config).await?;
+    precheck::run(&mut sql, &config).await
+}

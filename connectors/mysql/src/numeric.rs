@@ -116,16 +116,18 @@ pub(crate) fn with_decimal<T>(
 fn big<T>(groups: &Groups, scale: u32, take: impl FnOnce(DecimalRef<'_>) -> T) -> Option<T> {
     // The lowest word first.
     let mut words = [0_u32; WORDS];
-    groups.each(|group, digits| {
-        let mut carry = u64::from(group);
-        for word in &mut words {
-            carry += u64::from(*word) * 10_u64.pow(digits);
-            *word = (carry & 0xffff_ffff) as u32;
-            carry >>= 32;
-        }
-        (carry == 0).then_some(())
-    })?;
-    if groups.negative {
+    groups.each(|group, digits| shift_in(&mut words, 10_u64.pow(digits), group))?;
+    Some(of_words(words, groups.negative, scale, take))
+}
+
+/// Hands over the number of these words, of which the lowest is the first.
+fn of_words<T>(
+    mut words: [u32; WORDS],
+    negative: bool,
+    scale: u32,
+    take: impl FnOnce(DecimalRef<'_>) -> T,
+) -> T {
+    if negative {
         let mut carry = true;
         for word in &mut words {
             (*word, carry) = (!*word).overflowing_add(u32::from(carry));
@@ -135,7 +137,54 @@ fn big<T>(groups: &Groups, scale: u32, take: impl FnOnce(DecimalRef<'_>) -> T) -
     for (place, word) in words.iter().rev().enumerate() {
         unscaled[place * 4..place * 4 + 4].copy_from_slice(&word.to_be_bytes());
     }
-    Some(take(DecimalRef::Big { unscaled: &unscaled, scale }))
+    take(DecimalRef::Big { unscaled: &unscaled, scale })
+}
+
+/// Multiplies by a power of ten and adds; none if the words do not hold it.
+fn shift_in(words: &mut [u32; WORDS], power: u64, group: u32) -> Option<()> {
+    let mut carry = u64::from(group);
+    for word in words {
+        carry += u64::from(*word) * power;
+        *word = (carry & 0xffff_ffff) as u32;
+        carry >>= 32;
+    }
+    (carry == 0).then_some(())
+}
+
+/// Hands a decimal that the server printed to `take`, with `scale` digits behind its point; none for a
+/// text that is no such number, or has more of them.
+pub(crate) fn with_text<T>(
+    text: &[u8],
+    scale: u8,
+    take: impl FnOnce(DecimalRef<'_>) -> T,
+) -> Option<T> {
+    let (negative, text) = match text.strip_prefix(b"-") {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let point = text.iter().position(|byte| *byte == b'.');
+    let (whole, behind) = match point {
+        Some(point) => (&text[..point], &text[point + 1..]),
+        None => (text, &[][..]),
+    };
+    let zeros = usize::from(scale).checked_sub(behind.len())?;
+    let count = text.len() - usize::from(point.is_some());
+    (count > 0).then_some(())?;
+    let digits = whole.iter().chain(behind).chain(std::iter::repeat_n(&b'0', zeros));
+    let digits = digits.map(|digit| digit.is_ascii_digit().then(|| u32::from(digit - b'0')));
+    if count + zeros <= SMALL_DIGITS_MAX as usize {
+        let mut value = 0_i128;
+        for digit in digits {
+            value = value * 10 + i128::from(digit?);
+        }
+        let unscaled = if negative { -value } else { value };
+        return Some(take(DecimalRef::Small { unscaled, scale: scale.into() }));
+    }
+    let mut words = [0; WORDS];
+    for digit in digits {
+        shift_in(&mut words, 10, digit?)?;
+    }
+    Some(of_words(words, negative, scale.into(), take))
 }
 
 /// Appends a packed decimal as the server prints it; none for bytes that are not of the type.
@@ -204,6 +253,23 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_text_is_the_number_that_was_packed(
+            packed in proptest::collection::vec(any::<u8>(), 1..31), of in 0_usize..4,
+        ) {
+            let (precision, scale) = [(65, 30), (38, 38), (9, 2), (20, 0)][of];
+            let mut out = Vec::new();
+            if write_text(&packed, precision, scale, &mut out).is_some() {
+                let read = with_text(&out, scale, |d| (d.scale(), d.with_unscaled(<[u8]>::to_vec)));
+                prop_assert_eq!(read, Some((scale.into(), unscaled(&packed, precision, scale))));
+            }
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[-.0-9e]{0,80}", scale in 0_u8..40) {
+            let _ = with_text(text.as_bytes(), scale, |_| ());
+        }
+
         #[test]
         fn any_bytes_are_read_or_refused(
             bytes in proptest::collection::vec(any::<u8>(), 0..40), precision: u8, scale: u8,

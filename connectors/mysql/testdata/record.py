@@ -227,6 +227,7 @@ def record_types(server):
     for name, columns in TABLES.items():
         statements.append(create(name, columns))
         statements += inserts(name, columns)
+    (HERE / "types.sql").write_text(";\n".join(statements[1:]) + ";\n")
     server.log_into("types.bin", ";\n".join(statements) + ";")
     with open(HERE / "types.tsv", "w") as out:
         for name, columns in TABLES.items():

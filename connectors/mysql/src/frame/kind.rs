@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// An event's kind, by its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct EventKind(pub(crate) u8);
 
 macro_rules! kinds {

@@ -3,8 +3,8 @@
 use super::charset::Charset;
 use super::json;
 use super::network::{inet4, inet6};
-use super::text::{malformed, utf8, with_bytes, with_text, with_utf8};
-use super::time::{self, TemporalForm};
+use super::text::{malformed, utf8, with_bytes, with_string, with_text, with_utf8};
+use super::time::{self, Civil, Span, TemporalForm};
 use crate::bytes::{uint, uint_be};
 use crate::decode::column;
 use crate::numeric;
@@ -13,6 +13,7 @@ use tidemesh_model::{
     CellVisitor, DataType, DecimalRef, Error, ErrorKind, MysqlTime, RecordField, RecordType,
     Result, UnsignedBigint, ZeroDates,
 };
+use tidemesh_source::{Mask, Wrong};
 
 /// Digits of the largest number of 64 bits without a sign.
 const UNSIGNED_DIGITS: u32 = 20;
@@ -67,6 +68,12 @@ pub(crate) enum Reader {
     Inet6,
     /// Numbers of 32 bits.
     Vector,
+    /// A text of which only its masked form leaves the process.
+    Masked {
+        charset: Charset,
+        is_compressed: bool,
+        mask: Mask,
+    },
     /// A column whose cells are passed over, and of which the schema has no field.
     Skipped,
 }
@@ -109,6 +116,12 @@ impl Reader {
             Self::Vector,
             Self::Skipped,
         ];
+        let masks = [Mask::Redact, Mask::Truncate { characters: 2 }];
+        all.extend(masks.map(|mask| Self::Masked {
+            charset: Charset::Latin1,
+            is_compressed: mask == Mask::Redact,
+            mask,
+        }));
         for zero in [ZeroDates::Stop, ZeroDates::Null, ZeroDates::Text] {
             all.push(Self::Date(zero));
             all.extend(forms.map(|form| Self::Datetime(form, zero)));
@@ -147,7 +160,7 @@ impl Reader {
             Self::Bits(_) | Self::Text(_) | Self::CompressedText(_) | Self::Set(_) => {
                 DataType::Text
             }
-            Self::Inet4 | Self::Inet6 => DataType::Text,
+            Self::Inet4 | Self::Inet6 | Self::Masked { .. } => DataType::Text,
             // Nobody asks: no field is of it.
             Self::Skipped => DataType::Text,
             Self::Bytes | Self::CompressedBytes | Self::Binary(_) => DataType::Bytes,
@@ -156,6 +169,23 @@ impl Reader {
             Self::Geometry => DataType::Record(geometry_type()),
             Self::Uuid => DataType::Uuid,
             Self::Vector => DataType::Array(Box::new(DataType::Float32)),
+        }
+    }
+
+    /// How the column is read if it is masked: texts alone have masked forms.
+    ///
+    /// # Errors
+    ///
+    /// That it is of another type.
+    pub(crate) fn masked(&self, mask: Mask) -> Result<Self, Wrong> {
+        match self {
+            Self::Text(charset) => {
+                Ok(Self::Masked { charset: *charset, is_compressed: false, mask })
+            }
+            Self::CompressedText(charset) => {
+                Ok(Self::Masked { charset: *charset, is_compressed: true, mask })
+            }
+            _ => Err(Wrong::MaskOfNoText),
         }
     }
 
@@ -205,17 +235,21 @@ impl Reader {
             Self::Datetime(form, zero) => datetime(bytes, *form, *zero, visitor),
             Self::Timestamp(form, zero) => timestamp(bytes, *form, *zero, visitor),
             Self::Time(form, as_what) => span(bytes, *form, *as_what, visitor),
-            Self::Text(charset) => text(bytes, *charset, visitor),
-            Self::CompressedText(charset) => {
-                with_bytes(|out| column(bytes, out), |bytes| text(bytes, *charset, visitor))
+            Self::Text(charset) => text(bytes, *charset, |text| visitor.text(text)),
+            Self::CompressedText(charset) => with_bytes(
+                |out| column(bytes, out),
+                |bytes| text(bytes, *charset, |text| visitor.text(text)),
+            ),
+            Self::Masked { charset, is_compressed, mask } => {
+                masked(bytes, *charset, *is_compressed, |text| mask.visit(text, visitor))
             }
             Self::Bytes => visitor.bytes(bytes),
             Self::CompressedBytes => {
                 with_bytes(|out| column(bytes, out), |bytes| visitor.bytes(bytes))
             }
             Self::Binary(length) => padded(bytes, *length, visitor),
-            Self::Enum(labels) => visitor.text(label(bytes, labels)?),
-            Self::Set(labels) => with_text(visitor, |out| members(bytes, labels, out)),
+            Self::Enum(labels) => visitor.text(label(first_uint(bytes), labels)?),
+            Self::Set(labels) => with_text(visitor, |out| members(first_uint(bytes), labels, out)),
             Self::Json => with_utf8(visitor, |out| json::print(bytes, out)),
             Self::JsonText => visitor.text(utf8(bytes)?),
             Self::Geometry => geometry(bytes, visitor),
@@ -279,7 +313,11 @@ fn zeros_behind<const N: usize>(bytes: &[u8]) -> Result<[u8; N]> {
     Ok(all)
 }
 
-fn uint64<V: CellVisitor>(value: u64, as_what: UnsignedBigint, visitor: &mut V) -> Result<()> {
+pub(super) fn uint64<V: CellVisitor>(
+    value: u64,
+    as_what: UnsignedBigint,
+    visitor: &mut V,
+) -> Result<()> {
     match as_what {
         UnsignedBigint::Decimal => {
             visitor.decimal(DecimalRef::Small { unscaled: value.into(), scale: 0 })
@@ -303,7 +341,14 @@ fn no_date() -> Error {
 }
 
 fn date<V: CellVisitor>(bytes: &[u8], zero: ZeroDates, visitor: &mut V) -> Result<()> {
-    let date = time::date(bytes).ok_or_else(malformed)?;
+    visit_date(&time::date(bytes).ok_or_else(malformed)?, zero, visitor)
+}
+
+pub(super) fn visit_date<V: CellVisitor>(
+    date: &Civil,
+    zero: ZeroDates,
+    visitor: &mut V,
+) -> Result<()> {
     match (zero, date.days()) {
         (ZeroDates::Text, _) => written(visitor, |out| date.write_date(out)),
         (_, Some(days)) => visitor.date(days),
@@ -318,7 +363,15 @@ fn datetime<V: CellVisitor>(
     zero: ZeroDates,
     visitor: &mut V,
 ) -> Result<()> {
-    let date = time::datetime(form, bytes).ok_or_else(malformed)?;
+    visit_datetime(&time::datetime(form, bytes).ok_or_else(malformed)?, form, zero, visitor)
+}
+
+pub(super) fn visit_datetime<V: CellVisitor>(
+    date: &Civil,
+    form: TemporalForm,
+    zero: ZeroDates,
+    visitor: &mut V,
+) -> Result<()> {
     match (zero, date.micros_since_1970()) {
         (ZeroDates::Text, _) => written(visitor, |out| date.write(form.digits(), out)),
         (_, Some(micros)) => visitor.timestamp(micros),
@@ -333,11 +386,20 @@ fn timestamp<V: CellVisitor>(
     zero: ZeroDates,
     visitor: &mut V,
 ) -> Result<()> {
-    let (seconds, micros) = time::timestamp(form, bytes).ok_or_else(malformed)?;
+    visit_timestamp(time::timestamp(form, bytes).ok_or_else(malformed)?, form, zero, visitor)
+}
+
+/// Seconds since 1970 and microseconds; all zero is the date that is none.
+pub(super) fn visit_timestamp<V: CellVisitor>(
+    (seconds, micros): (u32, u32),
+    form: TemporalForm,
+    zero: ZeroDates,
+    visitor: &mut V,
+) -> Result<()> {
     let is_date = seconds != 0 || micros != 0;
     let date = match is_date {
-        true => time::Civil::of_seconds(seconds, micros),
-        false => time::Civil::default(),
+        true => Civil::of_seconds(seconds, micros),
+        false => Civil::default(),
     };
     match (zero, is_date) {
         (ZeroDates::Text, _) => written(visitor, |out| date.write(form.digits(), out)),
@@ -353,7 +415,15 @@ fn span<V: CellVisitor>(
     as_what: MysqlTime,
     visitor: &mut V,
 ) -> Result<()> {
-    let span = time::time(form, bytes).ok_or_else(malformed)?;
+    visit_span(&time::time(form, bytes).ok_or_else(malformed)?, form, as_what, visitor)
+}
+
+pub(super) fn visit_span<V: CellVisitor>(
+    span: &Span,
+    form: TemporalForm,
+    as_what: MysqlTime,
+    visitor: &mut V,
+) -> Result<()> {
     match as_what {
         MysqlTime::Text => written(visitor, |out| span.write(form.digits(), out)),
         MysqlTime::TimeOfDay => visitor.time(span.of_day().ok_or_else(|| {
@@ -365,15 +435,34 @@ fn span<V: CellVisitor>(
 
 /// Text of a charset. What is UTF-8 already is handed on as it is.
 #[inline]
-fn text<V: CellVisitor>(bytes: &[u8], charset: Charset, visitor: &mut V) -> Result<()> {
+pub(super) fn text(
+    bytes: &[u8],
+    charset: Charset,
+    take: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
     if charset.is_utf8() || (charset.has_ascii() && bytes.is_ascii()) {
-        return visitor.text(utf8(bytes)?);
+        return take(utf8(bytes)?);
     }
-    with_text(visitor, |out| {
+    let decode = |out: &mut String| {
         charset.decode(bytes, out).ok_or_else(|| {
             malformed().because("its bytes are not of its charset").with("charset", charset.name())
         })
-    })
+    };
+    with_string(decode, take)
+}
+
+/// Kept apart from the other texts, which are many more.
+#[cold]
+fn masked(
+    bytes: &[u8],
+    charset: Charset,
+    is_compressed: bool,
+    take: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
+    match is_compressed {
+        true => with_bytes(|out| column(bytes, out), |bytes| text(bytes, charset, take)),
+        false => text(bytes, charset, take),
+    }
 }
 
 /// The highest bit first.
@@ -399,9 +488,14 @@ fn padded<V: CellVisitor>(bytes: &[u8], length: u16, visitor: &mut V) -> Result<
     with_bytes(pad, |bytes| visitor.bytes(bytes))
 }
 
+/// The number of the first bytes, at most eight.
+fn first_uint(bytes: &[u8]) -> u64 {
+    uint(bytes.get(..8).unwrap_or(bytes))
+}
+
 /// Labels are counted from 1; 0 is the empty text that stands for a value that was none of them.
-fn label<'l>(bytes: &[u8], labels: &'l [String]) -> Result<&'l str> {
-    match usize::try_from(uint(bytes.get(..bytes.len().min(8)).unwrap_or_default())) {
+pub(super) fn label(number: u64, labels: &[String]) -> Result<&str> {
+    match usize::try_from(number) {
         Ok(0) => Ok(""),
         Ok(number) => labels.get(number - 1).map(String::as_str).ok_or_else(malformed),
         Err(_) => Err(malformed()),
@@ -409,8 +503,7 @@ fn label<'l>(bytes: &[u8], labels: &'l [String]) -> Result<&'l str> {
 }
 
 /// A bit for each label, the lowest for the first.
-fn members(bytes: &[u8], labels: &[String], out: &mut String) -> Result<()> {
-    let value = uint(bytes.get(..8).unwrap_or(bytes));
+pub(super) fn members(value: u64, labels: &[String], out: &mut String) -> Result<()> {
     if labels.len() < 64 && value >> labels.len() != 0 {
         return Err(malformed());
     }

@@ -194,6 +194,51 @@ fn span_of_bits(negative: bool, packed: u64) -> Span {
     Span { negative, hours, minutes, seconds: part(packed, 0, 6), micros: 0 }
 }
 
+/// `2024-02-29`, or `2024-02-29 23:59:58.125`, as servers print them.
+pub(super) fn civil_of_text(text: &[u8]) -> Option<Civil> {
+    let (date, time) = text.split_at_checked(10)?;
+    let (year, month) = (decimal(&date[..4])?, decimal(&date[5..7])?);
+    let date = Civil { year, month, day: decimal(&date[8..])?, ..Civil::default() };
+    if time.is_empty() {
+        return Some(date);
+    }
+    let Span { hours: hour, minutes: minute, seconds: second, micros, negative: false } =
+        span_of_text(time.strip_prefix(b" ")?)?
+    else {
+        return None;
+    };
+    Some(Civil { hour, minute, second, micros, ..date })
+}
+
+/// `-838:59:59.5`, as servers print spans.
+pub(super) fn span_of_text(text: &[u8]) -> Option<Span> {
+    let (negative, text) = match text.strip_prefix(b"-") {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let colon = text.iter().position(|byte| *byte == b':')?;
+    let (hours, rest) = text.split_at(colon);
+    let (clock, fraction) = rest.split_at_checked(6)?;
+    let micros = match fraction {
+        [] => 0,
+        [b'.', digits @ ..] => {
+            let missing = 6_usize.checked_sub(digits.len())?;
+            decimal(digits)? * 10_u32.pow(u32::try_from(missing).ok()?)
+        }
+        _ => return None,
+    };
+    let (minutes, seconds) = (decimal(&clock[1..3])?, decimal(&clock[4..])?);
+    Some(Span { negative, hours: decimal(hours)?, minutes, seconds, micros })
+}
+
+/// A number of one to nine digits, and nothing else.
+fn decimal(digits: &[u8]) -> Option<u32> {
+    (1..=9).contains(&digits.len()).then_some(())?;
+    digits.iter().try_fold(0, |value, digit| {
+        digit.is_ascii_digit().then(|| value * 10 + u32::from(digit - b'0'))
+    })
+}
+
 /// The packed numbers that JSON documents hold: what stands above the microseconds' 24 bits, and what
 /// is negative as a whole (MySQL 9.1, `TIME_from_longlong_datetime_packed`).
 pub(super) fn civil_of_packed(packed: i64) -> Civil {

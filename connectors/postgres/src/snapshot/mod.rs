@@ -247,7 +247,7 @@ impl PostgresReader {
             let bounds = (1..u64::from(parts)).map(page).collect();
             (bounds, Some(page(parts.into())))
         };
-        Ok(spans(bounds, last))
+        Ok(Part::spans(bounds, last))
     }
 
     /// The rows that are asked for, so that the server does not sort many more than are read.
@@ -256,18 +256,6 @@ impl PostgresReader {
         let by_bytes = u32::try_from(bytes_max / row_bytes.max(1)).unwrap_or(u32::MAX);
         rows_max.min(by_bytes.max(1))
     }
-}
-
-/// Spans between rising bounds, the last of them up to `last`.
-fn spans(bounds: Vec<Key>, last: Option<Key>) -> Vec<Part> {
-    let mut parts = Vec::with_capacity(bounds.len() + 1);
-    let mut after = None;
-    for bound in bounds {
-        parts.push(Part::Span { after: after.take(), upto: Some(bound.clone()) });
-        after = Some(bound);
-    }
-    parts.push(Part::Span { after, upto: last });
-    parts
 }
 
 impl TableReader for PostgresReader {
@@ -381,23 +369,4 @@ impl ToSql for Binary<'_> {
 
 fn reading(error: tokio_postgres::Error) -> Error {
     database_error(error, "read a table")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_lie_end_to_end() {
-        let key = |text: &str| vec![text.to_owned()];
-        let found = spans(vec![key("b"), key("d")], Some(key("z")));
-        assert_eq!(
-            found,
-            [
-                Part::Span { after: None, upto: Some(key("b")) },
-                Part::Span { after: Some(key("b")), upto: Some(key("d")) },
-                Part::Span { after: Some(key("d")), upto: Some(key("z")) },
-            ]
-        );
-    }
 }

@@ -5,7 +5,7 @@ use crate::types::{
     Printer, QUOTED_IN_ARRAY, QUOTED_IN_COMPOSITE, Quoted, days_since_2000, micros_since_2000,
     quote_from,
 };
-use tidemesh_model::{DataType, Field, Value};
+use tidemesh_model::{DataType, Field, Value, decimal_text};
 
 /// The text of a column's value; none for null.
 pub(crate) fn text(field: &Field, value: &Value) -> Option<String> {
@@ -75,7 +75,7 @@ fn plain(value: &Value) -> Option<String> {
         Value::Int64(value) => value.to_string(),
         Value::Float32(value) => printed(Printer::Float4, &value.to_be_bytes())?,
         Value::Float64(value) => printed(Printer::Float8, &value.to_be_bytes())?,
-        Value::Decimal { unscaled, scale } => decimal(unscaled, *scale),
+        Value::Decimal { unscaled, scale } => decimal_text(unscaled, *scale as usize),
         Value::Text(text) => text.clone(),
         Value::Bytes(bytes) => printed(Printer::Bytea, bytes)?,
         Value::Uuid(uuid) => printed(Printer::Uuid, uuid)?,
@@ -97,47 +97,6 @@ fn printed(printer: Printer, bytes: &[u8]) -> Option<String> {
     let mut out = Vec::new();
     printer.print(bytes, &mut out).ok()?;
     String::from_utf8(out).ok()
-}
-
-/// Big-endian two's complement as decimal digits.
-fn decimal(unscaled: &[u8], scale: u32) -> String {
-    let negative = unscaled.first().is_some_and(|byte| byte & 0x80 != 0);
-    let digits = digits(magnitude(unscaled, negative));
-    let scale = scale as usize;
-    let padded = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, fraction) = padded.split_at(padded.len() - scale);
-    let sign = if negative { "-" } else { "" };
-    let point = if scale == 0 { "" } else { "." };
-    format!("{sign}{whole}{point}{fraction}")
-}
-
-fn magnitude(unscaled: &[u8], negative: bool) -> Vec<u8> {
-    if !negative {
-        return unscaled.to_vec();
-    }
-    let mut bytes: Vec<u8> = unscaled.iter().map(|byte| !byte).collect();
-    for byte in bytes.iter_mut().rev() {
-        let (sum, carry) = byte.overflowing_add(1);
-        *byte = sum;
-        if !carry {
-            break;
-        }
-    }
-    bytes
-}
-
-fn digits(mut bytes: Vec<u8>) -> String {
-    let mut digits = Vec::new();
-    while bytes.iter().any(|byte| *byte != 0) {
-        let mut rest = 0_u16;
-        for byte in &mut bytes {
-            let value = rest * 256 + u16::from(*byte);
-            *byte = u8::try_from(value / 10).unwrap_or(0);
-            rest = value % 10;
-        }
-        digits.push(char::from(b'0' + u8::try_from(rest).unwrap_or(0)));
-    }
-    if digits.is_empty() { "0".to_owned() } else { digits.iter().rev().collect() }
 }
 
 /// `array_out` and `record_out`: parts that could be mistaken are quoted.

@@ -48,6 +48,21 @@ pub enum Part {
     Keys(Vec<Key>),
 }
 
+impl Part {
+    /// Spans between rising bounds, the last of them up to `last` (none: to the last key).
+    #[must_use]
+    pub fn spans(bounds: Vec<Key>, last: Option<Key>) -> Vec<Self> {
+        let mut parts = Vec::with_capacity(bounds.len() + 1);
+        let mut after = None;
+        for bound in bounds {
+            parts.push(Self::Span { after: after.take(), upto: Some(bound.clone()) });
+            after = Some(bound);
+        }
+        parts.push(Self::Span { after, upto: last });
+        parts
+    }
+}
+
 /// One chunk that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChunkRequest {
@@ -158,4 +173,23 @@ pub trait RowVisitor {
     ///
     /// What the visitor cannot take; the visit stops there.
     fn row<R: RowImage>(&mut self, row: &R) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_lie_end_to_end() {
+        let key = |text: &str| vec![text.to_owned()];
+        let found = Part::spans(vec![key("b"), key("d")], Some(key("z")));
+        assert_eq!(
+            found,
+            [
+                Part::Span { after: None, upto: Some(key("b")) },
+                Part::Span { after: Some(key("b")), upto: Some(key("d")) },
+                Part::Span { after: Some(key("d")), upto: Some(key("z")) },
+            ]
+        );
+    }
 }

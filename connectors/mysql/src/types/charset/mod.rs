@@ -84,6 +84,14 @@ enum Lead {
     Euc,
 }
 
+/// A collation of the charset that servers call so; none for one that is not known. Servers before
+/// MySQL 8.0.30 and MariaDB 10.6 say `utf8` of `utf8mb3`.
+pub(crate) fn collation_of(charset: &str) -> Option<u64> {
+    const COLLATION_MAX: u64 = 250;
+    let charset = if charset == "utf8" { "utf8mb3" } else { charset };
+    (1..=COLLATION_MAX).find(|id| Charset::of_collation(*id).is_some_and(|of| of.name() == charset))
+}
+
 impl Charset {
     /// The charset of a collation, by its id; none for an id that is not known.
     ///

@@ -9,4 +9,5 @@ mod number;
 mod print;
 
 pub(super) use diff::apply;
+pub(crate) use number::double;
 pub(super) use print::print;

@@ -7,7 +7,7 @@ const PLAIN_DIGITS_MAX: i32 = 15;
 
 /// Appends the shortest digits that are read as the number again, and `.0` if they would be those of
 /// an integer (`wrapper_to_string` in `json_dom.cc`). None for what is no number.
-pub(super) fn double(value: f64, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn double(value: f64, out: &mut Vec<u8>) -> Option<()> {
     if !value.is_finite() {
         return None;
     }

@@ -1,0 +1,310 @@
+//! A batch of the log: whole events in the buffers they were read into, and what is needed to decode them
+//! without asking anybody.
+
+use crate::cursor::{Cursor, Statement, Told, next_in};
+use crate::decode::{RowChange, Rows, TableMap};
+use crate::place::row_position;
+use crate::relation::Row;
+use crate::statement::Effect;
+use crate::tables::{Described, OpenTables, Purpose, Tables, name_bytes};
+use crate::transaction::Transaction;
+use std::ops::Range;
+use std::sync::Arc;
+use tidemesh_model::{
+    BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind,
+    Operation, Origin, Position, Result, StateItem, TableName, TableSchema, Value, Values,
+};
+use tokio::sync::mpsc;
+
+/// What MySQL adds to the `source` block: Debezium's fields.
+pub(crate) const BLOCK_FIELDS: &[BlockField] = &[
+    BlockField { name: "server_id", block_type: BlockType::Long },
+    BlockField { name: "gtid", block_type: BlockType::Text },
+    BlockField { name: "file", block_type: BlockType::Text },
+    BlockField { name: "pos", block_type: BlockType::Long },
+    BlockField { name: "row", block_type: BlockType::Long },
+    BlockField { name: "thread", block_type: BlockType::Long },
+    BlockField { name: "query", block_type: BlockType::Text },
+];
+
+/// The column of the watermark table that has the mark.
+pub(crate) const MARK_COLUMN: &str = "mark";
+
+/// A batch.
+pub struct MysqlBatch {
+    pub(crate) pieces: Vec<(Arc<Vec<u8>>, Range<usize>)>,
+    /// Where it begins.
+    pub(crate) cursor: Cursor,
+    pub(crate) open: OpenTables,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) epoch: u32,
+    /// Events at or before this position are in the topics already.
+    pub(crate) resume_after: Position,
+    pub(crate) schemas: Vec<Arc<TableSchema>>,
+    pub(crate) replaced: Vec<Arc<TableSchema>>,
+    pub(crate) rewritten: Vec<TableName>,
+    pub(crate) state: Vec<StateItem>,
+    pub(crate) end: Position,
+    pub(crate) end_at_us: i64,
+    /// Where emptied buffers go.
+    pub(crate) spare: Option<mpsc::Sender<Vec<u8>>>,
+}
+
+impl Drop for MysqlBatch {
+    fn drop(&mut self) {
+        let Some(spare) = &self.spare else { return };
+        for (buffer, _) in self.pieces.drain(..) {
+            if let Some(buffer) = Arc::into_inner(buffer) {
+                // With enough spare buffers there, this one is freed.
+                let _ = spare.try_send(buffer);
+            }
+        }
+    }
+}
+
+impl ChangeBatch for MysqlBatch {
+    fn schemas(&self) -> &[Arc<TableSchema>] {
+        &self.schemas
+    }
+
+    fn end(&self) -> Position {
+        self.end
+    }
+
+    fn replaced(&self) -> &[Arc<TableSchema>] {
+        &self.replaced
+    }
+
+    fn rewritten(&self) -> &[TableName] {
+        &self.rewritten
+    }
+
+    fn end_at_us(&self) -> i64 {
+        self.end_at_us
+    }
+
+    fn state(&self) -> &[StateItem] {
+        &self.state
+    }
+
+    fn visit<C: ChangeVisitor>(&self, visitor: &mut C) -> Result<()> {
+        let cursor = self.cursor.trusting();
+        let mut walk = Walk { batch: self, cursor, open: self.open.clone() };
+        let mut scratch = Vec::new();
+        for (buffer, range) in &self.pieces {
+            let mut input = &buffer[range.clone()];
+            while let Some((event, _)) = next_in(&mut input)? {
+                walk.event(event, &mut scratch, visitor)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One walk over a batch.
+struct Walk<'b> {
+    batch: &'b MysqlBatch,
+    cursor: Cursor,
+    open: OpenTables,
+}
+
+/// A row's place, for its origin.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    position: Position,
+    transaction: &'a Transaction,
+    file: &'a str,
+    offset: u64,
+    row: u32,
+}
+
+impl At<'_> {
+    #[inline]
+    fn with_origin<T>(&self, take: impl FnOnce(&Origin<'_>) -> Result<T>) -> Result<T> {
+        let transaction = self.transaction;
+        let block = [
+            BlockCell::Long(transaction.server_id.into()),
+            transaction.text.as_str().map_or(BlockCell::Null, BlockCell::Text),
+            BlockCell::Text(self.file),
+            BlockCell::Long(self.offset.cast_signed()),
+            BlockCell::Long(self.row.into()),
+            BlockCell::Null,
+            BlockCell::Null,
+        ];
+        take(&Origin {
+            position: self.position,
+            transaction: transaction.commit,
+            committed_at_us: transaction.committed_at_us,
+            block: &block,
+        })
+    }
+}
+
+impl Walk<'_> {
+    #[inline]
+    fn event<C: ChangeVisitor>(
+        &mut self,
+        event: &[u8],
+        scratch: &mut Vec<u8>,
+        visitor: &mut C,
+    ) -> Result<()> {
+        let offset = self.cursor.offset;
+        match self.cursor.advance(event, scratch)? {
+            Told::Rows(rows) => {
+                let (id, ends) = (rows.table, rows.ends_statement);
+                if let Some(Some(table)) = self.open.get(id) {
+                    self.rows(table, &rows, offset, visitor)?;
+                }
+                if ends {
+                    self.open.end_statement();
+                }
+                Ok(())
+            }
+            Told::Table(map) => self.table(&map),
+            Told::Ended(transaction) => {
+                self.open.end_statement();
+                self.commit(&transaction, offset, visitor)
+            }
+            Told::Statement(statement) => {
+                self.statement(&statement, offset, visitor)?;
+                if statement.ends {
+                    self.open.end_statement();
+                    self.commit(&statement.transaction, offset, visitor)?;
+                }
+                Ok(())
+            }
+            Told::Begun | Told::File | Told::Payload(_) | Told::Nothing => Ok(()),
+        }
+    }
+
+    fn table(&mut self, map: &TableMap<'_>) -> Result<()> {
+        let known = self.batch.tables.get(map.name_bytes()).map(Arc::clone);
+        self.open.open(map.id, known)
+    }
+
+    fn at<'a>(&'a self, transaction: &'a Transaction, offset: u64, row: u32) -> At<'a> {
+        let (epoch, commit) = (self.batch.epoch, transaction.commit);
+        let position = row_position(epoch, commit, transaction.events, row);
+        let file = self.cursor.file.as_ref().map_or("", |file| &*file.name);
+        At { position, transaction, file, offset, row }
+    }
+
+    #[inline]
+    fn rows<C: ChangeVisitor>(
+        &self,
+        table: &Described,
+        rows: &Rows<'_>,
+        offset: u64,
+        visitor: &mut C,
+    ) -> Result<()> {
+        let Some(transaction) = &self.cursor.transaction else { return Ok(()) };
+        let relation = &*table.relation;
+        let mut changes = rows.cursor(&relation.wires).map_err(|e| self.cursor.located(e))?;
+        let mut at = self.at(transaction, offset, 0);
+        while let Some(change) = changes.next().map_err(|error| self.cursor.located(error))? {
+            let row = |image, before| Row { relation, image, before, header: rows.header() };
+            let change = match change {
+                RowChange::Insert { after } => Change::Create { after: row(after, None) },
+                RowChange::Update { before, after } => Change::Update {
+                    before: Some(row(before, None)),
+                    after: row(after, Some(before)),
+                },
+                RowChange::Delete { before } => Change::Delete { before: row(before, None) },
+            };
+            match table.purpose {
+                Purpose::Events => self.emit(&at, &relation.schema, change, visitor)?,
+                Purpose::Marks => self.mark(&at, &relation.schema, change, visitor)?,
+            }
+            at.row = at.row.checked_add(1).ok_or_else(too_many_rows)?;
+            at.position.ordinal += 1;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn emit<C: ChangeVisitor>(
+        &self,
+        at: &At<'_>,
+        schema: &Arc<TableSchema>,
+        change: Change<Row<'_>>,
+        visitor: &mut C,
+    ) -> Result<()> {
+        if at.position <= self.batch.resume_after {
+            return self.passed_over(at, schema, change.operation(), visitor);
+        }
+        at.with_origin(|origin| visitor.change(schema, origin, change))
+            .map_err(|error| self.cursor.located(error))
+    }
+
+    #[cold]
+    fn passed_over<C: ChangeVisitor>(
+        &self,
+        at: &At<'_>,
+        schema: &Arc<TableSchema>,
+        operation: Operation,
+        visitor: &mut C,
+    ) -> Result<()> {
+        at.with_origin(|origin| {
+            visitor.passed_over(schema, origin, operation);
+            Ok(())
+        })
+    }
+
+    /// What snapshots wrote into the table of marks.
+    #[cold]
+    fn mark<C: ChangeVisitor>(
+        &self,
+        at: &At<'_>,
+        schema: &TableSchema,
+        change: Change<Row<'_>>,
+        visitor: &mut C,
+    ) -> Result<()> {
+        let (Change::Create { after } | Change::Update { after, .. }) = change else {
+            return Ok(());
+        };
+        if at.position <= self.batch.resume_after {
+            return Ok(());
+        }
+        let place = schema.fields.iter().position(|field| field.name == MARK_COLUMN);
+        let values = Values::of(&after)?;
+        match place.and_then(|place| values.get(place)) {
+            Some(Value::Text(text)) => at.with_origin(|origin| visitor.mark(origin, text)),
+            _ => Ok(()),
+        }
+    }
+
+    fn statement<C: ChangeVisitor>(
+        &self,
+        statement: &Statement<'_>,
+        offset: u64,
+        visitor: &mut C,
+    ) -> Result<()> {
+        let Effect::Truncate(name) = &statement.effect else { return Ok(()) };
+        let table = name_bytes(name).and_then(|name| self.batch.tables.get(&name));
+        let Some(table) = table.filter(|table| table.purpose == Purpose::Events) else {
+            return Ok(());
+        };
+        let at = self.at(&statement.transaction, offset, 0);
+        self.emit(&at, &table.relation.schema, Change::Truncate, visitor)
+    }
+
+    /// A transaction's end comes unless the checkpoint is behind it.
+    fn commit<C: ChangeVisitor>(
+        &self,
+        transaction: &Transaction,
+        offset: u64,
+        visitor: &mut C,
+    ) -> Result<()> {
+        let behind = Position::before(self.batch.epoch, self.cursor.commit()?);
+        if behind <= self.batch.resume_after {
+            return Ok(());
+        }
+        self.at(transaction, offset, u32::MAX).with_origin(|origin| visitor.commit(origin))
+    }
+}
+
+#[cold]
+fn too_many_rows() -> Error {
+    Error::new(ErrorKind::TooLarge, "decode the log")
+        .because("an event has more rows than a place has")
+}

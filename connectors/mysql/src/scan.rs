@@ -1,0 +1,296 @@
+//! How far the next batch reaches, found without decoding rows: up to a bound of bytes, to a table that
+//! is new or changed, to what has to come alone. Pure.
+
+use crate::cursor::{Cursor, Statement, Told, next_in};
+use crate::decode::{PayloadEvents, Rows, TableMap};
+use crate::gtid::TransactionId;
+use crate::place::behind_event;
+use crate::statement::Effect;
+use crate::tables::{Captured, OpenTables, Purpose, Tables};
+use std::sync::Arc;
+use tidemesh_model::{Error, ErrorKind, Position, Result, TableName, TableSchema};
+
+/// Where in the log the next batch begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) cursor: Cursor,
+    /// Tables whose rows may follow.
+    pub(crate) open: OpenTables,
+    /// All at or before it was given out.
+    pub(crate) end: Position,
+}
+
+/// What a scan goes by.
+pub(crate) struct Bounds<'a> {
+    pub(crate) tables: &'a Tables,
+    pub(crate) captured: &'a Captured,
+    pub(crate) epoch: u32,
+    pub(crate) bytes_max: usize,
+    /// The most bytes of an event within a compressed transaction.
+    pub(crate) event_bytes_max: usize,
+}
+
+/// What a scan found.
+pub(crate) struct Scan {
+    /// Bytes that make the batch.
+    pub(crate) bytes: usize,
+    pub(crate) place: Place,
+    /// Schemas of the tables that have rows in it.
+    pub(crate) schemas: Vec<Arc<TableSchema>>,
+    /// Transactions that end in it.
+    pub(crate) ended: Vec<TransactionId>,
+    /// Whether one without an id does.
+    pub(crate) has_anonymous: bool,
+    pub(crate) stop: Option<Stop>,
+}
+
+/// Why a batch ends where it does.
+pub(crate) enum Stop {
+    /// Before the description of a table that is new or changed: all of it but its number.
+    Changed(Box<[u8]>),
+    /// Before a truncate of a table that the log has not described since the start.
+    Unknown(TableName),
+    /// Behind a statement by which these captured tables are gone.
+    Dropped(Vec<TableName>),
+    /// Behind a compressed transaction, whose events come next.
+    Payload(PayloadEvents),
+}
+
+/// What to do with an event.
+enum Step {
+    Take,
+    /// The batch ends before it.
+    Before(Option<Stop>),
+    /// The batch ends behind it.
+    Behind(Option<Stop>),
+}
+
+/// Looks how far the next batch reaches from `place` on.
+///
+/// # Errors
+///
+/// Of the first event alone: what cannot be carried, or is malformed. One behind others ends the batch.
+pub(crate) fn scan<'a>(
+    pieces: impl Iterator<Item = &'a [u8]>,
+    place: &Place,
+    bounds: &Bounds<'_>,
+) -> Result<Scan> {
+    let mut scanning = Scanning {
+        bounds,
+        scan: Scan {
+            bytes: 0,
+            place: place.clone(),
+            schemas: Vec::new(),
+            ended: Vec::new(),
+            has_anonymous: false,
+            stop: None,
+        },
+    };
+    let mut scratch = Vec::new();
+    for piece in pieces {
+        let mut input = piece;
+        while let Some((event, bytes)) = next_in(&mut input)? {
+            let (mark, end) = (scanning.scan.place.cursor.mark(), scanning.scan.place.end);
+            let step = match scanning.event(event, &mut scratch) {
+                Ok(step) => step,
+                Err(error) if scanning.scan.bytes == 0 => return Err(error),
+                Err(_) => Step::Before(None),
+            };
+            if let Step::Before(stop) = step {
+                scanning.scan.place.cursor.back_to(mark);
+                scanning.scan.place.end = end;
+                scanning.scan.stop = stop;
+                return Ok(scanning.scan);
+            }
+            scanning.scan.bytes += bytes;
+            if let Step::Behind(stop) = step {
+                scanning.scan.stop = stop;
+                return Ok(scanning.scan);
+            }
+            if scanning.scan.bytes >= bounds.bytes_max {
+                return Ok(scanning.scan);
+            }
+        }
+    }
+    Ok(scanning.scan)
+}
+
+struct Scanning<'b> {
+    bounds: &'b Bounds<'b>,
+    scan: Scan,
+}
+
+impl Scanning<'_> {
+    fn event(&mut self, event: &[u8], scratch: &mut Vec<u8>) -> Result<Step> {
+        let epoch = self.bounds.epoch;
+        match self.scan.place.cursor.advance(event, scratch)? {
+            Told::Table(map) => self.table(&map),
+            Told::Rows(rows) => self.rows(&rows),
+            Told::Ended(transaction) => {
+                self.ended(transaction.id)?;
+                Ok(Step::Take)
+            }
+            Told::Statement(statement) => self.statement(&statement),
+            Told::Payload(payload) if self.scan.bytes == 0 => {
+                let events = payload.events(self.bounds.event_bytes_max)?;
+                Ok(Step::Behind(Some(Stop::Payload(events))))
+            }
+            Told::Payload(_) => Ok(Step::Before(None)),
+            // One file a batch.
+            Told::File => {
+                self.passed(epoch)?;
+                Ok(Step::Behind(None))
+            }
+            Told::Begun => Ok(Step::Take),
+            Told::Nothing => {
+                self.passed(epoch)?;
+                Ok(Step::Take)
+            }
+        }
+    }
+
+    /// Outside of transactions the log's place rises with every event.
+    fn passed(&mut self, epoch: u32) -> Result<()> {
+        let place = &mut self.scan.place;
+        if place.cursor.transaction.is_none() && place.cursor.file.is_some() {
+            place.end = place.end.max(Position::before(epoch, place.cursor.commit()?));
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, id: Option<TransactionId>) -> Result<()> {
+        match id {
+            Some(id) => self.scan.ended.push(id),
+            None => self.scan.has_anonymous = true,
+        }
+        self.scan.place.open.end_statement();
+        self.passed(self.bounds.epoch)
+    }
+
+    fn table(&mut self, map: &TableMap<'_>) -> Result<Step> {
+        let name = map.name_bytes();
+        if self.bounds.captured.purpose(name).is_none() {
+            self.scan.place.open.open(map.id, None)?;
+            return Ok(Step::Take);
+        }
+        match self.bounds.tables.get(name) {
+            Some(known) if *known.definition == *map.definition => {
+                self.scan.place.open.open(map.id, Some(Arc::clone(known)))?;
+                Ok(Step::Take)
+            }
+            _ => Ok(Step::Before(Some(Stop::Changed(map.definition.into())))),
+        }
+    }
+
+    fn rows(&mut self, rows: &Rows<'_>) -> Result<Step> {
+        let place = &mut self.scan.place;
+        let Some(transaction) = place.cursor.transaction else { return Ok(Step::Take) };
+        let found = match place.open.get(rows.table) {
+            Some(found) => found,
+            None if rows.is_dummy() => None,
+            None => {
+                let error = rows.header().malformed("rows come before their table's description");
+                return Err(place.cursor.located(error).with("table_id", rows.table));
+            }
+        };
+        if let Some(table) = found
+            && table.purpose == Purpose::Events
+        {
+            let schema = &table.relation.schema;
+            if transaction.is_distributed {
+                return Err(place.cursor.located(distributed(&schema.name)));
+            }
+            if !self.scan.schemas.iter().any(|known| Arc::ptr_eq(known, schema)) {
+                self.scan.schemas.push(Arc::clone(schema));
+            }
+        }
+        place.end = behind_event(self.bounds.epoch, transaction.commit, transaction.events);
+        if rows.ends_statement {
+            place.open.end_statement();
+        }
+        Ok(Step::Take)
+    }
+
+    fn statement(&mut self, statement: &Statement<'_>) -> Result<Step> {
+        let captured = self.bounds.captured;
+        let mut step = Step::Take;
+        match &statement.effect {
+            // It comes alone: the run loop writes a delete for each live key.
+            Effect::Truncate(table) if captured.has(table) => {
+                if self.scan.bytes > 0 {
+                    return Ok(Step::Before(None));
+                }
+                let known = self.known(table);
+                let Some(schema) = known else {
+                    return Ok(Step::Before(Some(Stop::Unknown(table.clone()))));
+                };
+                self.scan.schemas.push(schema);
+                step = Step::Behind(None);
+            }
+            Effect::Drop(tables) => {
+                let dropped: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
+                if !dropped.is_empty() {
+                    step = Step::Behind(Some(Stop::Dropped(dropped)));
+                }
+            }
+            Effect::Rollback | Effect::RollbackToSavepoint if statement.transaction.events > 0 => {
+                return Err(self.scan.place.cursor.located(undone(statement)));
+            }
+            Effect::Change(word) => {
+                let query = &statement.query;
+                if captured.may_be_meant(query.database, query.sql) {
+                    return Err(self.scan.place.cursor.located(as_statement(statement, word)));
+                }
+            }
+            _ => {}
+        }
+        let (epoch, transaction) = (self.bounds.epoch, statement.transaction);
+        self.scan.place.end = behind_event(epoch, transaction.commit, transaction.events);
+        if statement.ends {
+            self.ended(transaction.id)?;
+        }
+        Ok(step)
+    }
+
+    /// The schema that the table had last.
+    fn known(&self, table: &TableName) -> Option<Arc<TableSchema>> {
+        let name = crate::tables::name_bytes(table)?;
+        self.bounds.tables.get(&name).map(|known| Arc::clone(&known.relation.schema))
+    }
+}
+
+#[cold]
+fn distributed(table: &TableName) -> Error {
+    Error::new(ErrorKind::Unsupported, "read the log")
+        .because(
+            "a distributed (XA) transaction changes a captured table: its rows are logged when it is \
+             prepared, before it is known whether it is committed",
+        )
+        .with("table", table)
+        .help("commit without XA, or leave the table out by mysql.exclude_tables")
+}
+
+#[cold]
+fn undone(statement: &Statement<'_>) -> Error {
+    Error::new(ErrorKind::Unsupported, "read the log")
+        .because(
+            "rows are logged and then undone, which happens where a transaction changes tables of an \
+             engine without transactions, too",
+        )
+        .with("statement", String::from_utf8_lossy(statement.query.sql))
+        .help("let tables be of InnoDB; then remove the source's state and read the tables anew")
+}
+
+#[cold]
+fn as_statement(statement: &Statement<'_>, word: &'static str) -> Error {
+    Error::new(ErrorKind::Unsupported, "read the log")
+        .because("a change is logged as a statement, and not as rows")
+        .with("statement", word)
+        .with("database", String::from_utf8_lossy(statement.query.database))
+        .with("session", statement.query.thread)
+        .help(
+            "run SET GLOBAL binlog_format = ROW, and see that no session sets another one; what this \
+             statement changed is in no log, so the tables must be read anew: `tidemesh checkpoint` \
+             passes over it, `tidemesh snapshot start` reads them",
+        )
+}

@@ -1,0 +1,333 @@
+//! Reading tables beside the log: one chunk by one `SELECT`, which sees what is committed when it
+//! begins. Absent here: which chunk is read when, and what becomes of it (`tidemesh_source`).
+
+mod chunk;
+mod rows;
+mod sql;
+mod text;
+mod texts;
+
+pub use chunk::MysqlChunk;
+
+use crate::catalog::{self, CatalogTable, Estimate};
+use crate::client::Sql;
+use crate::config::Config;
+use crate::frame::Flavor;
+use crate::known::KnownSchemas;
+use crate::relation::Relation;
+use crate::server;
+use chunk::AnswerRow;
+use mysql_async::{Row, Value as Answer};
+use rows::{AnswerRows, malformed};
+use sql::KeyColumns;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tidemesh_model::{Error, ErrorKind, MysqlSettings, MysqlTypes, Result, TableName, Values};
+use tidemesh_source::{ChunkRequest, Key, Part, Selection, TablePlan, TableReader};
+
+/// The bytes of a row that are assumed before any was read, where the server has no estimate.
+const ROW_BYTES_FIRST: usize = 2048;
+
+/// Tables of fewer rows are read in one part.
+const PART_ROWS_MIN: u64 = 100_000;
+
+/// What `information_schema` calls a table that is nothing else.
+const TABLE: &str = "BASE TABLE";
+
+/// Reads tables over a connection of its own.
+pub struct MysqlReader {
+    sql: Sql,
+    settings: MysqlSettings,
+    flavor: Flavor,
+    types: MysqlTypes,
+    selection: Arc<Selection>,
+    /// Where marks are written; none if nothing may be written.
+    watermarks: Option<TableName>,
+    known: Arc<KnownSchemas>,
+    /// Bytes of a row, by the last chunk.
+    row_bytes: HashMap<TableName, usize>,
+}
+
+/// A table that is held as it is.
+struct Opened {
+    table: CatalogTable,
+    relation: Arc<Relation>,
+}
+
+impl Opened {
+    fn order(&self) -> Option<KeyColumns<'_>> {
+        KeyColumns::of_order(&self.table, &self.relation)
+    }
+}
+
+/// Rows that were read.
+struct Read {
+    rows: AnswerRows,
+    /// No row is left of those that were asked for.
+    is_whole: bool,
+}
+
+impl MysqlReader {
+    pub(crate) async fn connect(config: &Config, known: Arc<KnownSchemas>) -> Result<Self> {
+        let mut sql = session(&config.settings).await?;
+        let flavor = server::flavor(&mut sql).await?;
+        let row_bytes = HashMap::new();
+        let (settings, watermarks) = (config.settings.clone(), config.watermarks.clone());
+        let (types, selection) = (settings.types(), Arc::clone(&config.selection));
+        Ok(Self { sql, settings, flavor, types, selection, watermarks, known, row_bytes })
+    }
+
+    /// Begins to hold a table, so that its columns stay as they are until [`MysqlReader::end`].
+    async fn open(&mut self, name: &TableName) -> Result<Opened> {
+        self.sql.run(sql::BEGIN).await?;
+        self.sql.run(&sql::touch_query(name)).await.map_err(|error| error.with("table", name))?;
+        let table = catalog::table(&mut self.sql, self.flavor, name, &self.types).await?;
+        let table = table.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "read a table")
+                .because("it is not there")
+                .with("table", name)
+        })?;
+        let mut relation = table.relation(&self.types, &self.selection)?;
+        relation.schema = self.known.share(relation.schema);
+        Ok(Opened { table, relation: Arc::new(relation) })
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.sql.run("COMMIT").await
+    }
+
+    /// Reads rows until there are no more or enough bytes.
+    async fn read(&mut self, query: &str, bytes_max: usize) -> Result<Read> {
+        let mut rows = AnswerRows::default();
+        let row_bytes_max = self.settings.message_bytes_max;
+        let is_whole = self
+            .sql
+            .each(query, |row| {
+                push(&mut rows, row)?;
+                if rows.last_row_bytes() > row_bytes_max {
+                    return Err(Error::new(ErrorKind::TooLarge, "read a table")
+                        .because("a row is larger than mysql.message_bytes_max")
+                        .with("row_bytes", rows.last_row_bytes())
+                        .with("message_bytes_max", row_bytes_max)
+                        .help("raise it"));
+                }
+                Ok(rows.len_bytes() < bytes_max)
+            })
+            .await?;
+        match is_whole {
+            true => self.end().await?,
+            // Reading what is left would take longer.
+            false => self.sql = session(&self.settings).await?,
+        }
+        Ok(Read { rows, is_whole })
+    }
+
+    /// The rows that are asked for, so that the server does not send many more than are kept.
+    fn rows_limit(&self, table: &TableName, rows_max: u32, bytes_max: usize) -> u32 {
+        let row_bytes = self.row_bytes.get(table).copied().unwrap_or(ROW_BYTES_FIRST);
+        let by_bytes = u32::try_from(bytes_max / row_bytes.max(1)).unwrap_or(u32::MAX);
+        rows_max.min(by_bytes.max(1))
+    }
+
+    fn learn(&mut self, table: &TableName, rows: &AnswerRows) {
+        if let Some(row_bytes) = rows.len_bytes().checked_div(rows.count()) {
+            self.row_bytes.insert(table.clone(), row_bytes);
+        }
+    }
+
+    /// A table without an order has one chunk, of all its rows, if they are not too many.
+    async fn all(&mut self, opened: &Opened, request: &ChunkRequest) -> Result<MysqlChunk> {
+        if matches!(request.part, Part::Keys(_)) {
+            return Err(without_order(&request.table).because("its rows have no key to be read by"));
+        }
+        let query = sql::all_rows_query(&opened.relation, &sql::cells(&opened.relation));
+        let Read { rows, is_whole } = self.read(&query, request.bytes_max).await?;
+        if !is_whole {
+            return Err(without_order(&request.table)
+                .because(
+                    "it has no key by which it could be read in chunks, and is too large for one",
+                )
+                .with("chunk_bytes_max", request.bytes_max));
+        }
+        let relation = Arc::clone(&opened.relation);
+        Ok(MysqlChunk { relation, rows, last_key: None, is_last: true })
+    }
+
+    /// Bounds that cut a range of numbers into parts of the same width.
+    async fn bounds(&mut self, keys: &KeyColumns<'_>, parts: u32) -> Result<Vec<Key>> {
+        let query = sql::range_query(keys).filter(|_| parts > 1 && keys.begins_with_a_number());
+        let Some(query) = query else { return Ok(Vec::new()) };
+        let mut range = None;
+        self.sql
+            .each(&query, |row| {
+                range = number(row, 0).zip(number(row, 1));
+                Ok(true)
+            })
+            .await?;
+        Ok(range.map_or_else(Vec::new, |(low, high)| cuts(low, high, parts)))
+    }
+
+    /// The table's largest key: what comes behind it later is in the log.
+    async fn largest(&mut self, opened: &Opened, keys: &KeyColumns<'_>) -> Result<Option<Key>> {
+        let query = sql::largest_query(keys, &sql::cells(&opened.relation));
+        let mut rows = AnswerRows::default();
+        self.sql.each(&query, |row| push(&mut rows, row).map(|()| true)).await?;
+        last_key(&opened.relation, keys, &rows)
+    }
+
+    /// Makes the table of marks.
+    async fn make_mark_table(&mut self, table: &TableName) -> Result<()> {
+        for statement in sql::mark_table_statements(table) {
+            self.sql.run(&statement).await.map_err(|error| match error.kind() {
+                ErrorKind::Privilege => error.help(format!(
+                    "run {statement}; and GRANT SELECT, INSERT, UPDATE ON {table} for the user {}; or \
+                     set snapshot.read_only",
+                    self.settings.user
+                )),
+                _ => error,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+async fn session(settings: &MysqlSettings) -> Result<Sql> {
+    let mut sql = Sql::connect(settings).await?;
+    for statement in sql::SESSION {
+        sql.run(statement).await?;
+    }
+    Ok(sql)
+}
+
+fn without_order(table: &TableName) -> Error {
+    Error::new(ErrorKind::Prerequisite, "read a table").with("table", table).help(
+        "add a primary key, or a unique index of columns that are not null; or raise \
+         snapshot.chunk_bytes_max; or leave it out of snapshots",
+    )
+}
+
+/// Keeps a row's cells.
+fn push(rows: &mut AnswerRows, row: &Row) -> Result<()> {
+    for index in 0..row.len() {
+        match row.as_ref(index) {
+            Some(Answer::Bytes(bytes)) => rows.push_cell(Some(bytes)),
+            Some(Answer::NULL) => rows.push_cell(None),
+            _ => return Err(malformed()),
+        }
+    }
+    rows.end_row();
+    Ok(())
+}
+
+fn number(row: &Row, index: usize) -> Option<i128> {
+    match row.as_ref(index) {
+        Some(Answer::Bytes(bytes)) => std::str::from_utf8(bytes).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Where a range of numbers is cut into parts of the same width.
+fn cuts(low: i128, high: i128, parts: u32) -> Vec<Key> {
+    let mut bounds: Vec<Key> = Vec::new();
+    for part in 1..i128::from(parts) {
+        let bound = vec![(low + (high - low) * part / i128::from(parts)).to_string()];
+        if bounds.last() != Some(&bound) {
+            bounds.push(bound);
+        }
+    }
+    bounds
+}
+
+fn last_key(relation: &Relation, keys: &KeyColumns<'_>, rows: &AnswerRows) -> Result<Option<Key>> {
+    let Some(cells) = rows.last() else { return Ok(None) };
+    let row = Values::of(&AnswerRow { relation, cells })?;
+    keys.of_row(&row).map(Some).ok_or_else(malformed)
+}
+
+impl TableReader for MysqlReader {
+    type Chunk = MysqlChunk;
+
+    /// A commit is in the log and visible at once to whoever comes behind it there.
+    async fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn plan(&mut self, table: &TableName, parts_max: u32) -> Result<TablePlan> {
+        let opened = self.open(table).await?;
+        let Estimate { kind, rows, row_bytes } = catalog::estimate(&mut self.sql, table).await?;
+        // The log has what its rows were before, too, each as a row with columns that are hidden here.
+        if kind != TABLE {
+            return Err(Error::new(ErrorKind::Unsupported, "read a table")
+                .because("it is not of a kind that snapshots read")
+                .with("table", table)
+                .with("kind", kind)
+                .help("leave it out of snapshots"));
+        }
+        if let Some(row_bytes) = usize::try_from(row_bytes).ok().filter(|bytes| *bytes > 0) {
+            self.row_bytes.entry(table.clone()).or_insert(row_bytes);
+        }
+        let parts = match opened.order() {
+            None => vec![Part::Span { after: None, upto: None }],
+            Some(keys) => {
+                let parts = if rows < PART_ROWS_MIN { 1 } else { parts_max };
+                let bounds = self.bounds(&keys, parts).await?;
+                Part::spans(bounds, self.largest(&opened, &keys).await?)
+            }
+        };
+        self.end().await?;
+        Ok(TablePlan { parts, rows_estimate: rows, generation: None })
+    }
+
+    async fn mark(&mut self, text: &str) -> Result<()> {
+        let Some(table) = self.watermarks.clone() else {
+            return Err(Error::new(ErrorKind::Prerequisite, "write a mark")
+                .because("snapshot.read_only is set, by which nothing is written to the database")
+                .help("unset it"));
+        };
+        let statement = sql::mark_statement(&table);
+        match self.sql.rows::<Row>(&statement, (text,)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make_mark_table(&table).await?;
+                self.sql.rows::<Row>(&statement, (text,)).await?;
+            }
+            Err(error) if error.kind() == ErrorKind::Privilege => {
+                return Err(error.help(format!(
+                    "run GRANT SELECT, INSERT, UPDATE ON {table} for the user {}, once the table is \
+                     there; or set snapshot.read_only",
+                    self.settings.user
+                )));
+            }
+            written => drop(written?),
+        }
+        Ok(())
+    }
+
+    async fn sees(&mut self, _: &[u64]) -> Result<bool> {
+        Ok(true)
+    }
+
+    async fn chunk(&mut self, request: &ChunkRequest) -> Result<MysqlChunk> {
+        let opened = self.open(&request.table).await?;
+        let order = match request.part {
+            Part::Span { .. } => opened.order(),
+            Part::Keys(_) => opened.order().map(KeyColumns::without_index),
+        };
+        let Some(keys) = order else { return self.all(&opened, request).await };
+        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let condition = sql::condition(&keys, &request.part, request.after.as_ref())?;
+        let cells = sql::cells(&opened.relation);
+        let query = sql::rows_query(&keys, &cells, &condition, rows_max);
+        let read = self.read(&query, request.bytes_max).await;
+        let Read { rows, is_whole } = read.map_err(|error| error.with("table", &request.table))?;
+        self.learn(&request.table, &rows);
+        Ok(MysqlChunk {
+            is_last: is_whole && rows.count() < rows_max as usize,
+            last_key: last_key(&opened.relation, &keys, &rows)?,
+            relation: Arc::clone(&opened.relation),
+            rows,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Tables as the server's own text, for verification: each cell printed by the server, by expressions
+//! that have nothing of those that chunks are read by.
+
+use super::rows::{AnswerCells, malformed};
+use super::sql::{self, KeyColumns, whole_rows};
+use super::{MysqlReader, Read, text, without_order};
+use crate::config::quoted;
+use crate::relation::Relation;
+use crate::types::Reader;
+use std::sync::Arc;
+use tidemesh_model::{Error, ErrorKind, Field, Result, UnsignedBigint, Value, ZeroDates};
+use tidemesh_source::{
+    Key, Part, QueryRequest, TableTexts, TextPart, TextRequest, TextRow, TextRows,
+};
+
+impl TableTexts for MysqlReader {
+    async fn texts(&mut self, request: &TextRequest) -> Result<TextRows> {
+        let opened = self.open(&request.table).await?;
+        let cells = cells(&opened.relation);
+        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let keys = opened.order();
+        let query = match (&keys, &request.part) {
+            (Some(keys), TextPart::After(after)) => {
+                let part = Part::Span { after: None, upto: None };
+                let condition = sql::condition(keys, &part, after.as_ref())?;
+                sql::rows_query(keys, &cells, &condition, rows_max)
+            }
+            (Some(keys), TextPart::Keys(rows)) => {
+                let condition = sql::condition(keys, &listed(keys, rows), None)?;
+                sql::rows_query(keys, &cells, &condition, rows_max)
+            }
+            (None, TextPart::After(_)) => sql::all_rows_query(&opened.relation, &cells),
+            (None, TextPart::Keys(rows)) => {
+                let query = sql::all_rows_query(&opened.relation, &cells);
+                format!("{query} WHERE {}", whole_rows(&texts_of(&opened.relation), rows))
+            }
+        };
+        let Read { rows, is_whole } = self.read(&query, request.bytes_max).await?;
+        let texts = rows.rows().map(owned).collect::<Result<Vec<_>>>()?;
+        let last = match &keys {
+            None if !is_whole => {
+                return Err(without_order(&request.table)
+                    .because("it has no key by which it could be read in chunks"));
+            }
+            Some(keys) if !is_whole || texts.len() >= rows_max as usize => {
+                texts.last().map(|row| keys.of_texts(row).ok_or_else(malformed)).transpose()?
+            }
+            _ => None,
+        };
+        self.learn(&request.table, &rows);
+        let schema = Arc::clone(&opened.relation.schema);
+        Ok(TextRows { schema, rows: texts, last })
+    }
+
+    fn text(field: &Field, value: &Value) -> Option<String> {
+        text::text(field, value)
+    }
+
+    /// The text of a value is the server's own, for each type: `text.rs` prints as it does.
+    async fn canonical(&mut self, cells: &[(Field, String)]) -> Result<Vec<Option<String>>> {
+        Ok(cells.iter().map(|(_, text)| Some(text.clone())).collect())
+    }
+
+    async fn query(
+        &mut self,
+        _: &QueryRequest,
+        _: &mut (dyn FnMut(TextRow) -> Result<()> + Send),
+    ) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "run a pipeline's SQL in the source's database")
+            .because(
+                "pipelines are written in PostgreSQL's SQL, which MySQL and MariaDB do not read",
+            )
+            .help("compare the pipeline's tables with their topics; its output is not confirmed"))
+    }
+}
+
+/// The rows of these keys. A key's column is never null.
+fn listed(keys: &KeyColumns<'_>, rows: &[TextRow]) -> Part {
+    let key = |row: &TextRow| -> Key {
+        let texts = keys.order_of_schema_key().map(|place| row.get(place).cloned().flatten());
+        texts.map(Option::unwrap_or_default).collect()
+    };
+    Part::Keys(rows.iter().map(key).collect())
+}
+
+fn owned(cells: AnswerCells<'_>) -> Result<TextRow> {
+    let text = |cell: Result<Option<&[u8]>>| {
+        cell?
+            .map(|bytes| String::from_utf8(bytes.to_vec()).map_err(|e| malformed().caused_by(e)))
+            .transpose()
+    };
+    cells.map(text).collect()
+}
+
+fn cells(relation: &Relation) -> String {
+    texts_of(relation).join(", ")
+}
+
+/// The expressions of the columns' texts.
+fn texts_of(relation: &Relation) -> Vec<String> {
+    let columns = relation.schema.fields.iter().zip(relation.kept());
+    columns
+        .map(|(field, (_, reader))| cell(&format!("t.{}", quoted(&field.name)), reader))
+        .collect()
+}
+
+/// A column's text, as `text.rs` has that of its value in the topic.
+fn cell(name: &str, reader: &Reader) -> String {
+    let printed = |value: &str| format!("CONVERT(CAST({value} AS CHAR) USING utf8mb4)");
+    match reader {
+        // What is filled with zeros is so by its column, and not by its number.
+        Reader::Int8
+        | Reader::Int16
+        | Reader::Int24
+        | Reader::Int32
+        | Reader::Int64
+        | Reader::Uint8
+        | Reader::Uint16
+        | Reader::Uint24
+        | Reader::Uint32
+        | Reader::Uint64(UnsignedBigint::Decimal | UnsignedBigint::Long)
+        | Reader::Decimal { .. } => printed(&format!("{name} + 0")),
+        Reader::Float | Reader::Double => printed(&format!("{name} + 0e0")),
+        Reader::Bits(count) => format!("CONVERT(LPAD(BIN({name}), {count}, '0') USING utf8mb4)"),
+        Reader::Date(ZeroDates::Null)
+        | Reader::Datetime(_, ZeroDates::Null)
+        | Reader::Timestamp(_, ZeroDates::Null) => {
+            // A date that no calendar has is no number of days from another.
+            format!("IF(DATEDIFF({name}, '1970-01-01') IS NULL, NULL, {})", printed(name))
+        }
+        Reader::Year
+        | Reader::Date(_)
+        | Reader::Datetime(..)
+        | Reader::Timestamp(..)
+        | Reader::Time(..)
+        | Reader::Json
+        | Reader::Uuid
+        | Reader::Inet4
+        | Reader::Inet6 => printed(name),
+        Reader::Text(_)
+        | Reader::CompressedText(_)
+        | Reader::Masked { .. }
+        | Reader::JsonText
+        | Reader::Enum(_)
+        | Reader::Set(_) => format!("CONVERT({name} USING utf8mb4)"),
+        Reader::Bytes
+        | Reader::CompressedBytes
+        | Reader::Binary(_)
+        | Reader::Geometry
+        | Reader::Vector => format!("HEX({name})"),
+        // Nobody asks: the schema has no such field.
+        Reader::Skipped => "NULL".to_owned(),
+    }
+}

@@ -1,0 +1,492 @@
+//! The source: cuts the stream into batches, unpacks compressed transactions piece by piece, and asks
+//! `information_schema` where a table is new or changed.
+
+use crate::batch::{BLOCK_FIELDS, MysqlBatch};
+use crate::catalog::{self, CatalogTable};
+use crate::client::Sql;
+use crate::client::stream::BEFORE_EVENT_BYTES;
+use crate::config::{Config, TERMS};
+use crate::cursor::Cursor;
+use crate::decode::{PayloadEvents, TableMap, described};
+use crate::frame::Flavor;
+use crate::known::KnownSchemas;
+use crate::place::offset_of;
+use crate::relation::{Relation, TableFacts};
+use crate::scan::{Bounds, Place, Scan, Stop, scan};
+use crate::tables::{Captured, Described, Purpose, Tables, name_bytes};
+use crate::takeup::LogPlace;
+use crate::versions::{Versions, is_rewritten};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_model::{
+    Error, ErrorKind, Position, Result, SourceBlock, StateItem, TableName, TableSchema,
+};
+use tidemesh_source::{
+    BatchLimit, LogStream, Pending, Selection, Source, read_stored, stored_item,
+};
+use tokio::time::Instant;
+
+/// The item that says where the log is taken up.
+const LOG_KEY: &str = "log";
+
+/// The item that names captured tables that were dropped, and not made anew since.
+const DROPPED_KEY: &str = "dropped";
+
+/// The version of both stored forms.
+const STORED_VERSION: u32 = 1;
+
+/// How often the log's place is stored while it holds no events for us.
+const PLACE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A MySQL log that is being read.
+pub struct MysqlSource {
+    pub(crate) config: Arc<Config>,
+    pub(crate) sql: Sql,
+    pub(crate) stream: LogStream,
+    pub(crate) epoch: u32,
+    /// Events at or before this position are in the topics already.
+    pub(crate) resume_after: Position,
+    /// A batch that is to come before anything is read: what the start has to store.
+    pub(crate) first: Option<MysqlBatch>,
+    pub(crate) captured: Captured,
+    pub(crate) tables: Arc<Tables>,
+    /// Shared with those who read tables.
+    pub(crate) known: Arc<KnownSchemas>,
+    /// What tables were at earlier places.
+    pub(crate) versions: Versions,
+    pub(crate) dropped: Dropped,
+    pub(crate) pending: Pending,
+    /// A compressed transaction that is being unpacked.
+    pub(crate) unpacking: Option<Unpacking>,
+    /// An error that came behind buffers which were not yet given out.
+    pub(crate) failed: Option<Error>,
+    pub(crate) place: Place,
+    /// Where the log would be taken up.
+    pub(crate) log: LogPlace,
+    /// When that was stored last.
+    pub(crate) log_stored_at: Instant,
+    pub(crate) watch: crate::watch::Watch,
+}
+
+/// A compressed transaction.
+pub(crate) struct Unpacking {
+    events: PayloadEvents,
+    /// All events came out of it.
+    is_whole: bool,
+    /// Events that were not given out.
+    pending: Pending,
+    /// The place behind it.
+    outer: Cursor,
+}
+
+/// Captured tables that were dropped: one that comes under such a name is another one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Dropped {
+    version: u32,
+    tables: BTreeSet<TableName>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredPlace {
+    version: u32,
+    #[serde(flatten)]
+    place: LogPlace,
+}
+
+/// The stored place of a checkpoint.
+///
+/// # Errors
+///
+/// `Corrupt`, `NewerVersion`.
+pub(crate) fn read_place(items: &BTreeMap<String, Vec<u8>>) -> Result<Option<LogPlace>> {
+    let stored = read_stored(items, LOG_KEY, STORED_VERSION, |stored: &StoredPlace| stored.version);
+    Ok(stored?.map(|stored| stored.place))
+}
+
+pub(crate) fn place_item(place: &LogPlace) -> Result<StateItem> {
+    stored_item(LOG_KEY, &StoredPlace { version: STORED_VERSION, place: place.clone() })
+}
+
+impl Dropped {
+    pub(crate) fn read(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let stored =
+            read_stored(items, DROPPED_KEY, STORED_VERSION, |stored: &Self| stored.version);
+        Ok(stored?.unwrap_or_default())
+    }
+
+    fn item(&self) -> Result<StateItem> {
+        stored_item(DROPPED_KEY, &Self { version: STORED_VERSION, ..self.clone() })
+    }
+}
+
+impl Unpacking {
+    /// Unpacks up to `bytes_max` more bytes, or one event that is larger.
+    fn fill(&mut self, bytes_max: usize) -> Result<()> {
+        if self.is_whole || self.pending.bytes() > 0 {
+            return Ok(());
+        }
+        let mut buffer = Vec::with_capacity(bytes_max);
+        while buffer.len() < bytes_max {
+            let Some(event) = self.events.next_bytes()? else {
+                self.is_whole = true;
+                break;
+            };
+            buffer.extend_from_slice(&[0; BEFORE_EVENT_BYTES]);
+            buffer.extend_from_slice(event);
+        }
+        if !buffer.is_empty() {
+            self.pending.push(buffer);
+        }
+        Ok(())
+    }
+}
+
+impl MysqlSource {
+    async fn batch(&mut self, limit: BatchLimit) -> Result<MysqlBatch> {
+        let deadline = Instant::now() + limit.wait_max;
+        loop {
+            // What a table's description has to store comes before the rows that follow it.
+            if let Some(first) = self.first.take() {
+                return Ok(first);
+            }
+            self.fill(limit.bytes_max)?;
+            if self.waiting().bytes() > 0 {
+                let scan = self.scan(limit.bytes_max)?;
+                if let Some(batch) = self.take(scan).await? {
+                    return Ok(batch);
+                }
+                continue;
+            }
+            if let Some(unpacking) = self.unpacking.take_if(|unpacking| unpacking.is_whole) {
+                let mut outer = unpacking.outer;
+                outer.behind(&self.place.cursor);
+                self.place.cursor = outer;
+                continue;
+            }
+            if let Some(error) = self.failed.take().or_else(|| self.watch.found()) {
+                return Err(error);
+            }
+            match tokio::time::timeout_at(deadline, self.stream.next()).await {
+                Ok(buffer) => self.pending.push(buffer?),
+                Err(_) => return Ok(self.empty()),
+            }
+        }
+    }
+
+    /// Takes what is there already: of the stream, or of the transaction that is being unpacked.
+    fn fill(&mut self, bytes_max: usize) -> Result<()> {
+        if let Some(unpacking) = &mut self.unpacking {
+            return unpacking.fill(bytes_max);
+        }
+        while self.pending.bytes() < bytes_max && self.failed.is_none() {
+            match self.stream.try_next() {
+                Some(Ok(buffer)) => self.pending.push(buffer),
+                Some(Err(error)) => self.failed = Some(error),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes next.
+    fn waiting(&self) -> &Pending {
+        self.unpacking.as_ref().map_or(&self.pending, |unpacking| &unpacking.pending)
+    }
+
+    fn scan(&self, bytes_max: usize) -> Result<Scan> {
+        let bounds = Bounds {
+            tables: &self.tables,
+            captured: &self.captured,
+            epoch: self.epoch,
+            bytes_max,
+            event_bytes_max: self.config.settings.message_bytes_max,
+        };
+        scan(self.waiting().pieces(), &self.place, &bounds)
+    }
+
+    /// Makes a batch of what a scan found, or does first what it is stopped by.
+    async fn take(&mut self, scan: Scan) -> Result<Option<MysqlBatch>> {
+        match scan.stop {
+            Some(Stop::Changed(definition)) if scan.bytes == 0 => {
+                self.learn(&definition).await?;
+                Ok(None)
+            }
+            Some(Stop::Unknown(table)) if scan.bytes == 0 => {
+                self.find(&table).await?;
+                Ok(None)
+            }
+            Some(Stop::Payload(events)) => {
+                let outer = scan.place.cursor;
+                self.pending.take(scan.bytes);
+                self.place.cursor = outer.nested();
+                let (is_whole, pending) = (false, Pending::default());
+                self.unpacking = Some(Unpacking { events, is_whole, pending, outer });
+                Ok(None)
+            }
+            Some(Stop::Dropped(ref tables)) => {
+                let tables = tables.clone();
+                let mut batch = self.cut(scan)?;
+                batch.state.extend(self.drop_tables(tables)?);
+                Ok(Some(batch))
+            }
+            _ => self.cut(scan).map(Some),
+        }
+    }
+
+    fn cut(&mut self, scan: Scan) -> Result<MysqlBatch> {
+        let (cursor, open) = (self.place.cursor.clone(), self.place.open.clone());
+        let has_moved = scan.place.end > self.place.end;
+        self.place = scan.place;
+        let pieces = match &mut self.unpacking {
+            Some(unpacking) => unpacking.pending.take(scan.bytes),
+            None => self.pending.take(scan.bytes),
+        };
+        self.follow(&scan.ended, scan.has_anonymous)?;
+        // Rows that are in the topics already are not encoded again, and their schema may be of a topic
+        // that their table has left.
+        let is_passed_over = self.place.end <= self.resume_after;
+        let mut batch = self.empty();
+        if has_moved && (!scan.schemas.is_empty() || self.log_stored_at.elapsed() >= PLACE_INTERVAL)
+        {
+            self.log_stored_at = Instant::now();
+            batch.state = vec![place_item(&self.log)?];
+        }
+        batch.schemas = if is_passed_over { Vec::new() } else { scan.schemas };
+        (batch.cursor, batch.open, batch.pieces) = (cursor, open, pieces);
+        batch.spare = Some(self.stream.spare());
+        Ok(batch)
+    }
+
+    /// Where the log would be taken up behind what is given out: where the transaction begins that is under
+    /// way, or behind the last one.
+    fn follow(&mut self, ended: &[crate::gtid::TransactionId], has_anonymous: bool) -> Result<()> {
+        if has_anonymous {
+            self.log.gtids = None;
+        }
+        if let Some(gtids) = &mut self.log.gtids {
+            ended.iter().try_for_each(|id| gtids.add(*id))?;
+        }
+        let cursor = &self.place.cursor;
+        let Some(file) = &cursor.file else { return Ok(()) };
+        if *self.log.file != *file.name {
+            file.name.as_ref().clone_into(&mut self.log.file);
+        }
+        self.log.position = match cursor.transaction {
+            Some(transaction) => offset_of(transaction.commit),
+            None => cursor.offset,
+        };
+        Ok(())
+    }
+
+    pub(crate) fn empty(&self) -> MysqlBatch {
+        MysqlBatch {
+            pieces: Vec::new(),
+            cursor: self.place.cursor.clone(),
+            open: self.place.open.clone(),
+            tables: Arc::clone(&self.tables),
+            epoch: self.epoch,
+            resume_after: self.resume_after,
+            schemas: Vec::new(),
+            replaced: Vec::new(),
+            rewritten: Vec::new(),
+            state: Vec::new(),
+            end: self.place.end.max(self.resume_after),
+            end_at_us: i64::from(self.place.cursor.at_s) * 1_000_000,
+            spare: None,
+        }
+    }
+
+    /// Captured tables are gone: rows under their names are others' from here on.
+    fn drop_tables(&mut self, tables: Vec<TableName>) -> Result<Option<StateItem>> {
+        // Where rows are passed over, the topics tell of what came after this already.
+        if self.place.end <= self.resume_after {
+            return Ok(None);
+        }
+        for table in tables {
+            tracing::info!(%table, "was dropped");
+            if let Some(name) = name_bytes(&table) {
+                Arc::make_mut(&mut self.tables).remove(&name);
+            }
+            self.dropped.tables.insert(table);
+        }
+        self.dropped.item().map(Some)
+    }
+
+    /// Takes in a table that is new or changed; what was asked beside the log is stored with the next
+    /// batch.
+    async fn learn(&mut self, definition: &[u8]) -> Result<()> {
+        let bytes = [&[0; 8][..], definition].concat();
+        let map = described(&bytes)?;
+        let (name, flavor) = (map.name_bytes(), self.place.cursor.flavor());
+        let at = self.here()?;
+        if self.captured.purpose(name) == Some(Purpose::Marks) {
+            let types = self.config.settings.types();
+            let (facts, whole) = (TableFacts::default(), Selection::all(&TERMS));
+            let relation = Relation::new(&map, flavor, &facts, &types, &whole)?;
+            self.describe(name.into(), definition, relation, Purpose::Marks);
+            return Ok(());
+        }
+        let table = map.table_name()?;
+        let facts = match self.versions.facts_at(&table, definition, at) {
+            Some(facts) => facts.clone(),
+            None => {
+                let today = self.today(&table).await?;
+                today.map_or_else(TableFacts::default, |today| today.facts().clone())
+            }
+        };
+        let relation = self.relation(&map, flavor, &facts)?;
+        // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
+        let before = self.schema_before(&table);
+        let schema = Arc::clone(&relation.schema);
+        tracing::info!(%table, columns = schema.fields.len(), "schema");
+        let item = self.versions.add(&table, (definition, flavor), &facts, at)?;
+        self.describe(name.into(), definition, relation, Purpose::Events);
+        let mut first = self.empty();
+        first.state.extend(item);
+        if at > self.resume_after {
+            self.tell_change(&mut first, &table, before.as_deref(), &schema)?;
+        }
+        self.first = Some(first);
+        Ok(())
+    }
+
+    /// What it means to a topic that its table is described otherwise than before.
+    fn tell_change(
+        &mut self,
+        first: &mut MysqlBatch,
+        table: &TableName,
+        before: Option<&TableSchema>,
+        schema: &Arc<TableSchema>,
+    ) -> Result<()> {
+        if self.dropped.tables.remove(table) {
+            tracing::warn!(%table, "is another table than before: it is read anew");
+            first.state.push(self.dropped.item()?);
+            first.schemas = vec![Arc::clone(schema)];
+            first.replaced = vec![Arc::clone(schema)];
+        } else if before.is_some_and(|before| is_rewritten(before, schema)) {
+            tracing::info!(%table, "DDL may have changed its rows: it is read anew");
+            first.rewritten = vec![table.clone()];
+        }
+        Ok(())
+    }
+
+    /// The place of the next event's rows, before the first of them.
+    fn here(&self) -> Result<Position> {
+        let cursor = &self.place.cursor;
+        Ok(match cursor.transaction {
+            Some(transaction) => crate::place::row_position(
+                self.epoch,
+                transaction.commit,
+                transaction.events + 1,
+                0,
+            ),
+            None => Position::before(self.epoch, cursor.commit()?),
+        })
+    }
+
+    /// The schema that the table had in the log so far.
+    fn schema_before(&self, table: &TableName) -> Option<Arc<TableSchema>> {
+        let described = name_bytes(table).and_then(|name| self.tables.get(&name));
+        if let Some(described) = described {
+            return Some(Arc::clone(&described.relation.schema));
+        }
+        self.stored(table).map(|(_, relation)| Arc::clone(&relation.schema))
+    }
+
+    /// The table as the log described it last, before this start.
+    fn stored(&self, table: &TableName) -> Option<(Vec<u8>, Relation)> {
+        let (definition, flavor, facts) = self.versions.last(table)?;
+        let bytes = [&[0; 8][..], &definition].concat();
+        let relation = self.relation(&described(&bytes).ok()?, flavor, facts).ok()?;
+        Some((definition, relation))
+    }
+
+    /// A table that is truncated before the log has described it since the start.
+    async fn find(&mut self, table: &TableName) -> Result<()> {
+        let Some(name) = name_bytes(table) else { return Ok(()) };
+        if let Some((definition, relation)) = self.stored(table) {
+            self.describe(name, &definition, relation, Purpose::Events);
+            return Ok(());
+        }
+        match self.today(table).await? {
+            // Without a description of the log, the next one is a new one.
+            Some(today) => {
+                let relation = self
+                    .shared(today.relation(&self.config.settings.types(), &self.config.selection)?);
+                self.describe(name, &[], relation, Purpose::Events);
+            }
+            None => {
+                let message =
+                    "a table was truncated that is not there any more: its topic stays as it is";
+                tracing::warn!(%table, "{message}");
+                self.captured.forget(table);
+            }
+        }
+        Ok(())
+    }
+
+    /// The table as the server has it today.
+    async fn today(&mut self, table: &TableName) -> Result<Option<CatalogTable>> {
+        let (flavor, types) = (self.place.cursor.flavor(), self.config.settings.types());
+        catalog::table(&mut self.sql, flavor, table, &types).await
+    }
+
+    fn relation(&self, map: &TableMap<'_>, flavor: Flavor, facts: &TableFacts) -> Result<Relation> {
+        let (types, selection) = (self.config.settings.types(), &self.config.selection);
+        Ok(self.shared(Relation::new(map, flavor, facts, &types, selection)?))
+    }
+
+    fn shared(&self, mut relation: Relation) -> Relation {
+        relation.schema = self.known.share(relation.schema);
+        relation
+    }
+
+    fn describe(
+        &mut self,
+        name: Box<[u8]>,
+        definition: &[u8],
+        relation: Relation,
+        purpose: Purpose,
+    ) {
+        let described =
+            Described { definition: definition.into(), relation: Arc::new(relation), purpose };
+        Arc::make_mut(&mut self.tables).insert(name, Arc::new(described));
+    }
+}
+
+impl Source for MysqlSource {
+    type Batch = MysqlBatch;
+
+    async fn next_batch(&mut self, limit: BatchLimit) -> Result<MysqlBatch> {
+        self.batch(limit).await
+    }
+
+    /// The server keeps its log for a time, and is told nothing.
+    async fn confirm(&mut self, _: Position) -> Result<()> {
+        Ok(())
+    }
+
+    fn lag_bytes(&self) -> u64 {
+        self.watch.behind(&self.log.file, self.place.cursor.offset)
+    }
+
+    async fn close(self) -> Result<()> {
+        let stream = self.stream;
+        tokio::task::spawn_blocking(move || stream.close())
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "close the stream").caused_by(error))
+    }
+}
+
+/// The block that describes a source.
+pub(crate) fn block(config: &Config) -> SourceBlock {
+    SourceBlock {
+        connector: "mysql",
+        name: config.source.clone(),
+        // A table's schema is its database.
+        database: String::new(),
+        fields: BLOCK_FIELDS,
+    }
+}

@@ -1,0 +1,7 @@
+//! What tests at a real server share: the server, and what its log says.
+
+mod log;
+mod server;
+
+pub(crate) use log::{Logged, logged};
+pub(crate) use server::Server;

@@ -1,0 +1,114 @@
+//! What is asked of the server again and again while its log is read: how far the log has come, how its
+//! clock stands, and whether a table was made that the settings mean.
+
+use crate::client::Sql;
+use crate::config::Config;
+use crate::{discover, server};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tidemesh_model::{Error, ErrorKind, Result, TableName};
+use tidemesh_source::{Vitals, now_us};
+use tokio::sync::oneshot;
+
+/// How often the server is asked.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Every so many times it is asked for the tables too.
+const ROUNDS_TO_TABLES: u32 = 2;
+
+/// The log's files and how long they were when that was asked last.
+type Sizes = Arc<Mutex<BTreeMap<String, u64>>>;
+
+/// A task that asks, which ends with this.
+pub(crate) struct Watch {
+    sizes: Sizes,
+    found: oneshot::Receiver<Error>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Watch {
+    pub(crate) fn start(config: &Config, vitals: Arc<Vitals>) -> Self {
+        let sizes = Sizes::default();
+        let (finding, found) = oneshot::channel();
+        let (config, shown) = (config.clone(), Arc::clone(&sizes));
+        let task = tokio::spawn(async move {
+            loop {
+                match watch(&config, &shown, &vitals).await {
+                    // Who reads the log may have gone.
+                    Ok(error) => return drop(finding.send(error)),
+                    // The stream says by itself when the server is away.
+                    Err(error) => tracing::debug!(error = error.report(), "the lag is not known"),
+                }
+                tokio::time::sleep(INTERVAL).await;
+            }
+        });
+        Self { sizes, found, task }
+    }
+
+    /// Bytes of the log behind a place in it, as far as is known.
+    pub(crate) fn behind(&self, file: &str, offset: u64) -> u64 {
+        let sizes = self.sizes.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = sizes.range(file.to_owned()..);
+        files
+            .map(|(name, size)| if name == file { size.saturating_sub(offset) } else { *size })
+            .fold(0, u64::saturating_add)
+    }
+
+    /// What was found wrong, once.
+    pub(crate) fn found(&mut self) -> Option<Error> {
+        self.found.try_recv().ok()
+    }
+}
+
+/// Watches until something is wrong.
+async fn watch(
+    config: &Config,
+    sizes: &Mutex<BTreeMap<String, u64>>,
+    vitals: &Vitals,
+) -> Result<Error> {
+    let mut sql = Sql::connect(&config.settings).await?;
+    let (mut round, mut seen) = (0_u32, None::<TableName>);
+    loop {
+        look(&mut sql, vitals).await?;
+        let files = server::files(&mut sql).await?;
+        let found = files.into_iter().map(|file| (file.name, file.size_bytes)).collect();
+        *sizes.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        round += 1;
+        if round.is_multiple_of(ROUNDS_TO_TABLES) {
+            // Seen twice: the statements that give it its key may follow one by one.
+            let another = discover::another(&mut sql, config).await?;
+            let before = std::mem::replace(&mut seen, another);
+            if let Some(table) = seen.as_ref().filter(|_| seen == before) {
+                tracing::info!(%table, "a table is there that the settings mean");
+                return Ok(Error::new(ErrorKind::Unavailable, "read the log")
+                    .because("a table is there that the settings mean and that is not captured yet")
+                    .with("table", table)
+                    .help("it is read by itself"));
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// Asks for the clock, and tells `vitals`.
+///
+/// # Errors
+///
+/// What the server says.
+pub(crate) async fn look(sql: &mut Sql, vitals: &Vitals) -> Result<()> {
+    let asked_us = now_us();
+    let told: Option<i64> =
+        sql.row("SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)", ()).await?;
+    if let Some(database_us) = told {
+        // Between the question and the answer.
+        vitals.clock(database_us, asked_us.midpoint(now_us()));
+    }
+    Ok(())
+}
