@@ -6,7 +6,7 @@ mod server;
 mod tables;
 
 use crate::client::Sql;
-use crate::config::{Config, quoted_table};
+use crate::config::{Config, quoted, quoted_table};
 use facts::{ServerFacts, TableFact, make_marks, marks_statements, may_read};
 use std::collections::HashMap;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
@@ -47,9 +47,7 @@ async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
     for name in &config.tables {
         let table = TableFact::ask(sql, name).await?;
         let kept = tables::judge(&facts, config, name, &table, &mut judged);
-        if !kept.is_empty() && !may_read(sql, name, &kept).await? {
-            unreadable(&facts, name, &table, &kept, &mut judged);
-        }
+        readable(sql, config, &facts, name, &kept, &mut judged).await?;
         columns.insert(name.clone(), table.columns.into_iter().map(|(name, _)| name).collect());
     }
     for pattern in config.selection.unmatched(&columns) {
@@ -63,24 +61,35 @@ async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
     Ok(judged)
 }
 
-fn unreadable(
+/// The user must be allowed to read the whole table: of a column that it may not read the server does
+/// not even tell, so that nobody would know that it is missing. Where the settings list columns, those
+/// do.
+async fn readable(
+    sql: &mut Sql,
+    config: &Config,
     facts: &ServerFacts,
     name: &TableName,
-    table: &TableFact,
     kept: &[&str],
     judged: &mut Judged,
-) {
+) -> Result<()> {
+    if kept.is_empty() || may_read(sql, name, "*").await? {
+        return Ok(());
+    }
+    let mut columns = String::new();
+    if config.selection.lists(name) {
+        let names: Vec<String> = kept.iter().map(|name| quoted(name)).collect();
+        let names = names.join(", ");
+        if may_read(sql, name, &names).await? {
+            return Ok(());
+        }
+        columns = format!(" ({names})");
+    }
     let (user, text) = (&facts.user, quoted_table(name));
-    let columns = if kept.len() < table.columns.len() {
-        let names: Vec<String> = kept.iter().map(|name| crate::config::quoted(name)).collect();
-        format!(" ({})", names.join(", "))
-    } else {
-        String::new()
-    };
     judged.findings.lacks(
-        format!("the user {user} may not read {text}"),
+        format!("the user {user} may not read all of {text}"),
         format!("Run GRANT SELECT{columns} ON {text} TO {user};"),
     );
+    Ok(())
 }
 
 /// What came of making the table of the marks and writing to it.

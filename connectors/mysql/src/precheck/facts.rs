@@ -203,14 +203,13 @@ impl TableFact {
     }
 }
 
-/// Whether the user may read these columns: the server is asked for none of the rows.
+/// Whether the user may read these columns, which are written as SQL has them: the server is asked for
+/// none of the rows.
 ///
 /// # Errors
 ///
 /// What the server says, but for a privilege that is missing.
-pub(super) async fn may_read(sql: &mut Sql, table: &TableName, columns: &[&str]) -> Result<bool> {
-    let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-    let columns = if columns.is_empty() { "1".to_owned() } else { columns.join(", ") };
+pub(super) async fn may_read(sql: &mut Sql, table: &TableName, columns: &str) -> Result<bool> {
     let question = format!("SELECT {columns} FROM {} WHERE 1 = 0", quoted_table(table));
     Ok(unless_denied(sql.run(&question).await)?.is_some())
 }
