@@ -5,9 +5,12 @@ mod facts;
 mod server;
 mod tables;
 
+use crate::catalog;
 use crate::client::Sql;
 use crate::config::{Config, quoted, quoted_table};
-use facts::{ServerFacts, TableFact, make_marks, marks_statements, may_read};
+use crate::frame::Flavor;
+use crate::snapshot::mark_table_statements;
+use facts::{ServerFacts, TableFact, make_marks, may_read};
 use std::collections::HashMap;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
 use tidemesh_source::Findings;
@@ -47,6 +50,9 @@ async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
     for name in &config.tables {
         let table = TableFact::ask(sql, name).await?;
         let kept = tables::judge(&facts, config, name, &table, &mut judged);
+        if !kept.is_empty() {
+            carried(sql, config, facts.flavor, name, &mut judged).await?;
+        }
         readable(sql, config, &facts, name, &kept, &mut judged).await?;
         columns.insert(name.clone(), table.columns.into_iter().map(|(name, _)| name).collect());
     }
@@ -59,6 +65,31 @@ async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
         marks(&facts, table, made, &mut judged)?;
     }
     Ok(judged)
+}
+
+/// A column whose type is not carried; what the settings ask of columns is judged already.
+async fn carried(
+    sql: &mut Sql,
+    config: &Config,
+    flavor: Flavor,
+    name: &TableName,
+    judged: &mut Judged,
+) -> Result<()> {
+    let types = config.settings.types();
+    let Some(table) = catalog::table(sql, flavor, name, &types).await? else { return Ok(()) };
+    match table.relation(&types, &config.selection) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            let remedy = error.help_text().unwrap_or_default();
+            judged.findings.refuse(
+                format!("{}: {error}", quoted_table(name)),
+                format!("For {}: {remedy}, by mysql.exclude_columns or mysql.exclude_tables.", quoted_table(name)),
+            );
+            Ok(())
+        }
+        // A mask of what is no text: which columns are masked is known there alone.
+        Err(error) if error.kind() == ErrorKind::Config && judged.findings.is_empty() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// The user must be allowed to read the whole table: of a column that it may not read the server does
@@ -101,7 +132,7 @@ fn marks(
 ) -> Result<()> {
     let Err(error) = made else { return Ok(()) };
     let (user, text) = (&facts.user, quoted_table(table));
-    let statements = marks_statements(table).join("; ");
+    let statements = mark_table_statements(table).join("; ");
     let or = "or set snapshot.read_only = true.";
     match error.kind() {
         ErrorKind::Privilege => judged.findings.lacks(

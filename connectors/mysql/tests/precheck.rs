@@ -158,12 +158,8 @@ async fn a_source_that_has_all_it_needs_is_let_through_and_gets_its_marks() {
     database.grant().await;
     database.run("CREATE TABLE %d.a (id INT PRIMARY KEY); CREATE TABLE %d.b (x INT)").await;
     database.check(&["*"], false).await.unwrap();
-    let row: Option<(i64, String)> = database
-        .admin
-        .query_first(format!("SELECT id, mark FROM {}.marks", database.name))
-        .await
-        .unwrap();
-    assert_eq!(row, Some((1, String::new())));
+    let marks = format!("SELECT COUNT(*) FROM {}.marks", database.name);
+    assert_eq!(database.admin.query_first::<u64, _>(marks).await.unwrap(), Some(0));
     // The marks are no table to capture, and are there already.
     database.check(&["*"], false).await.unwrap();
     database
