@@ -361,6 +361,8 @@ async fn a_chunk_ends_with_its_bytes_and_goes_on_behind_them() {
     let request = ChunkRequest { table, part, after: None, rows_max: 1, bytes_max: 20_000 };
     let error = reader.chunk(&request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
+    reader.settings.message_bytes_max = 1024 * 1024;
+    assert_eq!(reader.chunk(&request).await.unwrap().rows(), 1);
 }
 
 #[tokio::test]

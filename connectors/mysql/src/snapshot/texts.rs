@@ -35,7 +35,7 @@ impl TableTexts for MysqlReader {
                 format!("{query} WHERE {}", whole_rows(&texts_of(&opened.relation), rows))
             }
         };
-        let Read { rows, is_whole } = self.read(&query, request.bytes_max).await?;
+        let Read { rows, is_whole } = self.read(query, request.bytes_max).await?;
         let texts = rows.rows().map(owned).collect::<Result<Vec<_>>>()?;
         let last = match &keys {
             None if !is_whole => {
