@@ -1,12 +1,14 @@
 //! The hot path allocates nothing for an event: rows of every type that a MariaDB 10.11.19 wrote
 //! (`testdata/README.md`) are decoded and visited.
 
+use crate::config::TERMS;
 use crate::decode::{Message, RowChange, decode};
 use crate::frame::{FILE_MAGIC, Flavor, Frame, Framer, next_event};
 use crate::relation::{Relation, Row, TableFacts};
 use allocation_counter::measure;
 use std::collections::HashMap;
 use tidemesh_model::{CellVisitor, DecimalRef, MysqlTypes, Result, RowImage, ZeroDates};
+use tidemesh_source::Selection;
 
 /// Counts cells.
 #[derive(Default)]
@@ -65,7 +67,9 @@ fn relations(file: &[u8]) -> HashMap<u64, Relation> {
         let Frame::Event(event) = framer.frame(event).unwrap() else { continue };
         if let Message::TableMap(map) = decode(event, &mut Vec::new()).unwrap() {
             let facts = TableFacts::default();
-            let relation = Relation::new(&map, Flavor::MariaDb, &facts, &types).unwrap();
+            let relation =
+                Relation::new(&map, Flavor::MariaDb, &facts, &types, &Selection::all(&TERMS))
+                    .unwrap();
             relations.insert(map.id, relation);
         }
     }

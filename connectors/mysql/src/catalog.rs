@@ -70,6 +70,17 @@ impl IndexPart {
     }
 }
 
+/// Which of the two servers answers: MariaDB names itself in its version.
+///
+/// # Errors
+///
+/// What the server says; `Timeout` if it does not answer.
+pub(crate) async fn flavor(sql: &mut Sql) -> Result<Flavor> {
+    let version: Option<String> = sql.row("SELECT VERSION()", ()).await?;
+    let names_it = version.is_some_and(|version| version.to_lowercase().contains("mariadb"));
+    Ok(if names_it { Flavor::MariaDb } else { Flavor::MySql })
+}
+
 /// The table of this name; none if there is none, or none that the user may see.
 ///
 /// # Errors
@@ -125,7 +136,7 @@ impl CatalogTable {
     /// # Errors
     ///
     /// `Unsupported` for a column that is not carried.
-    pub(crate) fn relation(&self, types: &MysqlTypes) -> Result<Relation> {
+    pub(crate) fn relation(&self, types: &MysqlTypes, selection: &Selection) -> Result<Relation> {
         let labels: Vec<Vec<&[u8]>> = self.columns.iter().map(Column::labels).collect();
         let mut told = Vec::with_capacity(self.columns.len());
         for (column, labels) in self.columns.iter().zip(&labels) {
@@ -140,7 +151,7 @@ impl CatalogTable {
         }
         let names = self.columns.iter().map(|column| column.name.clone()).collect();
         let key = self.order.as_ref().map(|order| order.columns.clone()).unwrap_or_default();
-        Relation::of_columns(self.name.clone(), names, &told, key, types)
+        Relation::of_columns(self.name.clone(), names, &told, key, types, selection)
     }
 
     /// The collation of the text column at this place in the table.

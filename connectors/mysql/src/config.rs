@@ -1,9 +1,18 @@
 //! A MySQL source's settings as used.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use tidemesh_model::{
     Error, ErrorKind, MysqlSettings, Result, SourceSettings, TableName, TablePattern,
 };
+use tidemesh_source::{Selection, Terms, Wanted};
+
+/// How texts that all connectors share name the settings.
+pub(crate) const TERMS: Terms =
+    tidemesh_source::terms!("mysql", "char, varchar and the text types");
+
+/// The most bytes that a server keeps of a reader's host (MySQL 9.1, `HOSTNAME_LENGTH` before 8.0.17).
+const HOST_BYTES_MAX: usize = 60;
 
 /// The lowest server id that is made of a source's name: below it are those that people give.
 const SERVER_ID_MADE_MIN: u32 = 1 << 31;
@@ -13,10 +22,15 @@ const SERVER_ID_MADE_MIN: u32 = 1 << 31;
 pub(crate) struct Config {
     pub(crate) source: String,
     pub(crate) settings: MysqlSettings,
+    pub(crate) wanted: Wanted,
+    /// Which columns are captured, and how.
+    pub(crate) selection: Arc<Selection>,
     /// The tables that are captured; before the database was asked, those that are named.
     pub(crate) tables: Vec<TableName>,
     pub(crate) server_id: u32,
-    /// The table of one row that snapshots write their marks into; none if nothing may be written.
+    /// The table of one row of the snapshots' marks, which is never captured.
+    pub(crate) marks: TableName,
+    /// The same where snapshots write their marks into it; none if nothing may be written.
     pub(crate) watermarks: Option<TableName>,
 }
 
@@ -30,16 +44,43 @@ impl TryFrom<&SourceSettings> for Config {
                 .because("mysql: the source has no such table")
                 .with("source", &source.name));
         };
-        let watermarks = TablePattern::of("mysql.watermark_table", &settings.watermark_table)?;
-        let patterns = settings.table_patterns()?;
+        let marks = TablePattern::of("mysql.watermark_table", &settings.watermark_table)?;
+        let marks = marks.exact().ok_or_else(|| {
+            Error::new(ErrorKind::Config, "use the configuration")
+                .because("mysql.watermark_table must name one table")
+        })?;
+        let (entries, excluded) = (settings.table_patterns()?, settings.excluded_tables()?);
+        let wanted = Wanted::new(&TERMS, entries, excluded);
         Ok(Self {
             source: source.name.clone(),
-            tables: patterns.iter().filter_map(TablePattern::exact).collect(),
+            tables: wanted.named(),
+            wanted,
+            selection: Arc::new(selection(settings)?),
             server_id: settings.server_id.unwrap_or_else(|| server_id_of(&source.name)),
-            watermarks: watermarks.exact().filter(|_| !source.snapshot.read_only),
+            watermarks: Some(marks.clone()).filter(|_| !source.snapshot.read_only),
+            marks,
             settings: settings.clone(),
         })
     }
+}
+
+impl Config {
+    /// What the source says of its host when it registers to read the log, by which the server's other
+    /// readers are told from it.
+    pub(crate) fn reported_host(&self) -> String {
+        let mut host = format!("tidemesh:{}", self.source);
+        host.truncate(host.floor_char_boundary(HOST_BYTES_MAX));
+        host
+    }
+}
+
+/// Which columns are captured, and how.
+///
+/// # Errors
+///
+/// `Config` for an entry that names no columns.
+pub(crate) fn selection(settings: &MysqlSettings) -> Result<Selection> {
+    Selection::new(&TERMS, &settings.include_columns, &settings.exclude_columns, &settings.mask)
 }
 
 /// The server id of a source that has none in its settings: the same at each start, so that the server

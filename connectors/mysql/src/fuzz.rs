@@ -1,12 +1,14 @@
 //! Every decoder of the server's bytes, as the fuzz target in `connectors/mysql/fuzz` calls it: any bytes
 //! are read or refused.
 
+use crate::config::TERMS;
 use crate::decode::{Message, RowChange, decode};
 use crate::frame::{Event, FILE_MAGIC, Flavor, Frame, Framer, next_event};
 use crate::relation::{Relation, Row, TableFacts};
 use crate::types::Reader;
 use std::collections::HashMap;
 use tidemesh_model::{CellVisitor, MysqlTypes, Result, RowImage, Values};
+use tidemesh_source::Selection;
 
 /// Tables that are remembered at once: crafted bytes could name many.
 const TABLES_MAX: usize = 64;
@@ -70,7 +72,8 @@ impl Walk {
             Message::TableMap(map) => {
                 let flavor = self.flavor.unwrap_or(Flavor::MySql);
                 let (facts, types) = (TableFacts::default(), MysqlTypes::default());
-                let relation = Relation::new(&map, flavor, &facts, &types)?;
+                let relation =
+                    Relation::new(&map, flavor, &facts, &types, &Selection::all(&TERMS))?;
                 if self.tables.len() < TABLES_MAX {
                     self.tables.insert(map.id, relation);
                 }

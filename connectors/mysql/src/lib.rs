@@ -16,6 +16,7 @@ mod client;
 mod config;
 mod cursor;
 mod decode;
+mod discover;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
@@ -23,7 +24,9 @@ mod gtid;
 mod kind;
 mod known;
 mod numeric;
+mod open;
 mod place;
+mod precheck;
 mod relation;
 mod scan;
 mod server;
@@ -39,3 +42,17 @@ mod turn;
 mod types;
 mod versions;
 mod watch;
+
+/// Finds a source's tables and checks what it needs, as a start does, and makes what is missing: for
+/// tests with real servers.
+///
+/// # Errors
+///
+/// `Config`; `Prerequisite`, `Privilege` or `Conflict` with all that is wrong.
+#[cfg(feature = "conformance")]
+pub async fn precheck(settings: &tidemesh_model::SourceSettings) -> tidemesh_model::Result<()> {
+    let mut config = config::Config::try_from(settings)?;
+    let mut sql = client::Sql::connect(&config.settings).await?;
+    config.tables = discover::tables(&mut sql, &config).await?;
+    precheck::run(&mut sql, &config).await
+}

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidemesh_model::{
     CellVisitor, Error, ErrorKind, Field, KeyOrigin, MysqlTypes, Result, RowImage, RowKey,
-    TableName, TableSchema,
+    TableName, TableSchema, Value,
 };
+use tidemesh_source::{Choice, Selection, Wrong};
 
 /// What `information_schema` adds to a table, as of today; columns are found by their names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,16 +45,18 @@ impl Relation {
     /// # Errors
     ///
     /// `Prerequisite` if the log does not name its columns; `Unsupported` for a column that is not
-    /// carried; `Malformed` for a description that contradicts itself.
+    /// carried; `Config` for one of which the settings ask what cannot be; `Malformed` for a
+    /// description that contradicts itself.
     pub(crate) fn new(
         map: &TableMap<'_>,
         flavor: Flavor,
         facts: &TableFacts,
         types: &MysqlTypes,
+        selection: &Selection,
     ) -> Result<Self> {
         let told = map.optional(flavor)?;
         let names = names(map, &told)?;
-        let name = TableName::new(utf8(map, map.database)?, utf8(map, map.table)?);
+        let name = map.table_name()?;
         let mut columns = Vec::with_capacity(names.len());
         for (index, shape) in map.columns().enumerate() {
             let facts = facts.of(&names[index]);
@@ -62,7 +65,7 @@ impl Relation {
             columns.push(ColumnTold { shape, unsigned, collation, values, detail, facts });
         }
         let primary_key = told.primary_key.iter().map(|part| part.column).collect();
-        Self::of_columns(name, names, &columns, primary_key, types)
+        Self::of_columns(name, names, &columns, primary_key, types, selection)
     }
 
     /// The table that has these columns, whoever told of them. `primary_key` has the places of its
@@ -70,39 +73,44 @@ impl Relation {
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a column that is not carried; `Malformed` for columns that contradict each
-    /// other.
+    /// `Unsupported` for a column that is not carried; `Config` for one of which the settings ask what
+    /// cannot be; `Malformed` for columns that contradict each other.
     pub(crate) fn of_columns(
         name: TableName,
         columns: Vec<String>,
         told: &[ColumnTold<'_>],
         primary_key: Vec<usize>,
         types: &MysqlTypes,
+        selection: &Selection,
     ) -> Result<Self> {
-        let (mut wires, mut readers, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        let mut made = Columns::default();
         for (index, column) in told.iter().enumerate() {
-            let resolved = column.resolve(types);
-            let Resolved { wire, mut reader, source_type } =
-                resolved.map_err(|refused| refusal(&name, &columns[index], refused))?;
-            let in_key = primary_key.contains(&index);
-            if in_key || primary_key.is_empty() {
-                reader.set_in_key();
+            let name_of = columns[index].as_str();
+            let origin = key_origin(&primary_key, index);
+            let refused = |refused| refusal(&name, name_of, refused);
+            let wrong = |wrong| not_shaped(selection, &name, name_of, wrong);
+            let mask = match selection.choose(&name, name_of, origin).map_err(wrong)? {
+                Choice::Skip => {
+                    made.skip(column.wire().map_err(refused)?);
+                    continue;
+                }
+                Choice::Keep => None,
+                Choice::Mask(mask) => Some(mask),
+            };
+            let mut resolved = column.resolve(types).map_err(refused)?;
+            if let Some(mask) = mask {
+                resolved.reader = resolved.reader.masked(mask).map_err(wrong)?;
+                // Of its own type only that it is a text is true of what is made of it.
+                resolved.source_type = "text".to_owned();
             }
-            let facts = column.facts;
-            fields.push(Field {
-                name: columns[index].clone(),
-                data_type: reader.data_type(),
-                source_type,
-                nullable: column.shape.nullable,
-                default: facts.and_then(|facts| facts.default.clone()),
-                aliases: Vec::new(),
-                kind: kind_of(&reader),
-                key_default: facts.filter(|_| in_key).and_then(|facts| facts.key_default.clone()),
-            });
-            wires.push(wire);
-            readers.push(reader);
+            if origin.is_some() {
+                resolved.reader.set_in_key();
+            }
+            made.keep(name_of, column, resolved, origin)?;
         }
-        let schema = TableSchema::new(name, fields, key(primary_key, columns.len()))?;
+        let key = key(primary_key, columns.len(), &made.places);
+        let Columns { fields, wires, readers, .. } = made;
+        let schema = TableSchema::new(name, fields, key)?;
         Ok(Self { schema: Arc::new(schema), wires, readers, columns })
     }
 
@@ -114,13 +122,88 @@ impl Relation {
     }
 }
 
+/// What a relation is made of, column by column.
+#[derive(Default)]
+struct Columns {
+    fields: Vec<Field>,
+    /// Where in the log's rows each field stands.
+    places: Vec<usize>,
+    wires: Vec<Wire>,
+    readers: Vec<Reader>,
+}
+
+impl Columns {
+    fn skip(&mut self, wire: Wire) {
+        self.wires.push(wire);
+        self.readers.push(Reader::Skipped);
+    }
+
+    fn keep(
+        &mut self,
+        name: &str,
+        column: &ColumnTold<'_>,
+        resolved: Resolved,
+        origin: Option<KeyOrigin>,
+    ) -> Result<()> {
+        let Resolved { wire, reader, source_type } = resolved;
+        let in_key = origin == Some(KeyOrigin::PrimaryKey);
+        let facts = column.facts;
+        self.fields.push(Field {
+            name: name.to_owned(),
+            data_type: reader.data_type(),
+            source_type,
+            nullable: column.shape.nullable,
+            default: default(facts.and_then(|facts| facts.default.as_ref()), &reader)?,
+            aliases: Vec::new(),
+            kind: kind_of(&reader),
+            key_default: facts.filter(|_| in_key).and_then(|facts| facts.key_default.clone()),
+        });
+        self.places.push(self.readers.len());
+        self.wires.push(wire);
+        self.readers.push(reader);
+        Ok(())
+    }
+}
+
+/// A column's default as its cells are: masked where they are.
+fn default(default: Option<&Value>, reader: &Reader) -> Result<Option<Value>> {
+    match (default, reader) {
+        (Some(Value::Text(text)), Reader::Masked { mask, .. }) => {
+            mask.apply(text).map(|masked| Some(Value::Text(masked)))
+        }
+        (_, Reader::Masked { .. }) => Ok(None),
+        (default, _) => Ok(default.cloned()),
+    }
+}
+
+/// Of which key a column is: where there is no primary one, all are of the whole row's.
+fn key_origin(primary_key: &[usize], index: usize) -> Option<KeyOrigin> {
+    match primary_key {
+        [] => Some(KeyOrigin::WholeRow),
+        columns => columns.contains(&index).then_some(KeyOrigin::PrimaryKey),
+    }
+}
+
 /// The primary key; else the whole row. A key of the beginnings of texts is taken as one of the whole
-/// texts, which are as unique.
-fn key(primary_key: Vec<usize>, columns: usize) -> RowKey {
+/// texts, which are as unique. `places` has where each field stands: a key's columns all have one.
+fn key(primary_key: Vec<usize>, columns: usize, places: &[usize]) -> RowKey {
     if primary_key.is_empty() {
         return RowKey { origin: KeyOrigin::WholeRow, columns: (0..columns).collect() };
     }
-    RowKey { origin: KeyOrigin::PrimaryKey, columns: primary_key }
+    let field = |place: &usize| places.iter().position(|kept| kept == place);
+    let columns = primary_key.iter().filter_map(field).collect();
+    RowKey { origin: KeyOrigin::PrimaryKey, columns }
+}
+
+impl TableMap<'_> {
+    /// The table's name.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed` if it is not UTF-8.
+    pub(crate) fn table_name(&self) -> Result<TableName> {
+        Ok(TableName::new(utf8(self, self.database)?, utf8(self, self.table)?))
+    }
 }
 
 fn names(map: &TableMap<'_>, told: &OptionalMetadata<'_>) -> Result<Vec<String>> {
@@ -141,6 +224,16 @@ fn utf8(map: &TableMap<'_>, bytes: &[u8]) -> Result<String> {
     let text = std::str::from_utf8(bytes);
     text.map(str::to_owned)
         .map_err(|error| map.locate(map.header().malformed("a name is not UTF-8")).caused_by(error))
+}
+
+#[cold]
+fn not_shaped(selection: &Selection, table: &TableName, column: &str, wrong: Wrong) -> Error {
+    let terms = selection.terms();
+    Error::new(ErrorKind::Config, "read a table's schema")
+        .because(format!("a column {}", wrong.why(terms)))
+        .with("table", table)
+        .with("column", column)
+        .help(wrong.remedy(terms))
 }
 
 #[cold]

@@ -9,15 +9,6 @@ use tidemesh_model::{Error, ErrorKind, Result};
 /// Where the first event of a file begins.
 const FIRST: u64 = 4;
 
-/// Which server it is.
-pub(crate) async fn flavor(sql: &mut Sql) -> Result<Flavor> {
-    let version: Option<String> = sql.row("SELECT VERSION()", ()).await?;
-    Ok(match version.unwrap_or_default().to_ascii_lowercase().contains("mariadb") {
-        true => Flavor::MariaDb,
-        false => Flavor::MySql,
-    })
-}
-
 /// What the server says of its log, beside a checkpoint's place.
 ///
 /// # Errors

@@ -2,10 +2,10 @@
 //! `information_schema` where a table is new or changed.
 
 use crate::batch::{BLOCK_FIELDS, MysqlBatch};
-use crate::catalog;
+use crate::catalog::{self, CatalogTable};
 use crate::client::Sql;
 use crate::client::stream::BEFORE_EVENT_BYTES;
-use crate::config::Config;
+use crate::config::{Config, TERMS};
 use crate::cursor::Cursor;
 use crate::decode::{PayloadEvents, TableMap, described};
 use crate::frame::Flavor;
@@ -23,7 +23,9 @@ use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, Position, Result, SourceBlock, StateItem, TableName, TableSchema,
 };
-use tidemesh_source::{BatchLimit, LogStream, Pending, Source, read_stored, stored_item};
+use tidemesh_source::{
+    BatchLimit, LogStream, Pending, Selection, Source, read_stored, stored_item,
+};
 use tokio::time::Instant;
 
 /// The item that says where the log is taken up.
@@ -320,7 +322,9 @@ impl MysqlSource {
         let (name, flavor) = (map.name_bytes(), self.place.cursor.flavor());
         let at = self.here()?;
         if self.captured.purpose(name) == Some(Purpose::Marks) {
-            let relation = self.relation(&map, flavor, &TableFacts::default())?;
+            let types = self.config.settings.types();
+            let (facts, whole) = (TableFacts::default(), Selection::all(&TERMS));
+            let relation = Relation::new(&map, flavor, &facts, &types, &whole)?;
             self.describe(name.into(), definition, relation, Purpose::Marks);
             return Ok(());
         }
@@ -328,7 +332,7 @@ impl MysqlSource {
         let facts = match self.versions.facts_at(&table, definition, at) {
             Some(facts) => facts.clone(),
             None => {
-                let today = catalog::table(&mut self.sql, &table).await?;
+                let today = self.today(&table).await?;
                 today.map_or_else(TableFacts::default, |today| today.facts().clone())
             }
         };
@@ -406,10 +410,11 @@ impl MysqlSource {
             self.describe(name, &definition, relation, Purpose::Events);
             return Ok(());
         }
-        match catalog::table(&mut self.sql, table).await? {
+        match self.today(table).await? {
             // Without a description of the log, the next one is a new one.
             Some(today) => {
-                let relation = self.shared(today.relation(&self.config.settings.types())?);
+                let relation = self
+                    .shared(today.relation(&self.config.settings.types(), &self.config.selection)?);
                 self.describe(name, &[], relation, Purpose::Events);
             }
             None => {
@@ -422,9 +427,15 @@ impl MysqlSource {
         Ok(())
     }
 
+    /// The table as the server has it today.
+    async fn today(&mut self, table: &TableName) -> Result<Option<CatalogTable>> {
+        let (flavor, types) = (self.place.cursor.flavor(), self.config.settings.types());
+        catalog::table(&mut self.sql, flavor, table, &types).await
+    }
+
     fn relation(&self, map: &TableMap<'_>, flavor: Flavor, facts: &TableFacts) -> Result<Relation> {
-        let types = self.config.settings.types();
-        Ok(self.shared(Relation::new(map, flavor, facts, &types)?))
+        let (types, selection) = (self.config.settings.types(), &self.config.selection);
+        Ok(self.shared(Relation::new(map, flavor, facts, &types, selection)?))
     }
 
     fn shared(&self, mut relation: Relation) -> Relation {

@@ -66,6 +66,11 @@ impl Captured {
         self.names.contains(name)
     }
 
+    /// A table that is there no more: what is said of it means nothing here, until the log describes it.
+    pub(crate) fn forget(&mut self, name: &TableName) {
+        self.names.remove(name);
+    }
+
     /// Whether a statement in this default database may be of a captured table: it is of a database that
     /// has one, or names a table or a database of one. Not more can be told without a parser.
     pub(crate) fn may_be_meant(&self, database: &[u8], sql: &[u8]) -> bool {

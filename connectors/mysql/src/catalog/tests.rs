@@ -1,10 +1,11 @@
 //! The catalog beside the log, at a real server.
 
 use super::*;
-use crate::server::flavor;
+use crate::config::TERMS;
 use crate::tests::{Logged, Server, logged};
 use std::collections::HashMap;
 use tidemesh_model::{KeyOrigin, Value, ZeroDates};
+use tidemesh_source::Selection;
 
 /// Tables with what `testdata/types.sql` has not: defaults, attributes, keys.
 const MORE: &[&str] = &[
@@ -32,6 +33,10 @@ const MORE: &[&str] = &[
     "SET GLOBAL mysql56_temporal_format = ON",
     "INSERT INTO old_times VALUES (1, '2024-02-29 10:00:00.125', '2024-02-29 10:00:00.5', '-10:00:00.5', NULL)",
 ];
+
+fn all() -> Selection {
+    Selection::all(&TERMS)
+}
 
 struct Tables {
     catalog: HashMap<TableName, CatalogTable>,
@@ -62,7 +67,7 @@ impl Tables {
     fn agree(&self, types: &MysqlTypes) {
         assert!(!self.catalog.is_empty());
         for (name, table) in &self.catalog {
-            let (ours, logs) = (table.relation(types).unwrap(), &self.log[name].relation);
+            let (ours, logs) = (table.relation(types, &all()).unwrap(), &self.log[name].relation);
             let columns = ours.schema.fields.iter().zip(&logs.schema.fields);
             for (index, (our, log)) in columns.enumerate() {
                 assert_eq!(our, log, "{name}");
@@ -88,7 +93,7 @@ async fn attributes_keys_and_defaults_are_to_the_catalog_what_they_are_to_the_lo
     let tables = Tables::made("catalog_more", MORE, &types).await;
     tables.agree(&types);
     let table = |name: &str| &tables.catalog[&TableName::new("catalog_more", name)];
-    let defaults = table("defaults").relation(&types).unwrap().schema;
+    let defaults = table("defaults").relation(&types, &all()).unwrap().schema;
     let default = |name: &str| {
         let field = &defaults.fields[defaults.column(name).unwrap()];
         field.default.clone()
@@ -107,7 +112,7 @@ async fn attributes_keys_and_defaults_are_to_the_catalog_what_they_are_to_the_lo
     }
     let attributes = table("attributes");
     let source = |place: usize| {
-        attributes.relation(&types).unwrap().schema.fields[place].source_type.clone()
+        attributes.relation(&types, &all()).unwrap().schema.fields[place].source_type.clone()
     };
     assert_eq!((source(4).as_str(), source(5).as_str()), ("json", "longtext"));
     assert_eq!(attributes.collation(6), Some("gbk_bin"));
@@ -116,7 +121,7 @@ async fn attributes_keys_and_defaults_are_to_the_catalog_what_they_are_to_the_lo
     let ordered = table("ordered");
     let index = OrderIndex { name: "whole".to_owned(), columns: vec![2, 1] };
     assert_eq!(ordered.order, Some(index));
-    assert_eq!(ordered.relation(&types).unwrap().schema.key.origin, KeyOrigin::PrimaryKey);
+    assert_eq!(ordered.relation(&types, &all()).unwrap().schema.key.origin, KeyOrigin::PrimaryKey);
 }
 
 #[tokio::test]

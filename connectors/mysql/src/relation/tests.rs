@@ -2,12 +2,14 @@
 //! each value; and descriptions that are written here.
 
 use super::*;
+use crate::config::{TERMS, selection};
 use crate::decode::tests::Written;
 use crate::decode::{Message, Operation, RowChange, decode};
 use crate::frame::{FILE_MAGIC, Frame, Framer, kinds, next_event};
 use crate::types::NativeType;
 use std::collections::HashMap;
 use tidemesh_model::{DataType, MysqlTime, RecordType, UnsignedBigint, Value, Values, ZeroDates};
+use tidemesh_source::Mask;
 
 /// What a file of the log says, one line an event that matters.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,7 @@ type Images = (Option<Vec<Value>>, Option<Vec<Value>>);
 /// Reads a whole file, as the source would a stream.
 struct Log {
     types: MysqlTypes,
+    selection: Selection,
     flavor: Flavor,
     tables: HashMap<u64, Relation>,
     /// The last relation of each table, by name.
@@ -61,8 +64,13 @@ struct Log {
 
 impl Log {
     fn read(file: &[u8], types: MysqlTypes) -> Result<Self> {
+        Self::read_selected(file, types, Selection::all(&TERMS))
+    }
+
+    fn read_selected(file: &[u8], types: MysqlTypes, selection: Selection) -> Result<Self> {
         let mut log = Self {
             types,
+            selection,
             flavor: Flavor::MySql,
             tables: HashMap::new(),
             relations: HashMap::new(),
@@ -89,7 +97,8 @@ impl Log {
         match message {
             Message::TableMap(map) => {
                 let facts = facts(&text(map.table));
-                let relation = Relation::new(map, self.flavor, &facts, &self.types)?;
+                let relation =
+                    Relation::new(map, self.flavor, &facts, &self.types, &self.selection)?;
                 self.relations.insert(text(map.table), relation.clone());
                 self.tables.insert(map.id, relation);
             }
@@ -486,7 +495,8 @@ fn relation_of(written: &Written) -> Result<Relation> {
     let body = written.body();
     crate::decode::tests::with_message(kinds::TABLE_MAP, &body, |message| {
         let Message::TableMap(map) = message? else { panic!() };
-        Relation::new(&map, Flavor::MySql, &TableFacts::default(), &MysqlTypes::default())
+        let (facts, types) = (TableFacts::default(), MysqlTypes::default());
+        Relation::new(&map, Flavor::MySql, &facts, &types, &Selection::all(&TERMS))
     })
 }
 
@@ -543,4 +553,71 @@ fn a_partial_update_has_the_whole_new_document() {
         // Without the old document the new one is not in the log.
         assert_eq!(row(after, None)[1], Value::Absent);
     });
+}
+
+const CHANGES: &[u8] = include_bytes!("../../testdata/changes.bin");
+
+/// What the settings say of columns.
+fn selected(json: serde_json::Value) -> Selection {
+    let mut all = serde_json::json!({"user": "u", "tables": ["*.*"]});
+    all.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+    selection(&serde_json::from_value(all).unwrap()).unwrap()
+}
+
+#[test]
+fn columns_that_are_left_out_are_passed_over_and_masked_ones_do_not_leave() {
+    let settings = serde_json::json!({
+        "exclude_columns": ["*.t.b"],
+        "mask": [{"columns": ["*.t.a"], "with": "truncate", "length": 2}],
+    });
+    let log = Log::read_selected(CHANGES, text_types(), selected(settings)).unwrap();
+    let rows = log.rows("t");
+    let row = |id, a: &str, c| Some(vec![int(id), text(a), int(c)]);
+    assert_eq!(rows[0], (None, row(1, "on", 1)));
+    assert_eq!(rows[3], (row(2, "tw", 2), row(20, "tw", 2)));
+    let relation = &log.relations["t"];
+    let masked = relation.schema.column("a").unwrap();
+    assert_eq!(relation.schema.fields[masked].source_type, "text");
+    assert_eq!(relation.schema.column("b"), None);
+    assert_eq!(relation.schema.key.columns, [0]);
+    assert_eq!(relation.readers.len(), 5);
+    assert_eq!(relation.kept().count(), 4);
+}
+
+#[test]
+fn a_keys_column_moves_with_those_before_it_that_are_left_out() {
+    let settings = serde_json::json!({"include_columns": ["*.t.c"]});
+    let log = Log::read_selected(CHANGES, text_types(), selected(settings)).unwrap();
+    let schema = &log.relations["t"].schema;
+    let names: Vec<&str> = schema.fields.iter().map(|field| field.name.as_str()).collect();
+    assert_eq!(names, ["id", "c"], "the key's column is there, whatever is included");
+    assert_eq!(schema.key.origin, KeyOrigin::PrimaryKey);
+}
+
+#[test]
+fn what_cannot_be_done_with_a_column_is_refused() {
+    let mask = |column: &str| serde_json::json!([{"columns": [column], "with": "redact"}]);
+    for (settings, remedy) in [
+        (serde_json::json!({"exclude_columns": ["*.t.id"]}), "correct mysql.exclude_columns"),
+        (serde_json::json!({"mask": mask("*.t.id")}), "correct mysql.mask"),
+        (serde_json::json!({"mask": mask("*.t.c")}), "or leave the column out"),
+    ] {
+        let read = Log::read_selected(CHANGES, text_types(), selected(settings));
+        let error = read.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let report = error.report();
+        assert!(report.contains(remedy) && report.contains("table="), "{report}");
+    }
+}
+
+#[test]
+fn a_default_is_masked_as_its_column_is() {
+    let readers = Reader::samples();
+    let texts = readers.iter().find(|reader| matches!(reader, Reader::Text(_))).unwrap();
+    let reader = texts.masked(Mask::Redact).unwrap();
+    let masked = default(Some(&text("secret")), &reader).unwrap();
+    assert_eq!(masked, Some(text("***")));
+    assert_eq!(default(Some(&int(1)), &reader).unwrap(), None);
+    assert_eq!(default(Some(&int(1)), &Reader::Int32).unwrap(), Some(int(1)));
+    assert_eq!(Reader::Json.masked(Mask::Redact), Err(Wrong::MaskOfNoText));
 }

@@ -15,7 +15,6 @@ use crate::config::Config;
 use crate::frame::Flavor;
 use crate::known::KnownSchemas;
 use crate::relation::Relation;
-use crate::server;
 use chunk::AnswerRow;
 use mysql_async::Row;
 use rows::{AnswerRows, malformed};
@@ -24,7 +23,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, MysqlSettings, MysqlTypes, Result, TableName, Values};
-use tidemesh_source::{ChunkRequest, Key, Part, TablePlan, TableReader};
+use tidemesh_source::{ChunkRequest, Key, Part, Selection, TablePlan, TableReader};
 
 /// The bytes of a row that are assumed before any was read, where the server has no estimate.
 const ROW_BYTES_FIRST: usize = 2048;
@@ -50,6 +49,7 @@ pub struct MysqlReader {
     settings: MysqlSettings,
     flavor: Flavor,
     types: MysqlTypes,
+    selection: Arc<Selection>,
     /// Where marks are written; none if nothing may be written.
     watermarks: Option<TableName>,
     known: Arc<KnownSchemas>,
@@ -79,11 +79,12 @@ struct Read {
 impl MysqlReader {
     pub(crate) async fn connect(config: &Config, known: Arc<KnownSchemas>) -> Result<Self> {
         let mut sql = Sql::connect(&config.settings).await?;
-        let flavor = server::flavor(&mut sql).await?;
+        let flavor = catalog::flavor(&mut sql).await?;
         let row_bytes = HashMap::new();
         let (settings, watermarks) = (config.settings.clone(), config.watermarks.clone());
-        let types = settings.types();
-        Ok(Self { sql, client: None, settings, flavor, types, watermarks, known, row_bytes })
+        let (types, selection) = (settings.types(), Arc::clone(&config.selection));
+        let client = None;
+        Ok(Self { sql, client, settings, flavor, types, selection, watermarks, known, row_bytes })
     }
 
     /// Does what blocks with the connection for rows, on a thread that may wait. It is kept unless the
@@ -126,7 +127,7 @@ impl MysqlReader {
                 .because("it is not there")
                 .with("table", name)
         })?;
-        let mut relation = table.relation(&self.types)?;
+        let mut relation = table.relation(&self.types, &self.selection)?;
         relation.schema = self.known.share(relation.schema);
         Ok(Opened { table, relation: Arc::new(relation) })
     }

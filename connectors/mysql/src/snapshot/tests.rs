@@ -24,14 +24,9 @@ async fn reader(server: &Server, types: &MysqlTypes, marks: Option<TableName>) -
     let mut settings = server.settings.clone();
     settings.zero_dates = types.zero_dates;
     settings.time = types.time;
-    let watermarks = marks;
-    let config = Config {
-        source: "test".to_owned(),
-        settings,
-        tables: Vec::new(),
-        server_id: 7,
-        watermarks,
-    };
+    let source = serde_json::json!({ "name": "test", "mysql": settings });
+    let mut config = Config::try_from(&serde_json::from_value(source).unwrap()).unwrap();
+    config.watermarks = marks;
     MysqlReader::connect(&config, Arc::default()).await.unwrap()
 }
 
@@ -82,7 +77,7 @@ async fn whole(
 /// What the log says of tables.
 async fn log(at: &Server, tables: &[TableName], types: &MysqlTypes) -> HashMap<TableName, Logged> {
     let mut sql = at.sql().await;
-    let flavor = server::flavor(&mut sql).await.unwrap();
+    let flavor = catalog::flavor(&mut sql).await.unwrap();
     let mut facts: HashMap<TableName, TableFacts> = HashMap::new();
     for table in tables {
         let found = catalog::table(&mut sql, flavor, table, types).await.unwrap().unwrap();

@@ -3,7 +3,7 @@
 use super::charset::Charset;
 use super::json;
 use super::network::{inet4, inet6};
-use super::text::{malformed, utf8, with_bytes, with_text, with_utf8};
+use super::text::{malformed, utf8, with_bytes, with_string, with_text, with_utf8};
 use super::time::{self, Civil, Span, TemporalForm};
 use crate::bytes::{uint, uint_be};
 use crate::decode::column;
@@ -13,6 +13,7 @@ use tidemesh_model::{
     CellVisitor, DataType, DecimalRef, Error, ErrorKind, MysqlTime, RecordField, RecordType,
     Result, UnsignedBigint, ZeroDates,
 };
+use tidemesh_source::{Mask, Wrong};
 
 /// Digits of the largest number of 64 bits without a sign.
 const UNSIGNED_DIGITS: u32 = 20;
@@ -67,6 +68,12 @@ pub(crate) enum Reader {
     Inet6,
     /// Numbers of 32 bits.
     Vector,
+    /// A text of which only its masked form leaves the process.
+    Masked {
+        charset: Charset,
+        is_compressed: bool,
+        mask: Mask,
+    },
     /// A column whose cells are passed over, and of which the schema has no field.
     Skipped,
 }
@@ -109,6 +116,12 @@ impl Reader {
             Self::Vector,
             Self::Skipped,
         ];
+        let masks = [Mask::Redact, Mask::Truncate { characters: 2 }];
+        all.extend(masks.map(|mask| Self::Masked {
+            charset: Charset::Latin1,
+            is_compressed: mask == Mask::Redact,
+            mask,
+        }));
         for zero in [ZeroDates::Stop, ZeroDates::Null, ZeroDates::Text] {
             all.push(Self::Date(zero));
             all.extend(forms.map(|form| Self::Datetime(form, zero)));
@@ -147,7 +160,7 @@ impl Reader {
             Self::Bits(_) | Self::Text(_) | Self::CompressedText(_) | Self::Set(_) => {
                 DataType::Text
             }
-            Self::Inet4 | Self::Inet6 => DataType::Text,
+            Self::Inet4 | Self::Inet6 | Self::Masked { .. } => DataType::Text,
             // Nobody asks: no field is of it.
             Self::Skipped => DataType::Text,
             Self::Bytes | Self::CompressedBytes | Self::Binary(_) => DataType::Bytes,
@@ -156,6 +169,23 @@ impl Reader {
             Self::Geometry => DataType::Record(geometry_type()),
             Self::Uuid => DataType::Uuid,
             Self::Vector => DataType::Array(Box::new(DataType::Float32)),
+        }
+    }
+
+    /// How the column is read if it is masked: texts alone have masked forms.
+    ///
+    /// # Errors
+    ///
+    /// That it is of another type.
+    pub(crate) fn masked(&self, mask: Mask) -> Result<Self, Wrong> {
+        match self {
+            Self::Text(charset) => {
+                Ok(Self::Masked { charset: *charset, is_compressed: false, mask })
+            }
+            Self::CompressedText(charset) => {
+                Ok(Self::Masked { charset: *charset, is_compressed: true, mask })
+            }
+            _ => Err(Wrong::MaskOfNoText),
         }
     }
 
@@ -205,9 +235,13 @@ impl Reader {
             Self::Datetime(form, zero) => datetime(bytes, *form, *zero, visitor),
             Self::Timestamp(form, zero) => timestamp(bytes, *form, *zero, visitor),
             Self::Time(form, as_what) => span(bytes, *form, *as_what, visitor),
-            Self::Text(charset) => text(bytes, *charset, visitor),
-            Self::CompressedText(charset) => {
-                with_bytes(|out| column(bytes, out), |bytes| text(bytes, *charset, visitor))
+            Self::Text(charset) => text(bytes, *charset, |text| visitor.text(text)),
+            Self::CompressedText(charset) => with_bytes(
+                |out| column(bytes, out),
+                |bytes| text(bytes, *charset, |text| visitor.text(text)),
+            ),
+            Self::Masked { charset, is_compressed, mask } => {
+                masked(bytes, *charset, *is_compressed, |text| mask.visit(text, visitor))
             }
             Self::Bytes => visitor.bytes(bytes),
             Self::CompressedBytes => {
@@ -401,15 +435,34 @@ pub(super) fn visit_span<V: CellVisitor>(
 
 /// Text of a charset. What is UTF-8 already is handed on as it is.
 #[inline]
-pub(super) fn text<V: CellVisitor>(bytes: &[u8], charset: Charset, visitor: &mut V) -> Result<()> {
+pub(super) fn text(
+    bytes: &[u8],
+    charset: Charset,
+    take: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
     if charset.is_utf8() || (charset.has_ascii() && bytes.is_ascii()) {
-        return visitor.text(utf8(bytes)?);
+        return take(utf8(bytes)?);
     }
-    with_text(visitor, |out| {
+    let decode = |out: &mut String| {
         charset.decode(bytes, out).ok_or_else(|| {
             malformed().because("its bytes are not of its charset").with("charset", charset.name())
         })
-    })
+    };
+    with_string(decode, take)
+}
+
+/// Kept apart from the other texts, which are many more.
+#[cold]
+fn masked(
+    bytes: &[u8],
+    charset: Charset,
+    is_compressed: bool,
+    take: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
+    match is_compressed {
+        true => with_bytes(|out| column(bytes, out), |bytes| text(bytes, charset, take)),
+        false => text(bytes, charset, take),
+    }
 }
 
 /// The highest bit first.

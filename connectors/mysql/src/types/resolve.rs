@@ -78,17 +78,29 @@ impl ColumnTold<'_> {
     ///
     /// Why it cannot be.
     pub(crate) fn resolve(&self, types: &MysqlTypes) -> Result<Resolved, Refused> {
-        let digits = self.facts.and_then(|facts| facts.digits).unwrap_or(0);
-        let wire = Wire::of(self.shape, digits).ok_or_else(|| Refused {
-            type_name: format!("type {}", self.shape.code.0),
-            why: "is of a type, or has lengths, that are not known here",
-            remedy: LEAVE_OUT,
-        })?;
+        let (digits, wire) = (self.digits(), self.wire()?);
         let (reader, source_type) = match self.native() {
             Some(native) => native,
             None => self.reader(types, digits)?,
         };
         Ok(Resolved { wire, reader, source_type })
+    }
+
+    /// How long its cells are, which has to be known of a column that is passed over, too.
+    ///
+    /// # Errors
+    ///
+    /// That it is not known.
+    pub(crate) fn wire(&self) -> Result<Wire, Refused> {
+        Wire::of(self.shape, self.digits()).ok_or_else(|| Refused {
+            type_name: format!("type {}", self.shape.code.0),
+            why: "is of a type, or has lengths, that are not known here",
+            remedy: LEAVE_OUT,
+        })
+    }
+
+    fn digits(&self) -> u8 {
+        self.facts.and_then(|facts| facts.digits).unwrap_or(0)
     }
 
     fn reader(&self, types: &MysqlTypes, digits: u8) -> Result<(Reader, String), Refused> {

@@ -21,11 +21,19 @@ pub(super) fn with_text<V: CellVisitor>(
     visitor: &mut V,
     write: impl FnOnce(&mut String) -> Result<()>,
 ) -> Result<()> {
+    with_string(write, |text| visitor.text(text))
+}
+
+/// Hands a text that `write` puts together to `take`.
+pub(super) fn with_string(
+    write: impl FnOnce(&mut String) -> Result<()>,
+    take: impl FnOnce(&str) -> Result<()>,
+) -> Result<()> {
     TEXT.with_borrow_mut(|text| {
         text.clear();
         text.shrink_to(KEPT_BYTES_MAX);
         write(text)?;
-        visitor.text(text)
+        take(text)
     })
 }
 

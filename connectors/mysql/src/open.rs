@@ -1,0 +1,248 @@
+//! Opening a source: every prerequisite is checked, and the log is taken up behind the checkpoint, or told
+//! to be lost.
+
+use crate::catalog;
+use crate::client::stream::{self, From};
+use crate::client::{Client, Sql};
+use crate::config::Config;
+use crate::cursor::Cursor;
+use crate::gtid::GtidSet;
+use crate::known::KnownSchemas;
+use crate::place::LogFile;
+use crate::scan::Place;
+use crate::snapshot::MysqlReader;
+use crate::source::{Dropped, MysqlSource, block, place_item, read_place};
+use crate::tables::{Captured, OpenTables};
+use crate::takeup::{LogPlace, ServerLog, TakeUp, take_up};
+use crate::versions::Versions;
+use crate::watch::{Watch, look};
+use crate::{discover, precheck, server, turn};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
+use tidemesh_source::{Checkpoint, Connector, LogStream, Pending, Vitals, position_lost};
+use tokio::time::Instant;
+
+/// Opens MySQL and MariaDB sources.
+pub struct MysqlConnector {
+    config: Config,
+    /// The tables that were found last; before that, those that are named.
+    tables: Mutex<Vec<TableName>>,
+    known: Arc<KnownSchemas>,
+    vitals: Arc<Vitals>,
+    /// This process's name in the server's list of readers.
+    reader_name: String,
+}
+
+/// Where the log is taken up, and under which epoch.
+struct Start {
+    log: LogPlace,
+    epoch: u32,
+    resume_after: Position,
+    /// It is read from the end of these transactions on, and not from a place of a file.
+    by_gtids: bool,
+    /// Whether the place is another than the one that is stored.
+    is_new: bool,
+}
+
+impl MysqlConnector {
+    /// The connector for these settings.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the key, the problem and the bound.
+    pub fn new(settings: &SourceSettings) -> Result<Self> {
+        let config = Config::try_from(settings)?;
+        Ok(Self {
+            tables: Mutex::new(config.tables.clone()),
+            reader_name: turn::reader_name(&config.source),
+            config,
+            known: Arc::default(),
+            vitals: Arc::default(),
+        })
+    }
+}
+
+impl Connector for MysqlConnector {
+    type Source = MysqlSource;
+    type Reader = MysqlReader;
+
+    fn block(&self) -> SourceBlock {
+        block(&self.config)
+    }
+
+    async fn discover(&self) -> Result<()> {
+        let mut sql = Sql::connect(&self.config.settings).await?;
+        let tables = discover::tables(&mut sql, &self.config).await?;
+        *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = tables;
+        Ok(())
+    }
+
+    fn tables(&self) -> Vec<TableName> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
+    }
+
+    async fn look(&self) -> Result<()> {
+        let mut sql = Sql::connect(&self.config.settings).await?;
+        look(&mut sql, &self.vitals).await
+    }
+
+    async fn reader(&self) -> Result<MysqlReader> {
+        MysqlReader::connect(&self.config, Arc::clone(&self.known)).await
+    }
+
+    /// The server keeps its log for a time whoever reads it: nothing was made for that.
+    async fn drop_log(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn await_turn(&self, held: impl FnMut(String) + Send) -> Result<()> {
+        turn::await_turn(&self.config, &self.reader_name, held).await
+    }
+
+    async fn open(&self, checkpoint: Option<Checkpoint>, first_epoch: u32) -> Result<MysqlSource> {
+        let config = Config { tables: self.tables(), ..self.config.clone() };
+        let mut sql = Sql::connect(&config.settings).await?;
+        precheck::run(&mut sql, &config).await?;
+        let no_items = BTreeMap::new();
+        let items = checkpoint.as_ref().map_or(&no_items, |checkpoint| &checkpoint.items);
+        let stored = read_place(items)?;
+        let flavor = catalog::flavor(&mut sql).await?;
+        let log = server::log(&mut sql, flavor, stored.as_ref()).await?;
+        let start = start(&mut sql, checkpoint.as_ref(), stored, &log, first_epoch).await?;
+        let (versions, dropped) = (Versions::read(items)?, Dropped::read(items)?);
+        let stream = stream_from(&config, &start, &self.reader_name, self.vitals()).await?;
+        tracing::info!(
+            file = start.log.file,
+            position = start.log.position,
+            by_gtids = start.by_gtids,
+            "reads the log"
+        );
+        let captured = Captured::new(&config.tables, config.watermarks.as_ref());
+        let mut cursor = Cursor::new(Some(flavor));
+        if !start.by_gtids {
+            cursor.file = Some(LogFile::of(start.log.file.as_bytes())?);
+            cursor.offset = start.log.position;
+        }
+        let mut source = MysqlSource {
+            watch: Watch::start(&config, self.vitals()),
+            config: Arc::new(config),
+            sql,
+            stream,
+            epoch: start.epoch,
+            resume_after: start.resume_after,
+            first: None,
+            captured,
+            tables: Arc::default(),
+            known: Arc::clone(&self.known),
+            versions,
+            dropped,
+            pending: Pending::default(),
+            unpacking: None,
+            failed: None,
+            place: Place { cursor, open: OpenTables::default(), end: start.resume_after },
+            log: start.log,
+            log_stored_at: Instant::now(),
+        };
+        if start.is_new {
+            let mut first = source.empty();
+            first.state = vec![place_item(&source.log)?];
+            source.first = Some(first);
+        }
+        Ok(source)
+    }
+}
+
+async fn start(
+    sql: &mut Sql,
+    checkpoint: Option<&Checkpoint>,
+    stored: Option<LogPlace>,
+    log: &ServerLog,
+    first_epoch: u32,
+) -> Result<Start> {
+    let Some(checkpoint) = checkpoint else {
+        let log = server::end(sql, log).await?;
+        let commit = LogFile::of(log.file.as_bytes())?.commit(log.position)?;
+        let resume_after = Position::before(first_epoch, commit);
+        return Ok(Start { log, epoch: first_epoch, resume_after, by_gtids: false, is_new: true });
+    };
+    let Some(stored) = stored else {
+        return Err(position_lost("the checkpoint does not say where the log is to be taken up"));
+    };
+    let position = checkpoint.position;
+    Ok(match take_up(&stored, log)? {
+        TakeUp::Same { file, position: offset } => Start {
+            log: LogPlace { file, position: offset, ..stored },
+            epoch: position.epoch,
+            resume_after: position,
+            by_gtids: false,
+            is_new: false,
+        },
+        // A transaction that was under way comes again as a whole: where its rows stand in another
+        // server's log, nobody can tell.
+        TakeUp::Other { gtids } => {
+            let epoch = position.epoch + 1;
+            let (server, flavor) = (log.server.clone(), log.flavor);
+            tracing::warn!(
+                server,
+                epoch,
+                "another log is taken up by the transactions that were read"
+            );
+            Start {
+                log: LogPlace {
+                    flavor,
+                    server,
+                    file: String::new(),
+                    position: 0,
+                    gtids: Some(gtids),
+                },
+                epoch,
+                resume_after: Position::before(epoch, 0),
+                by_gtids: true,
+                is_new: true,
+            }
+        }
+    })
+}
+
+async fn stream_from(
+    config: &Config,
+    start: &Start,
+    name: &str,
+    vitals: Arc<Vitals>,
+) -> Result<LogStream> {
+    let (config, log, by_gtids) = (config.clone(), start.log.clone(), start.by_gtids);
+    let name = name.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let client = Client::connect(&config.settings)?;
+        let (id, bytes_max) = (config.server_id, config.settings.message_bytes_max);
+        match (by_gtids, &log.gtids) {
+            (true, Some(GtidSet::MySql(gtids))) => {
+                let from = From::Gtids(&gtids.encode());
+                stream::start(client, id, &name, &from, bytes_max, vitals)
+            }
+            (true, Some(GtidSet::MariaDb(gtids))) => {
+                let from = From::MariadbGtids(&gtids.connect_state());
+                stream::start(client, id, &name, &from, bytes_max, vitals)
+            }
+            _ => {
+                let position = u32::try_from(log.position).map_err(|_| too_far(&log))?;
+                let from = From::Place { file: &log.file, position };
+                stream::start(client, id, &name, &from, bytes_max, vitals)
+            }
+        }
+    })
+    .await
+    .map_err(|error| Error::new(ErrorKind::Internal, "talk to MySQL").caused_by(error))?
+}
+
+/// A transaction cannot begin there: a file ends before 4 GiB but for the one that is under way.
+fn too_far(log: &LogPlace) -> Error {
+    Error::new(ErrorKind::Unsupported, "take up the log")
+        .because("the place is beyond 4 GiB of a file, where a server cannot be asked to begin")
+        .with("place", log)
+}

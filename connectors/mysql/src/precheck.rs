@@ -1,0 +1,122 @@
+//! Every prerequisite, checked before the log is touched; all that is wrong is told at once, each with
+//! the statement that mends it. What works and costs something is a warning in the process's log.
+
+mod facts;
+mod server;
+mod tables;
+
+use crate::client::Sql;
+use crate::config::{Config, quoted_table};
+use facts::{ServerFacts, TableFact, make_marks, marks_statements, may_read};
+use std::collections::HashMap;
+use tidemesh_model::{Error, ErrorKind, Result, TableName};
+use tidemesh_source::Findings;
+
+/// What comes of the facts.
+#[derive(Debug, Default)]
+struct Judged {
+    findings: Findings,
+    warnings: Vec<String>,
+}
+
+impl Judged {
+    fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+}
+
+/// Checks everything, and makes the table of the snapshots' marks.
+///
+/// # Errors
+///
+/// `Prerequisite`, `Privilege` or `Conflict`, with all that is wrong and what to do about each; what
+/// the server says.
+pub(crate) async fn run(sql: &mut Sql, config: &Config) -> Result<()> {
+    let judged = judge(sql, config).await?;
+    for warning in &judged.warnings {
+        tracing::warn!(source = config.source, "{warning}");
+    }
+    judged.findings.told("prepare the MySQL source")
+}
+
+async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
+    let mut judged = Judged::default();
+    let facts = ServerFacts::ask(sql).await?;
+    server::judge(&facts, config, &mut judged);
+    let mut columns = HashMap::new();
+    for name in &config.tables {
+        let table = TableFact::ask(sql, name).await?;
+        let kept = tables::judge(&facts, config, name, &table, &mut judged);
+        if !kept.is_empty() && !may_read(sql, name, &kept).await? {
+            unreadable(&facts, name, &table, &kept, &mut judged);
+        }
+        columns.insert(name.clone(), table.columns.into_iter().map(|(name, _)| name).collect());
+    }
+    for pattern in config.selection.unmatched(&columns) {
+        judged.warn(format!("no column of a captured table is of the pattern {pattern}"));
+    }
+    // Nothing is made where the source does not start.
+    if let Some(table) = config.watermarks.as_ref().filter(|_| judged.findings.is_empty()) {
+        let made = make_marks(sql, config, table).await;
+        marks(&facts, table, made, &mut judged)?;
+    }
+    Ok(judged)
+}
+
+fn unreadable(
+    facts: &ServerFacts,
+    name: &TableName,
+    table: &TableFact,
+    kept: &[&str],
+    judged: &mut Judged,
+) {
+    let (user, text) = (&facts.user, quoted_table(name));
+    let columns = if kept.len() < table.columns.len() {
+        let names: Vec<String> = kept.iter().map(|name| crate::config::quoted(name)).collect();
+        format!(" ({})", names.join(", "))
+    } else {
+        String::new()
+    };
+    judged.findings.lacks(
+        format!("the user {user} may not read {text}"),
+        format!("Run GRANT SELECT{columns} ON {text} TO {user};"),
+    );
+}
+
+/// What came of making the table of the marks and writing to it.
+fn marks(
+    facts: &ServerFacts,
+    table: &TableName,
+    made: Result<()>,
+    judged: &mut Judged,
+) -> Result<()> {
+    let Err(error) = made else { return Ok(()) };
+    let (user, text) = (&facts.user, quoted_table(table));
+    let statements = marks_statements(table).join("; ");
+    let or = "or set snapshot.read_only = true.";
+    match error.kind() {
+        ErrorKind::Privilege => judged.findings.lacks(
+            format!("the user {user} may not make, or not write, the snapshots' marks in {text}"),
+            format!(
+                "Run {statements}; GRANT SELECT, INSERT, UPDATE ON {text} TO {user}; {or}"
+            ),
+        ),
+        ErrorKind::Prerequisite => judged.findings.refuse(
+            format!("snapshots' marks cannot be written to {text}: {}", reason(&error)),
+            format!(
+                "Where the server takes no writes, set mysql.host to its primary; where the table is \
+                 another one, set mysql.watermark_table to one that is made by {statements}; {or}"
+            ),
+        ),
+        _ => return Err(error.with("table", table)),
+    }
+    Ok(())
+}
+
+/// What the server said.
+fn reason(error: &Error) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Checks before a start, against real servers: the one of `TIDEMESH_TEST_MYSQL`, and private ones of
+//! MariaDB that are set as a source cannot use them. `scripts/test` starts the first and names both.
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tidemesh_model::{Error, ErrorKind, SourceSettings};
+
+/// How long a server may take to start.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is asked whether it answers.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+static NAMES: AtomicU32 = AtomicU32::new(0);
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `scripts/test`"))
+}
+
+/// A database and a user of its name, without any privilege.
+struct Database {
+    name: String,
+    opts: Opts,
+    admin: Conn,
+}
+
+impl Database {
+    async fn on(opts: Opts) -> Self {
+        let mut admin = Conn::new(opts.clone()).await.expect("the server is away");
+        let number = NAMES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("precheck_{}_{number}", std::process::id());
+        let create = format!("CREATE DATABASE {name}; CREATE USER {name}@'%' IDENTIFIED BY 'p'");
+        admin.query_drop(create).await.unwrap();
+        Self { name, opts, admin }
+    }
+
+    async fn shared() -> Self {
+        Self::on(Opts::from_url(&variable("TIDEMESH_TEST_MYSQL")).expect("a URL")).await
+    }
+
+    /// Runs statements, in which `%d` stands for the database.
+    async fn run(&mut self, sql: &str) {
+        let sql = sql.replace("%d", &self.name);
+        self.admin.query_drop(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// All privileges that a source needs.
+    async fn grant(&mut self) {
+        self.run(
+            "GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO %d@'%'; \
+             GRANT CREATE, INSERT, UPDATE ON %d.marks TO %d@'%'",
+        )
+        .await;
+    }
+
+    /// The checks of a source of these tables.
+    async fn check(&self, tables: &[&str], read_only: bool) -> Result<(), Error> {
+        let tables: Vec<_> = tables.iter().map(|table| format!("{}.{table}", self.name)).collect();
+        let settings: SourceSettings = serde_json::from_value(serde_json::json!({
+            "name": self.name,
+            "snapshot": {"read_only": read_only},
+            "mysql": {
+                "host": self.opts.ip_or_hostname(), "port": self.opts.tcp_port(),
+                "user": self.name, "password": "p", "tables": tables,
+                "watermark_table": format!("{}.marks", self.name),
+            },
+        }))
+        .unwrap();
+        tidemesh_mysql::precheck(&settings).await
+    }
+
+    /// The error of the checks, of this kind, whose report has all of these.
+    async fn refused(&self, tables: &[&str], kind: ErrorKind, parts: &[&str]) {
+        let error = self.check(tables, false).await.expect_err("it is refused");
+        let report = error.report();
+        assert_eq!(error.kind(), kind, "{report}");
+        for part in parts {
+            let part = part.replace("%d", &self.name);
+            assert!(report.contains(&part), "{part} is not in: {report}");
+        }
+    }
+
+    async fn drop(mut self) {
+        self.run("DROP DATABASE %d; DROP USER %d@'%'").await;
+    }
+}
+
+/// A MariaDB of one test's own, ended with it.
+struct Server {
+    child: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Server {
+    async fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, socket) = (folder.path().join("data"), folder.path().join("socket"));
+        let new = variable("TIDEMESH_TEST_MARIADB_DATA");
+        assert!(Command::new("cp").arg("-a").arg(new).arg(&data).status().unwrap().success());
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let owner = std::fs::metadata(&data).unwrap();
+        let mut command = Command::new(variable("TIDEMESH_TEST_MARIADB"));
+        command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
+        command.arg(format!("--socket={}", socket.display())).arg(format!("--port={port}"));
+        command.args([
+            "--bind-address=127.0.0.1",
+            "--server-id=5",
+            "--innodb-buffer-pool-size=32M",
+        ]);
+        command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+        if owner.uid() != std::fs::metadata("/proc/self").unwrap().uid() {
+            // Its own user has to reach the folder, and to write the socket.
+            std::os::unix::fs::chown(folder.path(), Some(owner.uid()), Some(owner.gid())).unwrap();
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        let server = Self { child: command.spawn().unwrap(), port, _folder: folder };
+        let deadline = Instant::now() + START_MAX;
+        while Conn::new(server.opts()).await.is_err() {
+            assert!(Instant::now() < deadline, "the server does not answer");
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        server
+    }
+
+    fn opts(&self) -> Opts {
+        let opts = OptsBuilder::default().user(Some("root")).ip_or_hostname("127.0.0.1");
+        opts.tcp_port(self.port).prefer_socket(false).into()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_has_all_it_needs_is_let_through_and_gets_its_marks() {
+    let mut database = Database::shared().await;
+    database.grant().await;
+    database.run("CREATE TABLE %d.a (id INT PRIMARY KEY); CREATE TABLE %d.b (x INT)").await;
+    database.check(&["*"], false).await.unwrap();
+    let row: Option<(i64, String)> = database
+        .admin
+        .query_first(format!("SELECT id, mark FROM {}.marks", database.name))
+        .await
+        .unwrap();
+    assert_eq!(row, Some((1, String::new())));
+    // The marks are no table to capture, and are there already.
+    database.check(&["*"], false).await.unwrap();
+    database
+        .refused(&["marks"], ErrorKind::Config, &["names the table of the snapshots' marks"])
+        .await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn privileges_that_are_missing_are_told_at_once() {
+    let mut database = Database::shared().await;
+    database.run("CREATE TABLE %d.a (id INT PRIMARY KEY, note TEXT)").await;
+    database.run("GRANT SELECT (id) ON %d.a TO %d@'%'").await;
+    let parts = [
+        "GRANT REPLICATION SLAVE ON *.* TO '%d'@'%';",
+        "may not ask where the log is",
+        "GRANT SELECT ON `%d`.`a` TO '%d'@'%';",
+    ];
+    database.refused(&["a"], ErrorKind::Privilege, &parts).await;
+    database.run("GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO %d@'%'").await;
+    let parts =
+        ["CREATE TABLE IF NOT EXISTS `%d`.`marks`", "GRANT SELECT, INSERT, UPDATE ON `%d`.`marks`"];
+    database.refused(&["a"], ErrorKind::Privilege, &parts).await;
+    // What writes nothing needs nothing to write to.
+    database.check(&["a"], true).await.unwrap();
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_count() {
+    let mut database = Database::shared().await;
+    database.run("CREATE TABLE %d.a (id INT PRIMARY KEY); CREATE ROLE %d_reader").await;
+    database
+        .run(
+            "GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO %d_reader; \
+             GRANT %d_reader TO %d@'%'; SET DEFAULT ROLE %d_reader FOR %d@'%'",
+        )
+        .await;
+    database.check(&["a"], true).await.unwrap();
+    database.run("DROP ROLE %d_reader").await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_cannot_be_captured_are_told_at_once() {
+    let mut database = Database::shared().await;
+    database.grant().await;
+    database
+        .run(
+            "CREATE TABLE %d.a (id INT PRIMARY KEY); CREATE VIEW %d.v AS SELECT * FROM %d.a; \
+             CREATE TABLE %d.m (id INT PRIMARY KEY) ENGINE = MEMORY",
+        )
+        .await;
+    let parts = [
+        "the table `%d`.`gone` does not exist",
+        "`%d`.`v` is no ordinary table but a view",
+        "`%d`.`m` is of the engine MEMORY",
+    ];
+    database.refused(&["a", "gone", "v", "m"], ErrorKind::Prerequisite, &parts).await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_set_as_no_source_can_use_it_is_refused_with_the_statements() {
+    let server = Server::start(&[
+        "--log-bin=log",
+        "--binlog-format=MIXED",
+        "--binlog-row-metadata=NO_LOG",
+        "--binlog-row-image=MINIMAL",
+    ])
+    .await;
+    let mut database = Database::on(server.opts()).await;
+    database.grant().await;
+    database.run("CREATE TABLE %d.b (x INT)").await;
+    let parts = [
+        "binlog_format is MIXED, not ROW",
+        "Run SET GLOBAL binlog_format = ROW;",
+        "binlog_row_metadata is NO_LOG, not FULL",
+        "Run SET GLOBAL binlog_row_metadata = FULL;",
+        "`%d`.`b` has no primary key, and binlog_row_image is MINIMAL",
+    ];
+    database.refused(&["*"], ErrorKind::Prerequisite, &parts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_a_log_or_with_a_part_of_one_is_refused() {
+    let server = Server::start(&["--skip-log-bin"]).await;
+    let mut database = Database::on(server.opts()).await;
+    database.grant().await;
+    database.run("CREATE TABLE %d.a (id INT PRIMARY KEY)").await;
+    database.refused(&["*"], ErrorKind::Prerequisite, &["log_bin is OFF"]).await;
+    drop(server);
+    let logged = ["--log-bin=log", "--binlog-format=ROW", "--binlog-row-metadata=FULL"];
+    let server = Server::start(&[&logged[..], &["--binlog-do-db=other"]].concat()).await;
+    let mut database = Database::on(server.opts()).await;
+    database.grant().await;
+    database.run("CREATE TABLE %d.a (id INT PRIMARY KEY)").await;
+    database.refused(&["*"], ErrorKind::Prerequisite, &["are not in the log (binlog_do_db)"]).await;
+    drop(server);
+    // A server that takes no writes takes no marks.
+    let server = Server::start(&logged).await;
+    let mut database = Database::on(server.opts()).await;
+    database.grant().await;
+    database.run("CREATE TABLE %d.a (id INT PRIMARY KEY); SET GLOBAL read_only = ON").await;
+    database
+        .refused(
+            &["*"],
+            ErrorKind::Prerequisite,
+            &["marks cannot be written", "snapshot.read_only"],
+        )
+        .await;
+}
