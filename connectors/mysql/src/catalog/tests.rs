@@ -1,10 +1,11 @@
 //! The catalog beside the log, at a real server.
 
 use super::*;
-use crate::server::flavor;
+use crate::config::TERMS;
 use crate::tests::{Logged, Server, logged};
 use std::collections::HashMap;
 use tidemesh_model::{KeyOrigin, Value, ZeroDates};
+use tidemesh_source::Selection;
 
 /// Tables with what `testdata/types.sql` has not: defaults, attributes, keys.
 const MORE: &[&str] = &[
@@ -32,6 +33,10 @@ const MORE: &[&str] = &[
     "SET GLOBAL mysql56_temporal_format = ON",
     "INSERT INTO old_times VALUES (1, '2024-02-29 10:00:00.125', '2024-02-29 10:00:00.5', '-10:00:00.5', NULL)",
 ];
+
+fn all() -> Selection {
+    Selection::all(&TERMS)
+}
 
 struct Tables {
     catalog: HashMap<TableName, CatalogTable>,

@@ -24,11 +24,8 @@ async fn reader(server: &Server, types: &MysqlTypes, marks: Option<TableName>) -
     let mut settings = server.settings.clone();
     settings.zero_dates = types.zero_dates;
     settings.time = types.time;
-    settings.tables = vec!["*.*".to_owned()];
-    let json = serde_json::json!({"name": "test", "mysql": {"user": "u", "tables": ["*.*"]}});
-    let mut source: SourceSettings = serde_json::from_value(json).unwrap();
-    source.mysql = Some(settings);
-    let mut config = Config::try_from(&source).unwrap();
+    let source = serde_json::json!({ "name": "test", "mysql": settings });
+    let mut config = Config::try_from(&serde_json::from_value(source).unwrap()).unwrap();
     config.watermarks = marks;
     MysqlReader::connect(&config, Arc::default()).await.unwrap()
 }
@@ -80,7 +77,7 @@ async fn whole(
 /// What the log says of tables.
 async fn log(at: &Server, tables: &[TableName], types: &MysqlTypes) -> HashMap<TableName, Logged> {
     let mut sql = at.sql().await;
-    let flavor = server::flavor(&mut sql).await.unwrap();
+    let flavor = catalog::flavor(&mut sql).await.unwrap();
     let mut facts: HashMap<TableName, TableFacts> = HashMap::new();
     for table in tables {
         let found = catalog::table(&mut sql, flavor, table, types).await.unwrap().unwrap();
@@ -359,6 +356,8 @@ async fn a_chunk_ends_with_its_bytes_and_goes_on_behind_them() {
     let request = ChunkRequest { table, part, after: None, rows_max: 1, bytes_max: 20_000 };
     let error = reader.chunk(&request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
+    reader.settings.message_bytes_max = 1024 * 1024;
+    assert_eq!(reader.chunk(&request).await.unwrap().rows(), 1);
 }
 
 #[tokio::test]

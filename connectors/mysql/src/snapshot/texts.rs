@@ -35,8 +35,8 @@ impl TableTexts for MysqlReader {
                 format!("{query} WHERE {}", whole_rows(&texts_of(&opened.relation), rows))
             }
         };
-        let Read { rows, is_whole } = self.read(&query, request.bytes_max).await?;
-        let texts = rows.rows().map(owned).collect::<Result<Vec<_>>>()?;
+        let Read { rows, is_whole } = self.read(query, request.bytes_max).await?;
+        let mut texts = rows.rows().map(owned).collect::<Result<Vec<_>>>()?;
         let last = match &keys {
             None if !is_whole => {
                 return Err(without_order(&request.table)
@@ -47,6 +47,7 @@ impl TableTexts for MysqlReader {
             }
             _ => None,
         };
+        mask(&opened.relation, &mut texts)?;
         self.learn(&request.table, &rows);
         let schema = Arc::clone(&opened.relation.schema);
         Ok(TextRows { schema, rows: texts, last })
@@ -90,6 +91,17 @@ fn owned(cells: AnswerCells<'_>) -> Result<TextRow> {
             .transpose()
     };
     cells.map(text).collect()
+}
+
+/// Masks what the server has as what the log has is masked.
+fn mask(relation: &Relation, rows: &mut [TextRow]) -> Result<()> {
+    for (index, (_, reader)) in relation.kept().enumerate() {
+        let Reader::Masked { mask, .. } = reader else { continue };
+        for text in rows.iter_mut().filter_map(|row| row.get_mut(index)?.as_mut()) {
+            *text = mask.apply(text)?;
+        }
+    }
+    Ok(())
 }
 
 fn cells(relation: &Relation) -> String {
@@ -137,7 +149,9 @@ fn cell(name: &str, reader: &Reader) -> String {
         | Reader::Uuid
         | Reader::Inet4
         | Reader::Inet6 => printed(name),
-        Reader::Text(_)
+        // Masked here, as what the log has.
+        Reader::Masked { .. }
+        | Reader::Text(_)
         | Reader::CompressedText(_)
         | Reader::Masked { .. }
         | Reader::JsonText

@@ -1,12 +1,14 @@
 //! What the server's log says of tables and their rows, read by the decoders as the source reads it.
 
 use super::Server;
+use crate::config::TERMS;
 use crate::decode::{Message, RowChange, decode};
 use crate::frame::{FILE_MAGIC, Flavor, Frame, Framer, next_event};
 use crate::relation::{Relation, Row, TableFacts};
 use std::collections::HashMap;
 use std::process::Command;
 use tidemesh_model::{MysqlTypes, TableName, Value, Values};
+use tidemesh_source::Selection;
 
 /// A table of the log, and the rows that were inserted into it.
 #[derive(Debug)]
@@ -85,7 +87,8 @@ fn read(
                 let name = TableName::new(text(map.database), text(map.table));
                 names.insert(map.id, name.clone());
                 let Some(facts) = facts.get(&name) else { continue };
-                let relation = Relation::new(&map, flavor, facts, types, &all()).unwrap();
+                let relation =
+                    Relation::new(&map, flavor, facts, types, &Selection::all(&TERMS)).unwrap();
                 found.entry(name).or_insert_with(|| Logged { relation, rows: Vec::new() });
             }
             Message::Rows(rows) => {
