@@ -133,8 +133,3 @@ async fn a_table_that_is_not_there_is_none() {
     assert_eq!(found, None);
     assert_eq!(estimate(&mut sql, &name).await.unwrap(), Estimate::default());
 }
-
-/// Every column, as it is.
-fn all() -> tidemesh_source::Selection {
-    tidemesh_source::Selection::all(&crate::config::TERMS)
-}

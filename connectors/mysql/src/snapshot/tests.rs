@@ -4,7 +4,7 @@ use super::*;
 use crate::relation::TableFacts;
 use crate::tests::{Logged, Server, logged};
 use proptest::prelude::*;
-use tidemesh_model::{MysqlTime, RowImage, SourceSettings, Value, ZeroDates};
+use tidemesh_model::{MysqlTime, RowImage, Value, ZeroDates};
 use tidemesh_source::{Chunk, RowVisitor, TableTexts, TextPart, TextRequest, TextRow};
 
 const CHUNK_BYTES: usize = 16 * 1024 * 1024;

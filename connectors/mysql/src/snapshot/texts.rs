@@ -153,7 +153,6 @@ fn cell(name: &str, reader: &Reader) -> String {
         Reader::Masked { .. }
         | Reader::Text(_)
         | Reader::CompressedText(_)
-        | Reader::Masked { .. }
         | Reader::JsonText
         | Reader::Enum(_)
         | Reader::Set(_) => format!("CONVERT({name} USING utf8mb4)"),

@@ -108,8 +108,3 @@ fn read(
         }
     }
 }
-
-/// Every column, as it is.
-fn all() -> tidemesh_source::Selection {
-    tidemesh_source::Selection::all(&crate::config::TERMS)
-}

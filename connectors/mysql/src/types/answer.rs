@@ -56,10 +56,6 @@ impl Reader {
                 text(bytes, *charset, |text| mask.visit(text, visitor))
             }
             Self::CompressedBytes => visitor.bytes(bytes),
-            // The server has unpacked it.
-            Self::Masked { charset, mask, .. } => {
-                text(bytes, *charset, |text| mask.visit(text, visitor))
-            }
             // They come as the log has them.
             Self::Bits(_)
             | Self::Text(_)
