@@ -15,6 +15,7 @@ use crate::relation::{Relation, TableFacts};
 use column::{Answer, Column};
 use mysql_async::Row;
 use tidemesh_model::{Error, ErrorKind, MysqlTypes, Result, TableName};
+use tidemesh_source::Selection;
 
 /// A table as the catalog has it today.
 #[derive(Debug, Clone, PartialEq)]
