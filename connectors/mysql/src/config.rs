@@ -1,5 +1,6 @@
 //! A MySQL source's settings as used.
 
+use crate::place::LogFile;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use tidemesh_model::{
@@ -10,9 +11,6 @@ use tidemesh_source::{Selection, Terms, Wanted};
 /// How texts that all connectors share name the settings.
 pub(crate) const TERMS: Terms =
     tidemesh_source::terms!("mysql", "char, varchar and the text types");
-
-/// The most bytes that a server keeps of a reader's host (MySQL 9.1, `HOSTNAME_LENGTH` before 8.0.17).
-const HOST_BYTES_MAX: usize = 60;
 
 /// The lowest server id that is made of a source's name: below it are those that people give.
 const SERVER_ID_MADE_MIN: u32 = 1 << 31;
@@ -64,16 +62,6 @@ impl TryFrom<&SourceSettings> for Config {
     }
 }
 
-impl Config {
-    /// What the source says of its host when it registers to read the log, by which the server's other
-    /// readers are told from it.
-    pub(crate) fn reported_host(&self) -> String {
-        let mut host = format!("tidemesh:{}", self.source);
-        host.truncate(host.floor_char_boundary(HOST_BYTES_MAX));
-        host
-    }
-}
-
 /// Which columns are captured, and how.
 ///
 /// # Errors
@@ -91,6 +79,14 @@ fn server_id_of(source: &str) -> u32 {
     source.hash(&mut hasher);
     let hash = hasher.finish();
     SERVER_ID_MADE_MIN | u32::try_from(hash >> 33).unwrap_or(0)
+}
+
+/// The commit position of a place that is written as `binlog.000042:1234`, a server's `File` and `Position`
+/// with a colon between; none if it is no such text.
+#[must_use]
+pub fn parse_place(text: &str) -> Option<u64> {
+    let (file, offset) = text.rsplit_once(':')?;
+    LogFile::of(file.as_bytes()).ok()?.commit(offset.parse().ok()?).ok()
 }
 
 /// A name for SQL, quoted.
@@ -112,6 +108,14 @@ mod tests {
         assert_eq!(server_id_of("orders"), server_id_of("orders"));
         assert_ne!(server_id_of("orders"), server_id_of("shop"));
         assert!(server_id_of("orders") >= SERVER_ID_MADE_MIN);
+    }
+
+    #[test]
+    fn a_place_is_read_as_servers_tell_it() {
+        assert_eq!(parse_place("mysql-bin.000042:1234"), Some(42 << 36 | 1234));
+        for text in ["", "binlog.000042", "binlog.000042:", "binlog:4", "0/1A2B3C8"] {
+            assert_eq!(parse_place(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! The MySQL and MariaDB connector: reads the binary log of MySQL 8.0 to 9 and of MariaDB 10.5 to 11.
 //!
-//! The data's path: `frame` (events, their checksums) → `decode` (what an event says) → `relation`
-//! (rows) → `types` (cells) → the visitor. All of it is pure: any bytes are read or refused. Beside the
+//! The data's path: `client` (socket, stream) → `source` (batches, cut by `scan`) → `batch` (events, by
+//! the `cursor` over `frame` and `decode`) → `relation` (rows) → `types` (cells) → the visitor. Beside the
 //! log, `catalog` has tables as they are today, and `snapshot` reads them. Absent here: Avro, topics,
 //! checkpoints' storage.
-#![allow(dead_code, reason = "the client, the source and the snapshot come next and use all of it")]
-#![allow(unused_imports, reason = "what the modules hand out is for those, too")]
 
 #[cfg(test)]
 mod allocations;
@@ -42,6 +40,12 @@ mod turn;
 mod types;
 mod versions;
 mod watch;
+
+pub use batch::MysqlBatch;
+pub use config::parse_place;
+pub use open::MysqlConnector;
+pub use snapshot::{MysqlChunk, MysqlReader};
+pub use source::MysqlSource;
 
 /// Finds a source's tables and checks what it needs, as a start does, and makes what is missing: for
 /// tests with real servers.

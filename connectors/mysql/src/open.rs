@@ -1,7 +1,6 @@
 //! Opening a source: every prerequisite is checked, and the log is taken up behind the checkpoint, or told
 //! to be lost.
 
-use crate::catalog;
 use crate::client::stream::{self, From};
 use crate::client::{Client, Sql};
 use crate::config::Config;
@@ -111,7 +110,7 @@ impl Connector for MysqlConnector {
         let no_items = BTreeMap::new();
         let items = checkpoint.as_ref().map_or(&no_items, |checkpoint| &checkpoint.items);
         let stored = read_place(items)?;
-        let flavor = catalog::flavor(&mut sql).await?;
+        let flavor = server::flavor(&mut sql).await?;
         let log = server::log(&mut sql, flavor, stored.as_ref()).await?;
         let start = start(&mut sql, checkpoint.as_ref(), stored, &log, first_epoch).await?;
         let (versions, dropped) = (Versions::read(items)?, Dropped::read(items)?);

@@ -9,6 +9,17 @@ use tidemesh_model::{Error, ErrorKind, Result};
 /// Where the first event of a file begins.
 const FIRST: u64 = 4;
 
+/// Which of the two servers answers: MariaDB names itself in its version.
+///
+/// # Errors
+///
+/// What the server says; `Timeout` if it does not answer.
+pub(crate) async fn flavor(sql: &mut Sql) -> Result<Flavor> {
+    let version: Option<String> = sql.row("SELECT VERSION()", ()).await?;
+    let names_it = version.is_some_and(|version| version.to_lowercase().contains("mariadb"));
+    Ok(if names_it { Flavor::MariaDb } else { Flavor::MySql })
+}
+
 /// What the server says of its log, beside a checkpoint's place.
 ///
 /// # Errors

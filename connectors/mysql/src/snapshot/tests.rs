@@ -77,7 +77,7 @@ async fn whole(
 /// What the log says of tables.
 async fn log(at: &Server, tables: &[TableName], types: &MysqlTypes) -> HashMap<TableName, Logged> {
     let mut sql = at.sql().await;
-    let flavor = catalog::flavor(&mut sql).await.unwrap();
+    let flavor = server::flavor(&mut sql).await.unwrap();
     let mut facts: HashMap<TableName, TableFacts> = HashMap::new();
     for table in tables {
         let found = catalog::table(&mut sql, flavor, table, types).await.unwrap().unwrap();
