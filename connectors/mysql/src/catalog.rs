@@ -71,17 +71,6 @@ impl IndexPart {
     }
 }
 
-/// Which of the two servers answers: MariaDB names itself in its version.
-///
-/// # Errors
-///
-/// What the server says; `Timeout` if it does not answer.
-pub(crate) async fn flavor(sql: &mut Sql) -> Result<Flavor> {
-    let version: Option<String> = sql.row("SELECT VERSION()", ()).await?;
-    let names_it = version.is_some_and(|version| version.to_lowercase().contains("mariadb"));
-    Ok(if names_it { Flavor::MariaDb } else { Flavor::MySql })
-}
-
 /// The table of this name; none if there is none, or none that the user may see.
 ///
 /// # Errors

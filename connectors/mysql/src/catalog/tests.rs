@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::TERMS;
+use crate::server::flavor;
 use crate::tests::{Logged, Server, logged};
 use std::collections::HashMap;
 use tidemesh_model::{KeyOrigin, Value, ZeroDates};

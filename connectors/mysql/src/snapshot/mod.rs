@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::frame::Flavor;
 use crate::known::KnownSchemas;
 use crate::relation::Relation;
+use crate::server;
 use chunk::AnswerRow;
 use mysql_async::Row;
 use rows::{AnswerRows, malformed};
@@ -80,7 +81,7 @@ struct Read {
 impl MysqlReader {
     pub(crate) async fn connect(config: &Config, known: Arc<KnownSchemas>) -> Result<Self> {
         let mut sql = Sql::connect(&config.settings).await?;
-        let flavor = catalog::flavor(&mut sql).await?;
+        let flavor = server::flavor(&mut sql).await?;
         let row_bytes = HashMap::new();
         let (settings, watermarks) = (config.settings.clone(), config.watermarks.clone());
         let (types, selection) = (settings.types(), Arc::clone(&config.selection));

@@ -137,8 +137,7 @@ fn cell(name: &str, reader: &Reader) -> String {
         Reader::Date(ZeroDates::Null)
         | Reader::Datetime(_, ZeroDates::Null)
         | Reader::Timestamp(_, ZeroDates::Null) => {
-            // A date that no calendar has is no number of days from another.
-            format!("IF(DATEDIFF({name}, '1970-01-01') IS NULL, NULL, {})", printed(name))
+            format!("IF({}, {}, NULL)", is_date(name), printed(name))
         }
         Reader::Year
         | Reader::Date(_)
@@ -164,4 +163,14 @@ fn cell(name: &str, reader: &Reader) -> String {
         // Nobody asks: the schema has no such field.
         Reader::Skipped => "NULL".to_owned(),
     }
+}
+
+/// Whether a calendar has the date. Functions of the server take some that none has.
+fn is_date(name: &str) -> String {
+    format!(
+        "DAYOFMONTH({name}) > 0 AND MONTH({name}) > 0 AND DAYOFMONTH({name}) <= \
+         CASE WHEN MONTH({name}) IN (4, 6, 9, 11) THEN 30 WHEN MONTH({name}) <> 2 THEN 31 \
+         WHEN YEAR({name}) % 400 = 0 OR (YEAR({name}) % 4 = 0 AND YEAR({name}) % 100 <> 0) THEN 29 \
+         ELSE 28 END"
+    )
 }

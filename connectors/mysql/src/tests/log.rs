@@ -104,6 +104,13 @@ fn read(
                     logged.rows.push(Values::of(&row).unwrap());
                 }
             }
+            // A server that is kept has what earlier runs of the tests made.
+            Message::Query(query) => {
+                let sql = String::from_utf8_lossy(query.sql).into_owned();
+                if let Some((_, dropped)) = sql.split_once("DROP DATABASE IF EXISTS ") {
+                    found.retain(|name, _| name.schema != dropped.trim());
+                }
+            }
             _ => {}
         }
     }

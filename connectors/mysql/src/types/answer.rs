@@ -52,9 +52,6 @@ impl Reader {
             Self::Json | Self::Inet4 | Self::Inet6 => visitor.text(utf8(bytes)?),
             Self::Uuid => visitor.uuid(&uuid(bytes).ok_or_else(malformed)?),
             Self::CompressedText(charset) => text(bytes, *charset, |text| visitor.text(text)),
-            Self::Masked { charset, mask, .. } => {
-                text(bytes, *charset, |text| mask.visit(text, visitor))
-            }
             Self::CompressedBytes => visitor.bytes(bytes),
             // They come as the log has them.
             Self::Bits(_)
