@@ -12,9 +12,6 @@ use tidemesh_source::{Selection, Terms, Wanted};
 pub(crate) const TERMS: Terms =
     tidemesh_source::terms!("mysql", "char, varchar and the text types");
 
-/// The most bytes that a server keeps of a reader's host (MySQL 9.1, `HOSTNAME_LENGTH` before 8.0.17).
-const HOST_BYTES_MAX: usize = 60;
-
 /// The lowest server id that is made of a source's name: below it are those that people give.
 const SERVER_ID_MADE_MIN: u32 = 1 << 31;
 
@@ -62,16 +59,6 @@ impl TryFrom<&SourceSettings> for Config {
             marks,
             settings: settings.clone(),
         })
-    }
-}
-
-impl Config {
-    /// What the source says of its host when it registers to read the log, by which the server's other
-    /// readers are told from it.
-    pub(crate) fn reported_host(&self) -> String {
-        let mut host = format!("tidemesh:{}", self.source);
-        host.truncate(host.floor_char_boundary(HOST_BYTES_MAX));
-        host
     }
 }
 

@@ -22,7 +22,8 @@ pub(crate) fn reader_name(source: &str) -> String {
     format!("{}{unique:016x}", prefix(source))
 }
 
-fn prefix(source: &str) -> String {
+/// What the names of a source's readers begin with, in whichever process.
+pub(crate) fn prefix(source: &str) -> String {
     // A name in the list has 60 bytes at most.
     let short: String = source.chars().take(32).collect();
     format!("tidemesh/{short}/")

@@ -4,6 +4,7 @@ use super::Judged;
 use super::facts::{ServerFacts, Version};
 use crate::config::Config;
 use crate::frame::Flavor;
+use crate::turn::prefix;
 use tidemesh_model::ErrorKind;
 
 /// The oldest servers that are supported.
@@ -214,7 +215,9 @@ fn readers(facts: &ServerFacts, config: &Config, judged: &mut Judged) {
             remedy,
         );
     }
-    let is_other = |(id, host): &&(u32, String)| *id == ours && *host != config.reported_host();
+    // Instances of this source wait for each other, and are no mistake.
+    let instances = prefix(&config.source);
+    let is_other = |(id, host): &&(u32, String)| *id == ours && !host.starts_with(&instances);
     if let Some((_, host)) = facts.readers.iter().find(is_other) {
         judged.findings.refuse_as(
             ErrorKind::Conflict,

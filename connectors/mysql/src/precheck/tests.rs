@@ -167,10 +167,10 @@ fn what_is_wrong_is_refused_with_what_mends_it() {
 }
 
 #[test]
-fn our_own_connection_is_no_other_reader() {
+fn an_instance_of_the_source_is_no_other_reader() {
     let config = config(serde_json::json!({}));
     let mut facts = good(Flavor::MySql);
-    facts.readers = vec![(7, config.reported_host())];
+    facts.readers = vec![(7, crate::turn::reader_name(&config.source))];
     assert!(judged(&facts, &config, &table()).0.is_none());
 }
 
