@@ -5,9 +5,12 @@ mod facts;
 mod server;
 mod tables;
 
+use crate::catalog;
 use crate::client::Sql;
-use crate::config::{Config, quoted_table};
-use facts::{ServerFacts, TableFact, make_marks, marks_statements, may_read};
+use crate::config::{Config, quoted, quoted_table};
+use crate::frame::Flavor;
+use crate::snapshot::mark_table_statements;
+use facts::{ServerFacts, TableFact, make_marks, may_read};
 use std::collections::HashMap;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
 use tidemesh_source::Findings;
@@ -47,9 +50,10 @@ async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
     for name in &config.tables {
         let table = TableFact::ask(sql, name).await?;
         let kept = tables::judge(&facts, config, name, &table, &mut judged);
-        if !kept.is_empty() && !may_read(sql, name, &kept).await? {
-            unreadable(&facts, name, &table, &kept, &mut judged);
+        if !kept.is_empty() {
+            carried(sql, config, facts.flavor, name, &mut judged).await?;
         }
+        readable(sql, config, &facts, name, &kept, &mut judged).await?;
         columns.insert(name.clone(), table.columns.into_iter().map(|(name, _)| name).collect());
     }
     for pattern in config.selection.unmatched(&columns) {
@@ -63,24 +67,60 @@ async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
     Ok(judged)
 }
 
-fn unreadable(
+/// A column whose type is not carried; what the settings ask of columns is judged already.
+async fn carried(
+    sql: &mut Sql,
+    config: &Config,
+    flavor: Flavor,
+    name: &TableName,
+    judged: &mut Judged,
+) -> Result<()> {
+    let types = config.settings.types();
+    let Some(table) = catalog::table(sql, flavor, name, &types).await? else { return Ok(()) };
+    match table.relation(&types, &config.selection) {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            let remedy = error.help_text().unwrap_or_default();
+            judged.findings.refuse(
+                format!("{}: {error}", quoted_table(name)),
+                format!("For {}: {remedy}, by mysql.exclude_columns or mysql.exclude_tables.", quoted_table(name)),
+            );
+            Ok(())
+        }
+        // A mask of what is no text: which columns are masked is known there alone.
+        Err(error) if error.kind() == ErrorKind::Config && judged.findings.is_empty() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The user must be allowed to read the whole table: of a column that it may not read the server does
+/// not even tell, so that nobody would know that it is missing. Where the settings list columns, those
+/// do.
+async fn readable(
+    sql: &mut Sql,
+    config: &Config,
     facts: &ServerFacts,
     name: &TableName,
-    table: &TableFact,
     kept: &[&str],
     judged: &mut Judged,
-) {
+) -> Result<()> {
+    if kept.is_empty() || may_read(sql, name, "*").await? {
+        return Ok(());
+    }
+    let mut columns = String::new();
+    if config.selection.lists(name) {
+        let names: Vec<String> = kept.iter().map(|name| quoted(name)).collect();
+        let names = names.join(", ");
+        if may_read(sql, name, &names).await? {
+            return Ok(());
+        }
+        columns = format!(" ({names})");
+    }
     let (user, text) = (&facts.user, quoted_table(name));
-    let columns = if kept.len() < table.columns.len() {
-        let names: Vec<String> = kept.iter().map(|name| crate::config::quoted(name)).collect();
-        format!(" ({})", names.join(", "))
-    } else {
-        String::new()
-    };
     judged.findings.lacks(
-        format!("the user {user} may not read {text}"),
+        format!("the user {user} may not read all of {text}"),
         format!("Run GRANT SELECT{columns} ON {text} TO {user};"),
     );
+    Ok(())
 }
 
 /// What came of making the table of the marks and writing to it.
@@ -92,7 +132,7 @@ fn marks(
 ) -> Result<()> {
     let Err(error) = made else { return Ok(()) };
     let (user, text) = (&facts.user, quoted_table(table));
-    let statements = marks_statements(table).join("; ");
+    let statements = mark_table_statements(table).join("; ");
     let or = "or set snapshot.read_only = true.";
     match error.kind() {
         ErrorKind::Privilege => judged.findings.lacks(

@@ -22,7 +22,7 @@ pub(crate) fn reader_name(source: &str) -> String {
     format!("{}{unique:016x}", prefix(source))
 }
 
-/// What the names of a source's readers begin with, in whichever process.
+/// What the names of a source's readers begin with, whichever process they are of.
 pub(crate) fn prefix(source: &str) -> String {
     // A name in the list has 60 bytes at most.
     let short: String = source.chars().take(32).collect();
@@ -57,7 +57,7 @@ pub(crate) async fn await_turn(
 }
 
 /// Who reads the server's log: server ids and names. None that may be seen is an empty list.
-async fn readers(sql: &mut Sql) -> Result<Vec<(u32, String)>> {
+pub(crate) async fn readers(sql: &mut Sql) -> Result<Vec<(u32, String)>> {
     for statement in LISTS {
         let rows: Vec<mysql_async::Row> = match sql.all(statement).await {
             Ok(rows) => rows,

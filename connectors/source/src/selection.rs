@@ -127,8 +127,7 @@ impl Selection {
     ) -> Result<Choice, Wrong> {
         let is_of = |patterns: &[ColumnPattern]| patterns.iter().any(|p| p.matches(table, column));
         let is_excluded = is_of(&self.exclude);
-        let is_listed = || self.include.iter().any(|pattern| pattern.is_of(table));
-        let is_left_out = is_excluded || (!is_of(&self.include) && is_listed());
+        let is_left_out = is_excluded || (!is_of(&self.include) && self.lists(table));
         let mask = self.masks.iter().find(|(patterns, _)| is_of(patterns));
         match (key, mask) {
             (None, _) if is_left_out => Ok(Choice::Skip),
@@ -138,6 +137,12 @@ impl Selection {
             (None, Some((_, mask))) => Ok(Choice::Mask(mask.clone())),
             (_, None) => Ok(Choice::Keep),
         }
+    }
+
+    /// Whether the settings list the columns of this table, so that all others are left out.
+    #[must_use]
+    pub fn lists(&self, table: &TableName) -> bool {
+        self.include.iter().any(|pattern| pattern.is_of(table))
     }
 
     /// The patterns that match none of these columns, which may be mistakes.

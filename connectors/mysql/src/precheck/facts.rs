@@ -3,6 +3,8 @@
 use crate::client::Sql;
 use crate::config::{Config, quoted, quoted_table};
 use crate::frame::Flavor;
+use crate::snapshot::mark_table_statements;
+use crate::turn;
 use mysql_async::Row;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +27,7 @@ pub(super) struct ServerFacts {
     pub(super) grants: Option<Vec<String>>,
     /// Which databases are logged; none if the user may not ask.
     pub(super) filter: Option<LogFilter>,
-    /// Who else has registered to read the log: server id and host. None where the user may not ask.
+    /// Who has registered to read the log: server id and name. None where the user may not ask.
     pub(super) readers: Vec<(u32, String)>,
 }
 
@@ -99,7 +101,7 @@ impl ServerFacts {
             user: account(&user.unwrap_or_default()),
             grants: grants(sql, flavor).await?,
             filter: filter(sql, flavor, version).await?,
-            readers: readers(sql, flavor).await?,
+            readers: turn::readers(sql).await?,
         })
     }
 
@@ -152,26 +154,6 @@ async fn filter(sql: &mut Sql, flavor: Flavor, version: Version) -> Result<Optio
     Ok(Some(LogFilter { only: databases("Binlog_Do_DB"), without: databases("Binlog_Ignore_DB") }))
 }
 
-async fn readers(sql: &mut Sql, flavor: Flavor) -> Result<Vec<(u32, String)>> {
-    let statement = match flavor {
-        // Known since 8.0.22; before, and on MariaDB, it has the older name.
-        Flavor::MySql => "SHOW REPLICAS",
-        Flavor::MariaDb => "SHOW SLAVE HOSTS",
-    };
-    let rows: Vec<Row> = match sql.rows(statement, ()).await {
-        Ok(rows) => rows,
-        Err(error) => {
-            tracing::debug!(error = error.report(), "who else reads the log is not known");
-            return Ok(Vec::new());
-        }
-    };
-    let reader = |row: &Row| {
-        let host: Option<String> = row.get_opt("Host")?.ok();
-        Some((row.get_opt("Server_id")?.ok()?, host.unwrap_or_default()))
-    };
-    Ok(rows.iter().filter_map(reader).collect())
-}
-
 impl TableFact {
     /// Asks `information_schema` for a table.
     ///
@@ -203,19 +185,18 @@ impl TableFact {
     }
 }
 
-/// Whether the user may read these columns: the server is asked for none of the rows.
+/// Whether the user may read these columns, which are written as SQL has them: the server is asked for
+/// none of the rows.
 ///
 /// # Errors
 ///
 /// What the server says, but for a privilege that is missing.
-pub(super) async fn may_read(sql: &mut Sql, table: &TableName, columns: &[&str]) -> Result<bool> {
-    let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
-    let columns = if columns.is_empty() { "1".to_owned() } else { columns.join(", ") };
+pub(super) async fn may_read(sql: &mut Sql, table: &TableName, columns: &str) -> Result<bool> {
     let question = format!("SELECT {columns} FROM {} WHERE 1 = 0", quoted_table(table));
     Ok(unless_denied(sql.run(&question).await)?.is_some())
 }
 
-/// The table of the snapshots' marks, made if it is missing, and its one row.
+/// The table of the snapshots' marks, made if it is missing, takes marks of the user.
 ///
 /// # Errors
 ///
@@ -224,7 +205,7 @@ pub(super) async fn make_marks(sql: &mut Sql, config: &Config, table: &TableName
     let fact = TableFact::ask(sql, table).await?;
     if fact.kind.is_none() {
         tracing::info!(source = config.source, %table, "makes the table of the snapshots' marks");
-        let [database, made] = marks_statements(table);
+        let [database, made] = mark_table_statements(table);
         match sql.run(&made).await {
             // There is no such database; who may make the table alone need not make that.
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -234,23 +215,13 @@ pub(super) async fn make_marks(sql: &mut Sql, config: &Config, table: &TableName
             made => made?,
         }
     }
+    // What a mark is written by, for no row.
     let name = quoted_table(table);
-    let row: Option<i64> = sql.row(&format!("SELECT id FROM {name} WHERE id = 1"), ()).await?;
-    if row.is_none() {
-        sql.run(&format!("INSERT IGNORE INTO {name} (id, mark) VALUES (1, '')")).await?;
-    }
-    sql.run(&format!("UPDATE {name} SET mark = mark WHERE 1 = 0")).await
-}
-
-/// The statements that make the table of the marks.
-pub(super) fn marks_statements(table: &TableName) -> [String; 2] {
-    [
-        format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&table.schema)),
-        format!(
-            "CREATE TABLE IF NOT EXISTS {} (id TINYINT PRIMARY KEY, mark VARCHAR(255) NOT NULL)",
-            quoted_table(table)
-        ),
-    ]
+    sql.run(&format!(
+        "INSERT INTO {name} (id, mark) SELECT 1, '' FROM DUAL WHERE 1 = 0 \
+         ON DUPLICATE KEY UPDATE mark = VALUES(mark)"
+    ))
+    .await
 }
 
 const VARIABLES: &str = "

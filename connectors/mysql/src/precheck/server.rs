@@ -215,9 +215,9 @@ fn readers(facts: &ServerFacts, config: &Config, judged: &mut Judged) {
             remedy,
         );
     }
-    // Instances of this source wait for each other, and are no mistake.
-    let instances = prefix(&config.source);
-    let is_other = |(id, host): &&(u32, String)| *id == ours && !host.starts_with(&instances);
+    // Another instance of the source is waited for, not refused.
+    let own = prefix(&config.source);
+    let is_other = |(id, host): &&(u32, String)| *id == ours && !host.starts_with(&own);
     if let Some((_, host)) = facts.readers.iter().find(is_other) {
         judged.findings.refuse_as(
             ErrorKind::Conflict,

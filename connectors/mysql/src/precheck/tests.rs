@@ -3,6 +3,7 @@
 use super::facts::{Cascade, LogFilter, Version};
 use super::*;
 use crate::frame::Flavor;
+use crate::turn;
 use std::collections::BTreeMap;
 use tidemesh_model::SourceSettings;
 
@@ -167,10 +168,10 @@ fn what_is_wrong_is_refused_with_what_mends_it() {
 }
 
 #[test]
-fn an_instance_of_the_source_is_no_other_reader() {
+fn our_own_connection_is_no_other_reader() {
     let config = config(serde_json::json!({}));
     let mut facts = good(Flavor::MySql);
-    facts.readers = vec![(7, crate::turn::reader_name(&config.source))];
+    facts.readers = vec![(7, turn::reader_name(&config.source))];
     assert!(judged(&facts, &config, &table()).0.is_none());
 }
 

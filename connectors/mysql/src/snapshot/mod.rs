@@ -8,6 +8,7 @@ mod text;
 mod texts;
 
 pub use chunk::MysqlChunk;
+pub(crate) use sql::mark_table_statements;
 
 use crate::catalog::{self, CatalogTable, Estimate};
 use crate::client::Sql;

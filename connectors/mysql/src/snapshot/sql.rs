@@ -280,7 +280,7 @@ pub(super) fn mark_statement(table: &TableName) -> String {
 }
 
 /// What makes the table of marks.
-pub(super) fn mark_table_statements(table: &TableName) -> [String; 2] {
+pub(crate) fn mark_table_statements(table: &TableName) -> [String; 2] {
     [
         format!("CREATE DATABASE IF NOT EXISTS {}", quoted(&table.schema)),
         format!(
