@@ -82,7 +82,10 @@ async fn carried(
             let remedy = error.help_text().unwrap_or_default();
             judged.findings.refuse(
                 format!("{}: {error}", quoted_table(name)),
-                format!("For {}: {remedy}, by mysql.exclude_columns or mysql.exclude_tables.", quoted_table(name)),
+                format!(
+                    "For {}: {remedy}, by mysql.exclude_columns or mysql.exclude_tables.",
+                    quoted_table(name)
+                ),
             );
             Ok(())
         }
