@@ -201,8 +201,15 @@ impl Walk<'_> {
         let relation = &*table.relation;
         let mut changes = rows.cursor(&relation.wires).map_err(|e| self.cursor.located(e))?;
         let mut at = self.at(transaction, offset, 0);
+        let mut lacking = None;
         while let Some(change) = changes.next().map_err(|error| self.cursor.located(error))? {
             let row = |image, before| Row { relation, image, before, header: rows.header() };
+            // A column that the log leaves out: all rows of an event have the same ones.
+            let lacks = *lacking.get_or_insert_with(|| match change {
+                RowChange::Insert { after } => row(after, None).is_incomplete(),
+                RowChange::Update { before, after } => row(after, Some(before)).is_incomplete(),
+                RowChange::Delete { .. } => false,
+            });
             let change = match change {
                 RowChange::Insert { after } => Change::Create { after: row(after, None) },
                 RowChange::Update { before, after } => Change::Update {
@@ -212,6 +219,9 @@ impl Walk<'_> {
                 RowChange::Delete { before } => Change::Delete { before: row(before, None) },
             };
             match table.purpose {
+                Purpose::Events if lacks => {
+                    self.incomplete(&at, &relation.schema, change, visitor)?;
+                }
                 Purpose::Events => self.emit(&at, &relation.schema, change, visitor)?,
                 Purpose::Marks => self.mark(&at, &relation.schema, change, visitor)?,
             }
@@ -234,6 +244,32 @@ impl Walk<'_> {
         }
         at.with_origin(|origin| visitor.change(schema, origin, change))
             .map_err(|error| self.cursor.located(error))
+    }
+
+    /// A new row of which the log lacks columns (`binlog_row_image` is not `FULL`, or was not in the
+    /// session): its key, and the delete of its old one if that was another.
+    #[cold]
+    fn incomplete<C: ChangeVisitor>(
+        &self,
+        at: &At<'_>,
+        schema: &Arc<TableSchema>,
+        change: Change<Row<'_>>,
+        visitor: &mut C,
+    ) -> Result<()> {
+        let operation = change.operation();
+        let (before, after) = match change {
+            Change::Create { after } => (None, after),
+            Change::Update { before, after } => (before, after),
+            _ => return Ok(()),
+        };
+        if at.position <= self.batch.resume_after {
+            return self.passed_over(at, schema, operation, visitor);
+        }
+        if let Some(before) = before.filter(|_| after.has_other_key()) {
+            self.emit(at, schema, Change::Delete { before }, visitor)?;
+        }
+        let key = after.key_texts().map_err(|error| self.cursor.located(error))?;
+        at.with_origin(|origin| visitor.incomplete(schema, origin, key))
     }
 
     #[cold]

@@ -110,10 +110,6 @@ impl Cursor {
         self.at_s = nested.at_s;
     }
 
-    pub(crate) fn is_nested(&self) -> bool {
-        self.is_nested
-    }
-
     pub(crate) fn flavor(&self) -> Flavor {
         self.flavor.unwrap_or(Flavor::MySql)
     }

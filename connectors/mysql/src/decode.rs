@@ -13,13 +13,11 @@ mod rows;
 mod table_map;
 
 pub(crate) use compressed::column;
-pub(crate) use gtid::{
-    Gtid, GtidInterval, MariadbGtid, MariadbGtidList, PreviousGtids, TAG_BYTES_MAX,
-};
-pub(crate) use optional::{BINARY_COLLATION, OptionalMetadata, PrimaryKeyPart};
+pub(crate) use gtid::{Gtid, MariadbGtid, MariadbGtidList, PreviousGtids, TAG_BYTES_MAX};
+pub(crate) use optional::{BINARY_COLLATION, OptionalMetadata};
 pub(crate) use payload::{Payload, PayloadEvents};
 pub(crate) use query::Query;
-pub(crate) use rows::{Cell, Cells, Image, Operation, RowChange, Rows, RowsCursor};
+pub(crate) use rows::{Cell, Image, Operation, RowChange, Rows};
 pub(crate) use table_map::{ColumnShape, TableMap, TypeCode, type_codes};
 
 use crate::bytes::Bytes;
@@ -28,6 +26,7 @@ use tidemesh_model::{Error, ErrorKind, Result};
 
 /// What an event says.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "what the source has no use for is told all the same, and tested")]
 pub(crate) enum Message<'a> {
     /// A statement: DDL, the begin or end of a transaction, or a change that is not logged as rows.
     Query(Query<'a>),

@@ -19,6 +19,7 @@ pub(crate) const HEADER_BYTES: usize = 19;
 pub(crate) const CHECKSUM_BYTES: usize = 4;
 
 /// What a log's file begins with; a stream of the log has none.
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) const FILE_MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
 
 /// The file is still written: not part of what the checksum is of.
@@ -246,6 +247,7 @@ impl Framer {
     /// # Errors
     ///
     /// As [`Framer::frame`].
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn nested(event: &[u8]) -> Result<Event<'_>> {
         match Self::plain().frame(event)? {
             Frame::Event(event) => Ok(event),

@@ -6,12 +6,13 @@
 use crate::decode::{Cell, Image, OptionalMetadata, TableMap};
 use crate::frame::{Flavor, Header};
 use crate::kind::kind_of;
+use crate::snapshot;
 use crate::types::{ColumnFacts, ColumnTold, Reader, Refused, Resolved, Wire};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tidemesh_model::{
     CellVisitor, Error, ErrorKind, Field, KeyOrigin, MysqlTypes, Result, RowImage, RowKey,
-    TableName, TableSchema, Value,
+    TableName, TableSchema, Value, Values,
 };
 use tidemesh_source::{Choice, Selection, Wrong};
 
@@ -112,6 +113,12 @@ impl Relation {
         let Columns { fields, wires, readers, .. } = made;
         let schema = TableSchema::new(name, fields, key)?;
         Ok(Self { schema: Arc::new(schema), wires, readers, columns })
+    }
+
+    /// Where in the log's rows the key's columns stand, in the key's order.
+    fn key_places(&self) -> impl Iterator<Item = usize> {
+        let kept: Vec<usize> = self.kept().map(|(place, _)| place).collect();
+        self.schema.key.columns.iter().filter_map(move |column| kept.get(*column).copied())
     }
 
     /// The columns that are captured, in the schema's order: where each stands in the log's rows, and
@@ -271,7 +278,7 @@ impl RowImage for Row<'_> {
             let read = match cell {
                 Cell::Value(bytes) => reader.visit(bytes, visitor),
                 Cell::Null => visitor.null(),
-                Cell::Absent => visitor.absent(),
+                Cell::Absent => self.absent(index, reader, visitor),
                 Cell::Diff(diff) => self.diff(index, reader, diff, visitor),
             };
             read.map_err(|error| self.locate(index, error))?;
@@ -295,6 +302,57 @@ impl Row<'_> {
             Some(Cell::Value(old)) => reader.visit_diff(old, diff, visitor),
             _ => visitor.absent(),
         }
+    }
+
+    /// What an update leaves out it does not change: the old row may have it.
+    #[cold]
+    fn absent<V: CellVisitor>(&self, index: usize, reader: &Reader, visitor: &mut V) -> Result<()> {
+        match self.before.and_then(|before| before.cell(index, &self.relation.wires)) {
+            Some(Cell::Value(old)) => reader.visit(old, visitor),
+            Some(Cell::Null) => visitor.null(),
+            _ => visitor.absent(),
+        }
+    }
+
+    /// Whether it lacks a captured column, of which the old row does not have the value either.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        let is_lacking = |(place, _): (usize, &Reader)| {
+            !self.image.has(place) && !self.before.is_some_and(|before| before.has(place))
+        };
+        self.relation.kept().any(is_lacking)
+    }
+
+    /// Whether its key is another one than the old row's.
+    pub(crate) fn has_other_key(&self) -> bool {
+        let Some(before) = self.before else { return false };
+        let wires = &self.relation.wires;
+        self.relation.key_places().any(|place| {
+            self.image.has(place) && self.image.cell(place, wires) != before.cell(place, wires)
+        })
+    }
+
+    /// The database's own text of each key column, in the key's order.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed` if the log does not have one.
+    pub(crate) fn key_texts(&self) -> Result<Vec<String>> {
+        let schema = &self.relation.schema;
+        let places = schema.key.columns.iter().zip(self.relation.key_places());
+        let text = |(column, place): (&usize, usize)| {
+            let mut values = Values::default();
+            let (field, reader) = (&schema.fields[*column], &self.relation.readers[place]);
+            match self.image.cell(place, &self.relation.wires) {
+                Some(Cell::Value(bytes)) => reader.visit(bytes, &mut values)?,
+                _ => self.absent(place, reader, &mut values)?,
+            }
+            let value = values.into_cells().pop();
+            value.and_then(|value| snapshot::text(field, &value)).ok_or_else(|| {
+                let error = Error::new(ErrorKind::Malformed, "decode the log");
+                self.locate(place, error.because("a row lacks a column of its key"))
+            })
+        };
+        places.map(text).collect()
     }
 
     #[cold]

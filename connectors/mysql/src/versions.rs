@@ -1,9 +1,8 @@
 //! The tables as the log had them, with what was asked beside it, so that the same log gives the same
 //! events again: what `information_schema` says today is not what it said then.
 
-use crate::decode::{TableMap, described};
 use crate::frame::Flavor;
-use crate::relation::{Relation, TableFacts};
+use crate::relation::TableFacts;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tidemesh_model::{Error, ErrorKind, Position, Result, StateItem, TableName, TableSchema};
@@ -105,21 +104,6 @@ impl Versions {
             Stored { version: STORED_VERSION, table: table.clone(), versions: versions.clone() };
         stored_item(&format!("{KEY}{table}"), &stored).map(Some)
     }
-}
-
-/// The table of a description that was kept without its number.
-///
-/// # Errors
-///
-/// `Malformed` if it is none.
-pub(crate) fn resolve(
-    definition: &[u8],
-    flavor: Flavor,
-    facts: &TableFacts,
-    relation: impl FnOnce(&TableMap<'_>, Flavor, &TableFacts) -> Result<Relation>,
-) -> Result<Relation> {
-    let bytes = [&[0; 8][..], definition].concat();
-    relation(&described(&bytes)?, flavor, facts)
 }
 
 /// Whether a table's rows may have other values under its new columns than the log told of: DDL changes

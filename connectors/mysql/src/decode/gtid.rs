@@ -208,21 +208,13 @@ impl MariadbGtid<'_> {
         self.flags & 0x01 != 0
     }
 
-    /// It can be rolled back: no table without transactions is changed.
-    pub(crate) fn is_transactional(&self) -> bool {
-        self.flags & 0x04 != 0
-    }
-
-    pub(crate) fn is_ddl(&self) -> bool {
-        self.flags & 0x20 != 0
-    }
-
     /// A distributed transaction is prepared, and ends with that.
     pub(crate) fn prepares(&self) -> bool {
         self.flags & 0x40 != 0
     }
 
     /// A distributed transaction that was prepared is committed or rolled back.
+    #[cfg(test)]
     pub(crate) fn completes(&self) -> bool {
         self.flags & 0x80 != 0
     }
@@ -259,6 +251,7 @@ pub(super) fn mariadb_list(mut bytes: Bytes<'_>) -> Option<MariadbGtidList<'_>> 
 
 impl<'a> MariadbGtidList<'a> {
     /// Domain, server, and number of each.
+    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn iter(self) -> impl Iterator<Item = (u32, u32, u64)> + 'a {
         self.0.iter().map(|entry| {
             let mut bytes = Bytes(entry);

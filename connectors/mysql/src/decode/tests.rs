@@ -109,7 +109,10 @@ fn a_table_has_columns_signs_charsets_names_and_a_key() {
         assert_eq!(optional.unsigned, [Some(true), None]);
         assert_eq!(optional.collations, [None, Some(45)]);
         assert_eq!(optional.names.unwrap(), [&b"id"[..], b"note"]);
-        assert_eq!(optional.primary_key, [PrimaryKeyPart { column: 0, prefix: 0 }]);
+        assert_eq!(
+            optional.primary_key,
+            [super::optional::PrimaryKeyPart { column: 0, prefix: 0 }]
+        );
     });
 }
 

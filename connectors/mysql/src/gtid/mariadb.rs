@@ -2,6 +2,7 @@
 //! server in it.
 
 use super::{INTERVALS_MAX, malformed, parts, too_large};
+#[cfg(test)]
 use crate::decode::MariadbGtidList;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -117,28 +118,12 @@ impl MariadbGtids {
         self.positions().filter(is_ahead).collect()
     }
 
-    /// Each domain as far as the one of both that is further.
-    pub(super) fn union(&mut self, other: &Self) -> Result<()> {
-        for (domain, theirs) in &other.domains {
-            let last = |set: &Self| set.positions().find(|id| id.domain == *domain);
-            let (ours, their_last) = (last(self), last(other));
-            for (server, sequence) in &theirs.servers {
-                self.add(MariadbId { domain: *domain, server: *server, sequence: *sequence })?;
-            }
-            let of = |id: &MariadbId| id.sequence;
-            let further = ours.into_iter().chain(their_last).max_by_key(of);
-            if let (Some(domain), Some(further)) = (self.domains.get_mut(domain), further) {
-                domain.last = further.server;
-            }
-        }
-        Ok(())
-    }
-
     /// All transactions before a file of the log.
     ///
     /// # Errors
     ///
     /// `TooLarge` beyond [`INTERVALS_MAX`].
+    #[cfg(test)]
     pub(crate) fn before(list: MariadbGtidList<'_>) -> Result<Self> {
         let mut set = Self::default();
         let mut ids =

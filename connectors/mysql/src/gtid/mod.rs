@@ -79,13 +79,6 @@ impl GtidSet {
         }
     }
 
-    pub(crate) fn flavor(&self) -> Flavor {
-        match self {
-            Self::MySql(_) => Flavor::MySql,
-            Self::MariaDb(_) => Flavor::MariaDb,
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::MySql(set) => set.is_empty(),
@@ -107,6 +100,7 @@ impl GtidSet {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn contains(&self, transaction: TransactionId) -> bool {
         match (self, transaction) {
             (Self::MySql(set), TransactionId::MySql(origin, number)) => {
@@ -133,19 +127,6 @@ impl GtidSet {
         }
     }
 
-    /// Adds all of `other`.
-    ///
-    /// # Errors
-    ///
-    /// As [`GtidSet::add`].
-    pub(crate) fn union(&mut self, other: &Self) -> Result<()> {
-        match (self, other) {
-            (Self::MySql(one), Self::MySql(other)) => one.union(other),
-            (Self::MariaDb(one), Self::MariaDb(other)) => one.union(other),
-            (Self::MySql(_) | Self::MariaDb(_), _) => Err(other_flavor()),
-        }
-    }
-
     /// What it lacks of the transactions that a server's log has no more, so that this log cannot be
     /// taken up behind it; empty if it lacks none. MariaDB: where each such domain would have to be.
     pub(crate) fn lacks_of(&self, purged: &Self) -> Self {
@@ -153,11 +134,6 @@ impl GtidSet {
             (Self::MariaDb(ours), Self::MariaDb(purged)) => Self::MariaDb(purged.ahead_of(ours)),
             (Self::MySql(_) | Self::MariaDb(_), purged) => purged.difference(self),
         }
-    }
-
-    /// Whether it lacks a transaction that a server's log has no more.
-    pub(crate) fn is_behind(&self, purged: &Self) -> bool {
-        !self.lacks_of(purged).is_empty()
     }
 }
 

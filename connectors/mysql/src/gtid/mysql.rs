@@ -2,13 +2,17 @@
 
 use super::intervals::Intervals;
 use super::{INTERVALS_MAX, malformed, parts, too_large};
-use crate::decode::{PreviousGtids, TAG_BYTES_MAX};
+#[cfg(test)]
+use crate::decode::PreviousGtids;
+use crate::decode::TAG_BYTES_MAX;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
-use tidemesh_model::{Error, ErrorKind, Result};
+#[cfg(test)]
+use tidemesh_model::ErrorKind;
+use tidemesh_model::{Error, Result};
 
 /// One above the largest number of a transaction (MySQL 9.1, `mysql::gtid::gno_end`).
 const NUMBER_END: u64 = i64::MAX.cast_unsigned();
@@ -88,15 +92,9 @@ impl MysqlGtids {
         Ok(())
     }
 
+    #[cfg(test)]
     pub(super) fn contains(&self, origin: Origin, number: u64) -> bool {
         self.origins.get(&origin).is_some_and(|intervals| intervals.contains(number))
-    }
-
-    pub(super) fn union(&mut self, other: &Self) -> Result<()> {
-        for (origin, intervals) in &other.origins {
-            intervals.iter().try_for_each(|numbers| self.add_all(*origin, numbers.clone()))?;
-        }
-        Ok(())
     }
 
     pub(super) fn difference(&self, other: &Self) -> Self {
@@ -119,6 +117,7 @@ impl MysqlGtids {
     /// # Errors
     ///
     /// `Malformed` for one that is no set; `TooLarge` beyond [`INTERVALS_MAX`].
+    #[cfg(test)]
     pub(crate) fn before(previous: &PreviousGtids<'_>) -> Result<Self> {
         let mut set = Self::default();
         let mut added = Ok(());

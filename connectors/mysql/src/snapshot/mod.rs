@@ -9,6 +9,7 @@ mod texts;
 
 pub use chunk::MysqlChunk;
 pub(crate) use sql::mark_table_statements;
+pub(crate) use text::text;
 
 use crate::catalog::{self, CatalogTable, Estimate};
 use crate::client::{Client, RowLimits, Sql};
