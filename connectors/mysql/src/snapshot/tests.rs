@@ -248,7 +248,7 @@ async fn keys_of_every_type_come_back_in_order_and_are_found() {
         for (key, row) in keys.iter().zip(&one_by_one) {
             let wanted = Part::Keys(vec![key.clone()]);
             let (found, _) = part(&mut reader, table, &wanted, 9).await;
-            assert_eq!(found, [row.clone()], "{columns} {key:?}");
+            assert_eq!(found, std::slice::from_ref(row), "{columns} {key:?}");
         }
         let all = Part::Keys(keys[..one_by_one.len()].to_vec());
         assert_eq!(part(&mut reader, table, &all, 2).await.0, one_by_one, "{columns}");
