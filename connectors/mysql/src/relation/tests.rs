@@ -398,7 +398,8 @@ fn changes_have_the_images_that_the_server_wrote() {
         // Minimal images.
         (
             Some(vec![int(1), absent.clone(), absent.clone(), absent.clone()]),
-            Some(vec![absent.clone(), text("uno"), absent.clone(), absent.clone()]),
+            // The key is in the old image alone.
+            Some(vec![int(1), text("uno"), absent.clone(), absent.clone()]),
         ),
         (Some(vec![int(20), absent.clone(), absent.clone(), absent.clone()]), None),
     ];
