@@ -118,6 +118,26 @@ async fn a_table_without_a_key_is_keyed_by_the_whole_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_log_has_by_half_are_read_again() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &of_orders(&database)).await;
+    daemon.streaming().await;
+    // What a session may say for itself, whatever the server's own setting is.
+    database
+        .execute(
+            "SET SESSION binlog_row_image = 'MINIMAL';
+             INSERT INTO orders VALUES (1, 1, 'long', 1), (2, 2, 'other', 0);
+             UPDATE orders SET n = 10 WHERE id = 1;
+             DELETE FROM orders WHERE id = 2",
+        )
+        .await;
+    equals(&daemon, &database.topic("orders"), &database.rows("orders").await).await;
+    verified(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_statement_in_the_log_stops_it_with_what_to_do() {
     // Of its own: other tests' tables have the same name, and nobody reads which one is meant.
     let server = Server::start("").await;
