@@ -226,6 +226,10 @@ async fn tables_that_cannot_be_captured_are_told_at_once() {
         "`%d`.`m` is of the engine MEMORY",
     ];
     database.refused(&["a", "gone", "v", "m"], ErrorKind::Prerequisite, &parts).await;
+    database.run("CREATE TABLE %d.n (id INT PRIMARY KEY, number INT)").await;
+    let mask = serde_json::json!({"mask": [{"columns": ["*.n.number"], "with": "redact"}]});
+    let report = database.check_with(&["n"], mask, true).await.unwrap_err().report();
+    assert!(report.contains("cannot be masked") && report.contains("column=number"), "{report}");
     database.drop().await;
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::decode::{Message, decode, tests::with_message};
+use crate::decode::{Message, tests::with_message};
 use crate::frame::kinds;
 use proptest::prelude::*;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! What the server says before the log is touched.
 
 use crate::client::Sql;
-use crate::config::{Config, quoted, quoted_table};
+use crate::config::{Config, quoted_table};
 use crate::frame::Flavor;
 use crate::snapshot::mark_table_statements;
 use crate::turn;
