@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tidemesh_model::{PostgresSettings, SnapshotSettings, SourceSettings, TopicSettings};
+use tidemesh_model::{
+    MysqlSettings, PostgresSettings, SnapshotSettings, SourceSettings, TopicSettings,
+};
 
 /// Which of our packages each may import (`ARCHITECTURE.md`, "Imports").
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -135,26 +137,32 @@ fn keys<T: serde::de::DeserializeOwned>() -> Vec<String> {
     quoted.filter(|key| key != "?").collect()
 }
 
-#[test]
-fn every_option_of_a_postgres_source_is_documented() {
-    let text = std::fs::read_to_string(root().join("docs/connectors/postgres.md")).unwrap();
+/// Each key stands in a table of the connector's page.
+fn documented(page: &str, connector: Vec<String>) {
+    let text = std::fs::read_to_string(root().join(page)).unwrap();
     let nested = [
         ("snapshot.", keys::<SnapshotSettings>()),
         ("topics.", keys::<TopicSettings>()),
-        ("", keys::<PostgresSettings>()),
+        ("", connector),
         ("", keys::<SourceSettings>()),
     ];
-    let tables = ["outbox", "snapshot", "topics", "postgres"];
+    let tables = ["outbox", "snapshot", "topics", "postgres", "mysql"];
     let mut seen = 0;
     for (prefix, keys) in nested {
         for key in keys.iter().filter(|key| !tables.contains(&key.as_str())) {
             let row = format!("`{prefix}{key}`");
             let is_there = text.lines().any(|line| line.starts_with('|') && line.contains(&row));
-            assert!(is_there, "{row} is in no table of docs/connectors/postgres.md");
+            assert!(is_there, "{row} is in no table of {page}");
             seen += 1;
         }
     }
     assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn every_option_of_a_source_is_documented() {
+    documented("docs/connectors/postgres.md", keys::<PostgresSettings>());
+    documented("docs/connectors/mysql.md", keys::<MysqlSettings>());
 }
 
 #[test]

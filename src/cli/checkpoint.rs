@@ -4,6 +4,7 @@ use super::client::{Daemon, print_json, print_line};
 use clap::Subcommand;
 use serde_json::{Map, Value as Json};
 use tidemesh_model::{Error, ErrorKind, Position, Result};
+use tidemesh_mysql::parse_place;
 use tidemesh_postgres::parse_lsn;
 use tidemesh_source::{position_item, read_checkpoint, remove_state};
 use tidemesh_transport::{Append, RemoteTransport, Transport};
@@ -22,13 +23,14 @@ pub(super) enum CheckpointCommand {
     /// be carried. A source that runs goes on there at once; one that has stopped, with its daemon's
     /// next start. What was left out is brought by `tidemesh snapshot start`.
     #[command(
-        after_help = "Examples:\n  tidemesh checkpoint set shop 0/1A2B3C8\n  tidemesh checkpoint set shop 00000001-0000000001a2b3c8-0000000000000005"
+        after_help = "Examples:\n  tidemesh checkpoint set shop 0/1A2B3C8\n  tidemesh checkpoint set shop binlog.000042:1234\n  tidemesh checkpoint set shop 00000001-0000000001a2b3c8-0000000000000005"
     )]
     Set {
         /// The source.
         source: String,
-        /// A place in the database's log, as PostgreSQL prints it; or a whole position, as
-        /// `tidemesh topic read` does.
+        /// A place in the database's log, as PostgreSQL prints it, or MySQL's file and position where a
+        /// transaction begins, with a colon between; or a whole position, as `tidemesh topic read`
+        /// prints it.
         position: String,
         #[command(flatten)]
         daemon: Daemon,
@@ -107,14 +109,16 @@ async fn set(source: &str, text: &str, daemon: &Daemon) -> Result<()> {
     Ok(())
 }
 
-/// A position, or a place in PostgreSQL's log.
+/// A position, or a place in a database's log.
 fn read_position(text: &str, epoch: u32) -> Result<Position> {
-    if !text.contains('/') {
-        return text.parse();
-    }
-    parse_lsn(text).map(|commit| Position::before(epoch, commit)).ok_or_else(|| {
+    let (place, expected) = match text.bytes().find(|byte| matches!(byte, b'/' | b':')) {
+        None => return text.parse(),
+        Some(b'/') => (parse_lsn(text), "a place as PostgreSQL prints it: 0/1A2B3C8"),
+        Some(_) => (parse_place(text), "a file and a position of MySQL's log: binlog.000042:1234"),
+    };
+    place.map(|commit| Position::before(epoch, commit)).ok_or_else(|| {
         Error::new(ErrorKind::Malformed, "read a position")
-            .because("expected a place as PostgreSQL prints it: 0/1A2B3C8")
+            .because(format!("expected {expected}"))
             .with("text", text)
     })
 }
@@ -134,7 +138,9 @@ mod tests {
         assert_eq!(read_position("1/A", 7).unwrap(), Position::before(7, 0x1_0000_000a));
         let whole = Position { epoch: 1, commit: 2, ordinal: 3 };
         assert_eq!(read_position(&whole.to_string(), 7).unwrap(), whole);
-        for wrong in ["", "x/1", "1/", "123"] {
+        let commit = 42 << 36 | 1234;
+        assert_eq!(read_position("binlog.000042:1234", 7).unwrap(), Position::before(7, commit));
+        for wrong in ["", "x/1", "1/", "123", "binlog:4", "binlog.000042:x"] {
             assert_eq!(read_position(wrong, 7).unwrap_err().kind(), ErrorKind::Malformed);
         }
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidemesh_controller::{Connectors, ManagedBy, SourceJob, StartSource};
 use tidemesh_model::{Error, ErrorKind, Result, SourceSettings};
+use tidemesh_mysql::MysqlConnector;
 use tidemesh_postgres::PostgresConnector;
 use tidemesh_source::{Connector, Runner, SourceHandle, SourceState, SourceStatus, observe};
 use tidemesh_transport::{RegistryClient, Transport};
@@ -122,7 +123,10 @@ impl<T: Transport> Sources<T> {
         settings: &SourceSettings,
         managed_by: ManagedBy,
     ) -> Result<()> {
-        self.run_by(PostgresConnector::new(settings)?, start, settings, managed_by);
+        match &settings.mysql {
+            Some(_) => self.run_by(MysqlConnector::new(settings)?, start, settings, managed_by),
+            None => self.run_by(PostgresConnector::new(settings)?, start, settings, managed_by),
+        }
         Ok(())
     }
 
@@ -155,7 +159,10 @@ impl<T: Transport> Sources<T> {
 impl<T: Transport> Connectors for Sources<T> {
     fn check(&self, settings: &SourceSettings) -> Result<()> {
         let settings = declared(settings.clone(), &self.secrets_dir)?;
-        PostgresConnector::new(&settings).map(drop)
+        match &settings.mysql {
+            Some(_) => MysqlConnector::new(&settings).map(drop),
+            None => PostgresConnector::new(&settings).map(drop),
+        }
     }
 
     fn start(&self, source: StartSource) -> BoxFuture<'_, Result<()>> {

@@ -20,6 +20,7 @@ mod incompatible;
 mod kafka;
 mod killed;
 mod lost;
+mod mysql;
 mod network;
 mod openlineage;
 mod operations;

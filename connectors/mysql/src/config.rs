@@ -1,5 +1,6 @@
 //! A MySQL source's settings as used.
 
+use crate::place::LogFile;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use tidemesh_model::{
@@ -80,6 +81,14 @@ fn server_id_of(source: &str) -> u32 {
     SERVER_ID_MADE_MIN | u32::try_from(hash >> 33).unwrap_or(0)
 }
 
+/// The commit position of a place that is written as `binlog.000042:1234`, a server's `File` and `Position`
+/// with a colon between; none if it is no such text.
+#[must_use]
+pub fn parse_place(text: &str) -> Option<u64> {
+    let (file, offset) = text.rsplit_once(':')?;
+    LogFile::of(file.as_bytes()).ok()?.commit(offset.parse().ok()?).ok()
+}
+
 /// A name for SQL, quoted.
 pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
@@ -99,6 +108,14 @@ mod tests {
         assert_eq!(server_id_of("orders"), server_id_of("orders"));
         assert_ne!(server_id_of("orders"), server_id_of("shop"));
         assert!(server_id_of("orders") >= SERVER_ID_MADE_MIN);
+    }
+
+    #[test]
+    fn a_place_is_read_as_servers_tell_it() {
+        assert_eq!(parse_place("mysql-bin.000042:1234"), Some(42 << 36 | 1234));
+        for text in ["", "binlog.000042", "binlog.000042:", "binlog:4", "0/1A2B3C8"] {
+            assert_eq!(parse_place(text), None, "{text}");
+        }
     }
 
     #[test]

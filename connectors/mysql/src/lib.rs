@@ -42,6 +42,7 @@ mod versions;
 mod watch;
 
 pub use batch::MysqlBatch;
+pub use config::parse_place;
 pub use open::MysqlConnector;
 pub use snapshot::{MysqlChunk, MysqlReader};
 pub use source::MysqlSource;

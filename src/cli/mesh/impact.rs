@@ -32,7 +32,7 @@ pub(crate) struct ImpactArgs {
     /// A column gets another name.
     #[arg(long, value_name = "COLUMN=NAME", value_parser = pair)]
     rename: Vec<(String, String)>,
-    /// A column is added, with its type in PostgreSQL or as an Avro schema.
+    /// A column is added, with its type in PostgreSQL or MySQL, or as an Avro schema.
     #[arg(long, value_name = "COLUMN=TYPE", value_parser = pair)]
     add: Vec<(String, String)>,
     /// A column gets another type.

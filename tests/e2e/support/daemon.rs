@@ -23,12 +23,18 @@ pub(crate) struct Daemon {
 
 /// Configuration of `up` for one source of this database.
 pub(crate) fn configuration(database: &Database, tables: &[&str], more: &str) -> String {
-    format!(
-        "data_dir = \"data\"\nregistry.listen = \"127.0.0.1:0\"\ncontrol.listen = \"127.0.0.1:0\"\n\
-         data.listen = \"127.0.0.1:0\"\n[[source]]\nname = \"shop\"\nheartbeat_interval_ms = 200\n\
-         [source.postgres]\nhost = \"127.0.0.1\"\nport = {}\ndatabase = \"{}\"\nuser = \"postgres\"\n\
+    of_connector(&format!(
+        "[source.postgres]\nhost = \"127.0.0.1\"\nport = {}\ndatabase = \"{}\"\nuser = \"postgres\"\n\
          tables = {tables:?}\nslot = \"{}\"\npublication = \"{}\"\n{more}\n",
         database.port, database.name, database.name, database.name
+    ))
+}
+
+/// Configuration of `up` for one source, of this connector's table.
+pub(crate) fn of_connector(table: &str) -> String {
+    format!(
+        "data_dir = \"data\"\nregistry.listen = \"127.0.0.1:0\"\ncontrol.listen = \"127.0.0.1:0\"\n\
+         data.listen = \"127.0.0.1:0\"\n[[source]]\nname = \"shop\"\nheartbeat_interval_ms = 200\n{table}"
     )
 }
 

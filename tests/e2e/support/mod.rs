@@ -3,6 +3,7 @@
 pub(crate) mod daemon;
 pub(crate) mod flink;
 pub(crate) mod kafka;
+pub(crate) mod mysql;
 pub(crate) mod postgres;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;

@@ -63,7 +63,8 @@ impl Writer {
         Self::run(session, seed, history)
     }
 
-    fn run(session: Session, seed: u64, history: History) -> Self {
+    /// Begins to write what this session commits.
+    pub(crate) fn run(session: impl Commits, seed: u64, history: History) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let random = StdRng::seed_from_u64(seed);
         let writing = tokio::spawn(write(session, random, Arc::clone(&stop), history));
@@ -78,6 +79,12 @@ impl Writer {
 }
 
 /// How a writer commits.
+pub(crate) trait Commits: Send + 'static {
+    /// Has these changes committed, once.
+    fn commit(&mut self, version: i64, changes: &str) -> impl Future<Output = ()> + Send;
+}
+
+/// The same to PostgreSQL.
 enum Session {
     /// As fast as it can, to a server that stays.
     Fast(Client),
@@ -86,8 +93,7 @@ enum Session {
     Enduring { port: u16, database: String, client: Option<Client>, pace: Interval },
 }
 
-impl Session {
-    /// Has these changes committed, once.
+impl Commits for Session {
     async fn commit(&mut self, version: i64, changes: &str) {
         match self {
             Self::Fast(client) => {
@@ -125,7 +131,7 @@ async fn is_committed(client: Option<&Client>, version: i64, changes: &str) -> b
 
 /// Writes random changes, several a transaction, and keeps what was committed.
 async fn write(
-    mut session: Session,
+    mut session: impl Commits,
     mut random: StdRng,
     stop: Arc<AtomicBool>,
     mut history: History,
@@ -159,9 +165,14 @@ async fn write(
 
 /// Waits until the topic tells what was written, and no longer; then has it verified.
 pub(crate) async fn agrees(daemon: &Daemon, written: &History) {
+    agrees_on(daemon, TOPIC, written).await;
+}
+
+/// The same of a topic of any name.
+pub(crate) async fn agrees_on(daemon: &Daemon, topic: &str, written: &History) {
     let mut difference = String::new();
     let agreed = eventually("the topic's history is the table's", async || {
-        match written.difference(&Told::of_topic(&records(daemon, TOPIC))) {
+        match written.difference(&Told::of_topic(&records(daemon, topic))) {
             None => Some(()),
             Some(found) => {
                 difference = found;

@@ -4,6 +4,7 @@ use super::protocol::{
     AppendHead, HELLO_BYTES, Request, Response, StartHead, WAIT_MAX, agree, fetched, frame,
     frame_length, hello, offset_head, parse_frame,
 };
+use super::session::READERS_MAX;
 use super::socket;
 use crate::{
     Append, Appended, Committer, FetchLimit, FetchedBatch, Progress, Reader, Retention, Start,
@@ -28,6 +29,9 @@ const POLL_MARGIN: Duration = Duration::from_secs(30);
 /// Requests that may wait to be sent.
 const REQUESTS_WAITING_MAX: usize = 64;
 
+/// Readers that may wait to be closed: as many as a connection can have, so that there is always room.
+const CLOSES_WAITING_MAX: usize = READERS_MAX;
+
 /// A log held by another process. Connects at the first call, and again at the next call after the
 /// connection was lost; nothing is sent twice by itself.
 #[derive(Clone)]
@@ -47,6 +51,8 @@ struct Connection {
     /// The version of the protocol that is spoken.
     version: u32,
     requests: mpsc::Sender<Vec<u8>>,
+    /// Requests that close a reader, apart from the others: who drops a reader waits for no room.
+    closes: mpsc::Sender<Vec<u8>>,
     waiting: Waiting,
     id_next: AtomicU64,
     tasks: Vec<tokio::task::AbortHandle>,
@@ -147,9 +153,10 @@ async fn shake(
     let version = agree(said)?;
     let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
     let (requests, mut sent) = mpsc::channel::<Vec<u8>>(REQUESTS_WAITING_MAX);
+    let (closes, mut closed) = mpsc::channel::<Vec<u8>>(CLOSES_WAITING_MAX);
     let closing = Arc::clone(&waiting);
     let writing = tokio::spawn(async move {
-        while let Some(frame) = sent.recv().await {
+        while let Some(frame) = next_frame(&mut sent, &mut closed).await {
             if writer.write_all(&frame).await.is_err() {
                 break;
             }
@@ -157,15 +164,27 @@ async fn shake(
         // Whoever waits learns that no answer will come.
         *lock(&closing) = None;
     });
-    let (answers, closes) = (Arc::clone(&waiting), requests.clone());
+    let (answers, unwanted) = (Arc::clone(&waiting), closes.clone());
     let reading = tokio::spawn(async move {
-        if let Err(error) = read_answers(reader, &answers, &closes).await {
+        if let Err(error) = read_answers(reader, &answers, &unwanted).await {
             tracing::debug!(error = error.report(), "the connection to the data port ended");
         }
         *lock(&answers) = None;
     });
     let tasks = vec![writing.abort_handle(), reading.abort_handle()];
-    Ok(Connection { version, requests, waiting, id_next: AtomicU64::new(1), tasks })
+    Ok(Connection { version, requests, closes, waiting, id_next: AtomicU64::new(1), tasks })
+}
+
+/// What is sent next; none once the connection is dropped.
+async fn next_frame(
+    requests: &mut mpsc::Receiver<Vec<u8>>,
+    closes: &mut mpsc::Receiver<Vec<u8>>,
+) -> Option<Vec<u8>> {
+    tokio::select! {
+        biased;
+        Some(frame) = closes.recv() => Some(frame),
+        frame = requests.recv() => frame,
+    }
 }
 
 async fn read_answers(
@@ -189,10 +208,10 @@ async fn read_answers(
     }
 }
 
-/// Has a reader closed. With the connection gone, or full, the reader ends with it.
-fn close(requests: &mpsc::Sender<Vec<u8>>, reader: u64) {
+/// Has a reader closed. With the connection gone the reader is, too.
+fn close(closes: &mpsc::Sender<Vec<u8>>, reader: u64) {
     if let Ok(frame) = frame(0, &Request::Close { reader }, &[]) {
-        let _ = requests.try_send(frame);
+        let _ = closes.try_send(frame);
     }
 }
 
@@ -385,7 +404,7 @@ pub struct RemoteCommitter {
 
 impl Drop for RemoteReader {
     fn drop(&mut self) {
-        close(&self.at.connection.requests, self.at.reader);
+        close(&self.at.connection.closes, self.at.reader);
     }
 }
 
@@ -521,6 +540,33 @@ mod tests {
         assert_eq!(reader.poll(WAIT).await.unwrap_err().kind(), ErrorKind::Timeout);
         assert_eq!(before.elapsed(), WAIT.wait_max + POLL_MARGIN);
         assert_eq!(reader.poll(WAIT).await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_reader_is_closed_however_many_requests_wait() {
+        let (connection, mut daemon) = hung().await;
+        daemon.read_exact(&mut [0; HELLO_BYTES]).await.unwrap();
+        let place = address();
+        let mut asked = Vec::new();
+        let large = [0; 64 * 1024];
+        let request = async || send(&connection, &place, &Request::Topics, &[&large]).await;
+        while let Ok(sent) = tokio::time::timeout(Duration::from_secs(1), request()).await {
+            asked.push(sent.unwrap());
+        }
+        assert!(asked.len() >= REQUESTS_WAITING_MAX);
+        drop(reader(Arc::clone(&connection)));
+        let closed = async {
+            loop {
+                let mut frame = vec![0; daemon.read_u32().await.unwrap() as usize];
+                daemon.read_exact(&mut frame).await.unwrap();
+                let (_, request, _) = parse_frame::<Request>(&Bytes::from(frame)).unwrap();
+                if request == (Request::Close { reader: 1 }) {
+                    break;
+                }
+            }
+        };
+        let closed = tokio::time::timeout(Duration::from_secs(10), closed).await;
+        closed.expect("the reader stays, and what it has of its group nobody reads");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! One connection of the data port: hello, then requests as they come and answers as they are ready,
 //! each within its time and its share of memory, so that no client can hold up the others.
 
+use super::order::Order;
 use super::protocol::{
     FRAME_BYTES_MAX, HELLO_BYTES, Request, agree, frame_length, hello, parse_frame,
 };
@@ -104,10 +105,16 @@ pub(super) async fn serve_connection<T: Transport>(
     in_time(HELLO_TIMEOUT, "hello", shake(&mut reader, &mut writer)).await.and_then(agree)?;
     let (answers, answered) = mpsc::channel(REQUESTS_MAX);
     let (session, share) = (Arc::new(Session::new(transport)), Share::of(budget));
-    tokio::select! {
-        ended = read_requests(&session, reader, &share, answers) => ended,
-        ended = write_answers(writer, answered) => ended,
-    }
+    let mut tasks = JoinSet::new();
+    let ended = tokio::select! {
+        ended = read_requests(&session, reader, &share, answers, &mut tasks) => ended,
+        ended = write_answers(&mut writer, answered) => ended,
+    };
+    // Before the client can see that it was hung up on: nothing of this connection begins after what it
+    // asks for over the next one.
+    tasks.shutdown().await;
+    drop(writer);
+    ended
 }
 
 async fn shake(
@@ -125,10 +132,10 @@ async fn read_requests<T: Transport>(
     mut reader: ReadHalf,
     share: &Share,
     answers: mpsc::Sender<Answer>,
+    tasks: &mut JoinSet<()>,
 ) -> Result<()> {
     let turns = Arc::new(Semaphore::new(REQUESTS_MAX));
-    // Dropped with the connection, and all that it still does with it.
-    let mut tasks = JoinSet::new();
+    let mut order = Order::default();
     loop {
         let mut head = [0; 4];
         reader.read_exact(&mut head).await.map_err(lost)?;
@@ -139,12 +146,14 @@ async fn read_requests<T: Transport>(
         let frame = in_time(BODY_TIMEOUT, "request", body(&mut reader, length)).await?;
         let (id, request, payload) = parse_frame::<Request>(&frame)?;
         drop(frame);
+        let place = order.place(&request);
         let (session, answers) = (Arc::clone(session), answers.clone());
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
+            let done = place.reached().await;
             let answer = session.answer(id, request, payload).await;
             // The request is done with, whether or not its answer is read.
-            drop(room);
+            drop((room, done));
             // There is room for as many as have a turn; and who is gone waits for no answer.
             let _ = answers.send((answer, turn)).await;
         });
@@ -157,7 +166,7 @@ async fn body(reader: &mut ReadHalf, length: usize) -> std::io::Result<Bytes> {
     Ok(Bytes::from(frame))
 }
 
-async fn write_answers(mut writer: WriteHalf, mut answers: mpsc::Receiver<Answer>) -> Result<()> {
+async fn write_answers(writer: &mut WriteHalf, mut answers: mpsc::Receiver<Answer>) -> Result<()> {
     while let Some((frame, _turn)) = answers.recv().await {
         in_time(ANSWER_TIMEOUT, "answer", writer.write_all(&frame)).await?;
     }

@@ -1,13 +1,14 @@
 //! The data port: the contract over real sockets, and what only a connection can do wrong.
 
 use super::protocol::{
-    FRAME_BYTES_MAX, HELLO_BYTES, VERSION, VERSION_OLDEST, frame, hello, hello_of, parse_frame,
+    FRAME_BYTES_MAX, HELLO_BYTES, Request, Response, VERSION, VERSION_OLDEST, frame, hello,
+    hello_of, parse_frame,
 };
 use super::session::{POLL_BYTES_MAX, READERS_MAX};
 use super::{RemoteReader, RemoteTransport, serve_remote};
 use crate::{
-    Append, EmbeddedConfig, EmbeddedTransport, FetchLimit, PartitionBatch, Reader, Records, Start,
-    Subscription, TopicConfig, Transport,
+    Append, EmbeddedConfig, EmbeddedTransport, FetchLimit, PartitionBatch, Reader, Records,
+    Retention, Start, Subscription, TopicConfig, Transport,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -183,6 +184,53 @@ async fn a_client_of_a_version_that_is_not_spoken_any_more_is_told_ours_and_hung
     stream.read_exact(&mut said).await.unwrap();
     assert_eq!(said, hello());
     assert!(is_closed(stream).await);
+}
+
+/// The answers to requests that a client sends all at once, as one whose calls are dropped does, by id.
+async fn answers_to(requests: &[Request]) -> Vec<Response> {
+    let (mut stream, _held) = raw().await;
+    stream.write_all(&hello()).await.unwrap();
+    let numbered = (0..).zip(requests).map(|(id, request)| frame(id, request, &[]).unwrap());
+    stream.write_all(&numbered.collect::<Vec<_>>().concat()).await.unwrap();
+    let mut said = [0; HELLO_BYTES];
+    stream.read_exact(&mut said).await.unwrap();
+    let mut answers = Vec::new();
+    while answers.len() < requests.len() {
+        answers.push(next_frame::<Response>(&mut stream).await.unwrap());
+    }
+    answers.sort_by_key(|(id, _)| *id);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+// One worker runs the task that was started last first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_writer_is_opened_in_the_order_of_the_requests() {
+    let open = || Request::OpenWriter { id: "w".to_owned() };
+    let answers = answers_to(&[open(), open(), open(), open()]).await;
+    assert_eq!(answers, [1, 2, 3, 4].map(Response::Epoch));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_topic_is_changed_in_the_order_of_the_requests() {
+    let topic = || "t".to_owned();
+    let create = || Request::CreateTopic { topic: topic(), config: TopicConfig::default() };
+    let keep = |retention_ms| {
+        let retention = Retention { retention_ms, ..TopicConfig::default().retention() };
+        Request::SetRetention { topic: topic(), retention }
+    };
+    let delete = || Request::DeleteTopic { topic: topic() };
+    let requests = [create(), keep(Some(1000)), delete(), create(), keep(Some(2000))];
+    let kept: Vec<_> = answers_to(&requests)
+        .await
+        .into_iter()
+        .map(|answer| match answer {
+            Response::Topic(info) => info.config.retention_ms,
+            Response::Done => None,
+            answer => panic!("{answer:?}"),
+        })
+        .collect();
+    let default = TopicConfig::default().retention_ms;
+    assert_eq!(kept, [default, Some(1000), None, default, Some(2000)]);
 }
 
 fn of_topic() -> Subscription {

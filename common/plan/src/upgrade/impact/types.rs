@@ -5,20 +5,24 @@ use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// The Avro type of what somebody calls a type: an Avro schema as JSON, the name of an Avro type, or a
-/// name of PostgreSQL's (`bigint`, `numeric(12,2)`, `text[]`), as the connector writes such columns.
+/// name of PostgreSQL's or MySQL's (`bigint`, `numeric(12,2)`, `text[]`, `datetime(6)`), as the connector
+/// writes such columns by default. Where both have a name it is PostgreSQL's: `timestamp`, `time`, `boolean`.
 ///
 /// # Errors
 ///
 /// `Malformed` for what is none of these.
 pub fn avro_type(text: &str) -> Result<Json> {
     let text = text.trim();
-    let known = array(text).or_else(|| named(&text.to_ascii_lowercase()));
+    let name = text.to_ascii_lowercase();
+    let known = array(text).or_else(|| named(&name)).or_else(|| mysql(&name));
     let json = known.or_else(|| serde_json::from_str(text).ok());
     let json = json.unwrap_or_else(|| Json::String(text.to_owned()));
     let wrong = || {
         Error::new(ErrorKind::Malformed, "read a type")
             .with("type", text)
-            .help("write a name of PostgreSQL's, as bigint or numeric(12,2), or an Avro schema")
+            .help(
+                "write a name of PostgreSQL's or MySQL's, as bigint or numeric(12,2), or an Avro schema",
+            )
     };
     // Avro Java takes a union of nothing for a schema; no column is one.
     if json == json!([]) {
@@ -68,6 +72,21 @@ fn named(name: &str) -> Option<Json> {
     })
 }
 
+/// What MySQL alone has (docs/connectors/mysql.md, "Types").
+fn mysql(name: &str) -> Option<Json> {
+    let bare = name.split('(').next().unwrap_or(name).trim();
+    let unsigned = name.ends_with(" unsigned");
+    Some(match bare.trim_end_matches(" unsigned") {
+        "tinyint" | "smallint" | "mediumint" | "year" => json!("int"),
+        "int" | "integer" if unsigned => json!("long"),
+        "bigint" if unsigned => decimal("(20)")?,
+        "datetime" => json!({"type": "long", "logicalType": "local-timestamp-micros"}),
+        "tinytext" | "mediumtext" | "longtext" => json!("string"),
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => json!("bytes"),
+        _ => return None,
+    })
+}
+
 /// `(12,2)`; without precision PostgreSQL's text.
 fn decimal(arguments: &str) -> Option<Json> {
     if arguments.is_empty() {
@@ -94,6 +113,15 @@ mod tests {
             ("numeric", json!("string")),
             ("int[]", json!({"type": "array", "items": ["null", "int"]})),
             ("int[][]", json!("string")),
+            ("tinyint(1)", json!("int")),
+            ("INT UNSIGNED", json!("long")),
+            (
+                "bigint unsigned",
+                json!({"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 0}),
+            ),
+            ("datetime(6)", json!({"type": "long", "logicalType": "local-timestamp-micros"})),
+            ("mediumtext", json!("string")),
+            ("varbinary(8)", json!("bytes")),
             (r#"{"type":"map","values":"int"}"#, json!({"type": "map", "values": "int"})),
             (
                 "numeric(12, 2)",
