@@ -1,6 +1,8 @@
 //! Checks before a start, against real servers: the one of `TIDEMESH_TEST_MYSQL`, and private ones of
 //! MariaDB that are set as a source cannot use them. `scripts/test` starts the first and names both.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use std::net::TcpListener;
