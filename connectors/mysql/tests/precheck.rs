@@ -1,7 +1,7 @@
 //! Checks before a start, against real servers: the one of `TIDEMESH_TEST_MYSQL`, and private ones of
 //! MariaDB that are set as a source cannot use them. `scripts/test` starts the first and names both.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
