@@ -204,7 +204,7 @@ async fn the_least_privileges_are_enough() {
         daemon.streaming().await;
         database.execute("UPDATE sales.orders SET n = n + 1 WHERE id % 3 = 0").await;
         verified(&daemon);
-        let slot = daemon.source()["slot"].clone();
+        let slot = daemon.described()["slot"].clone();
         assert_eq!(slot["wal_status"], "reserved", "{slot}");
     }
 }

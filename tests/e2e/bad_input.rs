@@ -10,7 +10,7 @@ async fn refused(database: &Database, tables: &[&str], more: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::up(folder.path(), &configuration(database, tables, more)).await;
     let error = daemon.stopped_with().await;
-    assert_eq!(daemon.source()["state"], "stopped");
+    assert_eq!(daemon.described()["state"], "stopped");
     error
 }
 

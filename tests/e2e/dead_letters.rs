@@ -51,7 +51,7 @@ async fn a_number_that_no_decimal_can_be_goes_there() {
         (notes == ["a", "c", "d"]).then_some(())
     })
     .await;
-    assert_eq!(daemon.source()["dead_letters"], 2);
+    assert_eq!(daemon.described()["dead_letters"], 2);
     let output = daemon.command(&["verify", "--source", "shop", "--json"]);
     let verdict: Json = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(verdict["tables"][0]["differing"], 2, "it names what the topic lacks: {verdict}");

@@ -133,7 +133,7 @@ async fn each_change_of_a_table(change: impl Fn(&str) -> String) {
     // as another type is held.
     site.change("ALTER TABLE orders ALTER COLUMN qty TYPE text").await;
     eventually("it has gone over", async || {
-        let report = crate::pipelines::report(&site.daemon, "noted");
+        let report = site.daemon.get("/v1/pipelines/noted").await;
         report["inputs"].to_string().contains("shop.public.orders.g2").then_some(())
     })
     .await;

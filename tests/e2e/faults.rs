@@ -56,7 +56,7 @@ async fn a_database_that_restarts_is_taken_up_again() {
     written.wrote(1, 1);
     server.stop();
     daemon.logged("retry").await;
-    let health = daemon.source();
+    let health = daemon.described();
     assert_ne!(health["state"], "stopped", "{health}");
     server.start_again();
     let client = eventually("the database is back", async || database.connect_again().await).await;
@@ -85,7 +85,7 @@ async fn a_registry_that_is_away_is_waited_for() {
     let error = connector.logged("retry").await["error"].as_str().unwrap().to_owned();
     assert!(error.contains("the registry does not answer"), "{error}");
     eventually("it has tried again and again", async || {
-        (connector.source()["attempt"].as_u64() >= Some(4)).then_some(())
+        (connector.source().await["attempt"].as_u64() >= Some(4)).then_some(())
     })
     .await;
     let connections = format!(
@@ -103,7 +103,7 @@ async fn a_registry_that_is_away_is_waited_for() {
         .spawn()
         .unwrap();
     eventually("the row arrives once the registry is there", async || {
-        (connector.source()["records"].as_u64() >= Some(1)).then_some(())
+        (connector.source().await["records"].as_u64() >= Some(1)).then_some(())
     })
     .await;
     registry.kill().unwrap();
@@ -138,13 +138,15 @@ async fn a_full_disk_stops_nothing_for_good() {
     let client = database.connect_again().await.unwrap();
     let writer = Writer::start(client, seed(), History::default());
     for _ in 0..3 {
-        let before = daemon.source()["records"].clone();
-        eventually("it comes on", async || (daemon.source()["records"] != before).then_some(()))
-            .await;
-        let errors = daemon.source()["errors"].as_u64();
+        let before = daemon.described()["records"].clone();
+        eventually("it comes on", async || {
+            (daemon.source().await["records"] != before).then_some(())
+        })
+        .await;
+        let errors = daemon.described()["errors"].as_u64();
         daemon.limit_files(Some(0));
         eventually("the disk is full", async || {
-            (daemon.source()["errors"].as_u64() > errors).then_some(())
+            (daemon.source().await["errors"].as_u64() > errors).then_some(())
         })
         .await;
         daemon.limit_files(None);

@@ -60,7 +60,7 @@ async fn another_type_opens_another_topic_with_all_rows() {
     equals(&daemon, SECOND, &rows(&database, "orders").await).await;
     verified(&daemon);
     assert_eq!(fold(&records(&daemon, TOPIC)), before, "complete up to the change, and closed");
-    assert_eq!(daemon.source()["topics"]["public.orders"], SECOND);
+    assert_eq!(daemon.described()["topics"]["public.orders"], SECOND);
     // It knows after a restart, and goes on from topic to topic.
     daemon.kill();
     let daemon = Daemon::up(folder.path(), &config).await;
@@ -292,7 +292,7 @@ async fn two_changes_behind_a_snapshot_that_runs_leave_each_event_in_the_topic_i
     daemon.streaming().await;
     equals(&daemon, THIRD, &rows_by(&database, "n").await).await;
     verified(&daemon);
-    assert_eq!(daemon.source()["topics"]["public.orders"], THIRD);
+    assert_eq!(daemon.described()["topics"]["public.orders"], THIRD);
     assert_eq!(topics(&daemon), [TOPIC, SECOND, THIRD]);
     let [first, second, third] = [TOPIC, SECOND, THIRD].map(|topic| records(&daemon, topic));
     assert_eq!((told(&first, "c"), told(&first, "u")), (80_000, 0));
@@ -312,8 +312,8 @@ async fn two_changes_behind_a_snapshot_that_runs_leave_each_event_in_the_topic_i
 /// topic; answers how many records are there, of the many that come.
 async fn killed_within(folder: &std::path::Path, config: &str, mut daemon: Daemon) -> usize {
     eventually("something is told behind the change", async || {
-        (daemon.source()["topics"]["public.orders"] == SECOND
-            && daemon.source()["records"].as_u64() > Some(1000))
+        (daemon.source().await["topics"]["public.orders"] == SECOND
+            && daemon.source().await["records"].as_u64() > Some(1000))
         .then_some(())
     })
     .await;

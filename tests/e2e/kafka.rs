@@ -64,7 +64,7 @@ async fn at_least_once_loses_nothing() {
     let client = database.connect_again().await.unwrap();
     let writer = Writer::start(client, seed(), History::default());
     eventually("records come", async || {
-        (daemon.source()["records"].as_u64() > Some(100)).then_some(())
+        (daemon.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     daemon.kill();
@@ -86,17 +86,17 @@ async fn a_standby_takes_over_from_one_that_is_killed() {
     first.streaming().await;
     let second = connector(folders[2].path(), &config, &holder.registry).await;
     second.logged("standby").await;
-    let report = second.source();
+    let report = second.described();
     assert_eq!(report["state"], "standby", "{report}");
     assert!(report["holder"].as_str().unwrap().contains("server process"), "{report}");
 
     let client = database.connect_again().await.unwrap();
     let writer = Writer::start(client, seed(), History::default());
     eventually("the first instance writes", async || {
-        (first.source()["records"].as_u64() > Some(100)).then_some(())
+        (first.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
-    assert_eq!(first.source()["errors"], 0, "a standby disturbs nobody");
+    assert_eq!(first.described()["errors"], 0, "a standby disturbs nobody");
     let killed = Instant::now();
     first.kill();
     second.streaming().await;
@@ -121,18 +121,18 @@ async fn a_paused_instance_that_wakes_up_writes_nothing_more() {
     let client = database.connect_again().await.unwrap();
     let writer = Writer::start(client, seed(), History::default());
     eventually("the first instance writes", async || {
-        (first.source()["records"].as_u64() > Some(100)).then_some(())
+        (first.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     first.signal("-STOP");
     second.streaming().await;
     eventually("the second one writes", async || {
-        (second.source()["records"].as_u64() > Some(100)).then_some(())
+        (second.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     first.signal("-CONT");
     eventually("the first one is the standby now", async || {
-        (first.source()["state"] == "standby").then_some(())
+        (first.source().await["state"] == "standby").then_some(())
     })
     .await;
     agrees(&second, &writer.stop().await).await;
@@ -168,21 +168,21 @@ async fn a_broker_that_is_killed_is_taken_up_again() {
         version += 1;
         write(&database, &mut written, version).await;
         eventually("it is in the topic", async || {
-            (daemon.source()["records"].as_u64() >= Some(50)).then_some(())
+            (daemon.source().await["records"].as_u64() >= Some(50)).then_some(())
         })
         .await;
-        let errors = daemon.source()["errors"].as_u64();
+        let errors = daemon.described()["errors"].as_u64();
         broker.kill().await;
         version += 1;
         write(&database, &mut written, version).await;
         eventually("the broker is missed", async || {
-            (daemon.source()["errors"].as_u64() > errors).then_some(())
+            (daemon.source().await["errors"].as_u64() > errors).then_some(())
         })
         .await;
-        let before = daemon.source()["records"].as_u64();
+        let before = daemon.described()["records"].as_u64();
         broker.start_again();
         eventually("it comes on", async || {
-            (daemon.source()["records"].as_u64() > before).then_some(())
+            (daemon.source().await["records"].as_u64() > before).then_some(())
         })
         .await;
     }

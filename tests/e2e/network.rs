@@ -28,9 +28,9 @@ fn small_batches(configuration: &str) -> String {
 
 /// Waits until more records are written.
 async fn comes_on(daemon: &Daemon) {
-    let before = daemon.source()["records"].as_u64();
+    let before = daemon.described()["records"].as_u64();
     eventually("it comes on", async || {
-        (daemon.source()["records"].as_u64() > before).then_some(())
+        (daemon.source().await["records"].as_u64() > before).then_some(())
     })
     .await;
 }
@@ -75,7 +75,7 @@ async fn a_database_that_vanishes_without_a_word_is_given_up() {
     comes_on(&daemon).await;
     proxy.lose();
     eventually("the database is silent", async || {
-        (daemon.source()["heartbeat_age_ms"].as_u64() > Some(30_000)).then_some(())
+        (daemon.source().await["heartbeat_age_ms"].as_u64() > Some(30_000)).then_some(())
     })
     .await;
     comes_on(&daemon).await;

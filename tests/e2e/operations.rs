@@ -79,7 +79,7 @@ async fn a_slot_that_keeps_too_much_fires_until_it_keeps_less() {
     // The slot moves once a checkpoint of the server's is behind what was confirmed.
     eventually("the slot is behind by less", async || {
         site.database.execute("CHECKPOINT").await;
-        let kept = site.daemon.source()["slot"]["kept_bytes"].as_u64()?;
+        let kept = site.daemon.source().await["slot"]["kept_bytes"].as_u64()?;
         (kept < 4_000_000).then_some(())
     })
     .await;

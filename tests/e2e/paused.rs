@@ -74,11 +74,11 @@ async fn a_transaction_that_the_broker_ended_is_written_again() {
     daemon.streaming().await;
     let writer = Writer::enduring(&database, seed(), 200, History::default());
     eventually("it writes", async || {
-        (daemon.source()["records"].as_u64() > Some(100)).then_some(())
+        (daemon.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     let ends = Ends::of(format!("{}{TOPIC}", prefix(&config)));
-    let errors = daemon.source()["errors"].as_u64();
+    let errors = daemon.described()["errors"].as_u64();
     stop_within_a_transaction(&daemon, &ends).await;
     eventually("the broker has ended the transaction", async || {
         (!ends.transaction_is_open()).then_some(())
@@ -86,8 +86,10 @@ async fn a_transaction_that_the_broker_ended_is_written_again() {
     .await;
     let written = writer.stop().await;
     daemon.signal("-CONT");
-    eventually("it is told", async || (daemon.source()["errors"].as_u64() > errors).then_some(()))
-        .await;
+    eventually("it is told", async || {
+        (daemon.source().await["errors"].as_u64() > errors).then_some(())
+    })
+    .await;
     agrees(&daemon, &written).await;
 }
 
@@ -123,7 +125,7 @@ async fn one_that_wakes_up_with_a_full_queue_writes_none_of_it() {
     let mut written = History::default();
     write_much(&database, &mut written, 1).await;
     eventually("it is written", async || {
-        (first.source()["records"].as_u64() >= Some(100)).then_some(())
+        (first.source().await["records"].as_u64() >= Some(100)).then_some(())
     })
     .await;
 
@@ -143,23 +145,23 @@ async fn one_that_wakes_up_with_a_full_queue_writes_none_of_it() {
         broker.signal("-CONT");
         tokio::time::sleep(BROKER_TURN).await;
         broker.signal("-STOP");
-        (first.source()["records"].as_u64() > Some(100)).then_some(())
+        (first.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     first.signal("-STOP");
     broker.signal("-CONT");
     second.streaming().await;
     eventually("the second one writes", async || {
-        (second.source()["records"].as_u64() > Some(100)).then_some(())
+        (second.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     first.signal("-CONT");
     eventually("the first one is the standby now", async || {
-        (first.source()["state"] == "standby").then_some(())
+        (first.source().await["state"] == "standby").then_some(())
     })
     .await;
     assert!(
-        first.source()["records"].as_u64() < Some(100 * VERSIONS.unsigned_abs()),
+        first.described()["records"].as_u64() < Some(100 * VERSIONS.unsigned_abs()),
         "its queue was full"
     );
     agrees(&second, &written).await;

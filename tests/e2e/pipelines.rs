@@ -105,6 +105,7 @@ pub(crate) async fn verified(daemon: &Daemon, pipeline: &str) {
     .await;
 }
 
+/// A pipeline's report, as the command line prints it.
 pub(crate) fn report(daemon: &Daemon, pipeline: &str) -> Json {
     let output = daemon.command(&["describe", "pipeline", pipeline, "--json"]);
     serde_json::from_slice(&output.stdout).unwrap_or(Json::Null)
@@ -112,7 +113,7 @@ pub(crate) fn report(daemon: &Daemon, pipeline: &str) -> Json {
 
 pub(crate) async fn is(daemon: &Daemon, pipeline: &str, state: &str) -> Json {
     eventually(&format!("{pipeline} is {state}"), async || {
-        let report = report(daemon, pipeline);
+        let report = daemon.get(&format!("/v1/pipelines/{pipeline}")).await;
         (report["state"] == state).then_some(report)
     })
     .await

@@ -34,7 +34,7 @@ async fn a_source_that_is_removed_begins_anew_behind_its_old_events() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(&format!("dropped slot {}", database.name)), "{said}");
     assert_eq!(slots(&database).await, "0");
-    assert_eq!(daemon.source()["state"], "drained");
+    assert_eq!(daemon.described()["state"], "drained");
     daemon.kill();
     database.execute("UPDATE orders SET n = 0 WHERE id < 5").await;
     let daemon = Daemon::up(folder.path(), &config).await;

@@ -23,7 +23,7 @@ async fn is_told(folder: &Path, config: &str, text: &str) {
     let config = config.replace("[kafka]\n", "[kafka]\nrequest_timeout_ms = 1000\n");
     let daemon = Daemon::up(folder, &config).await;
     eventually(&format!("told of {text}"), async || {
-        let source = daemon.source();
+        let source = daemon.source().await;
         source["last_error"].as_str().filter(|error| error.contains(text)).map(|_| ())
     })
     .await;

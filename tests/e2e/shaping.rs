@@ -573,7 +573,7 @@ async fn a_large_partitioned_table_is_read_in_parts() {
     database.execute("UPDATE events SET n = 0 WHERE id % 1000 = 0").await;
     let said = verified(&daemon);
     assert_eq!(said["tables"][0]["rows"], 120_000, "{said}");
-    let report = daemon.source()["snapshot"]["tables"][0].clone();
+    let report = daemon.described()["snapshot"]["tables"][0].clone();
     assert_eq!(report["ranges"].as_array().map(Vec::len), Some(3), "{report}");
     assert_eq!(report["rows"], 120_000, "{report}");
 }

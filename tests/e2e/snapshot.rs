@@ -31,20 +31,20 @@ async fn fill(database: &Database) -> History {
 }
 
 /// The first table's snapshot as the source reports it.
-fn report(daemon: &Daemon) -> Json {
-    daemon.source()["snapshot"]["tables"][0].clone()
+async fn report(daemon: &Daemon) -> Json {
+    daemon.source().await["snapshot"]["tables"][0].clone()
 }
 
 async fn done(daemon: &Daemon) -> Json {
     eventually("the snapshot is done", async || {
-        Some(report(daemon)).filter(|report| report["state"] == "done")
+        Some(report(daemon).await).filter(|report| report["state"] == "done")
     })
     .await
 }
 
 async fn chunks(daemon: &Daemon, at_least: u64) {
     eventually("some chunks are read", async || {
-        (report(daemon)["chunks"].as_u64() >= Some(at_least)).then_some(())
+        (report(daemon).await["chunks"].as_u64() >= Some(at_least)).then_some(())
     })
     .await;
 }
@@ -128,7 +128,7 @@ async fn paused_it_stands_still_while_the_log_goes_on() {
     daemon.kill();
     daemon = Daemon::up(folder.path(), &slow(&database)).await;
     daemon.streaming().await;
-    let before = report(&daemon);
+    let before = report(&daemon).await;
     for (version, key) in (0..40).enumerate() {
         let version = i64::try_from(version).unwrap();
         database.execute(&format!("UPDATE orders SET n = {version} WHERE id = {key}")).await;
@@ -139,8 +139,8 @@ async fn paused_it_stands_still_while_the_log_goes_on() {
         (told.iter().filter(|record| record["value"]["op"] == "u").count() == 40).then_some(())
     })
     .await;
-    assert_eq!(report(&daemon)["chunks"], before["chunks"], "it stands still");
-    assert_eq!(daemon.source()["snapshot"]["paused"], true);
+    assert_eq!(report(&daemon).await["chunks"], before["chunks"], "it stands still");
+    assert_eq!(daemon.described()["snapshot"]["paused"], true);
     command(&daemon, &["resume", "shop"]);
     done(&daemon).await;
     agrees(&daemon, &history).await;
@@ -271,10 +271,10 @@ async fn a_commit_that_the_log_tells_before_it_is_visible_is_not_undone() {
     assert_eq!(database.text("SELECT n::text FROM orders WHERE id = 150").await, "-1", "unseen");
     command(&daemon, &["resume", "shop"]);
     eventually("a chunk that lacks it is read again", async || {
-        (report(&daemon)["repeats"].as_u64() >= Some(1)).then_some(())
+        (report(&daemon).await["repeats"].as_u64() >= Some(1)).then_some(())
     })
     .await;
-    let chunks_then = report(&daemon)["chunks"].as_u64();
+    let chunks_then = report(&daemon).await["chunks"].as_u64();
     assert!(chunks_then < Some(20), "no chunk passes that does not see it");
     database.let_commits_go().await;
     held.await.unwrap();
@@ -388,7 +388,7 @@ async fn a_table_that_cannot_be_read_fails_alone() {
     database.execute(&format!("REVOKE SELECT ON hidden FROM {role}")).await;
     command(&daemon, &["resume", "shop"]);
     let failed = eventually("the table fails", async || {
-        let tables = daemon.source()["snapshot"]["tables"].clone();
+        let tables = daemon.source().await["snapshot"]["tables"].clone();
         tables.as_array()?.iter().find(|table| table["state"] == "failed").cloned()
     })
     .await;

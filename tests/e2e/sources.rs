@@ -40,7 +40,7 @@ fn done(daemon: &Daemon, arguments: &[&str]) -> String {
 
 async fn until_it_is(daemon: &Daemon, state: &str) {
     eventually(&format!("the source is {state}"), async || {
-        (daemon.source()["state"] == state).then_some(())
+        (daemon.source().await["state"] == state).then_some(())
     })
     .await;
 }
@@ -106,7 +106,7 @@ async fn a_document_starts_a_source_which_outlives_the_daemon() {
     let deleted = done(&daemon, &["delete", "source", "shop"]);
     let drop = format!("SELECT pg_drop_replication_slot('{}')", database.name);
     assert!(deleted.contains(&drop) && deleted.contains("source remove shop"), "{deleted}");
-    eventually("it is gone", async || daemon.source().is_null().then_some(())).await;
+    eventually("it is gone", async || daemon.source().await.is_null().then_some(())).await;
     database.drop_slot().await;
     assert_eq!(records(&daemon, TOPIC).len(), 23, "its topic stays");
 }
@@ -158,7 +158,7 @@ async fn a_configured_source_is_listed_and_no_document_changes_it() {
         !listed.to_string().contains("hush") && !listed.to_string().contains("***"),
         "{listed}"
     );
-    assert_eq!(daemon.source()["managed_by"], "file");
+    assert_eq!(daemon.described()["managed_by"], "file");
     for arguments in [["pause", "source", "shop"], ["delete", "source", "shop"]] {
         let (code, said) = said(&daemon, &arguments);
         assert!(code == Some(2) && said.contains("configuration file"), "{said}");

@@ -109,7 +109,7 @@ async fn a_truncate_of_many_rows_is_written_in_parts() {
         )
         .await;
     eventually("every row is told, deleted, and its tombstone written", async || {
-        (daemon.source()["records"] == 300_001).then_some(())
+        (daemon.source().await["records"] == 300_001).then_some(())
     })
     .await;
     verified(&daemon);
@@ -228,8 +228,10 @@ async fn a_large_transaction_flows_through() {
             "INSERT INTO orders SELECT g, g, 'note', true FROM generate_series(1, {ROWS}) g"
         ))
         .await;
-    eventually("every row is there", async || (daemon.source()["records"] == ROWS).then_some(()))
-        .await;
+    eventually("every row is there", async || {
+        (daemon.source().await["records"] == ROWS).then_some(())
+    })
+    .await;
     let output = daemon.command(&["topic", "describe", "shop.public.orders"]);
     let topic: Json = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(topic["partitions"][0]["end"], ROWS);

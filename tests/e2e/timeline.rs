@@ -123,7 +123,7 @@ async fn a_promoted_standby_that_has_the_slot_is_taken_up_without_loss() {
     .await;
     let writer = Writer::enduring(&database, seed, 40, History::default());
     eventually("it writes", async || {
-        (daemon.source()["records"].as_u64() > Some(100)).then_some(())
+        (daemon.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     daemon.kill();
@@ -143,7 +143,7 @@ async fn a_promoted_standby_that_has_the_slot_is_taken_up_without_loss() {
     daemon.streaming().await;
     let writer = Writer::enduring(&database, seed, 40, written);
     eventually("it comes on", async || {
-        (daemon.source()["records"].as_u64() > Some(100)).then_some(())
+        (daemon.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     agrees(&daemon, &writer.stop().await).await;

@@ -221,7 +221,7 @@ impl Torture {
     /// Which instance streams.
     async fn active(&self) -> usize {
         eventually("an instance streams", async || {
-            self.instances.iter().position(|one| one.daemon.source()["state"] == "streaming")
+            self.instances.iter().position(|one| one.daemon.described()["state"] == "streaming")
         })
         .await
     }
@@ -295,7 +295,7 @@ impl Torture {
 
     /// Mostly the instance that streams, when somebody does.
     fn victim(&mut self) -> usize {
-        let streams = |one: &Instance| one.daemon.source()["state"] == "streaming";
+        let streams = |one: &Instance| one.daemon.described()["state"] == "streaming";
         let active = self.instances.iter().position(streams);
         let any = self.random.random_range(0..self.instances.len());
         let takes_active = self.random.random_bool(0.8);
@@ -345,7 +345,7 @@ impl Torture {
         }
         self.verify().await;
         for instance in &self.instances {
-            let report = instance.daemon.source();
+            let report = instance.daemon.described();
             assert_ne!(report["state"], "stopped", "after {} faults: {report}", self.faults);
         }
         println!("after {} faults, {} offsets: no difference", self.faults, self.offset);

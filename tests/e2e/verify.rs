@@ -279,7 +279,7 @@ async fn where_a_topic_is_opened_meanwhile_it_begins_anew_with_that_one() {
     altering.batch_execute("COMMIT").await.unwrap();
     waits_for(&database, "advisory").await;
     eventually("the next topic is opened", async || {
-        (daemon.source()["topics"]["public.orders"] == SECOND).then_some(())
+        (daemon.source().await["topics"]["public.orders"] == SECOND).then_some(())
     })
     .await;
     assert!(daemon.command(&["snapshot", "status", "shop", "--wait"]).status.success());

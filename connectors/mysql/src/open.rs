@@ -131,6 +131,7 @@ impl Connector for MysqlConnector {
             watch: Watch::start(&config, self.vitals()),
             config: Arc::new(config),
             sql,
+            asking: false,
             stream,
             epoch: start.epoch,
             resume_after: start.resume_after,

@@ -44,6 +44,8 @@ const PLACE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct MysqlSource {
     pub(crate) config: Arc<Config>,
     pub(crate) sql: Sql,
+    /// Whether a question to `sql` was begun, and not answered.
+    pub(crate) asking: bool,
     pub(crate) stream: LogStream,
     pub(crate) epoch: u32,
     /// Events at or before this position are in the topics already.
@@ -428,9 +430,18 @@ impl MysqlSource {
     }
 
     /// The table as the server has it today.
+    ///
+    /// A question that is dropped leaves half of its answer on the connection, so that the next one needs
+    /// another.
     async fn today(&mut self, table: &TableName) -> Result<Option<CatalogTable>> {
+        if self.asking {
+            self.sql = Sql::connect(&self.config.settings).await?;
+        }
+        self.asking = true;
         let (flavor, types) = (self.place.cursor.flavor(), self.config.settings.types());
-        catalog::table(&mut self.sql, flavor, table, &types).await
+        let table = catalog::table(&mut self.sql, flavor, table, &types).await;
+        self.asking = false;
+        table
     }
 
     fn relation(&self, map: &TableMap<'_>, flavor: Flavor, facts: &TableFacts) -> Result<Relation> {

@@ -66,7 +66,8 @@ async fn rows_written_while_it_is_down_have_the_columns_of_their_time() {
             "ALTER TABLE orders ADD COLUMN passing VARCHAR(20);
              INSERT INTO orders VALUES (2, 2, 'a', 'was there');
              ALTER TABLE orders DROP COLUMN passing;
-             INSERT INTO orders VALUES (3, 3, 'b')",
+             INSERT INTO orders VALUES (3, 3, 'b');
+             UPDATE orders SET n = n + 1",
         )
         .await;
     let daemon = Daemon::up(folder.path(), &config).await;

@@ -15,6 +15,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tidemesh");
 pub(crate) struct Daemon {
     child: Child,
     log: Arc<Mutex<Vec<Json>>>,
+    http: reqwest::Client,
     pub(crate) url: String,
     pub(crate) registry: String,
     /// The log that it has or uses, as `tcp://127.0.0.1:8092`.
@@ -99,8 +100,10 @@ impl Daemon {
                 writing.lock().unwrap().push(json);
             }
         });
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         let (url, registry, data) = Default::default();
-        let mut daemon = Self { child, log, url, registry, data };
+        let mut daemon = Self { child, log, http, url, registry, data };
         let listening = daemon.logged("listening").await;
         let text = |key: &str| listening[key].as_str().unwrap_or_default().to_owned();
         (daemon.url, daemon.registry, daemon.data) =
@@ -129,15 +132,30 @@ impl Daemon {
         self.log.lock().unwrap().iter().map(Json::to_string).collect()
     }
 
+    /// What its control port answers; null where that is a refusal, or where it is not there. For conditions,
+    /// which are looked at again and again: starting the command line costs more than what is looked at.
+    pub(crate) async fn get(&self, path: &str) -> Json {
+        let sent = self.http.get(format!("{}{path}", self.url)).send().await;
+        let Ok(answer) = sent.and_then(reqwest::Response::error_for_status) else {
+            return Json::Null;
+        };
+        answer.json().await.unwrap_or(Json::Null)
+    }
+
     /// One source's report.
-    pub(crate) fn source(&self) -> Json {
+    pub(crate) async fn source(&self) -> Json {
+        self.get("/v1/sources/shop").await
+    }
+
+    /// The same as the command line prints it.
+    pub(crate) fn described(&self) -> Json {
         let output = self.command(&["source", "describe", "shop"]);
         serde_json::from_slice(&output.stdout).unwrap_or(Json::Null)
     }
 
     pub(crate) async fn streaming(&self) {
         eventually("the source streams", async || {
-            (self.source()["state"] == "streaming").then_some(())
+            (self.source().await["state"] == "streaming").then_some(())
         })
         .await;
     }

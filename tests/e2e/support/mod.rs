@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 /// How long a condition may take to hold.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often a condition is looked at. Most look by a command, which costs 13 ms of a core: shorter ones took
-/// two fifths of the cores' time.
+/// How often a condition is looked at. Those about topics look by a command, which costs 13 ms of a core:
+/// shorter ones took two fifths of the cores' time.
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Waits until `holds` gives something; panics with `what` if it never does.

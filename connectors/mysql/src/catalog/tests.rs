@@ -1,10 +1,12 @@
 //! The catalog beside the log, at a real server.
 
 use super::*;
+use crate::config::TERMS;
 use crate::server::flavor;
 use crate::tests::{Logged, Server, logged};
 use std::collections::HashMap;
 use tidemesh_model::{KeyOrigin, Value, ZeroDates};
+use tidemesh_source::Selection;
 
 /// Tables with what `testdata/types.sql` has not: defaults, attributes, keys.
 const MORE: &[&str] = &[
@@ -32,6 +34,10 @@ const MORE: &[&str] = &[
     "SET GLOBAL mysql56_temporal_format = ON",
     "INSERT INTO old_times VALUES (1, '2024-02-29 10:00:00.125', '2024-02-29 10:00:00.5', '-10:00:00.5', NULL)",
 ];
+
+fn all() -> Selection {
+    Selection::all(&TERMS)
+}
 
 struct Tables {
     catalog: HashMap<TableName, CatalogTable>,
@@ -127,9 +133,4 @@ async fn a_table_that_is_not_there_is_none() {
     let found = table(&mut sql, flavor, &name, &MysqlTypes::default()).await.unwrap();
     assert_eq!(found, None);
     assert_eq!(estimate(&mut sql, &name).await.unwrap(), Estimate::default());
-}
-
-/// Every column, as it is.
-fn all() -> tidemesh_source::Selection {
-    tidemesh_source::Selection::all(&crate::config::TERMS)
 }

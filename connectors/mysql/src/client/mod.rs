@@ -4,10 +4,12 @@
 
 mod login;
 mod protocol;
+mod rows;
 mod server_error;
 mod sql;
 pub(crate) mod stream;
 
+pub(crate) use rows::RowLimits;
 pub(crate) use server_error::database_error;
 pub(crate) use sql::Sql;
 

@@ -47,7 +47,9 @@ fn kind(code: u16, state: &str, message: &str) -> ErrorKind {
         1049 | 1146 => ErrorKind::NotFound,
         // The log's reader is told why it gets nothing (ER_MASTER_FATAL_ERROR_READING_BINLOG): files that
         // are gone, a place that is none, a GTID that is not there or was purged.
-        1236 if is_other_reader(message) => ErrorKind::Conflict,
+        // Another instance has come, and this one goes on as its standby; a reader that is none is told by
+        // the checks before the next start, where the server lists it.
+        1236 | 4052 if is_other_reader(message) => ErrorKind::Fenced,
         1236 | 1789 | 1790 | 1955 | 1945 => ErrorKind::PositionLost,
         // Too many connections, shutting down, killed, lock waits, deadlocks, disk full, read-only while
         // a failover is under way.
@@ -95,7 +97,14 @@ mod tests {
                 1236,
                 "HY000",
                 "A slave with the same server_uuid/server_id as this slave has connected to the master",
-                ErrorKind::Conflict,
+                ErrorKind::Fenced,
+            ),
+            // As MariaDB 10.11.19 says it.
+            (
+                4052,
+                "HY000",
+                "A slave with the same server_uuid/server_id is already connected; the first event",
+                ErrorKind::Fenced,
             ),
             (1205, "HY000", "Lock wait timeout exceeded", ErrorKind::Unavailable),
             (1064, "42000", "You have an error in your SQL syntax", ErrorKind::Prerequisite),

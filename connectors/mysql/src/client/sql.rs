@@ -2,7 +2,7 @@
 
 use super::database_error;
 use mysql_async::prelude::{FromRow, Queryable};
-use mysql_async::{Conn, Opts, OptsBuilder, Params, Row, SslOpts};
+use mysql_async::{Conn, Opts, OptsBuilder, Params, SslOpts};
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, MysqlSettings, Result, TlsMode};
 
@@ -12,9 +12,6 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(15);
 /// How long the server may take for a question that waits for no lock: a connection that is half-open
 /// would never answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-
-/// How long a table's rows may be waited for: a server that has to sort them first takes long.
-const READ_MAX: Duration = Duration::from_secs(600);
 
 /// A connection for SQL, in UTF-8 and UTC.
 pub(crate) struct Sql {
@@ -85,27 +82,6 @@ impl Sql {
         answered(self.conn.query_first(statement)).await
     }
 
-    /// Hands over the rows of a question one by one, each cell as the server prints it, until `take`
-    /// answers false; answers whether all were taken. What is left is on its way all the same: the
-    /// connection is of no use behind it, nor behind an error.
-    ///
-    /// # Errors
-    ///
-    /// As [`Sql::rows`]; what `take` refuses.
-    pub(crate) async fn each(
-        &mut self,
-        question: &str,
-        mut take: impl FnMut(&Row) -> Result<bool> + Send,
-    ) -> Result<bool> {
-        let mut answer = within(READ_MAX, self.conn.query_iter(question)).await?;
-        while let Some(row) = within(READ_MAX, answer.next()).await? {
-            if !take(&row)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// All rows of a statement that cannot be prepared.
     ///
     /// # Errors
@@ -131,18 +107,11 @@ impl Sql {
 async fn answered<T>(
     question: impl Future<Output = std::result::Result<T, mysql_async::Error>>,
 ) -> Result<T> {
-    within(ANSWER_MAX, question).await
-}
-
-async fn within<T>(
-    limit: Duration,
-    question: impl Future<Output = std::result::Result<T, mysql_async::Error>>,
-) -> Result<T> {
-    match tokio::time::timeout(limit, question).await {
+    match tokio::time::timeout(ANSWER_MAX, question).await {
         Ok(answer) => answer.map_err(|error| database_error(error, "ask MySQL")),
         Err(_) => Err(Error::new(ErrorKind::Timeout, "ask MySQL")
             .because("the server does not answer")
-            .with("answer_max_s", limit.as_secs())),
+            .with("answer_max_s", ANSWER_MAX.as_secs())),
     }
 }
 

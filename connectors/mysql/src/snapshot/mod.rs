@@ -11,18 +11,19 @@ pub use chunk::MysqlChunk;
 pub(crate) use sql::mark_table_statements;
 
 use crate::catalog::{self, CatalogTable, Estimate};
-use crate::client::Sql;
+use crate::client::{Client, RowLimits, Sql};
 use crate::config::Config;
 use crate::frame::Flavor;
 use crate::known::KnownSchemas;
 use crate::relation::Relation;
 use crate::server;
 use chunk::AnswerRow;
-use mysql_async::{Row, Value as Answer};
+use mysql_async::Row;
 use rows::{AnswerRows, malformed};
 use sql::KeyColumns;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, MysqlSettings, MysqlTypes, Result, TableName, Values};
 use tidemesh_source::{ChunkRequest, Key, Part, Selection, TablePlan, TableReader};
 
@@ -35,9 +36,18 @@ const PART_ROWS_MIN: u64 = 100_000;
 /// What `information_schema` calls a table that is nothing else.
 const TABLE: &str = "BASE TABLE";
 
-/// Reads tables over a connection of its own.
+/// How long a table's rows may be waited for: a server that has to sort them first takes long.
+const SILENCE_MAX: Duration = Duration::from_secs(600);
+
+/// How long it is waited until a table can be held: a statement that changes it may be under way.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+
+/// Reads tables: rows over a connection of its own, what is asked about tables and the marks over
+/// another.
 pub struct MysqlReader {
     sql: Sql,
+    /// None when the last one was left with rows on their way.
+    client: Option<Client>,
     settings: MysqlSettings,
     flavor: Flavor,
     types: MysqlTypes,
@@ -70,18 +80,49 @@ struct Read {
 
 impl MysqlReader {
     pub(crate) async fn connect(config: &Config, known: Arc<KnownSchemas>) -> Result<Self> {
-        let mut sql = session(&config.settings).await?;
+        let mut sql = Sql::connect(&config.settings).await?;
         let flavor = server::flavor(&mut sql).await?;
         let row_bytes = HashMap::new();
         let (settings, watermarks) = (config.settings.clone(), config.watermarks.clone());
         let (types, selection) = (settings.types(), Arc::clone(&config.selection));
-        Ok(Self { sql, settings, flavor, types, selection, watermarks, known, row_bytes })
+        let client = None;
+        Ok(Self { sql, client, settings, flavor, types, selection, watermarks, known, row_bytes })
+    }
+
+    /// Does what blocks with the connection for rows, on a thread that may wait. It is kept unless the
+    /// work fails or leaves rows behind.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        silence_max: Duration,
+        work: impl FnOnce(&mut Client, RowLimits) -> Result<(T, bool)> + Send + 'static,
+    ) -> Result<T> {
+        let (client, settings) = (self.client.take(), self.settings.clone());
+        let limits = RowLimits { row_bytes_max: settings.message_bytes_max, silence_max };
+        let done = tokio::task::spawn_blocking(move || {
+            let mut client = match client {
+                Some(client) => client,
+                None => session(&settings, limits)?,
+            };
+            let (told, is_kept) = work(&mut client, limits)?;
+            Ok((told, is_kept.then_some(client)))
+        });
+        let done = done
+            .await
+            .map_err(|error| Error::new(ErrorKind::Internal, "read a table").caused_by(error))?;
+        let (told, client) = done?;
+        self.client = client;
+        Ok(told)
     }
 
     /// Begins to hold a table, so that its columns stay as they are until [`MysqlReader::end`].
     async fn open(&mut self, name: &TableName) -> Result<Opened> {
-        self.sql.run(sql::BEGIN).await?;
-        self.sql.run(&sql::touch_query(name)).await.map_err(|error| error.with("table", name))?;
+        let touch = sql::touch_query(name);
+        let held = self.blocking(HOLD_MAX, move |client, limits| {
+            client.rows(sql::BEGIN, limits, |_| Ok(true))?;
+            client.rows(&touch, limits, |_| Ok(true))?;
+            Ok(((), true))
+        });
+        held.await.map_err(|error| error.with("table", name))?;
         let table = catalog::table(&mut self.sql, self.flavor, name, &self.types).await?;
         let table = table.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "read a table")
@@ -94,33 +135,41 @@ impl MysqlReader {
     }
 
     async fn end(&mut self) -> Result<()> {
-        self.sql.run("COMMIT").await
+        self.blocking(HOLD_MAX, |client, limits| {
+            client.rows(sql::END, limits, |_| Ok(true))?;
+            Ok(((), true))
+        })
+        .await
     }
 
-    /// Reads rows until there are no more or enough bytes.
-    async fn read(&mut self, query: &str, bytes_max: usize) -> Result<Read> {
-        let mut rows = AnswerRows::default();
-        let row_bytes_max = self.settings.message_bytes_max;
-        let is_whole = self
-            .sql
-            .each(query, |row| {
-                push(&mut rows, row)?;
-                if rows.last_row_bytes() > row_bytes_max {
-                    return Err(Error::new(ErrorKind::TooLarge, "read a table")
-                        .because("a row is larger than mysql.message_bytes_max")
-                        .with("row_bytes", rows.last_row_bytes())
-                        .with("message_bytes_max", row_bytes_max)
-                        .help("raise it"));
-                }
+    /// Reads rows until there are no more or enough bytes, and lets the table go.
+    async fn read(&mut self, query: String, bytes_max: usize) -> Result<Read> {
+        self.blocking(SILENCE_MAX, move |client, limits| {
+            let mut rows = AnswerRows::default();
+            let is_whole = client.rows(&query, limits, |row| {
+                rows.push(row);
                 Ok(rows.len_bytes() < bytes_max)
-            })
-            .await?;
-        match is_whole {
-            true => self.end().await?,
-            // Reading what is left would take longer.
-            false => self.sql = session(&self.settings).await?,
-        }
-        Ok(Read { rows, is_whole })
+            })?;
+            // What is left on its way would take longer than another connection.
+            if is_whole {
+                client.rows(sql::END, limits, |_| Ok(true))?;
+            }
+            Ok((Read { rows, is_whole }, is_whole))
+        })
+        .await
+    }
+
+    /// The rows of a short answer, while the table is held on.
+    async fn ask(&mut self, query: String) -> Result<AnswerRows> {
+        self.blocking(SILENCE_MAX, move |client, limits| {
+            let mut rows = AnswerRows::default();
+            client.rows(&query, limits, |row| {
+                rows.push(row);
+                Ok(true)
+            })?;
+            Ok((rows, true))
+        })
+        .await
     }
 
     /// The rows that are asked for, so that the server does not send many more than are kept.
@@ -142,7 +191,7 @@ impl MysqlReader {
             return Err(without_order(&request.table).because("its rows have no key to be read by"));
         }
         let query = sql::all_rows_query(&opened.relation, &sql::cells(&opened.relation));
-        let Read { rows, is_whole } = self.read(&query, request.bytes_max).await?;
+        let Read { rows, is_whole } = self.read(query, request.bytes_max).await?;
         if !is_whole {
             return Err(without_order(&request.table)
                 .because(
@@ -158,21 +207,17 @@ impl MysqlReader {
     async fn bounds(&mut self, keys: &KeyColumns<'_>, parts: u32) -> Result<Vec<Key>> {
         let query = sql::range_query(keys).filter(|_| parts > 1 && keys.begins_with_a_number());
         let Some(query) = query else { return Ok(Vec::new()) };
-        let mut range = None;
-        self.sql
-            .each(&query, |row| {
-                range = number(row, 0).zip(number(row, 1));
-                Ok(true)
-            })
-            .await?;
+        let rows = self.ask(query).await?;
+        let mut ends = rows.last().into_iter().flatten().map(|cell| cell.ok().flatten());
+        let mut number = || std::str::from_utf8(ends.next()??).ok()?.parse::<i128>().ok();
+        let range = number().zip(number());
         Ok(range.map_or_else(Vec::new, |(low, high)| cuts(low, high, parts)))
     }
 
     /// The table's largest key: what comes behind it later is in the log.
     async fn largest(&mut self, opened: &Opened, keys: &KeyColumns<'_>) -> Result<Option<Key>> {
         let query = sql::largest_query(keys, &sql::cells(&opened.relation));
-        let mut rows = AnswerRows::default();
-        self.sql.each(&query, |row| push(&mut rows, row).map(|()| true)).await?;
+        let rows = self.ask(query).await?;
         last_key(&opened.relation, keys, &rows)
     }
 
@@ -192,12 +237,12 @@ impl MysqlReader {
     }
 }
 
-async fn session(settings: &MysqlSettings) -> Result<Sql> {
-    let mut sql = Sql::connect(settings).await?;
+fn session(settings: &MysqlSettings, limits: RowLimits) -> Result<Client> {
+    let mut client = Client::connect(settings)?;
     for statement in sql::SESSION {
-        sql.run(statement).await?;
+        client.rows(statement, limits, |_| Ok(true))?;
     }
-    Ok(sql)
+    Ok(client)
 }
 
 fn without_order(table: &TableName) -> Error {
@@ -205,26 +250,6 @@ fn without_order(table: &TableName) -> Error {
         "add a primary key, or a unique index of columns that are not null; or raise \
          snapshot.chunk_bytes_max; or leave it out of snapshots",
     )
-}
-
-/// Keeps a row's cells.
-fn push(rows: &mut AnswerRows, row: &Row) -> Result<()> {
-    for index in 0..row.len() {
-        match row.as_ref(index) {
-            Some(Answer::Bytes(bytes)) => rows.push_cell(Some(bytes)),
-            Some(Answer::NULL) => rows.push_cell(None),
-            _ => return Err(malformed()),
-        }
-    }
-    rows.end_row();
-    Ok(())
-}
-
-fn number(row: &Row, index: usize) -> Option<i128> {
-    match row.as_ref(index) {
-        Some(Answer::Bytes(bytes)) => std::str::from_utf8(bytes).ok()?.parse().ok(),
-        _ => None,
-    }
 }
 
 /// Where a range of numbers is cut into parts of the same width.
@@ -318,7 +343,7 @@ impl TableReader for MysqlReader {
         let condition = sql::condition(&keys, &request.part, request.after.as_ref())?;
         let cells = sql::cells(&opened.relation);
         let query = sql::rows_query(&keys, &cells, &condition, rows_max);
-        let read = self.read(&query, request.bytes_max).await;
+        let read = self.read(query, request.bytes_max).await;
         let Read { rows, is_whole } = read.map_err(|error| error.with("table", &request.table))?;
         self.learn(&request.table, &rows);
         Ok(MysqlChunk {

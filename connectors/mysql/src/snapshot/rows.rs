@@ -19,33 +19,6 @@ impl AnswerRows {
     /// Adds a row as the protocol has it.
     pub(super) fn push(&mut self, row: &[u8]) {
         self.bytes.extend_from_slice(row);
-        self.end_row();
-    }
-
-    /// Adds a row's next cell.
-    pub(super) fn push_cell(&mut self, cell: Option<&[u8]>) {
-        let Some(cell) = cell else { return self.bytes.push(NULL) };
-        let length = (cell.len() as u64).to_le_bytes();
-        match cell.len() {
-            0..=250 => self.bytes.push(length[0]),
-            251..=0xffff => {
-                self.bytes.push(252);
-                self.bytes.extend_from_slice(&length[..2]);
-            }
-            0x1_0000..=0xff_ffff => {
-                self.bytes.push(253);
-                self.bytes.extend_from_slice(&length[..3]);
-            }
-            _ => {
-                self.bytes.push(254);
-                self.bytes.extend_from_slice(&length);
-            }
-        }
-        self.bytes.extend_from_slice(cell);
-    }
-
-    /// The row that its cells were added to is whole.
-    pub(super) fn end_row(&mut self) {
         self.ends.push(self.bytes.len());
     }
 
@@ -55,11 +28,6 @@ impl AnswerRows {
 
     pub(super) fn len_bytes(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// The bytes of the row that was added last.
-    pub(super) fn last_row_bytes(&self) -> usize {
-        self.last().map_or(0, |row| row.0.0.len())
     }
 
     pub(super) fn rows(&self) -> impl Iterator<Item = AnswerCells<'_>> {
@@ -116,14 +84,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Adds a cell to a row, as the protocol has it.
+    fn write(cell: Option<&[u8]>, row: &mut Vec<u8>) {
+        let Some(cell) = cell else { return row.push(NULL) };
+        let length = (cell.len() as u64).to_le_bytes();
+        match cell.len() {
+            0..=250 => row.push(length[0]),
+            251..=0xffff => row.extend_from_slice(&[252, length[0], length[1]]),
+            0x1_0000..=0xff_ffff => {
+                row.extend_from_slice(&[253, length[0], length[1], length[2]]);
+            }
+            _ => {
+                row.push(254);
+                row.extend_from_slice(&length);
+            }
+        }
+        row.extend_from_slice(cell);
+    }
+
     #[test]
     fn long_cells_have_long_lengths() {
         let lengths = [0, 250, 251, 0xffff, 0x1_0000, 0xff_ffff, 0x100_0000];
-        let mut rows = AnswerRows::default();
+        let (mut rows, mut row) = (AnswerRows::default(), Vec::new());
         for length in lengths {
-            rows.push_cell(Some(&vec![7; length]));
+            write(Some(&vec![7; length]), &mut row);
         }
-        rows.end_row();
+        rows.push(&row);
         let found = rows.last().unwrap().map(|cell| cell.unwrap().unwrap().len());
         assert_eq!(found.collect::<Vec<_>>(), lengths);
     }
@@ -137,9 +123,10 @@ mod tests {
             ),
         ) {
             let mut rows = AnswerRows::default();
-            for row in &table {
-                row.iter().for_each(|cell| rows.push_cell(cell.as_deref()));
-                rows.end_row();
+            for cells in &table {
+                let mut row = Vec::new();
+                cells.iter().for_each(|cell| write(cell.as_deref(), &mut row));
+                rows.push(&row);
             }
             prop_assert_eq!(rows.count(), table.len());
             let found: Vec<Vec<Option<Vec<u8>>>> = rows

@@ -13,15 +13,19 @@ use literal::{hex, literal};
 use tidemesh_model::{Error, ErrorKind, Result, TableName, Value};
 use tidemesh_source::{Key, Part, TextRow};
 
-/// What a reader's session is set to: cells in their columns' own charsets, dates that are none as they
-/// are, and each statement's own view of what is committed.
-pub(super) const SESSION: [&str; 2] = [
-    "SET character_set_results = NULL, sql_mode = 'ALLOW_INVALID_DATES'",
+/// What a reader's session is set to: moments in UTC, cells in their columns' own charsets, dates that
+/// are none as they are, and each statement's own view of what is committed.
+pub(super) const SESSION: [&str; 3] = [
+    "SET NAMES utf8mb4",
+    "SET time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 
 /// Begins to hold a table as it is: from its first use on, nobody changes its columns.
 pub(super) const BEGIN: &str = "START TRANSACTION READ ONLY";
+
+/// Lets it go.
+pub(super) const END: &str = "COMMIT";
 
 /// Uses the table, and reads nothing.
 pub(super) fn touch_query(table: &TableName) -> String {

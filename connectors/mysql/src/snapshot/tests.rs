@@ -4,7 +4,7 @@ use super::*;
 use crate::relation::TableFacts;
 use crate::tests::{Logged, Server, logged};
 use proptest::prelude::*;
-use tidemesh_model::{MysqlTime, RowImage, SourceSettings, Value, ZeroDates};
+use tidemesh_model::{MysqlTime, RowImage, Value, ZeroDates};
 use tidemesh_source::{Chunk, RowVisitor, TableTexts, TextPart, TextRequest, TextRow};
 
 const CHUNK_BYTES: usize = 16 * 1024 * 1024;
@@ -24,11 +24,12 @@ async fn reader(server: &Server, types: &MysqlTypes, marks: Option<TableName>) -
     let mut settings = server.settings.clone();
     settings.zero_dates = types.zero_dates;
     settings.time = types.time;
-    settings.tables = vec!["*.*".to_owned()];
-    let json = serde_json::json!({"name": "test", "mysql": {"user": "u", "tables": ["*.*"]}});
-    let mut source: SourceSettings = serde_json::from_value(json).unwrap();
-    source.mysql = Some(settings);
-    let mut config = Config::try_from(&source).unwrap();
+    reader_of(&settings, marks).await
+}
+
+async fn reader_of(settings: &MysqlSettings, marks: Option<TableName>) -> MysqlReader {
+    let source = serde_json::json!({ "name": "test", "mysql": settings });
+    let mut config = Config::try_from(&serde_json::from_value(source).unwrap()).unwrap();
     config.watermarks = marks;
     MysqlReader::connect(&config, Arc::default()).await.unwrap()
 }
@@ -198,7 +199,8 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("a varchar(20) character set gbk", "a", "('简体'),('繁體'),('a'),('Z'),('誠')"),
     ("a varchar(20) character set sjis", "a", "('表ソ'),('日本'),('ア'),('a')"),
     ("a varchar(20) character set utf16", "a", "('日本😀'),('a'),('Z')"),
-    ("a varchar(20) collate utf8mb4_bin", "a", "('A'),('a'),('a '),('b'),('B')"),
+    ("a varchar(20) collate utf8mb4_bin", "a", "('A'),('a'),('ab'),('b'),('B')"),
+    ("a varchar(20) collate utf8mb4_nopad_bin", "a", "('A'),('a'),('a '),('b'),('B')"),
     ("a binary(4)", "a", "(x'00'),(x'01'),(x'0100ff'),(x'ffffffff')"),
     ("a varbinary(9)", "a", "(x''),(x'00'),(x'0000'),(x'27'),(x'ff')"),
     ("a enum('z','y','a')", "a", "('a'),('y'),('z')"),
@@ -359,6 +361,8 @@ async fn a_chunk_ends_with_its_bytes_and_goes_on_behind_them() {
     let request = ChunkRequest { table, part, after: None, rows_max: 1, bytes_max: 20_000 };
     let error = reader.chunk(&request).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);
+    reader.settings.message_bytes_max = 1024 * 1024;
+    assert_eq!(reader.chunk(&request).await.unwrap().rows(), 1);
 }
 
 #[tokio::test]
@@ -403,6 +407,33 @@ async fn spans_of_time_and_texts_of_a_day_are_read_as_the_settings_say() {
     let (rows, keys) = whole(&mut reader, &table, 1).await;
     assert_eq!(rows, log[&table].rows);
     assert_eq!(keys[0], ["10:00:00.500"]);
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_not_read_and_what_is_masked_is_read_masked() {
+    let server = Server::shared().await;
+    let mut sql = server.database("snapshot_masks").await;
+    sql.run("CREATE TABLE t (a int primary key, b varchar(9) character set latin1, c int, d text)")
+        .await
+        .unwrap();
+    sql.run("INSERT INTO t VALUES (1, 'é', 2, 'x'), (2, NULL, 3, 'long')").await.unwrap();
+    let mut settings = server.settings.clone();
+    settings.exclude_columns = vec!["snapshot_masks.t.c".to_owned()];
+    let masks = serde_json::json!([
+        { "columns": ["snapshot_masks.t.b"], "with": "redact" },
+        { "columns": ["snapshot_masks.t.d"], "with": "truncate", "length": 1 },
+    ]);
+    settings.mask = serde_json::from_value(masks).unwrap();
+    let mut reader = reader_of(&settings, None).await;
+    let table = TableName::new("snapshot_masks", "t");
+    let (rows, keys) = whole(&mut reader, &table, 1).await;
+    let text = |text: &str| Value::Text(text.to_owned());
+    let first = [Value::Int32(1), text("***"), text("x")];
+    assert_eq!(rows, [first, [Value::Int32(2), Value::Null, text("l")]]);
+    assert_eq!(keys[..2], [["1"], ["2"]]);
+    let some = |text: &str| Some(text.to_owned());
+    let found = texts(&mut reader, &table, 9).await;
+    assert_eq!(found, [[some("1"), some("***"), some("x")], [some("2"), None, some("l")]]);
 }
 
 #[tokio::test]

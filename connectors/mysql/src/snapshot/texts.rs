@@ -35,8 +35,8 @@ impl TableTexts for MysqlReader {
                 format!("{query} WHERE {}", whole_rows(&texts_of(&opened.relation), rows))
             }
         };
-        let Read { rows, is_whole } = self.read(&query, request.bytes_max).await?;
-        let texts = rows.rows().map(owned).collect::<Result<Vec<_>>>()?;
+        let Read { rows, is_whole } = self.read(query, request.bytes_max).await?;
+        let mut texts = rows.rows().map(owned).collect::<Result<Vec<_>>>()?;
         let last = match &keys {
             None if !is_whole => {
                 return Err(without_order(&request.table)
@@ -47,6 +47,7 @@ impl TableTexts for MysqlReader {
             }
             _ => None,
         };
+        mask(&opened.relation, &mut texts)?;
         self.learn(&request.table, &rows);
         let schema = Arc::clone(&opened.relation.schema);
         Ok(TextRows { schema, rows: texts, last })
@@ -92,6 +93,17 @@ fn owned(cells: AnswerCells<'_>) -> Result<TextRow> {
     cells.map(text).collect()
 }
 
+/// Masks what the server has as what the log has is masked.
+fn mask(relation: &Relation, rows: &mut [TextRow]) -> Result<()> {
+    for (index, (_, reader)) in relation.kept().enumerate() {
+        let Reader::Masked { mask, .. } = reader else { continue };
+        for text in rows.iter_mut().filter_map(|row| row.get_mut(index)?.as_mut()) {
+            *text = mask.apply(text)?;
+        }
+    }
+    Ok(())
+}
+
 fn cells(relation: &Relation) -> String {
     texts_of(relation).join(", ")
 }
@@ -125,8 +137,7 @@ fn cell(name: &str, reader: &Reader) -> String {
         Reader::Date(ZeroDates::Null)
         | Reader::Datetime(_, ZeroDates::Null)
         | Reader::Timestamp(_, ZeroDates::Null) => {
-            // A date that no calendar has is no number of days from another.
-            format!("IF(DATEDIFF({name}, '1970-01-01') IS NULL, NULL, {})", printed(name))
+            format!("IF({}, {}, NULL)", is_date(name), printed(name))
         }
         Reader::Year
         | Reader::Date(_)
@@ -137,9 +148,10 @@ fn cell(name: &str, reader: &Reader) -> String {
         | Reader::Uuid
         | Reader::Inet4
         | Reader::Inet6 => printed(name),
-        Reader::Text(_)
+        // Masked here, as what the log has.
+        Reader::Masked { .. }
+        | Reader::Text(_)
         | Reader::CompressedText(_)
-        | Reader::Masked { .. }
         | Reader::JsonText
         | Reader::Enum(_)
         | Reader::Set(_) => format!("CONVERT({name} USING utf8mb4)"),
@@ -151,4 +163,14 @@ fn cell(name: &str, reader: &Reader) -> String {
         // Nobody asks: the schema has no such field.
         Reader::Skipped => "NULL".to_owned(),
     }
+}
+
+/// Whether a calendar has the date. Functions of the server take some that none has.
+fn is_date(name: &str) -> String {
+    format!(
+        "DAYOFMONTH({name}) > 0 AND MONTH({name}) > 0 AND DAYOFMONTH({name}) <= \
+         CASE WHEN MONTH({name}) IN (4, 6, 9, 11) THEN 30 WHEN MONTH({name}) <> 2 THEN 31 \
+         WHEN YEAR({name}) % 400 = 0 OR (YEAR({name}) % 4 = 0 AND YEAR({name}) % 100 <> 0) THEN 29 \
+         ELSE 28 END"
+    )
 }

@@ -1,12 +1,14 @@
 //! What the server's log says of tables and their rows, read by the decoders as the source reads it.
 
 use super::Server;
+use crate::config::TERMS;
 use crate::decode::{Message, RowChange, decode};
 use crate::frame::{FILE_MAGIC, Flavor, Frame, Framer, next_event};
 use crate::relation::{Relation, Row, TableFacts};
 use std::collections::HashMap;
 use std::process::Command;
 use tidemesh_model::{MysqlTypes, TableName, Value, Values};
+use tidemesh_source::Selection;
 
 /// A table of the log, and the rows that were inserted into it.
 #[derive(Debug)]
@@ -85,7 +87,8 @@ fn read(
                 let name = TableName::new(text(map.database), text(map.table));
                 names.insert(map.id, name.clone());
                 let Some(facts) = facts.get(&name) else { continue };
-                let relation = Relation::new(&map, flavor, facts, types, &all()).unwrap();
+                let relation =
+                    Relation::new(&map, flavor, facts, types, &Selection::all(&TERMS)).unwrap();
                 found.entry(name).or_insert_with(|| Logged { relation, rows: Vec::new() });
             }
             Message::Rows(rows) => {
@@ -101,12 +104,14 @@ fn read(
                     logged.rows.push(Values::of(&row).unwrap());
                 }
             }
+            // A server that is kept has what earlier runs of the tests made.
+            Message::Query(query) => {
+                let sql = String::from_utf8_lossy(query.sql).into_owned();
+                if let Some((_, dropped)) = sql.split_once("DROP DATABASE IF EXISTS ") {
+                    found.retain(|name, _| name.schema != dropped.trim());
+                }
+            }
             _ => {}
         }
     }
-}
-
-/// Every column, as it is.
-fn all() -> tidemesh_source::Selection {
-    tidemesh_source::Selection::all(&crate::config::TERMS)
 }

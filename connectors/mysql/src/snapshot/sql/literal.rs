@@ -12,6 +12,7 @@ pub(super) fn orders(reader: &Reader) -> bool {
             | Reader::Vector
             | Reader::CompressedText(_)
             | Reader::CompressedBytes
+            | Reader::Masked { .. }
             | Reader::Skipped
     )
 }

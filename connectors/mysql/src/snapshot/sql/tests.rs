@@ -29,15 +29,8 @@ fn relation() -> Relation {
         facts: None,
     };
     let types = tidemesh_model::MysqlTypes::default();
-    Relation::of_columns(
-        name,
-        vec!["a".to_owned()],
-        &[told],
-        vec![0],
-        &types,
-        &tidemesh_source::Selection::all(&crate::config::TERMS),
-    )
-    .unwrap()
+    let all = tidemesh_source::Selection::all(&crate::config::TERMS);
+    Relation::of_columns(name, vec!["a".to_owned()], &[told], vec![0], &types, &all).unwrap()
 }
 
 fn key(texts: &[&str]) -> Key {
