@@ -53,6 +53,10 @@ impl Reader {
             Self::Uuid => visitor.uuid(&uuid(bytes).ok_or_else(malformed)?),
             Self::CompressedText(charset) => text(bytes, *charset, |text| visitor.text(text)),
             Self::CompressedBytes => visitor.bytes(bytes),
+            // The server has unpacked it.
+            Self::Masked { charset, mask, .. } => {
+                text(bytes, *charset, |text| mask.visit(text, visitor))
+            }
             // They come as the log has them.
             Self::Bits(_)
             | Self::Text(_)
