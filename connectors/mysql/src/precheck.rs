@@ -7,13 +7,13 @@ mod tables;
 
 use crate::catalog;
 use crate::client::Sql;
-use crate::config::{Config, quoted, quoted_table};
+use crate::config::{Config, TERMS, quoted, quoted_table};
 use crate::frame::Flavor;
 use crate::snapshot::mark_table_statements;
 use facts::{ServerFacts, TableFact, make_marks, may_read};
 use std::collections::HashMap;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
-use tidemesh_source::Findings;
+use tidemesh_source::{Findings, Wrong};
 
 /// What comes of the facts.
 #[derive(Debug, Default)]
@@ -67,7 +67,8 @@ async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
     Ok(judged)
 }
 
-/// A column whose type is not carried; what the settings ask of columns is judged already.
+/// A column whose type is not carried, or not masked; what else the settings ask of columns is judged
+/// already.
 async fn carried(
     sql: &mut Sql,
     config: &Config,
@@ -77,22 +78,14 @@ async fn carried(
 ) -> Result<()> {
     let types = config.settings.types();
     let Some(table) = catalog::table(sql, flavor, name, &types).await? else { return Ok(()) };
-    match table.relation(&types, &config.selection) {
-        Err(error) if error.kind() == ErrorKind::Unsupported => {
-            let remedy = error.help_text().unwrap_or_default();
-            judged.findings.refuse(
-                format!("{}: {error}", quoted_table(name)),
-                format!(
-                    "For {}: {remedy}, by mysql.exclude_columns or mysql.exclude_tables.",
-                    quoted_table(name)
-                ),
-            );
-            Ok(())
-        }
-        // A mask of what is no text: which columns are masked is known there alone.
-        Err(error) if error.kind() == ErrorKind::Config && judged.findings.is_empty() => Err(error),
-        _ => Ok(()),
+    let Err(error) = table.relation(&types, &config.selection) else { return Ok(()) };
+    let no_text = format!("a column {}", Wrong::MaskOfNoText.why(&TERMS));
+    if error.kind() == ErrorKind::Unsupported || error.message() == Some(&no_text) {
+        let text = quoted_table(name);
+        let remedy = error.help_text().unwrap_or_default();
+        judged.findings.refuse(format!("{text}: {error}"), format!("For {text}: {remedy}."));
     }
+    Ok(())
 }
 
 /// The user must be allowed to read the whole table: of a column that it may not read the server does

@@ -1,6 +1,8 @@
 //! Checks before a start, against real servers: the one of `TIDEMESH_TEST_MYSQL`, and private ones of
 //! MariaDB that are set as a source cannot use them. `scripts/test` starts the first and names both.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use std::net::TcpListener;
@@ -226,6 +228,10 @@ async fn tables_that_cannot_be_captured_are_told_at_once() {
         "`%d`.`m` is of the engine MEMORY",
     ];
     database.refused(&["a", "gone", "v", "m"], ErrorKind::Prerequisite, &parts).await;
+    database.run("CREATE TABLE %d.n (id INT PRIMARY KEY, number INT)").await;
+    let mask = serde_json::json!({"mask": [{"columns": ["*.n.number"], "with": "redact"}]});
+    let report = database.check_with(&["n"], mask, true).await.unwrap_err().report();
+    assert!(report.contains("cannot be masked") && report.contains("column=number"), "{report}");
     database.drop().await;
 }
 
