@@ -292,7 +292,8 @@ impl SourceEncoder {
             texts.iter().for_each(|text| write_text(&mut out, text));
             out
         };
-        let mut database = texts(&[&block.database]);
+        let database = if block.database.is_empty() { schema } else { &block.database };
+        let mut database = texts(&[database]);
         database.push(NULL);
         Self {
             head: texts(&[env!("CARGO_PKG_VERSION"), block.connector, &block.name]),

@@ -123,7 +123,7 @@ pub struct SourceBlock {
     pub connector: &'static str,
     /// The source's name, which begins its topics' names.
     pub name: String,
-    /// The database.
+    /// The database; empty of a source whose tables' schemas are databases.
     pub database: String,
     /// What the source adds, behind the fields that every source has.
     pub fields: &'static [BlockField],

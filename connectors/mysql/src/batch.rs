@@ -3,7 +3,7 @@
 
 use crate::cursor::{Cursor, Statement, Told, next_in};
 use crate::decode::{RowChange, Rows, TableMap};
-use crate::place::row_position;
+use crate::place::{offset_of, row_position};
 use crate::relation::Row;
 use crate::statement::Effect;
 use crate::tables::{Described, OpenTables, Purpose, Tables, name_bytes};
@@ -44,6 +44,8 @@ pub struct MysqlBatch {
     pub(crate) replaced: Vec<Arc<TableSchema>>,
     pub(crate) rewritten: Vec<TableName>,
     pub(crate) state: Vec<StateItem>,
+    /// Marks that stand at its end, and are in no log.
+    pub(crate) marks: Vec<String>,
     pub(crate) end: Position,
     pub(crate) end_at_us: i64,
     /// Where emptied buffers go.
@@ -97,7 +99,18 @@ impl ChangeBatch for MysqlBatch {
                 walk.event(event, &mut scratch, visitor)?;
             }
         }
-        Ok(())
+        self.marks.iter().try_for_each(|mark| self.placed_mark(mark, visitor))
+    }
+}
+
+impl MysqlBatch {
+    /// A mark at the batch's end, which is between transactions.
+    fn placed_mark<C: ChangeVisitor>(&self, mark: &str, visitor: &mut C) -> Result<()> {
+        let transaction = Transaction::none(self.end.commit, self.end_at_us);
+        let file = self.cursor.file.as_ref().map_or("", |file| &*file.name);
+        let (position, offset) = (self.end, offset_of(self.end.commit));
+        let at = At { position, transaction: &transaction, file, offset, row: 0 };
+        at.with_origin(|origin| visitor.mark(origin, mark))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod fuzz;
 mod gtid;
 mod kind;
 mod known;
+mod marks;
 mod numeric;
 mod open;
 mod place;

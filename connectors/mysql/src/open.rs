@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::cursor::Cursor;
 use crate::gtid::GtidSet;
 use crate::known::KnownSchemas;
+use crate::marks::PlacedMarks;
 use crate::place::LogFile;
 use crate::scan::Place;
 use crate::snapshot::MysqlReader;
@@ -28,6 +29,7 @@ pub struct MysqlConnector {
     /// The tables that were found last; before that, those that are named.
     tables: Mutex<Vec<TableName>>,
     known: Arc<KnownSchemas>,
+    marks: Arc<PlacedMarks>,
     vitals: Arc<Vitals>,
     /// This process's name in the server's list of readers.
     reader_name: String,
@@ -57,6 +59,7 @@ impl MysqlConnector {
             reader_name: turn::reader_name(&config.source),
             config,
             known: Arc::default(),
+            marks: Arc::default(),
             vitals: Arc::default(),
         })
     }
@@ -91,7 +94,8 @@ impl Connector for MysqlConnector {
     }
 
     async fn reader(&self) -> Result<MysqlReader> {
-        MysqlReader::connect(&self.config, Arc::clone(&self.known)).await
+        let shared = (Arc::clone(&self.known), Arc::clone(&self.marks));
+        MysqlReader::connect(&self.config, shared).await
     }
 
     /// The server keeps its log for a time whoever reads it: nothing was made for that.
@@ -139,6 +143,7 @@ impl Connector for MysqlConnector {
             captured,
             tables: Arc::default(),
             known: Arc::clone(&self.known),
+            marks: Arc::clone(&self.marks),
             versions,
             dropped,
             pending: Pending::default(),
@@ -148,6 +153,7 @@ impl Connector for MysqlConnector {
             log: start.log,
             log_stored_at: Instant::now(),
         };
+        self.marks.forget();
         if start.is_new {
             let mut first = source.empty();
             first.state = vec![place_item(&source.log)?];

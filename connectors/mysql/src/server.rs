@@ -124,7 +124,12 @@ pub(crate) async fn end(sql: &mut Sql, log: &ServerLog) -> Result<LogPlace> {
     Ok(LogPlace { flavor: log.flavor, server: log.server.clone(), file, position, gtids })
 }
 
-async fn status(sql: &mut Sql, flavor: Flavor) -> Result<(String, u64, String)> {
+/// The log's end: file, place in it, and at a MySQL server what it has executed.
+///
+/// # Errors
+///
+/// As [`end`].
+pub(crate) async fn status(sql: &mut Sql, flavor: Flavor) -> Result<(String, u64, String)> {
     // MySQL 8.4 has the new form alone, MySQL 8.0 the old one alone.
     let statements = match flavor {
         Flavor::MariaDb => &["SHOW MASTER STATUS"][..],
@@ -151,7 +156,8 @@ async fn status(sql: &mut Sql, flavor: Flavor) -> Result<(String, u64, String)> 
     Err(failed.unwrap_or_else(|| not_understood("SHOW MASTER STATUS")))
 }
 
-fn not_understood(what: &str) -> Error {
+/// The server's answer is none that is known.
+pub(crate) fn not_understood(what: &str) -> Error {
     Error::new(ErrorKind::Malformed, "ask MySQL")
         .because("the server's answer is not understood")
         .with("asked", what)

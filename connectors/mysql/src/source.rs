@@ -10,6 +10,7 @@ use crate::cursor::Cursor;
 use crate::decode::{PayloadEvents, TableMap, described};
 use crate::frame::Flavor;
 use crate::known::KnownSchemas;
+use crate::marks::PlacedMarks;
 use crate::place::offset_of;
 use crate::relation::{Relation, TableFacts};
 use crate::scan::{Bounds, Place, Scan, Stop, scan};
@@ -56,6 +57,8 @@ pub struct MysqlSource {
     pub(crate) tables: Arc<Tables>,
     /// Shared with those who read tables.
     pub(crate) known: Arc<KnownSchemas>,
+    /// Shared with them, too: marks that are in no log.
+    pub(crate) marks: Arc<PlacedMarks>,
     /// What tables were at earlier places.
     pub(crate) versions: Versions,
     pub(crate) dropped: Dropped,
@@ -170,9 +173,19 @@ impl MysqlSource {
             if let Some(error) = self.failed.take().or_else(|| self.watch.found()) {
                 return Err(error);
             }
-            match tokio::time::timeout_at(deadline, self.stream.next()).await {
-                Ok(buffer) => self.pending.push(buffer?),
-                Err(_) => return Ok(self.empty()),
+            tokio::select! {
+                read = tokio::time::timeout_at(deadline, self.stream.next()) => match read {
+                    Ok(buffer) => self.pending.push(buffer?),
+                    Err(_) => return Ok(self.empty()),
+                },
+                () = self.marks.placed() => {
+                    let marks = self.reached()?;
+                    if !marks.is_empty() {
+                        let mut batch = self.empty();
+                        batch.marks = marks;
+                        return Ok(batch);
+                    }
+                }
             }
         }
     }
@@ -258,7 +271,17 @@ impl MysqlSource {
         batch.schemas = if is_passed_over { Vec::new() } else { scan.schemas };
         (batch.cursor, batch.open, batch.pieces) = (cursor, open, pieces);
         batch.spare = Some(self.stream.spare());
+        batch.marks = self.reached()?;
         Ok(batch)
+    }
+
+    /// The marks at whose places the source is now, or behind.
+    fn reached(&self) -> Result<Vec<String>> {
+        let cursor = &self.place.cursor;
+        if cursor.transaction.is_some() || cursor.file.is_none() {
+            return Ok(Vec::new());
+        }
+        Ok(self.marks.reached(cursor.commit()?, self.log.gtids.as_ref()))
     }
 
     /// Where the log would be taken up behind what is given out: where the transaction begins that is under
@@ -294,6 +317,7 @@ impl MysqlSource {
             replaced: Vec::new(),
             rewritten: Vec::new(),
             state: Vec::new(),
+            marks: Vec::new(),
             end: self.place.end.max(self.resume_after),
             end_at_us: i64::from(self.place.cursor.at_s) * 1_000_000,
             spare: None,

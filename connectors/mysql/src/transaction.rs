@@ -55,6 +55,11 @@ impl Transaction {
         }
     }
 
+    /// No transaction: what stands between two of them.
+    pub(crate) fn none(commit: u64, at_us: i64) -> Self {
+        Self { committed_at_us: at_us, ..Self::begun(commit, 0, 0) }
+    }
+
     fn begun(commit: u64, at_s: u32, server_id: u32) -> Self {
         Self {
             commit,

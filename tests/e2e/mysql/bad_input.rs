@@ -11,7 +11,7 @@ async fn refused(configuration: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::up(folder.path(), configuration).await;
     let error = daemon.stopped_with().await;
-    assert_eq!(daemon.source()["state"], "stopped");
+    assert_eq!(daemon.source().await["state"], "stopped");
     assert!(!daemon.log_text().contains(PASSWORD), "a password is told");
     error
 }

@@ -50,7 +50,7 @@ async fn a_replica_that_became_the_primary_is_gone_on_with() {
     daemon.streaming().await;
     let writer = Writer::run(database.commits(Some(300)), seed(), written);
     crate::support::eventually("it goes on", async || {
-        (daemon.source()["records"].as_u64() > Some(100)).then_some(())
+        (daemon.source().await["records"].as_u64() > Some(100)).then_some(())
     })
     .await;
     agrees_on(&daemon, &topic, &writer.stop().await).await;

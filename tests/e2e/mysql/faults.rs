@@ -42,17 +42,19 @@ async fn a_server_that_restarts_or_is_killed_is_taken_up_again() {
     daemon.streaming().await;
     let writer = Writer::run(database.commits(Some(200)), seed(), History::default());
     for kill in [false, true, false] {
-        let before = daemon.source()["records"].clone();
-        eventually("it comes on", async || (daemon.source()["records"] != before).then_some(()))
-            .await;
-        let errors = daemon.source()["errors"].clone();
+        let before = daemon.source().await["records"].clone();
+        eventually("it comes on", async || {
+            (daemon.source().await["records"] != before).then_some(())
+        })
+        .await;
+        let errors = daemon.source().await["errors"].clone();
         if kill {
             server.kill()
         } else {
             server.stop()
         }
         eventually("it has seen that", async || {
-            (daemon.source()["errors"] != errors).then_some(())
+            (daemon.source().await["errors"] != errors).then_some(())
         })
         .await;
         server.start_again().await;
@@ -119,10 +121,10 @@ async fn a_second_instance_waits_and_takes_over() {
     let writer = Writer::run(database.commits(Some(200)), seed(), History::default());
     let second = site.start().await;
     eventually("the second one waits", async || {
-        (second.source()["state"] == "standby").then_some(())
+        (second.source().await["state"] == "standby").then_some(())
     })
     .await;
-    assert_eq!(first.source()["state"], "streaming");
+    assert_eq!(first.source().await["state"], "streaming");
     first.kill();
     second.streaming().await;
     site.agree(&database, &writer.stop().await).await;
@@ -141,7 +143,7 @@ async fn two_instances_that_do_not_see_each_other_tell_nothing_twice() {
     .await;
     first.kill();
     site.agree(&database, &writer.stop().await).await;
-    assert_ne!(second.source()["state"], "stopped");
+    assert_ne!(second.source().await["state"], "stopped");
 }
 
 /// A daemon that holds the log, to which instances of one source write.

@@ -31,7 +31,7 @@ async fn fill(database: &Database) -> History {
 /// The first table's snapshot, once it is done.
 async fn done(daemon: &Daemon) -> Json {
     eventually("the snapshot is done", async || {
-        let report = daemon.source()["snapshot"]["tables"][0].clone();
+        let report = daemon.source().await["snapshot"]["tables"][0].clone();
         Some(report).filter(|report| report["state"] == "done")
     })
     .await
@@ -45,10 +45,22 @@ fn command(daemon: &Daemon, arguments: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_before_and_during_it_are_told() {
+    told_whole(&Database::new().await, "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_need_be_written_into_the_database() {
     let database = Database::new().await;
-    let history = fill(&database).await;
+    told_whole(&database, "snapshot.read_only = true").await;
+    let tables = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE()";
+    assert_eq!(database.text(tables).await, "1", "only the captured one is there");
+}
+
+/// Snapshots beside a writer, at the start and later, with more settings.
+async fn told_whole(database: &Database, more: &str) {
+    let history = fill(database).await;
     let folder = tempfile::tempdir().unwrap();
-    let daemon = Daemon::up(folder.path(), &slow(&database)).await;
+    let daemon = Daemon::up(folder.path(), &with(&slow(database), more)).await;
     daemon.streaming().await;
     let writer = Writer::run(database.commits(None), seed(), history);
     let first = done(&daemon).await;

@@ -185,8 +185,10 @@ async fn a_large_transaction_flows_through() {
     }
     let insert = format!("INSERT INTO orders {} SELECT g, g, 'note', 1 FROM s", numbers(ROWS));
     session.query_drop(insert).await.unwrap();
-    eventually("every row is there", async || (daemon.source()["records"] == ROWS).then_some(()))
-        .await;
+    eventually("every row is there", async || {
+        (daemon.source().await["records"] == ROWS).then_some(())
+    })
+    .await;
     let verdict = &verified(&daemon)["tables"][0];
     assert_eq!((&verdict["rows"], &verdict["differing"]), (&json!(ROWS), &json!(0)));
 }

@@ -2,6 +2,7 @@
 //! begins. Absent here: which chunk is read when, and what becomes of it (`tidemesh_source`).
 
 mod chunk;
+mod read_only;
 mod rows;
 mod sql;
 mod text;
@@ -16,6 +17,7 @@ use crate::client::{Client, RowLimits, Sql};
 use crate::config::Config;
 use crate::frame::Flavor;
 use crate::known::KnownSchemas;
+use crate::marks::PlacedMarks;
 use crate::relation::Relation;
 use crate::server;
 use chunk::AnswerRow;
@@ -56,6 +58,8 @@ pub struct MysqlReader {
     /// Where marks are written; none if nothing may be written.
     watermarks: Option<TableName>,
     known: Arc<KnownSchemas>,
+    /// Where marks are placed that are not written.
+    marks: Arc<PlacedMarks>,
     /// Bytes of a row, by the last chunk.
     row_bytes: HashMap<TableName, usize>,
 }
@@ -80,14 +84,27 @@ struct Read {
 }
 
 impl MysqlReader {
-    pub(crate) async fn connect(config: &Config, known: Arc<KnownSchemas>) -> Result<Self> {
+    pub(crate) async fn connect(
+        config: &Config,
+        (known, marks): (Arc<KnownSchemas>, Arc<PlacedMarks>),
+    ) -> Result<Self> {
         let mut sql = Sql::connect(&config.settings).await?;
         let flavor = server::flavor(&mut sql).await?;
         let row_bytes = HashMap::new();
         let (settings, watermarks) = (config.settings.clone(), config.watermarks.clone());
         let (types, selection) = (settings.types(), Arc::clone(&config.selection));
-        let client = None;
-        Ok(Self { sql, client, settings, flavor, types, selection, watermarks, known, row_bytes })
+        Ok(Self {
+            sql,
+            client: None,
+            settings,
+            flavor,
+            types,
+            selection,
+            watermarks,
+            known,
+            marks,
+            row_bytes,
+        })
     }
 
     /// Does what blocks with the connection for rows, on a thread that may wait. It is kept unless the
@@ -307,9 +324,8 @@ impl TableReader for MysqlReader {
 
     async fn mark(&mut self, text: &str) -> Result<()> {
         let Some(table) = self.watermarks.clone() else {
-            return Err(Error::new(ErrorKind::Prerequisite, "write a mark")
-                .because("snapshot.read_only is set, by which nothing is written to the database")
-                .help("unset it"));
+            let place = read_only::place(&mut self.sql, self.flavor, text).await?;
+            return self.marks.place(place, text);
         };
         let statement = sql::mark_statement(&table);
         match self.sql.rows::<Row>(&statement, (text,)).await {

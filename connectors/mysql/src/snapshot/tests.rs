@@ -31,7 +31,7 @@ async fn reader_of(settings: &MysqlSettings, marks: Option<TableName>) -> MysqlR
     let source = serde_json::json!({ "name": "test", "mysql": settings });
     let mut config = Config::try_from(&serde_json::from_value(source).unwrap()).unwrap();
     config.watermarks = marks;
-    MysqlReader::connect(&config, Arc::default()).await.unwrap()
+    MysqlReader::connect(&config, (Arc::default(), Arc::default())).await.unwrap()
 }
 
 /// All rows of a part, and the last keys of its chunks.
