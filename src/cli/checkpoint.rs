@@ -4,7 +4,7 @@ use super::client::{Daemon, print_json, print_line};
 use clap::Subcommand;
 use serde_json::{Map, Value as Json};
 use tidemesh_model::{Error, ErrorKind, Position, Result};
-use tidemesh_mysql::parse_place;
+use tidemesh_mysql::{forgotten_place, parse_place};
 use tidemesh_postgres::parse_lsn;
 use tidemesh_source::{position_item, read_checkpoint, remove_state};
 use tidemesh_transport::{Append, RemoteTransport, Transport};
@@ -98,7 +98,8 @@ async fn set(source: &str, text: &str, daemon: &Daemon) -> Result<()> {
         return Err(none_of(source, doing));
     };
     let position = read_position(text, before.position.epoch)?;
-    let state = vec![position_item(position, 0)?];
+    // MySQL's own place, which is of the position before.
+    let state = vec![position_item(position, 0)?, forgotten_place()];
     log.append(Append { writer: Some(writer), state, ..Append::default() }).await?;
     print_line(&format!("{source}: from {} to {position}", before.position))?;
     if position > before.position {

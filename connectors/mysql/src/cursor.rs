@@ -9,6 +9,7 @@ use crate::place::LogFile;
 use crate::statement::{Effect, effect};
 use crate::transaction::Transaction;
 use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_source::position_lost;
 
 /// What an event says to the walk.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(crate) struct Cursor {
     pub(crate) transaction: Option<Transaction>,
     /// When the last event was written, seconds since 1970; 0 if none has told.
     pub(crate) at_s: u32,
+    /// Names of tables are the same whatever their case is.
+    folds_names: bool,
     /// Events come out of a compressed transaction, and stand at no place of their own.
     is_nested: bool,
 }
@@ -82,7 +85,7 @@ pub(crate) fn next_in<'a>(input: &mut &'a [u8]) -> Result<Option<(&'a [u8], usiz
 
 impl Cursor {
     /// At the beginning of a stream.
-    pub(crate) fn new(flavor: Option<Flavor>) -> Self {
+    pub(crate) fn new(flavor: Option<Flavor>, folds_names: bool) -> Self {
         Self {
             framer: Framer::default(),
             flavor,
@@ -90,6 +93,7 @@ impl Cursor {
             offset: 0,
             transaction: None,
             at_s: 0,
+            folds_names,
             is_nested: false,
         }
     }
@@ -159,6 +163,7 @@ impl Cursor {
             Frame::FormatDescription(format) => {
                 self.flavor = Some(format.flavor());
                 self.pass_event(event);
+                self.cut_off(format.started_at_s)?;
                 Ok(Told::Nothing)
             }
             Frame::Rotate(rotate) => {
@@ -177,6 +182,17 @@ impl Cursor {
                 self.pass_event(event);
                 Ok(Told::Nothing)
             }
+        }
+    }
+
+    /// A server that was started anew undoes what it had begun to log when it ended (MySQL 9.1,
+    /// `Format_description_log_event::do_apply_event`).
+    fn cut_off(&mut self, started_at_s: u32) -> Result<()> {
+        match self.transaction.take_if(|_| started_at_s != 0) {
+            Some(transaction) if transaction.events > 0 => Err(self.located(position_lost(
+                "the server ended while it logged a transaction, and undid it",
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -282,7 +298,10 @@ impl Cursor {
             );
         };
         let text = |bytes: &'a [u8]| String::from_utf8_lossy(bytes);
-        let effect = effect(&text(query.sql), &text(query.database));
+        let mut effect = effect(&text(query.sql), &text(query.database));
+        if self.folds_names {
+            effect.fold_names();
+        }
         match effect {
             Effect::Begin => {
                 transaction.is_open = true;

@@ -96,6 +96,7 @@ pub(crate) fn decode<'a>(event: Event<'a>, scratch: &'a mut Vec<u8>) -> Result<M
         kinds::TABLE_MAP => table_map::table_map(&header, bytes).map(Message::TableMap),
         kinds::XID => bytes.u64().map(Message::Xid).ok_or_else(cut),
         kinds::QUERY => query::query(bytes).map(Message::Query).ok_or_else(cut),
+        kinds::EXECUTE_LOAD_QUERY => query::load(bytes).map(Message::Query).ok_or_else(cut),
         kinds::MARIADB_QUERY_COMPRESSED => {
             query::compressed(&header, bytes, scratch).map(Message::Query)
         }
@@ -122,8 +123,7 @@ pub(crate) fn decode<'a>(event: Event<'a>, scratch: &'a mut Vec<u8>) -> Result<M
         | kinds::USER_VAR
         | kinds::APPEND_BLOCK
         | kinds::DELETE_FILE
-        | kinds::BEGIN_LOAD_QUERY
-        | kinds::EXECUTE_LOAD_QUERY => Ok(Message::StatementPart(header.kind)),
+        | kinds::BEGIN_LOAD_QUERY => Ok(Message::StatementPart(header.kind)),
         kinds::IGNORABLE | kinds::TRANSACTION_CONTEXT | kinds::VIEW_CHANGE => Ok(Message::Nothing),
         _ => Err(header.malformed("the event is none that stands here")),
     }

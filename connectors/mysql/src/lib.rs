@@ -46,7 +46,7 @@ pub use batch::MysqlBatch;
 pub use config::parse_place;
 pub use open::MysqlConnector;
 pub use snapshot::{MysqlChunk, MysqlReader};
-pub use source::MysqlSource;
+pub use source::{MysqlSource, forgotten_place};
 
 /// Finds a source's tables and checks what it needs, as a start does, and makes what is missing: for
 /// tests with real servers.

@@ -1,62 +1,75 @@
 //! Marks that stand at places of the log, and not in it: snapshots that may write nothing into the database
-//! find their place so. Who reads tables places them; the source tells them where it has come there.
+//! find their place so. Who reads tables places them; the source tells them where it comes there.
+//!
+//! A mark must be told exactly where it stands: what the log tells behind it is what its chunk may not have.
+//! So none is placed where the source has gone by, and the source ends a batch where one stands.
 
 use crate::gtid::GtidSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 /// Marks that may wait at a time: two for each chunk that is read, and those of verifications.
 const WAITING_MAX: usize = 256;
 
-/// Where a mark stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum MarkPlace {
+/// What is told of a mark once the source is there: the transactions before it, if they have ids.
+pub(crate) type Passed = oneshot::Receiver<Option<GtidSet>>;
+
+/// A mark that waits for the source.
+#[derive(Debug)]
+struct Waiting {
     /// Behind all that is before this commit position.
-    Commit(u64),
-    /// Behind these transactions.
-    Gtids(GtidSet),
+    commit: u64,
+    text: String,
+    passed: oneshot::Sender<Option<GtidSet>>,
+}
+
+/// The marks that wait, and how far the source is.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    waiting: Vec<Waiting>,
+    /// All before this commit position was given out, or is about to be.
+    given: u64,
 }
 
 /// The marks that wait for the source.
 #[derive(Debug, Default)]
 pub(crate) struct PlacedMarks {
-    waiting: Mutex<Vec<(MarkPlace, String)>>,
+    state: Mutex<State>,
     placed: Notify,
 }
 
 impl PlacedMarks {
-    /// Places a mark.
+    /// Places a mark; none if the source is behind that place already.
     ///
     /// # Errors
     ///
-    /// `TooLarge` if too many wait: the source does not read.
-    pub(crate) fn place(&self, place: MarkPlace, text: &str) -> Result<()> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= WAITING_MAX {
+    /// `Unavailable` if too many wait: the source does not read.
+    pub(crate) fn place(&self, commit: u64, text: &str) -> Result<Option<Passed>> {
+        let mut state = self.hold();
+        if commit < state.given {
+            return Ok(None);
+        }
+        state.waiting.retain(|waiting| !waiting.passed.is_closed());
+        if state.waiting.len() >= WAITING_MAX {
             return Err(Error::new(ErrorKind::Unavailable, "place a mark")
                 .because("too many wait for the log to be read up to them")
                 .with("waiting_max", WAITING_MAX));
         }
-        waiting.push((place, text.to_owned()));
+        let (passed, told) = oneshot::channel();
+        state.waiting.push(Waiting { commit, text: text.to_owned(), passed });
         self.placed.notify_one();
-        Ok(())
+        Ok(Some(told))
     }
 
-    /// Takes the marks behind whose places the source is: at this commit position, with these
-    /// transactions read.
-    pub(crate) fn reached(&self, commit: u64, gtids: Option<&GtidSet>) -> Vec<String> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_reached = |(place, _): &mut (MarkPlace, String)| match place {
-            MarkPlace::Commit(place) => commit >= *place,
-            MarkPlace::Gtids(place) => gtids.is_some_and(|gtids| place.is_subset(gtids)),
-        };
-        waiting.extract_if(.., is_reached).map(|(_, text)| text).collect()
+    /// While this is held no mark is placed: the source looks how far it goes.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new reading of the log: marks of the one before are nobody's.
     pub(crate) fn forget(&self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.hold() = State::default();
     }
 
     /// Returns once a mark was placed. Cancel-safe.
@@ -65,30 +78,60 @@ impl PlacedMarks {
     }
 }
 
+impl State {
+    /// Where the next mark stands.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.waiting.iter().map(|waiting| waiting.commit).min()
+    }
+
+    /// All before this commit position is given out from here on.
+    pub(crate) fn give(&mut self, commit: u64) {
+        self.given = self.given.max(commit);
+    }
+
+    /// Takes the marks at whose places the source is, in the order in which they were placed.
+    pub(crate) fn reached(&mut self, commit: u64, gtids: Option<&GtidSet>) -> Vec<String> {
+        let reached = self.waiting.extract_if(.., |waiting| waiting.commit <= commit);
+        let told = reached.map(|Waiting { text, passed, .. }| {
+            // Who placed it need not wait.
+            let _ = passed.send(gtids.cloned());
+            text
+        });
+        told.collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Flavor;
 
     #[test]
-    fn marks_are_told_in_their_order_where_the_source_has_come_to_them() {
+    fn marks_are_told_in_their_order_where_the_source_comes_to_them() {
         let marks = PlacedMarks::default();
-        let gtids = |text| GtidSet::parse(Flavor::MariaDb, text).unwrap();
-        marks.place(MarkPlace::Commit(7), "low").unwrap();
-        marks.place(MarkPlace::Gtids(gtids("0-1-5")), "by ids").unwrap();
-        marks.place(MarkPlace::Commit(7), "high").unwrap();
-        assert!(marks.reached(6, Some(&gtids("0-1-4"))).is_empty());
-        assert_eq!(marks.reached(7, None), ["low", "high"]);
-        assert_eq!(marks.reached(0, Some(&gtids("0-1-6"))), ["by ids"]);
+        let _low = marks.place(7, "low").unwrap().unwrap();
+        let _high = marks.place(7, "high").unwrap().unwrap();
+        let _later = marks.place(9, "later").unwrap().unwrap();
+        let mut state = marks.hold();
+        assert_eq!(state.next(), Some(7));
+        assert!(state.reached(6, None).is_empty());
+        assert_eq!(state.reached(7, None), ["low", "high"]);
+        assert_eq!(state.next(), Some(9));
+    }
+
+    #[test]
+    fn none_is_placed_where_the_source_has_gone_by() {
+        let marks = PlacedMarks::default();
+        marks.hold().give(8);
+        assert!(marks.place(7, "low").unwrap().is_none());
+        assert!(marks.place(8, "low").unwrap().is_some());
     }
 
     #[test]
     fn no_more_wait_than_may() {
         let marks = PlacedMarks::default();
-        (0..WAITING_MAX).for_each(|_| marks.place(MarkPlace::Commit(1), "a").unwrap());
-        let error = marks.place(MarkPlace::Commit(1), "a").unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        marks.forget();
-        marks.place(MarkPlace::Commit(1), "a").unwrap();
+        let kept: Vec<_> = (0..WAITING_MAX).map(|_| marks.place(1, "a").unwrap()).collect();
+        assert_eq!(marks.place(1, "a").unwrap_err().kind(), ErrorKind::Unavailable);
+        drop(kept);
+        marks.place(1, "a").unwrap();
     }
 }

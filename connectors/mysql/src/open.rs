@@ -5,19 +5,20 @@ use crate::client::stream::{self, From};
 use crate::client::{Client, Sql};
 use crate::config::Config;
 use crate::cursor::Cursor;
+use crate::frame::Flavor;
 use crate::gtid::GtidSet;
 use crate::known::KnownSchemas;
 use crate::marks::PlacedMarks;
-use crate::place::LogFile;
+use crate::place::{LogFile, offset_of};
 use crate::scan::Place;
 use crate::snapshot::MysqlReader;
 use crate::source::{Dropped, MysqlSource, block, place_item, read_place};
 use crate::tables::{Captured, OpenTables};
-use crate::takeup::{LogPlace, ServerLog, TakeUp, take_up};
+use crate::takeup::{LogFile as TakeUpFile, LogPlace, ServerLog, TakeUp, take_up};
 use crate::versions::Versions;
 use crate::watch::{Watch, look};
 use crate::{discover, precheck, server, turn};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
 use tidemesh_source::{Checkpoint, Connector, LogStream, Pending, Vitals, position_lost};
@@ -126,7 +127,8 @@ impl Connector for MysqlConnector {
             "reads the log"
         );
         let captured = Captured::new(&config.tables, config.watermarks.as_ref());
-        let mut cursor = Cursor::new(Some(flavor));
+        let folds_names = server::folds_names(&mut sql).await?;
+        let mut cursor = Cursor::new(Some(flavor), folds_names);
         if !start.by_gtids {
             cursor.file = Some(LogFile::of(start.log.file.as_bytes())?);
             cursor.offset = start.log.position;
@@ -146,11 +148,18 @@ impl Connector for MysqlConnector {
             marks: Arc::clone(&self.marks),
             versions,
             dropped,
+            suspects: BTreeSet::new(),
             pending: Pending::default(),
             unpacking: None,
             failed: None,
-            place: Place { cursor, open: OpenTables::default(), end: start.resume_after },
+            place: Place {
+                cursor,
+                open: OpenTables::default(),
+                end: start.resume_after,
+                has_rows: false,
+            },
             log: start.log,
+            has_moved: false,
             log_stored_at: Instant::now(),
         };
         self.marks.forget();
@@ -176,18 +185,23 @@ async fn start(
         let resume_after = Position::before(first_epoch, commit);
         return Ok(Start { log, epoch: first_epoch, resume_after, by_gtids: false, is_new: true });
     };
-    let Some(stored) = stored else {
-        return Err(position_lost("the checkpoint does not say where the log is to be taken up"));
-    };
     let position = checkpoint.position;
+    let (stored, is_new) = match stored {
+        Some(stored) => (stored, false),
+        None => (place_of(sql, position, log).await?, true),
+    };
     Ok(match take_up(&stored, log)? {
-        TakeUp::Same { file, position: offset } => Start {
-            log: LogPlace { file, position: offset, ..stored },
-            epoch: position.epoch,
-            resume_after: position,
-            by_gtids: false,
-            is_new: false,
-        },
+        TakeUp::Same { file, position: offset } => {
+            // A MySQL's log that was taken up by ids once may have what was read behind its place, too.
+            let has_ids = stored.gtids.is_some() && log.gtid_mode.has_ids();
+            Start {
+                by_gtids: log.flavor == Flavor::MySql && has_ids,
+                log: LogPlace { file, position: offset, ..stored },
+                epoch: position.epoch,
+                resume_after: position,
+                is_new,
+            }
+        }
         // A transaction that was under way comes again as a whole: where its rows stand in another
         // server's log, nobody can tell.
         TakeUp::Other { gtids } => {
@@ -213,6 +227,24 @@ async fn start(
             }
         }
     })
+}
+
+/// The place of a position that was set by hand: `tidemesh checkpoint set`.
+async fn place_of(sql: &mut Sql, position: Position, log: &ServerLog) -> Result<LogPlace> {
+    let offset = offset_of(position.commit);
+    let is_its = |file: &&TakeUpFile| {
+        let commit = LogFile::of(file.name.as_bytes()).and_then(|file| file.commit(offset));
+        commit.is_ok_and(|commit| commit == position.commit)
+    };
+    let Some(file) = log.files.iter().find(is_its) else {
+        return Err(position_lost(
+            "the server does not have the file of the checkpoint's position",
+        )
+        .with("position", position));
+    };
+    let gtids = server::gtids_at(sql, log.flavor, &file.name, offset).await?;
+    let (flavor, server, file) = (log.flavor, log.server.clone(), file.name.clone());
+    Ok(LogPlace { flavor, server, file, position: offset, gtids })
 }
 
 async fn stream_from(

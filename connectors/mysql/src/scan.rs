@@ -18,6 +18,8 @@ pub(crate) struct Place {
     pub(crate) open: OpenTables,
     /// All at or before it was given out.
     pub(crate) end: Position,
+    /// Whether the transaction that is under way has rows of captured tables.
+    pub(crate) has_rows: bool,
 }
 
 /// What a scan goes by.
@@ -28,6 +30,10 @@ pub(crate) struct Bounds<'a> {
     pub(crate) bytes_max: usize,
     /// The most bytes of an event within a compressed transaction.
     pub(crate) event_bytes_max: usize,
+    /// Nothing at or before it is told, so nothing there is refused.
+    pub(crate) resume_after: Position,
+    /// A commit position where the batch ends, if it comes there.
+    pub(crate) stop_at: Option<u64>,
 }
 
 /// What a scan found.
@@ -41,6 +47,8 @@ pub(crate) struct Scan {
     pub(crate) ended: Vec<TransactionId>,
     /// Whether one without an id does.
     pub(crate) has_anonymous: bool,
+    /// Whether nothing else may be told with it.
+    pub(crate) is_alone: bool,
     pub(crate) stop: Option<Stop>,
 }
 
@@ -52,6 +60,11 @@ pub(crate) enum Stop {
     Unknown(TableName),
     /// Behind a statement by which these captured tables are gone.
     Dropped(Vec<TableName>),
+    /// Behind a statement by which this captured table has other rows, of which the log tells nothing.
+    Replaced(TableName),
+    /// Behind a statement that may have altered captured tables: what the log does not tell of them may be
+    /// other than before.
+    Altered,
     /// Behind a compressed transaction, whose events come next.
     Payload(PayloadEvents),
 }
@@ -83,6 +96,7 @@ pub(crate) fn scan<'a>(
             schemas: Vec::new(),
             ended: Vec::new(),
             has_anonymous: false,
+            is_alone: false,
             stop: None,
         },
     };
@@ -107,7 +121,7 @@ pub(crate) fn scan<'a>(
                 scanning.scan.stop = stop;
                 return Ok(scanning.scan);
             }
-            if scanning.scan.bytes >= bounds.bytes_max {
+            if scanning.scan.bytes >= bounds.bytes_max || scanning.is_at_stop()? {
                 return Ok(scanning.scan);
             }
         }
@@ -121,6 +135,13 @@ struct Scanning<'b> {
 }
 
 impl Scanning<'_> {
+    /// Whether a mark stands here, between transactions.
+    fn is_at_stop(&self) -> Result<bool> {
+        let Some(stop_at) = self.bounds.stop_at else { return Ok(false) };
+        let cursor = &self.scan.place.cursor;
+        Ok(cursor.transaction.is_none() && cursor.file.is_some() && cursor.commit()? >= stop_at)
+    }
+
     fn event(&mut self, event: &[u8], scratch: &mut Vec<u8>) -> Result<Step> {
         let epoch = self.bounds.epoch;
         match self.scan.place.cursor.advance(event, scratch)? {
@@ -164,6 +185,7 @@ impl Scanning<'_> {
             None => self.scan.has_anonymous = true,
         }
         self.scan.place.open.end_statement();
+        self.scan.place.has_rows = false;
         self.passed(self.bounds.epoch)
     }
 
@@ -197,7 +219,9 @@ impl Scanning<'_> {
             && table.purpose == Purpose::Events
         {
             let schema = &table.relation.schema;
-            if transaction.is_distributed {
+            place.has_rows = true;
+            let here = behind_event(self.bounds.epoch, transaction.commit, transaction.events);
+            if transaction.is_distributed && here > self.bounds.resume_after {
                 return Err(place.cursor.located(distributed(&schema.name)));
             }
             if !self.scan.schemas.iter().any(|known| Arc::ptr_eq(known, schema)) {
@@ -225,6 +249,7 @@ impl Scanning<'_> {
                     return Ok(Step::Before(Some(Stop::Unknown(table.clone()))));
                 };
                 self.scan.schemas.push(schema);
+                self.scan.is_alone = true;
                 step = Step::Behind(None);
             }
             Effect::Drop(tables) => {
@@ -233,12 +258,29 @@ impl Scanning<'_> {
                     step = Step::Behind(Some(Stop::Dropped(dropped)));
                 }
             }
-            Effect::Rollback | Effect::RollbackToSavepoint if statement.transaction.events > 0 => {
+            Effect::DropDatabase(database) => {
+                let dropped = captured.of_database(database);
+                if !dropped.is_empty() {
+                    step = Step::Behind(Some(Stop::Dropped(dropped)));
+                }
+            }
+            Effect::Replace(table) if captured.has(table) => {
+                step = Step::Behind(Some(Stop::Replaced(table.clone())));
+            }
+            Effect::Alter
+                if captured.may_be_meant(statement.query.database, statement.query.sql) =>
+            {
+                step = Step::Behind(Some(Stop::Altered));
+            }
+            Effect::Rollback | Effect::RollbackToSavepoint
+                if self.scan.place.has_rows && !self.is_passed_over(statement) =>
+            {
                 return Err(self.scan.place.cursor.located(undone(statement)));
             }
             Effect::Change(word) => {
                 let query = &statement.query;
-                if captured.may_be_meant(query.database, query.sql) {
+                let is_told = !self.is_passed_over(statement);
+                if is_told && captured.may_be_meant(query.database, query.sql) {
                     return Err(self.scan.place.cursor.located(as_statement(statement, word)));
                 }
             }
@@ -250,6 +292,13 @@ impl Scanning<'_> {
             self.ended(transaction.id)?;
         }
         Ok(step)
+    }
+
+    /// Whether a statement stands where all is in the topics, or was left out by hand.
+    fn is_passed_over(&self, statement: &Statement<'_>) -> bool {
+        let transaction = statement.transaction;
+        behind_event(self.bounds.epoch, transaction.commit, transaction.events)
+            <= self.bounds.resume_after
     }
 
     /// The schema that the table had last.
@@ -293,4 +342,89 @@ fn as_statement(statement: &Statement<'_>, word: &'static str) -> Error {
              statement changed is in no log, so the tables must be read anew: `tidemesh checkpoint` \
              passes over it, `tidemesh snapshot start` reads them",
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::stream::BEFORE_EVENT_BYTES;
+    use crate::frame::{FILE_MAGIC, Flavor, next_event};
+    use crate::place::LogFile;
+
+    /// A recorded log as the stream brings it.
+    fn stream() -> Vec<u8> {
+        let file = include_bytes!("../testdata/changes.bin").as_slice();
+        let mut input = file.strip_prefix(&FILE_MAGIC).unwrap();
+        let mut out = Vec::new();
+        while let Some(event) = next_event(&mut input).unwrap() {
+            out.extend_from_slice(&[0; BEFORE_EVENT_BYTES]);
+            out.extend_from_slice(event);
+        }
+        out
+    }
+
+    fn begin() -> Place {
+        let mut cursor = Cursor::new(Some(Flavor::MariaDb), false);
+        cursor.file = Some(LogFile::of(b"log.000001").unwrap());
+        cursor.offset = 4;
+        Place { cursor, open: OpenTables::default(), end: Position::before(1, 0), has_rows: false }
+    }
+
+    fn scanned(bytes: &[u8], place: &Place, bytes_max: usize, stop_at: Option<u64>) -> Scan {
+        let bounds = Bounds {
+            tables: &Tables::default(),
+            captured: &Captured::default(),
+            epoch: 1,
+            bytes_max,
+            event_bytes_max: 1 << 20,
+            resume_after: Position::before(1, 0),
+            stop_at,
+        };
+        scan(std::iter::once(bytes), place, &bounds).unwrap()
+    }
+
+    /// The commit positions between transactions, in order.
+    fn boundaries(stream: &[u8]) -> Vec<u64> {
+        let (mut place, mut rest, mut found) = (begin(), stream, Vec::new());
+        while !rest.is_empty() {
+            let scan = scanned(rest, &place, 1, None);
+            rest = &rest[scan.bytes..];
+            place = scan.place;
+            if place.cursor.transaction.is_none() {
+                found.push(place.cursor.commit().unwrap());
+            }
+        }
+        found.dedup();
+        found
+    }
+
+    #[test]
+    fn a_batch_ends_where_a_mark_stands() {
+        let stream = stream();
+        let boundaries = boundaries(&stream);
+        assert!(boundaries.len() > 10);
+        for boundary in boundaries {
+            let scan = scanned(&stream, &begin(), usize::MAX, Some(boundary));
+            assert_eq!(scan.place.cursor.commit().unwrap(), boundary);
+            assert!(scan.place.cursor.transaction.is_none());
+        }
+    }
+
+    #[test]
+    fn however_a_log_is_cut_its_places_are_the_same() {
+        let stream = stream();
+        let whole = scanned(&stream, &begin(), usize::MAX, None);
+        for bytes_max in [1, 100, 1000] {
+            let (mut place, mut rest, mut ended) = (begin(), stream.as_slice(), Vec::new());
+            while !rest.is_empty() {
+                let scan = scanned(rest, &place, bytes_max, None);
+                assert!(scan.place.end >= place.end);
+                rest = &rest[scan.bytes..];
+                ended.extend(scan.ended);
+                place = scan.place;
+            }
+            assert_eq!(place.end, whole.place.end);
+            assert_eq!(ended, whole.ended);
+        }
+    }
 }

@@ -109,6 +109,34 @@ async fn mariadb_at(sql: &mut Sql, file: &str, position: u64) -> Result<Option<G
     told.flatten().map(|text| GtidSet::parse(Flavor::MariaDb, &text)).transpose()
 }
 
+/// All transactions before a place, where the server can tell: MySQL cannot.
+///
+/// # Errors
+///
+/// As [`log`].
+pub(crate) async fn gtids_at(
+    sql: &mut Sql,
+    flavor: Flavor,
+    file: &str,
+    position: u64,
+) -> Result<Option<GtidSet>> {
+    match flavor {
+        Flavor::MySql => Ok(None),
+        Flavor::MariaDb => mariadb_at(sql, file, position).await,
+    }
+}
+
+/// Whether names of tables are the same whatever their case is (`lower_case_table_names`): statements in
+/// the log have them as they were typed.
+///
+/// # Errors
+///
+/// What the server says.
+pub(crate) async fn folds_names(sql: &mut Sql) -> Result<bool> {
+    let folds: Option<u64> = sql.row("SELECT @@global.lower_case_table_names", ()).await?;
+    Ok(folds.unwrap_or(0) != 0)
+}
+
 /// The end of the log now.
 ///
 /// # Errors

@@ -62,6 +62,8 @@ pub struct MysqlSource {
     /// What tables were at earlier places.
     pub(crate) versions: Versions,
     pub(crate) dropped: Dropped,
+    /// Tables that DDL may have altered in what the log does not tell.
+    pub(crate) suspects: BTreeSet<TableName>,
     pub(crate) pending: Pending,
     /// A compressed transaction that is being unpacked.
     pub(crate) unpacking: Option<Unpacking>,
@@ -70,6 +72,8 @@ pub struct MysqlSource {
     pub(crate) place: Place,
     /// Where the log would be taken up.
     pub(crate) log: LogPlace,
+    /// Whether that is another place than the one that was stored last.
+    pub(crate) has_moved: bool,
     /// When that was stored last.
     pub(crate) log_stored_at: Instant,
     pub(crate) watch: crate::watch::Watch,
@@ -108,6 +112,13 @@ struct StoredPlace {
 pub(crate) fn read_place(items: &BTreeMap<String, Vec<u8>>) -> Result<Option<LogPlace>> {
     let stored = read_stored(items, LOG_KEY, STORED_VERSION, |stored: &StoredPlace| stored.version);
     Ok(stored?.map(|stored| stored.place))
+}
+
+/// The item by which a stored place is forgotten: the log is then taken up where the checkpoint's position
+/// says.
+#[must_use]
+pub fn forgotten_place() -> StateItem {
+    StateItem { key: LOG_KEY.to_owned(), value: None }
 }
 
 pub(crate) fn place_item(place: &LogPlace) -> Result<StateItem> {
@@ -158,7 +169,7 @@ impl MysqlSource {
             }
             self.fill(limit.bytes_max)?;
             if self.waiting().bytes() > 0 {
-                let scan = self.scan(limit.bytes_max)?;
+                let scan = self.look_ahead(limit.bytes_max)?;
                 if let Some(batch) = self.take(scan).await? {
                     return Ok(batch);
                 }
@@ -176,7 +187,7 @@ impl MysqlSource {
             tokio::select! {
                 read = tokio::time::timeout_at(deadline, self.stream.next()) => match read {
                     Ok(buffer) => self.pending.push(buffer?),
-                    Err(_) => return Ok(self.empty()),
+                    Err(_) => return self.heartbeat(),
                 },
                 () = self.marks.placed() => {
                     let marks = self.reached()?;
@@ -210,13 +221,28 @@ impl MysqlSource {
         self.unpacking.as_ref().map_or(&self.pending, |unpacking| &unpacking.pending)
     }
 
-    fn scan(&self, bytes_max: usize) -> Result<Scan> {
+    /// Scans up to the next mark that stands in no log; none is placed before what was scanned.
+    fn look_ahead(&self, bytes_max: usize) -> Result<Scan> {
+        let mut marks = self.marks.hold();
+        let scan = self.scan(bytes_max, marks.next())?;
+        let cursor = &scan.place.cursor;
+        match cursor.transaction {
+            Some(transaction) => marks.give(transaction.commit + 1),
+            None if cursor.file.is_some() => marks.give(cursor.commit()?),
+            None => {}
+        }
+        Ok(scan)
+    }
+
+    fn scan(&self, bytes_max: usize, stop_at: Option<u64>) -> Result<Scan> {
         let bounds = Bounds {
             tables: &self.tables,
             captured: &self.captured,
             epoch: self.epoch,
             bytes_max,
             event_bytes_max: self.config.settings.message_bytes_max,
+            resume_after: self.resume_after,
+            stop_at,
         };
         scan(self.waiting().pieces(), &self.place, &bounds)
     }
@@ -246,13 +272,26 @@ impl MysqlSource {
                 batch.state.extend(self.drop_tables(tables)?);
                 Ok(Some(batch))
             }
+            Some(Stop::Replaced(ref table)) => {
+                let table = table.clone();
+                let batch = self.cut(scan)?;
+                self.replace_table(&table);
+                Ok(Some(batch))
+            }
+            Some(Stop::Altered) => {
+                let batch = self.cut(scan)?;
+                self.suspects = self.captured.names().cloned().collect();
+                self.tables = Arc::default();
+                Ok(Some(batch))
+            }
             _ => self.cut(scan).map(Some),
         }
     }
 
     fn cut(&mut self, scan: Scan) -> Result<MysqlBatch> {
         let (cursor, open) = (self.place.cursor.clone(), self.place.open.clone());
-        let has_moved = scan.place.end > self.place.end;
+        let (was_told, file) =
+            (self.place.has_rows, cursor.file.as_ref().map(|file| file.name.clone()));
         self.place = scan.place;
         let pieces = match &mut self.unpacking {
             Some(unpacking) => unpacking.pending.take(scan.bytes),
@@ -263,15 +302,36 @@ impl MysqlSource {
         // that their table has left.
         let is_passed_over = self.place.end <= self.resume_after;
         let mut batch = self.empty();
-        if has_moved && (!scan.schemas.is_empty() || self.log_stored_at.elapsed() >= PLACE_INTERVAL)
-        {
-            self.log_stored_at = Instant::now();
-            batch.state = vec![place_item(&self.log)?];
+        // A transaction whose rows are told must be among those that are stored once it has ended.
+        let has_ended = was_told && !self.place.has_rows;
+        let is_other_file = file.is_some_and(|file| *file != *self.log.file);
+        let is_due = self.log_stored_at.elapsed() >= PLACE_INTERVAL;
+        if !scan.schemas.is_empty() || has_ended || is_other_file || is_due {
+            batch.state.extend(self.place_item()?);
         }
         batch.schemas = if is_passed_over { Vec::new() } else { scan.schemas };
         (batch.cursor, batch.open, batch.pieces) = (cursor, open, pieces);
         batch.spare = Some(self.stream.spare());
-        batch.marks = self.reached()?;
+        if !scan.is_alone {
+            batch.marks = self.reached()?;
+        }
+        Ok(batch)
+    }
+
+    /// The log's place, if it is another than the one that was stored last.
+    fn place_item(&mut self) -> Result<Option<StateItem>> {
+        if !std::mem::take(&mut self.has_moved) {
+            return Ok(None);
+        }
+        self.log_stored_at = Instant::now();
+        place_item(&self.log).map(Some)
+    }
+
+    /// Nothing comes: what was not worth an append is stored with the next heartbeat.
+    fn heartbeat(&mut self) -> Result<MysqlBatch> {
+        let item = self.place_item()?;
+        let mut batch = self.empty();
+        batch.state.extend(item);
         Ok(batch)
     }
 
@@ -281,7 +341,7 @@ impl MysqlSource {
         if cursor.transaction.is_some() || cursor.file.is_none() {
             return Ok(Vec::new());
         }
-        Ok(self.marks.reached(cursor.commit()?, self.log.gtids.as_ref()))
+        Ok(self.marks.hold().reached(cursor.commit()?, self.log.gtids.as_ref()))
     }
 
     /// Where the log would be taken up behind what is given out: where the transaction begins that is under
@@ -295,6 +355,7 @@ impl MysqlSource {
         }
         let cursor = &self.place.cursor;
         let Some(file) = &cursor.file else { return Ok(()) };
+        self.has_moved = true;
         if *self.log.file != *file.name {
             file.name.as_ref().clone_into(&mut self.log.file);
         }
@@ -340,6 +401,20 @@ impl MysqlSource {
         self.dropped.item().map(Some)
     }
 
+    /// A captured table has other rows than the log told of: those that are told are deleted, and it is
+    /// read anew.
+    fn replace_table(&mut self, table: &TableName) {
+        if self.place.end <= self.resume_after {
+            return;
+        }
+        let Some(schema) = self.schema_before(table) else { return };
+        tracing::warn!(%table, "DDL has changed its rows: it is read anew");
+        let mut first = self.empty();
+        first.schemas = vec![Arc::clone(&schema)];
+        first.replaced = vec![schema];
+        self.first = Some(first);
+    }
+
     /// Takes in a table that is new or changed; what was asked beside the log is stored with the next
     /// batch.
     async fn learn(&mut self, definition: &[u8]) -> Result<()> {
@@ -355,15 +430,18 @@ impl MysqlSource {
             return Ok(());
         }
         let table = map.table_name()?;
+        let is_suspect = at > self.resume_after && self.suspects.contains(&table);
         let facts = match self.versions.facts_at(&table, definition, at) {
-            Some(facts) => facts.clone(),
-            None => {
+            Some(facts) if !is_suspect => facts.clone(),
+            _ => {
                 let today = self.today(&table).await?;
                 today.map_or_else(TableFacts::default, |today| today.facts().clone())
             }
         };
         let relation = self.relation(&map, flavor, &facts)?;
         // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
+        self.suspects.remove(&table);
+        self.captured.remember(&table);
         let before = self.schema_before(&table);
         let schema = Arc::clone(&relation.schema);
         tracing::info!(%table, columns = schema.fields.len(), "schema");

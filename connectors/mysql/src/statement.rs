@@ -20,10 +20,32 @@ pub(crate) enum Effect {
     Truncate(TableName),
     /// Tables go.
     Drop(Vec<TableName>),
+    /// All tables of a database go.
+    DropDatabase(String),
+    /// A table has other rows from here on, without their being in the log: partitions that go, are
+    /// emptied or exchanged.
+    Replace(TableName),
+    /// Tables may be described otherwise from here on.
+    Alter,
     /// It changes rows and is logged as a statement; its first word.
     Change(&'static str),
     /// Nothing that matters to rows.
     Nothing,
+}
+
+impl Effect {
+    /// Writes names as a server has them that does not tell their cases apart.
+    pub(crate) fn fold_names(&mut self) {
+        let fold = |table: &mut TableName| {
+            *table = TableName::new(table.schema.to_lowercase(), table.table.to_lowercase());
+        };
+        match self {
+            Self::Truncate(table) | Self::Replace(table) => fold(table),
+            Self::Drop(tables) => tables.iter_mut().for_each(fold),
+            Self::DropDatabase(database) => *database = database.to_lowercase(),
+            _ => {}
+        }
+    }
 }
 
 /// First words of statements that change rows.
@@ -59,6 +81,9 @@ pub(crate) fn effect(sql: &str, database: &str) -> Effect {
             table(&mut words, database).map_or(Effect::Nothing, Effect::Truncate)
         }
         "DROP" => dropped(words, database),
+        "CREATE" => created(words, database),
+        "ALTER" => altered(words, database),
+        "RENAME" => Effect::Alter,
         _ => Effect::Nothing,
     }
 }
@@ -66,13 +91,19 @@ pub(crate) fn effect(sql: &str, database: &str) -> Effect {
 /// `DROP TABLE [IF EXISTS] a, b.c …`; a temporary one is not in the log's rows.
 fn dropped(mut words: Words<'_>, database: &str) -> Effect {
     let mut next = || words.next().unwrap_or_default().to_ascii_uppercase();
-    if !matches!(next().as_str(), "TABLE" | "TABLES") {
-        return Effect::Nothing;
-    }
+    let is_database = match next().as_str() {
+        "TABLE" | "TABLES" => false,
+        "DATABASE" | "SCHEMA" => true,
+        _ => return Effect::Nothing,
+    };
     let mut ahead = words.clone();
     let mut skip = || ahead.next().unwrap_or_default().to_ascii_uppercase();
     if skip() == "IF" && skip() == "EXISTS" {
         words = ahead;
+    }
+    if is_database {
+        let database = words.next().and_then(name);
+        return database.map_or(Effect::Nothing, Effect::DropDatabase);
     }
     let mut tables = Vec::new();
     while let Some(name) = table(&mut words, database) {
@@ -83,6 +114,28 @@ fn dropped(mut words: Words<'_>, database: &str) -> Effect {
         words.next();
     }
     Effect::Drop(tables)
+}
+
+/// `CREATE OR REPLACE TABLE t …` (MariaDB): the one before goes.
+fn created(mut words: Words<'_>, database: &str) -> Effect {
+    let mut next = || words.next().unwrap_or_default().to_ascii_uppercase();
+    if next() != "OR" || next() != "REPLACE" || next() != "TABLE" {
+        return Effect::Alter;
+    }
+    table(&mut words, database).map_or(Effect::Alter, |table| Effect::Drop(vec![table]))
+}
+
+/// `ALTER TABLE t …`; of one that drops, empties or exchanges partitions the log has no rows.
+fn altered(mut words: Words<'_>, database: &str) -> Effect {
+    let mut next = || words.next().unwrap_or_default().to_ascii_uppercase();
+    while matches!(next().as_str(), "ONLINE" | "IGNORE") {}
+    let Some(table) = table(&mut words, database) else { return Effect::Alter };
+    let words: Vec<String> = words.map(str::to_ascii_uppercase).collect();
+    let is_of_partitions = words.windows(2).any(|two| {
+        matches!(two[0].as_str(), "DROP" | "TRUNCATE" | "EXCHANGE" | "CONVERT")
+            && two[1] == "PARTITION"
+    });
+    if is_of_partitions { Effect::Replace(table) } else { Effect::Alter }
 }
 
 /// A table's name, of the default database if it has none.
@@ -190,7 +243,15 @@ mod tests {
             ("TRUNCATE TABLE table", Effect::Truncate(table("d", "table"))),
             ("/*!40000 INSERT INTO t VALUES (1)*/", Effect::Change("INSERT")),
             ("update t set a = 1", Effect::Change("UPDATE")),
-            ("CREATE TABLE t (a INT)", Effect::Nothing),
+            ("CREATE TABLE t (a INT)", Effect::Alter),
+            ("CREATE OR REPLACE TABLE `t` (a INT)", Effect::Drop(vec![table("d", "t")])),
+            ("ALTER TABLE t ADD COLUMN b INT", Effect::Alter),
+            ("ALTER TABLE t DROP COLUMN `partition`", Effect::Alter),
+            ("ALTER ONLINE TABLE e.t DROP PARTITION p0", Effect::Replace(table("e", "t"))),
+            ("alter table t exchange partition p with table u", Effect::Replace(table("d", "t"))),
+            ("RENAME TABLE t TO u", Effect::Alter),
+            ("DROP DATABASE IF EXISTS `e`", Effect::DropDatabase("e".into())),
+            ("DROP SCHEMA e", Effect::DropDatabase("e".into())),
             ("DROP VIEW v", Effect::Nothing),
             ("DROP TEMPORARY TABLE t", Effect::Nothing),
             ("", Effect::Nothing),

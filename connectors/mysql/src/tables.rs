@@ -66,9 +66,23 @@ impl Captured {
         self.names.contains(name)
     }
 
+    /// The captured tables of a database.
+    pub(crate) fn of_database(&self, database: &str) -> Vec<TableName> {
+        self.names.iter().filter(|name| name.schema == database).cloned().collect()
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &TableName> {
+        self.names.iter()
+    }
+
     /// A table that is there no more: what is said of it means nothing here, until the log describes it.
     pub(crate) fn forget(&mut self, name: &TableName) {
         self.names.remove(name);
+    }
+
+    /// The log has described the table, so it is there again.
+    pub(crate) fn remember(&mut self, name: &TableName) {
+        self.names.insert(name.clone());
     }
 
     /// Whether a statement in this default database may be of a captured table: it is of a database that

@@ -91,7 +91,7 @@ impl GtidMode {
 
     /// Whether the server sends its log by ids: without any it refuses, and a new transaction without
     /// one ends the stream (MySQL 9.1, `Binlog_sender::check_start_file` and `check_event_type`).
-    fn has_ids(self) -> bool {
+    pub(crate) fn has_ids(self) -> bool {
         matches!(self, Self::OnPermissive | Self::On)
     }
 }

@@ -91,7 +91,7 @@ impl Versions {
         facts: &TableFacts,
         since: Position,
     ) -> Result<Option<StateItem>> {
-        if self.facts_at(table, definition, since).is_some() {
+        if self.facts_at(table, definition, since) == Some(facts) {
             return Ok(None);
         }
         let versions = self.0.entry(table.clone()).or_default();

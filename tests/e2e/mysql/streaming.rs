@@ -144,7 +144,7 @@ async fn a_statement_in_the_log_stops_it_with_what_to_do() {
     let database = server.database().await;
     database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let daemon = streaming(&database, folder.path()).await;
+    let mut daemon = streaming(&database, folder.path()).await;
     database
         .execute(
             "SET SESSION binlog_format = 'STATEMENT'; INSERT INTO orders VALUES (1, 1, 'x', 1)",
@@ -152,6 +152,19 @@ async fn a_statement_in_the_log_stops_it_with_what_to_do() {
         .await;
     let error = daemon.stopped_with().await;
     assert!(error.contains("binlog_format") && error.contains("ROW"), "{error}");
+    // It is passed over by hand, and the next start refuses it no more.
+    let status = "SHOW MASTER STATUS";
+    let (file, at) = (database.cell(status, "File").await, database.cell(status, "Position").await);
+    let set = daemon.command(&["checkpoint", "set", "shop", &format!("{file}:{at}")]);
+    assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
+    daemon.kill();
+    let daemon = streaming(&database, folder.path()).await;
+    database.execute("INSERT INTO orders VALUES (2, 2, 'y', 0)").await;
+    let topic = database.topic("orders");
+    let told = eventually("what follows is told", async || {
+        Some(fold(&records(&daemon, &topic))).filter(|told| !told.is_empty())
+    });
+    assert_eq!(told.await.keys().collect::<Vec<_>>(), ["{\"id\":2}"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,15 @@ struct Status {
 }
 
 pub(super) fn query(mut bytes: Bytes<'_>) -> Option<Query<'_>> {
-    let head = head(&mut bytes)?;
+    let head = head(&mut bytes, 0)?;
+    Some(Query { sql: bytes.0, ..head })
+}
+
+/// `LOAD DATA` that is logged as a statement: the file's number, where its name stands, and what becomes of
+/// rows that are there already stand in between (MySQL 9.1, `Execute_load_query_event`).
+pub(super) fn load(mut bytes: Bytes<'_>) -> Option<Query<'_>> {
+    const OF_FILE_BYTES: usize = 4 + 4 + 4 + 1;
+    let head = head(&mut bytes, OF_FILE_BYTES)?;
     Some(Query { sql: bytes.0, ..head })
 }
 
@@ -45,19 +53,20 @@ pub(super) fn compressed<'a>(
     scratch: &'a mut Vec<u8>,
 ) -> Result<Query<'a>> {
     let cut = || header.malformed("its bytes are not of its kind");
-    let head = head(&mut bytes).ok_or_else(cut)?;
+    let head = head(&mut bytes, 0).ok_or_else(cut)?;
     scratch.clear();
     inflate(header, bytes, scratch)?;
     Ok(Query { sql: scratch, ..head })
 }
 
-/// All but the text.
-fn head<'a>(bytes: &mut Bytes<'a>) -> Option<Query<'a>> {
+/// All but the text; so many bytes more stand before the variables.
+fn head<'a>(bytes: &mut Bytes<'a>, more: usize) -> Option<Query<'a>> {
     let thread = bytes.u32()?;
     let _seconds_it_took = bytes.u32()?;
     let database = usize::from(bytes.u8()?);
     let error_code = bytes.u16()?;
     let status = usize::from(bytes.u16()?);
+    bytes.take(more)?;
     let Status { charset, sql_mode, micros } = status_of(bytes.take(status)?)?;
     let database = bytes.take(database)?;
     (bytes.u8()? == 0).then_some(())?;

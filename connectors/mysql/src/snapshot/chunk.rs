@@ -16,6 +16,8 @@ pub struct MysqlChunk {
 }
 
 impl Chunk for MysqlChunk {
+    const SEES_ALL: bool = true;
+
     fn schema(&self) -> &Arc<TableSchema> {
         &self.relation.schema
     }

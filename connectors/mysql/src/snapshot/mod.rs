@@ -324,8 +324,7 @@ impl TableReader for MysqlReader {
 
     async fn mark(&mut self, text: &str) -> Result<()> {
         let Some(table) = self.watermarks.clone() else {
-            let place = read_only::place(&mut self.sql, self.flavor, text).await?;
-            return self.marks.place(place, text);
+            return read_only::place(&mut self.sql, self.flavor, &self.marks, text).await;
         };
         let statement = sql::mark_statement(&table);
         match self.sql.rows::<Row>(&statement, (text,)).await {

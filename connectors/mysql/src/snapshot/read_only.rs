@@ -7,7 +7,7 @@
 use crate::client::Sql;
 use crate::frame::Flavor;
 use crate::gtid::GtidSet;
-use crate::marks::MarkPlace;
+use crate::marks::{Passed, PlacedMarks};
 use crate::place::LogFile;
 use crate::server::{not_understood, status};
 use std::time::Duration;
@@ -22,22 +22,29 @@ const PAUSE_FIRST: Duration = Duration::from_millis(1);
 /// The longest such pause.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// Where a mark of this text stands now.
+/// Places a mark at the log's end, and before a chunk is read waits until readers see all up to there.
 ///
 /// # Errors
 ///
-/// What the server says; `Prerequisite` of a MySQL server without GTIDs.
-pub(super) async fn place(sql: &mut Sql, flavor: Flavor, text: &str) -> Result<MarkPlace> {
-    match (flavor, text.starts_with(LOW)) {
-        (Flavor::MySql, true) => visible_mysql(sql).await,
-        (Flavor::MySql, false) => Ok(MarkPlace::Commit(log_end(sql, flavor).await?)),
-        (Flavor::MariaDb, is_low) => {
-            let end = log_end(sql, flavor).await?;
-            if is_low {
-                await_visible(sql, end).await?;
-            }
-            Ok(MarkPlace::Commit(end))
+/// What the server says; `Prerequisite` of a MySQL server without GTIDs; `Unavailable` if the log is no
+/// longer read.
+pub(super) async fn place(
+    sql: &mut Sql,
+    flavor: Flavor,
+    marks: &PlacedMarks,
+    text: &str,
+) -> Result<()> {
+    let (end, passed) = loop {
+        let end = log_end(sql, flavor).await?;
+        // The source may have gone by since the server told.
+        if let Some(passed) = marks.place(end, text)? {
+            break (end, passed);
         }
+    };
+    match flavor {
+        _ if !text.starts_with(LOW) => Ok(()),
+        Flavor::MariaDb => await_visible(sql, end).await,
+        Flavor::MySql => await_executed(sql, passed).await,
     }
 }
 
@@ -46,19 +53,27 @@ async fn log_end(sql: &mut Sql, flavor: Flavor) -> Result<u64> {
     LogFile::of(file.as_bytes())?.commit(position)
 }
 
-/// MySQL counts a transaction as executed once its engine has committed it (MySQL 9.1,
-/// `MYSQL_BIN_LOG::process_commit_stage_queue`).
-async fn visible_mysql(sql: &mut Sql) -> Result<MarkPlace> {
-    let question = "SELECT @@global.gtid_mode, @@global.gtid_executed";
-    let told: Option<(String, String)> = sql.row(question, ()).await?;
-    let (mode, executed) = told.ok_or_else(|| not_understood("gtid_executed"))?;
-    if !mode.eq_ignore_ascii_case("ON") {
+/// Waits until a MySQL has executed all that the log has before a mark: it counts a transaction so once its
+/// engine has committed it (MySQL 9.1, `MYSQL_BIN_LOG::process_commit_stage_queue`).
+async fn await_executed(sql: &mut Sql, passed: Passed) -> Result<()> {
+    let before = passed.await.map_err(|_| {
+        Error::new(ErrorKind::Unavailable, "place a mark").because("the log is no longer read")
+    })?;
+    let Some(before) = before else {
         return Err(Error::new(ErrorKind::Prerequisite, "place a mark")
             .because("snapshot.read_only needs GTIDs, by which the server tells what is visible")
-            .with("gtid_mode", mode)
             .help("set gtid_mode = ON at the server, or unset snapshot.read_only"));
+    };
+    let mut pause = PAUSE_FIRST;
+    loop {
+        let told: Option<String> = sql.row("SELECT @@global.gtid_executed", ()).await?;
+        let executed = GtidSet::parse(Flavor::MySql, &told.unwrap_or_default())?;
+        if before.is_subset(&executed) {
+            return Ok(());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
-    GtidSet::parse(Flavor::MySql, &executed).map(MarkPlace::Gtids)
 }
 
 /// Waits until readers of a MariaDB see all before a place: it tells the place of a consistent snapshot.

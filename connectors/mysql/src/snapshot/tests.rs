@@ -453,5 +453,8 @@ async fn a_mark_is_a_row_of_the_table_that_is_made_for_it() {
     let log = log(&server, std::slice::from_ref(&table), &types).await;
     assert_eq!(log[&table].rows, [[Value::Int32(1), Value::Text("low a 1".to_owned())]]);
     let mut reader = self::reader(&server, &types, None).await;
-    assert_eq!(reader.mark("x").await.unwrap_err().kind(), ErrorKind::Prerequisite);
+    reader.mark("low b 1").await.unwrap();
+    let query = "SELECT mark FROM snapshot_marks.marks";
+    let found: Option<String> = sql.row(query, ()).await.unwrap();
+    assert_eq!(found.as_deref(), Some("it's"), "nothing is written");
 }

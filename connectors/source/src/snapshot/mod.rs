@@ -139,6 +139,10 @@ pub trait TableReader: Send + 'static {
 
 /// Rows of one table as they were in one consistent view of it.
 pub trait Chunk: Send + Sync + 'static {
+    /// Whether every view has all that the log told before its low mark, so that transactions need not be
+    /// remembered.
+    const SEES_ALL: bool = false;
+
     /// The rows' schema: the same `Arc` for as long as the table's schema does not change.
     fn schema(&self) -> &Arc<TableSchema>;
 

@@ -125,6 +125,13 @@ impl<K: Chunk> Windows<K> {
         window.chunk.as_ref().filter(|_| run == self.run)
     }
 
+    #[inline]
+    fn note(&mut self, transaction: u64) {
+        if !K::SEES_ALL {
+            self.transactions.note(transaction);
+        }
+    }
+
     /// The log told a change of `key` (and `old_key`, empty if there is none), both framed.
     pub(crate) fn change(
         &mut self,
@@ -133,7 +140,7 @@ impl<K: Chunk> Windows<K> {
         key: &[u8],
         old_key: &[u8],
     ) {
-        self.transactions.note(transaction);
+        self.note(transaction);
         for window in &mut self.open {
             if window.low.is_some() && window.table == schema.name {
                 window.follow(schema);
@@ -149,7 +156,7 @@ impl<K: Chunk> Windows<K> {
     /// the chunk must be as new.
     pub(crate) fn unknown(&mut self, transaction: u64) {
         if self.active {
-            self.transactions.note(transaction);
+            self.note(transaction);
         }
     }
 
@@ -157,12 +164,12 @@ impl<K: Chunk> Windows<K> {
     /// that brings the row must see this transaction, and each that comes until then.
     pub(crate) fn incomplete(&mut self, transaction: u64) {
         self.follow(true);
-        self.transactions.note(transaction);
+        self.note(transaction);
     }
 
     /// The log told a truncate.
     pub(crate) fn truncate(&mut self, transaction: u64, table: &TableName) {
-        self.transactions.note(transaction);
+        self.note(transaction);
         for window in &mut self.open {
             if window.low.is_some() && window.table == *table {
                 window.spoiled = Some(Again::Truncated);

@@ -17,6 +17,9 @@ use tokio::sync::mpsc;
 /// Bytes of one buffer at first; it grows for a message that is larger.
 const BUFFER_BYTES: usize = 512 * 1024;
 
+/// The largest buffer that is used again.
+const BUFFER_KEPT_MAX: usize = 4 * BUFFER_BYTES;
+
 /// Buffers that may wait for the decoder; the thread stops reading when they do.
 const BUFFERS_WAITING_MAX: usize = 4;
 
@@ -267,7 +270,8 @@ impl<C: LogConnection> Reading<C> {
 
     fn read_once(&mut self) -> std::io::Result<usize> {
         let filled = self.buffer.len();
-        let room = self.buffer.capacity();
+        // What is not read into need not be filled with zeros.
+        let room = self.buffer.capacity().min(filled + BUFFER_BYTES);
         self.buffer.resize(room, 0);
         let read = self.connection.socket().read(&mut self.buffer[filled..]);
         let count = match &read {
@@ -285,6 +289,10 @@ impl<C: LogConnection> Reading<C> {
             return Ok(());
         }
         let mut next = self.returned.try_recv().unwrap_or_default();
+        // One that has grown for a large message is freed.
+        if next.capacity() > BUFFER_KEPT_MAX {
+            next = Vec::new();
+        }
         next.clear();
         next.reserve(BUFFER_BYTES);
         next.extend_from_slice(&self.buffer[self.whole..]);
