@@ -159,15 +159,13 @@ fn replicated(facts: &ServerFacts, judged: &mut Judged) {
     let Some(name) = facts.log_updates_off().filter(|_| facts.is_replica == Some(true)) else {
         return;
     };
-    let reset = match facts.flavor {
-        Flavor::MySql => "RESET REPLICA ALL",
-        Flavor::MariaDb => "RESET SLAVE ALL",
-    };
+    // A server has the statements' new names since before it has the variable's.
+    let replica = if name == "log_replica_updates" { "REPLICA" } else { "SLAVE" };
     judged.findings.refuse(
         format!("{name} is OFF, and the server is a replica: what it replicates is not in its log"),
         format!(
             "Set {name} = ON in the server's file and restart it, or set mysql.host to the server that \
-             it replicates; if it is no replica any more, run {reset};"
+             it replicates; if it is no replica any more, run STOP {replica}; RESET {replica} ALL;"
         ),
     );
 }

@@ -155,7 +155,7 @@ fn what_is_wrong_is_refused_with_what_mends_it() {
                 f.is_replica = Some(true);
             },
             "log_slave_updates is OFF, and the server is a replica",
-            "run RESET SLAVE ALL;",
+            "run STOP SLAVE; RESET SLAVE ALL;",
         ),
         (
             MySql,
