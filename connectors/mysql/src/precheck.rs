@@ -46,6 +46,7 @@ async fn judge(sql: &mut Sql, config: &Config) -> Result<Judged> {
     let mut judged = Judged::default();
     let facts = ServerFacts::ask(sql).await?;
     server::judge(&facts, config, &mut judged);
+    tables::judge_marks(&facts, config, &mut judged);
     let mut columns = HashMap::new();
     for name in &config.tables {
         let table = TableFact::ask(sql, name).await?;
@@ -133,17 +134,16 @@ fn marks(
     match error.kind() {
         ErrorKind::Privilege => judged.findings.lacks(
             format!("the user {user} may not make, or not write, the snapshots' marks in {text}"),
-            format!(
-                "Run {statements}; GRANT SELECT, INSERT, UPDATE ON {text} TO {user}; {or}"
-            ),
+            format!("Run {statements}; GRANT SELECT, INSERT, UPDATE ON {text} TO {user}; {or}"),
         ),
         ErrorKind::Prerequisite => judged.findings.refuse(
             format!("snapshots' marks cannot be written to {text}: {}", reason(&error)),
             format!(
-                "Where the server takes no writes, set mysql.host to its primary; where the table is \
-                 another one, set mysql.watermark_table to one that is made by {statements}; {or}"
+                "Where the table is another one, set mysql.watermark_table to one that is made by \
+                 {statements}; {or}"
             ),
         ),
+        // A failover may be what makes the server read-only: the start is tried again, and says why.
         _ => return Err(error.with("table", table)),
     }
     Ok(())

@@ -19,6 +19,16 @@ pub(crate) struct Sql {
 }
 
 impl Sql {
+    /// Undoes what a server may give each session: commits that wait (marks would never be in the log),
+    /// and limits of rows and time, which would cut what is read. Comments with a version are run by the
+    /// servers that have the variable alone; MariaDB passes over MySQL's from 5.7 on. A primary key that
+    /// MySQL made by itself is in the log, and so must not be hidden in `information_schema`.
+    pub(crate) const PLAIN: &'static str = "SET autocommit = 1, \
+         sql_select_limit = 18446744073709551615 \
+         /*!50708 , max_execution_time = 0 */ \
+         /*!80030 , show_gipk_in_create_table_and_information_schema = ON */ \
+         /*M!100101 , max_statement_time = 0 */";
+
     /// Connects and logs in, within the settings' `connect_timeout_ms`.
     ///
     /// # Errors
@@ -151,7 +161,10 @@ fn options(settings: &MysqlSettings, tls: Option<SslOpts>) -> Opts {
         .max_allowed_packet(Some(settings.message_bytes_max))
         .stmt_cache_size(64_usize)
         .ssl_opts(tls)
-        .setup(vec!["SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = ''".to_owned()]);
+        .setup(vec![
+            "SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = ''".to_owned(),
+            Sql::PLAIN.to_owned(),
+        ]);
     match settings.host.starts_with('/') {
         true => builder.socket(Some(settings.host.clone())).prefer_socket(true),
         false => builder.ip_or_hostname(settings.host.clone()).tcp_port(settings.port),
@@ -169,4 +182,46 @@ fn tls(settings: &MysqlSettings) -> Option<SslOpts> {
         .with_danger_accept_invalid_certs(!checked)
         .with_danger_skip_domain_validation(settings.tls != TlsMode::VerifyFull);
     Some(opts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Server;
+
+    /// Each server has one of the two time limits, or none.
+    const LIMITS: &str = "SHOW SESSION VARIABLES WHERE Variable_name IN ('autocommit', \
+         'sql_select_limit', 'max_statement_time', 'max_execution_time')";
+
+    async fn assert_plain(sql: &mut Sql) {
+        let limits: Vec<(String, String)> = sql.all(LIMITS).await.unwrap();
+        assert!(limits.len() >= 3, "{limits:?}");
+        for (name, value) in limits {
+            let wanted = match name.as_str() {
+                "autocommit" => "ON",
+                "sql_select_limit" => "18446744073709551615",
+                "max_statement_time" => "0.000000",
+                _ => "0",
+            };
+            assert_eq!(value, wanted, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_server_gives_its_sessions_does_not_hold_for_ours() {
+        let server = Server::shared().await;
+        let mut sql = server.sql().await;
+        let user = format!("limited_{}", std::process::id());
+        // A limit of the user's own leaves the other tests' sessions as they are.
+        sql.run(&format!("CREATE USER {user}@'%' /*M!100101 WITH MAX_STATEMENT_TIME 5 */"))
+            .await
+            .unwrap();
+        let settings = MysqlSettings { user: user.clone(), password: None, ..server.settings };
+        let connected = Sql::connect(&settings).await;
+        sql.run(&format!("DROP USER {user}@'%'")).await.unwrap();
+        assert_plain(&mut connected.unwrap()).await;
+        sql.run("SET autocommit = 0, sql_select_limit = 1").await.unwrap();
+        sql.run(Sql::PLAIN).await.unwrap();
+        assert_plain(&mut sql).await;
+    }
 }

@@ -8,7 +8,7 @@ use crate::turn;
 use mysql_async::Row;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use tidemesh_model::{Error, ErrorKind, Result, TableName};
+use tidemesh_model::{Error, ErrorKind, Remedy, Result, TableName};
 
 /// A server's version, by its first two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +27,8 @@ pub(super) struct ServerFacts {
     pub(super) grants: Option<Vec<String>>,
     /// Which databases are logged; none if the user may not ask.
     pub(super) filter: Option<LogFilter>,
+    /// Whether it is another server's replica; none if the user may not ask, or nothing hangs on it.
+    pub(super) is_replica: Option<bool>,
     /// Who has registered to read the log: server id and name. None where the user may not ask.
     pub(super) readers: Vec<(u32, String)>,
 }
@@ -94,15 +96,27 @@ impl ServerFacts {
             false => Flavor::MySql,
         };
         let user: Option<String> = sql.row("SELECT CURRENT_USER()", ()).await?;
-        Ok(Self {
+        let mut facts = Self {
             flavor,
             version,
             variables,
             user: account(&user.unwrap_or_default()),
             grants: grants(sql, flavor).await?,
             filter: filter(sql, flavor, version).await?,
+            is_replica: None,
             readers: turn::readers(sql).await?,
-        })
+        };
+        if facts.log_updates_off().is_some() {
+            facts.is_replica = is_replica(sql, flavor).await?;
+        }
+        Ok(facts)
+    }
+
+    /// The variable, by the name that this server has, by which it does not log what it replicates; none
+    /// if it does.
+    pub(super) fn log_updates_off(&self) -> Option<&'static str> {
+        let names = ["log_replica_updates", "log_slave_updates"];
+        names.into_iter().find(|name| self.variable(name) == "OFF")
     }
 
     /// A variable's value, in capitals; empty if the server has none of this name.
@@ -154,6 +168,24 @@ async fn filter(sql: &mut Sql, flavor: Flavor, version: Version) -> Result<Optio
     Ok(Some(LogFilter { only: databases("Binlog_Do_DB"), without: databases("Binlog_Ignore_DB") }))
 }
 
+/// Whether the server has another one that it replicates, running or not; none if the user may not ask.
+async fn is_replica(sql: &mut Sql, flavor: Flavor) -> Result<Option<bool>> {
+    let statements = match flavor {
+        // One of the two is there: the new name since 8.0.22, the old one before 8.4.
+        Flavor::MySql => &["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"][..],
+        // The other form tells of the connection without a name alone.
+        Flavor::MariaDb => &["SHOW ALL SLAVES STATUS"],
+    };
+    for statement in statements {
+        match sql.told::<Row>(statement).await {
+            Ok(row) => return Ok(Some(row.is_some())),
+            Err(error) if error.remedy() == Remedy::Stop => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
 impl TableFact {
     /// Asks `information_schema` for a table.
     ///
@@ -161,7 +193,10 @@ impl TableFact {
     ///
     /// What the server says.
     pub(super) async fn ask(sql: &mut Sql, table: &TableName) -> Result<Self> {
-        let named = || (table.schema.clone(), table.table.clone());
+        let named = || {
+            let [schema, name] = [&table.schema, &table.table].map(String::as_str);
+            (schema, schema, name, name)
+        };
         let kind: Option<(String, Option<String>)> = sql.row(TABLE, named()).await?;
         let Some((kind, engine)) = kind else { return Ok(Self::default()) };
         let columns: Vec<(String, String)> = sql.rows(COLUMNS, named()).await?;
@@ -200,7 +235,8 @@ pub(super) async fn may_read(sql: &mut Sql, table: &TableName, columns: &str) ->
 ///
 /// # Errors
 ///
-/// What the server says: `Privilege`, or `Prerequisite` where it takes no writes.
+/// What the server says: `Privilege`; `Unavailable` where it takes no writes, as in a failover;
+/// `Prerequisite` where the table is another one.
 pub(super) async fn make_marks(sql: &mut Sql, config: &Config, table: &TableName) -> Result<()> {
     let fact = TableFact::ask(sql, table).await?;
     if fact.kind.is_none() {
@@ -228,22 +264,26 @@ const VARIABLES: &str = "
 SHOW GLOBAL VARIABLES WHERE Variable_name IN (
   'version', 'server_id', 'log_bin', 'binlog_format', 'binlog_row_image', 'binlog_row_metadata',
   'binlog_checksum', 'binlog_order_commits', 'binlog_expire_logs_seconds', 'expire_logs_days',
-  'binlog_expire_logs_auto_purge', 'gtid_mode', 'log_slave_updates', 'gtid_slave_pos',
-  'innodb_native_foreign_keys')";
+  'binlog_expire_logs_auto_purge', 'gtid_mode', 'log_slave_updates', 'log_replica_updates',
+  'gtid_slave_pos', 'innodb_native_foreign_keys')";
 
+/// By its name alone, so that the server opens this table and no other; and in its letters, which
+/// `information_schema` does not tell apart.
 const TABLE: &str = "
 SELECT TABLE_TYPE, ENGINE FROM information_schema.TABLES
-WHERE BINARY TABLE_SCHEMA = ? AND BINARY TABLE_NAME = ?";
+WHERE TABLE_SCHEMA = ? AND BINARY TABLE_SCHEMA = ? AND TABLE_NAME = ? AND BINARY TABLE_NAME = ?";
 
 /// `PRI` is told of a unique key without nulls too where there is no primary one, as the log does.
 const COLUMNS: &str = "
 SELECT COLUMN_NAME, COLUMN_KEY FROM information_schema.COLUMNS
-WHERE BINARY TABLE_SCHEMA = ? AND BINARY TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
+WHERE TABLE_SCHEMA = ? AND BINARY TABLE_SCHEMA = ? AND TABLE_NAME = ? AND BINARY TABLE_NAME = ?
+ORDER BY ORDINAL_POSITION";
 
 const CASCADES: &str = "
 SELECT CONSTRAINT_NAME, UNIQUE_CONSTRAINT_SCHEMA, REFERENCED_TABLE_NAME, UPDATE_RULE, DELETE_RULE
 FROM information_schema.REFERENTIAL_CONSTRAINTS
-WHERE BINARY CONSTRAINT_SCHEMA = ? AND BINARY TABLE_NAME = ?
+WHERE CONSTRAINT_SCHEMA = ? AND BINARY CONSTRAINT_SCHEMA = ?
+  AND TABLE_NAME = ? AND BINARY TABLE_NAME = ?
   AND (UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT')
        OR DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))";
 

@@ -24,6 +24,7 @@ pub(super) fn judge(facts: &ServerFacts, config: &Config, judged: &mut Judged) {
     checksum(facts, judged);
     order(facts, judged);
     ids(facts, judged);
+    replicated(facts, judged);
     retention(facts, judged);
     privileges(facts, judged);
     readers(facts, config, judged);
@@ -135,9 +136,11 @@ fn ids(facts: &ServerFacts, judged: &mut Judged) {
                  \"Enabling GTID Transactions Online\""
             ));
         }
+        // It was a replica, or is one and may not be asked.
         Flavor::MariaDb
             if !facts.variable("gtid_slave_pos").is_empty()
-                && facts.variable("log_slave_updates") == "OFF" =>
+                && facts.log_updates_off().is_some()
+                && facts.is_replica != Some(true) =>
         {
             judged.warn(
                 "log_slave_updates is OFF: what this server gets from another one is not in its log, \
@@ -148,6 +151,23 @@ fn ids(facts: &ServerFacts, judged: &mut Judged) {
         }
         Flavor::MySql | Flavor::MariaDb => {}
     }
+}
+
+/// What a replica gets from its primary is in its own log only if it is told to write it there: else the
+/// source would run, and stream nothing of it.
+fn replicated(facts: &ServerFacts, judged: &mut Judged) {
+    let Some(name) = facts.log_updates_off().filter(|_| facts.is_replica == Some(true)) else {
+        return;
+    };
+    // A server has the statements' new names since before it has the variable's.
+    let replica = if name == "log_replica_updates" { "REPLICA" } else { "SLAVE" };
+    judged.findings.refuse(
+        format!("{name} is OFF, and the server is a replica: what it replicates is not in its log"),
+        format!(
+            "Set {name} = ON in the server's file and restart it, or set mysql.host to the server that \
+             it replicates; if it is no replica any more, run STOP {replica}; RESET {replica} ALL;"
+        ),
+    );
 }
 
 /// How long the log is kept, in seconds; none if the server throws nothing away by itself.

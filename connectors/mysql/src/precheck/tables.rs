@@ -32,7 +32,12 @@ pub(super) fn judge<'t>(
     if !is_usable(kind, &text, table, judged) {
         return Vec::new();
     }
-    logged(server, name, &text, judged);
+    if let Some(option) = unlogged(server, name) {
+        judged.findings.refuse(
+            format!("changes of {text} are not in the log ({option})"),
+            format!("Correct {option} in the server's file and restart it."),
+        );
+    }
     keyed(server, &text, table, judged);
     if !logs_cascades(server) {
         cascades(&text, table, judged);
@@ -68,19 +73,27 @@ fn is_usable(kind: &str, text: &str, table: &TableFact, judged: &mut Judged) -> 
     true
 }
 
-/// A database that the server does not log.
-fn logged(server: &ServerFacts, name: &TableName, text: &str, judged: &mut Judged) {
-    let Some(filter) = &server.filter else { return };
+/// The option by which the server does not log a table's database; none if it does.
+fn unlogged(server: &ServerFacts, name: &TableName) -> Option<&'static str> {
+    let filter = server.filter.as_ref()?;
     let (option, is_logged) = match filter.only.is_empty() {
         true => ("binlog_ignore_db", !filter.without.contains(&name.schema)),
         false => ("binlog_do_db", filter.only.contains(&name.schema)),
     };
-    if !is_logged {
-        judged.findings.refuse(
-            format!("changes of {text} are not in the log ({option})"),
-            format!("Correct {option} in the server's file and restart it."),
-        );
-    }
+    (!is_logged).then_some(option)
+}
+
+/// Marks that the log does not bring would be waited for without an end.
+pub(super) fn judge_marks(server: &ServerFacts, config: &Config, judged: &mut Judged) {
+    let Some(table) = &config.watermarks else { return };
+    let Some(option) = unlogged(server, table) else { return };
+    judged.findings.refuse(
+        format!("the snapshots' marks in {} are not in the log ({option})", quoted_table(table)),
+        format!(
+            "Correct {option} in the server's file and restart it, or set mysql.watermark_table to a \
+             table of a database that is logged, or set snapshot.read_only = true."
+        ),
+    );
 }
 
 fn keyed(server: &ServerFacts, text: &str, table: &TableFact, judged: &mut Judged) {

@@ -39,6 +39,7 @@ fn good(flavor: Flavor) -> ServerFacts {
         user: "'u'@'%'".to_owned(),
         grants: Some(vec!["GRANT SELECT, REPLICATION SLAVE ON *.* TO `u`@`%`".to_owned()]),
         filter: Some(LogFilter::default()),
+        is_replica: None,
         readers: Vec::new(),
     }
 }
@@ -56,6 +57,7 @@ fn table() -> TableFact {
 fn judged(facts: &ServerFacts, config: &Config, table: &TableFact) -> (Option<Error>, String) {
     let mut judged = Judged::default();
     server::judge(facts, config, &mut judged);
+    tables::judge_marks(facts, config, &mut judged);
     tables::judge(facts, config, &TableName::new("shop", "orders"), table, &mut judged);
     let warnings = judged.warnings.join("\n");
     (judged.findings.told("prepare the MySQL source").err(), warnings)
@@ -124,6 +126,36 @@ fn what_is_wrong_is_refused_with_what_mends_it() {
             |f, _| f.filter.as_mut().unwrap().only = ["other".to_owned()].into(),
             "(binlog_do_db)",
             "Correct binlog_do_db",
+        ),
+        (
+            MySql,
+            |f, _| f.filter.as_mut().unwrap().without = ["tidemesh".to_owned()].into(),
+            "marks in `tidemesh`.`watermarks` are not in the log (binlog_ignore_db)",
+            "or set mysql.watermark_table to",
+        ),
+        (
+            MariaDb,
+            |f, _| f.filter.as_mut().unwrap().only = ["shop".to_owned()].into(),
+            "marks in `tidemesh`.`watermarks` are not in the log (binlog_do_db)",
+            "or set snapshot.read_only = true.",
+        ),
+        (
+            MySql,
+            |f, _| {
+                set(f, "log_replica_updates", "OFF");
+                f.is_replica = Some(true);
+            },
+            "log_replica_updates is OFF, and the server is a replica",
+            "Set log_replica_updates = ON in the server's file",
+        ),
+        (
+            MariaDb,
+            |f, _| {
+                set(f, "log_slave_updates", "OFF");
+                f.is_replica = Some(true);
+            },
+            "log_slave_updates is OFF, and the server is a replica",
+            "run STOP SLAVE; RESET SLAVE ALL;",
         ),
         (
             MySql,
@@ -283,4 +315,15 @@ fn a_column_that_cannot_be_left_out_or_masked_is_told() {
     let report = judged(&good(Flavor::MySql), &config(settings), &keyless).0.unwrap().report();
     assert!(report.contains("of a table without a key"), "{report}");
     assert!(report.contains("correct mysql.mask"), "{report}");
+}
+
+#[test]
+fn what_hangs_on_nothing_is_not_refused() {
+    let mut facts = good(Flavor::MySql);
+    set(&mut facts, "log_replica_updates", "OFF");
+    facts.is_replica = Some(false);
+    facts.filter.as_mut().unwrap().without = ["tidemesh".to_owned()].into();
+    let mut read_only = config(serde_json::json!({}));
+    read_only.watermarks = None;
+    assert!(judged(&facts, &read_only, &table()).0.is_none());
 }

@@ -6,6 +6,7 @@ mod literal;
 
 use super::text::text;
 use crate::catalog::CatalogTable;
+use crate::client::Sql;
 use crate::config::{quoted, quoted_table};
 use crate::relation::Relation;
 use crate::types::Reader;
@@ -14,8 +15,9 @@ use tidemesh_model::{Error, ErrorKind, Result, TableName, Value};
 use tidemesh_source::{Key, Part, TextRow};
 
 /// What a reader's session is set to: moments in UTC, cells in their columns' own charsets, dates that
-/// are none as they are, and each statement's own view of what is committed.
-pub(super) const SESSION: [&str; 3] = [
+/// are none as they are, each statement's own view of what is committed, and nothing that cuts answers.
+pub(super) const SESSION: [&str; 4] = [
+    Sql::PLAIN,
     "SET NAMES utf8mb4",
     "SET time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES', character_set_results = NULL",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
