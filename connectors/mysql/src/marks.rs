@@ -2,7 +2,7 @@
 //! find their place so. Who reads tables places them; the source tells them where it comes there.
 //!
 //! A mark must be told exactly where it stands: what the log tells behind it is what its chunk may not have.
-//! So none is placed where the source has gone by, and the source ends a batch where one stands.
+//! So none is placed where the source has gone by, but where it is; and the source ends a batch where one stands.
 
 use crate::gtid::GtidSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,16 +40,15 @@ pub(crate) struct PlacedMarks {
 }
 
 impl PlacedMarks {
-    /// Places a mark; none if the source is behind that place already.
+    /// Places a mark behind all that is before `commit`, or where the source is if it has gone by; answers
+    /// that place.
     ///
     /// # Errors
     ///
     /// `Unavailable` if too many wait: the source does not read.
-    pub(crate) fn place(&self, commit: u64, text: &str) -> Result<Option<Passed>> {
+    pub(crate) fn place(&self, commit: u64, text: &str) -> Result<(u64, Passed)> {
         let mut state = self.hold();
-        if commit < state.given {
-            return Ok(None);
-        }
+        let commit = commit.max(state.given);
         state.waiting.retain(|waiting| !waiting.passed.is_closed());
         if state.waiting.len() >= WAITING_MAX {
             return Err(Error::new(ErrorKind::Unavailable, "place a mark")
@@ -59,7 +58,7 @@ impl PlacedMarks {
         let (passed, told) = oneshot::channel();
         state.waiting.push(Waiting { commit, text: text.to_owned(), passed });
         self.placed.notify_one();
-        Ok(Some(told))
+        Ok((commit, told))
     }
 
     /// While this is held no mark is placed: the source looks how far it goes.
@@ -108,9 +107,9 @@ mod tests {
     #[test]
     fn marks_are_told_in_their_order_where_the_source_comes_to_them() {
         let marks = PlacedMarks::default();
-        let _low = marks.place(7, "low").unwrap().unwrap();
-        let _high = marks.place(7, "high").unwrap().unwrap();
-        let _later = marks.place(9, "later").unwrap().unwrap();
+        let _low = marks.place(7, "low").unwrap();
+        let _high = marks.place(7, "high").unwrap();
+        let _later = marks.place(9, "later").unwrap();
         let mut state = marks.hold();
         assert_eq!(state.next(), Some(7));
         assert!(state.reached(6, None).is_empty());
@@ -122,8 +121,8 @@ mod tests {
     fn none_is_placed_where_the_source_has_gone_by() {
         let marks = PlacedMarks::default();
         marks.hold().give(8);
-        assert!(marks.place(7, "low").unwrap().is_none());
-        assert!(marks.place(8, "low").unwrap().is_some());
+        assert_eq!(marks.place(7, "low").unwrap().0, 8);
+        assert_eq!(marks.place(9, "low").unwrap().0, 9);
     }
 
     #[test]

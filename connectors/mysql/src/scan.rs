@@ -62,9 +62,9 @@ pub(crate) enum Stop {
     Dropped(Vec<TableName>),
     /// Behind a statement by which this captured table has other rows, of which the log tells nothing.
     Replaced(TableName),
-    /// Behind a statement that may have altered captured tables: what the log does not tell of them may be
-    /// other than before.
-    Altered,
+    /// Behind a statement that may have altered these captured tables: what the log does not tell of them may
+    /// be other than before.
+    Altered(Vec<TableName>),
     /// Behind a compressed transaction, whose events come next.
     Payload(PayloadEvents),
 }
@@ -267,10 +267,11 @@ impl Scanning<'_> {
             Effect::Replace(table) if captured.has(table) => {
                 step = Step::Behind(Some(Stop::Replaced(table.clone())));
             }
-            Effect::Alter
-                if captured.may_be_meant(statement.query.database, statement.query.sql) =>
-            {
-                step = Step::Behind(Some(Stop::Altered));
+            Effect::Alter(tables) => {
+                let altered: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
+                if !altered.is_empty() {
+                    step = Step::Behind(Some(Stop::Altered(altered)));
+                }
             }
             Effect::Rollback | Effect::RollbackToSavepoint
                 if self.scan.place.has_rows && !self.is_passed_over(statement) =>

@@ -227,6 +227,7 @@ impl MysqlSource {
         let scan = self.scan(bytes_max, marks.next())?;
         let cursor = &scan.place.cursor;
         match cursor.transaction {
+            // Between its begin and its end no mark can stand.
             Some(transaction) => marks.give(transaction.commit + 1),
             None if cursor.file.is_some() => marks.give(cursor.commit()?),
             None => {}
@@ -278,10 +279,10 @@ impl MysqlSource {
                 self.replace_table(&table);
                 Ok(Some(batch))
             }
-            Some(Stop::Altered) => {
+            Some(Stop::Altered(ref tables)) => {
+                let tables = tables.clone();
                 let batch = self.cut(scan)?;
-                self.suspects = self.captured.names().cloned().collect();
-                self.tables = Arc::default();
+                self.suspect(tables);
                 Ok(Some(batch))
             }
             _ => self.cut(scan).map(Some),
@@ -399,6 +400,16 @@ impl MysqlSource {
             self.dropped.tables.insert(table);
         }
         self.dropped.item().map(Some)
+    }
+
+    /// What the log does not tell of these tables is asked anew when they are described next.
+    fn suspect(&mut self, tables: Vec<TableName>) {
+        for table in tables {
+            if let Some(name) = name_bytes(&table) {
+                Arc::make_mut(&mut self.tables).remove(&name);
+            }
+            self.suspects.insert(table);
+        }
     }
 
     /// A captured table has other rows than the log told of: those that are told are deleted, and it is

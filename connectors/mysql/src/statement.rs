@@ -25,8 +25,8 @@ pub(crate) enum Effect {
     /// A table has other rows from here on, without their being in the log: partitions that go, are
     /// emptied or exchanged.
     Replace(TableName),
-    /// Tables may be described otherwise from here on.
-    Alter,
+    /// Tables of these names may be described otherwise from here on.
+    Alter(Vec<TableName>),
     /// It changes rows and is logged as a statement; its first word.
     Change(&'static str),
     /// Nothing that matters to rows.
@@ -41,7 +41,7 @@ impl Effect {
         };
         match self {
             Self::Truncate(table) | Self::Replace(table) => fold(table),
-            Self::Drop(tables) => tables.iter_mut().for_each(fold),
+            Self::Drop(tables) | Self::Alter(tables) => tables.iter_mut().for_each(fold),
             Self::DropDatabase(database) => *database = database.to_lowercase(),
             _ => {}
         }
@@ -83,7 +83,7 @@ pub(crate) fn effect(sql: &str, database: &str) -> Effect {
         "DROP" => dropped(words, database),
         "CREATE" => created(words, database),
         "ALTER" => altered(words, database),
-        "RENAME" => Effect::Alter,
+        "RENAME" => renamed(words, database),
         _ => Effect::Nothing,
     }
 }
@@ -96,11 +96,7 @@ fn dropped(mut words: Words<'_>, database: &str) -> Effect {
         "DATABASE" | "SCHEMA" => true,
         _ => return Effect::Nothing,
     };
-    let mut ahead = words.clone();
-    let mut skip = || ahead.next().unwrap_or_default().to_ascii_uppercase();
-    if skip() == "IF" && skip() == "EXISTS" {
-        words = ahead;
-    }
+    pass_if_exists(&mut words);
     if is_database {
         let database = words.next().and_then(name);
         return database.map_or(Effect::Nothing, Effect::DropDatabase);
@@ -118,24 +114,67 @@ fn dropped(mut words: Words<'_>, database: &str) -> Effect {
 
 /// `CREATE OR REPLACE TABLE t …` (MariaDB): the one before goes.
 fn created(mut words: Words<'_>, database: &str) -> Effect {
-    let mut next = || words.next().unwrap_or_default().to_ascii_uppercase();
-    if next() != "OR" || next() != "REPLACE" || next() != "TABLE" {
-        return Effect::Alter;
+    let mut first = words.next().unwrap_or_default();
+    let replaces = first.eq_ignore_ascii_case("OR");
+    if replaces {
+        words.next();
+        first = words.next().unwrap_or_default();
     }
-    table(&mut words, database).map_or(Effect::Alter, |table| Effect::Drop(vec![table]))
+    if !first.eq_ignore_ascii_case("TABLE") {
+        return Effect::Nothing;
+    }
+    pass_if_exists(&mut words);
+    match table(&mut words, database) {
+        Some(table) if replaces => Effect::Drop(vec![table]),
+        Some(table) => Effect::Alter(vec![table]),
+        None => Effect::Nothing,
+    }
+}
+
+/// `RENAME TABLE a TO b, …`: another table may stand under each of the names.
+fn renamed(mut words: Words<'_>, database: &str) -> Effect {
+    words.next();
+    pass_if_exists(&mut words);
+    let mut tables = Vec::new();
+    while let Some(name) = table(&mut words, database) {
+        tables.push(name);
+        // `TO`, or a comma; MariaDB has `WAIT` and `NOWAIT` before the first.
+        if words.next().is_none() {
+            break;
+        }
+    }
+    Effect::Alter(tables)
+}
+
+/// Passes over `IF EXISTS` and `IF NOT EXISTS`.
+fn pass_if_exists(words: &mut Words<'_>) {
+    let mut ahead = words.clone();
+    let mut next = || ahead.next().unwrap_or_default().to_ascii_uppercase();
+    if next() != "IF" {
+        return;
+    }
+    let is_there = match next().as_str() {
+        "EXISTS" => true,
+        "NOT" => next() == "EXISTS",
+        _ => false,
+    };
+    if is_there {
+        *words = ahead;
+    }
 }
 
 /// `ALTER TABLE t …`; of one that drops, empties or exchanges partitions the log has no rows.
 fn altered(mut words: Words<'_>, database: &str) -> Effect {
     let mut next = || words.next().unwrap_or_default().to_ascii_uppercase();
     while matches!(next().as_str(), "ONLINE" | "IGNORE") {}
-    let Some(table) = table(&mut words, database) else { return Effect::Alter };
+    pass_if_exists(&mut words);
+    let Some(table) = table(&mut words, database) else { return Effect::Nothing };
     let words: Vec<String> = words.map(str::to_ascii_uppercase).collect();
     let is_of_partitions = words.windows(2).any(|two| {
         matches!(two[0].as_str(), "DROP" | "TRUNCATE" | "EXCHANGE" | "CONVERT")
             && two[1] == "PARTITION"
     });
-    if is_of_partitions { Effect::Replace(table) } else { Effect::Alter }
+    if is_of_partitions { Effect::Replace(table) } else { Effect::Alter(vec![table]) }
 }
 
 /// A table's name, of the default database if it has none.
@@ -243,13 +282,17 @@ mod tests {
             ("TRUNCATE TABLE table", Effect::Truncate(table("d", "table"))),
             ("/*!40000 INSERT INTO t VALUES (1)*/", Effect::Change("INSERT")),
             ("update t set a = 1", Effect::Change("UPDATE")),
-            ("CREATE TABLE t (a INT)", Effect::Alter),
+            ("CREATE TABLE IF NOT EXISTS t (a INT)", Effect::Alter(vec![table("d", "t")])),
+            ("CREATE VIEW v AS SELECT 1", Effect::Nothing),
             ("CREATE OR REPLACE TABLE `t` (a INT)", Effect::Drop(vec![table("d", "t")])),
-            ("ALTER TABLE t ADD COLUMN b INT", Effect::Alter),
-            ("ALTER TABLE t DROP COLUMN `partition`", Effect::Alter),
+            ("ALTER TABLE t ADD COLUMN b INT", Effect::Alter(vec![table("d", "t")])),
+            ("ALTER TABLE t DROP COLUMN `partition`", Effect::Alter(vec![table("d", "t")])),
             ("ALTER ONLINE TABLE e.t DROP PARTITION p0", Effect::Replace(table("e", "t"))),
             ("alter table t exchange partition p with table u", Effect::Replace(table("d", "t"))),
-            ("RENAME TABLE t TO u", Effect::Alter),
+            (
+                "RENAME TABLE t TO e.u, `v` TO t",
+                Effect::Alter(names(&[("d", "t"), ("e", "u"), ("d", "v"), ("d", "t")])),
+            ),
             ("DROP DATABASE IF EXISTS `e`", Effect::DropDatabase("e".into())),
             ("DROP SCHEMA e", Effect::DropDatabase("e".into())),
             ("DROP VIEW v", Effect::Nothing),

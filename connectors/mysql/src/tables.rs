@@ -71,10 +71,6 @@ impl Captured {
         self.names.iter().filter(|name| name.schema == database).cloned().collect()
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &TableName> {
-        self.names.iter()
-    }
-
     /// A table that is there no more: what is said of it means nothing here, until the log describes it.
     pub(crate) fn forget(&mut self, name: &TableName) {
         self.names.remove(name);

@@ -272,7 +272,21 @@ async fn a_server_without_a_log_or_with_a_part_of_one_is_refused() {
     database.run("CREATE TABLE %d.a (id INT PRIMARY KEY)").await;
     database.refused(&["*"], ErrorKind::Prerequisite, &["are not in the log (binlog_do_db)"]).await;
     drop(server);
-    // A server that takes no writes takes no marks.
+    let ignored = ["--binlog-ignore-db=tidemesh", "--log-slave-updates=OFF"];
+    let server = Server::start(&[&logged[..], &ignored].concat()).await;
+    let mut database = Database::on(server.opts()).await;
+    database.grant().await;
+    database.run("GRANT REPLICA MONITOR ON *.* TO %d@'%'").await;
+    database.run("CREATE TABLE %d.a (id INT PRIMARY KEY)").await;
+    // A connection that is set up and does not run is a replica's, too.
+    database.run("CHANGE MASTER 'c' TO MASTER_HOST = '127.0.0.1', MASTER_USER = 'x'").await;
+    let marks = serde_json::json!({"watermark_table": "tidemesh.marks"});
+    let error = database.check_with(&["*"], marks, false).await.unwrap_err();
+    let report = error.report();
+    assert!(report.contains("marks in `tidemesh`.`marks` are not in the log"), "{report}");
+    assert!(report.contains("log_slave_updates is OFF, and the server is a replica"), "{report}");
+    drop(server);
+    // A server that takes no writes takes no marks: a failover may end that.
     let server = Server::start(&logged).await;
     let mut database = Database::on(server.opts()).await;
     database.grant().await;
@@ -280,8 +294,8 @@ async fn a_server_without_a_log_or_with_a_part_of_one_is_refused() {
     database
         .refused(
             &["*"],
-            ErrorKind::Prerequisite,
-            &["marks cannot be written", "snapshot.read_only"],
+            ErrorKind::Unavailable,
+            &["--read-only option", "mysql.host", "snapshot.read_only"],
         )
         .await;
 }

@@ -258,8 +258,12 @@ async fn a_source_of_a_document_is_captured() {
     });
     let file = folder.path().join("shop.json");
     std::fs::write(&file, document.to_string()).unwrap();
-    let output = daemon.command(&["apply", "-f", file.to_str().unwrap()]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Once the controller acts.
+    eventually("the document is applied", async || {
+        let output = daemon.command(&["apply", "-f", file.to_str().unwrap()]);
+        output.status.success().then_some(())
+    })
+    .await;
     daemon.streaming().await;
     database.execute("INSERT INTO orders VALUES (2, 2, 'after', 1)").await;
     let topic = database.topic("orders");

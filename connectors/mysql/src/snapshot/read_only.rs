@@ -34,16 +34,10 @@ pub(super) async fn place(
     marks: &PlacedMarks,
     text: &str,
 ) -> Result<()> {
-    let (end, passed) = loop {
-        let end = log_end(sql, flavor).await?;
-        // The source may have gone by since the server told.
-        if let Some(passed) = marks.place(end, text)? {
-            break (end, passed);
-        }
-    };
+    let (place, passed) = marks.place(log_end(sql, flavor).await?, text)?;
     match flavor {
         _ if !text.starts_with(LOW) => Ok(()),
-        Flavor::MariaDb => await_visible(sql, end).await,
+        Flavor::MariaDb => await_visible(sql, place).await,
         Flavor::MySql => await_executed(sql, passed).await,
     }
 }
@@ -76,10 +70,11 @@ async fn await_executed(sql: &mut Sql, passed: Passed) -> Result<()> {
     }
 }
 
-/// Waits until readers of a MariaDB see all before a place: it tells the place of a consistent snapshot.
-async fn await_visible(sql: &mut Sql, end: u64) -> Result<()> {
+/// Waits until readers of a MariaDB see all before a place: it tells the place of a consistent snapshot, which
+/// is where a transaction ends.
+async fn await_visible(sql: &mut Sql, place: u64) -> Result<()> {
     let mut pause = PAUSE_FIRST;
-    while snapshot_place(sql).await? < end {
+    while snapshot_place(sql).await? < place {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
