@@ -1,6 +1,11 @@
-"""Debezium in Kafka Connect, as the peer of scripts/bench_kafka.py: the same backlog, into the same
-Kafka, as Avro in Confluent's frame."""
+"""Debezium in Kafka Connect, as the peer of scripts/bench_kafka.py and scripts/bench_mysql.py: the same
+backlog, into the same Kafka, as Avro in Confluent's frame.
 
+What is the database's own comes as an object with the name of the table, the connector's `properties()`
+of it, `begin(folder)` before a run in this folder, and `end()` after it.
+"""
+
+import atexit
 import os
 import shutil
 import socket
@@ -12,22 +17,14 @@ import time
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from bench_lib import (
-    FOLDER,
-    PORT,
-    ROWS,
-    copy_slot,
-    cpu_seconds,
-    drop_slot,
-    peak_mb,
-    wait_for_quiet,
-)
+from bench_lib import FOLDER, ROWS, cpu_seconds, peak_mb, wait_for_quiet
 
 SERVERS = os.environ["BENCH_KAFKA"]
 JARS = os.environ["BENCH_DEBEZIUM"]
 REGISTRY = os.environ["BENCH_APICURIO"]
 USER = os.environ["BENCH_SERVER_USER"]
 LIMIT_S = 900
+NAME = "debezium"
 
 # Beyond the defaults of Debezium and of Kafka Connect's producer.
 CONNECTORS = {
@@ -74,26 +71,17 @@ def worker(how, folder):
     return properties
 
 
-def connector(how, prefix, slot):
+def connector(how, database):
     return {
-        "name": prefix,
-        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-        "database.hostname": "127.0.0.1",
-        "database.port": PORT,
-        "database.user": "postgres",
-        "database.password": "none",
-        "database.dbname": "postgres",
-        "topic.prefix": prefix,
-        "table.include.list": "public.rows",
-        "plugin.name": "pgoutput",
-        "slot.name": slot,
-        "publication.name": "bench",
-        "publication.autocreate.mode": "disabled",
+        "name": NAME,
+        "topic.prefix": NAME,
+        "table.include.list": database.table,
         "snapshot.mode": "no_data",
         "schema.name.adjustment.mode": "avro",
         "field.name.adjustment.mode": "avro",
         "topic.creation.default.partitions": 1,
         "topic.creation.default.replication.factor": 1,
+        **database.properties(),
         **CONNECTORS[how],
     }
 
@@ -117,58 +105,73 @@ class Topic:
         client.delete_topics([self.partition.topic])[self.partition.topic].result()
 
 
-def drain(how, number):
+class Connect:
+    """Kafka Connect with Debezium, in a folder of its own with what it keeps there (`offsets`)."""
+
+    def __init__(self, how, database):
+        self.folder = f"{FOLDER}/debezium"
+        self.database = database
+        os.mkdir(self.folder)
+        database.begin(self.folder)
+        if os.getuid() == 0:
+            for path in [self.folder, *(entry.path for entry in os.scandir(self.folder))]:
+                shutil.chown(path, USER)
+        write_properties(f"{self.folder}/worker.properties", worker(how, self.folder))
+        write_properties(f"{self.folder}/connector.properties", connector(how, database))
+        self.topic = Topic(f"{NAME}.{database.table}")
+        java = ["java", "-Xms256m", "-Xmx1g", "-Dorg.apache.logging.log4j.level=WARN"]
+        java += ["-cp", f"{JARS}/*", "org.apache.kafka.connect.cli.ConnectStandalone"]
+        java += [f"{self.folder}/worker.properties", f"{self.folder}/connector.properties"]
+        as_user = {"user": USER, "extra_groups": []} if os.getuid() == 0 else {}
+        with open(f"{self.folder}/log", "w") as log:
+            self.process = subprocess.Popen(
+                java, stdout=log, stderr=log, cwd=self.folder, **as_user
+            )
+        atexit.register(self.process.kill)  # Whatever stops the benchmark.
+
+    def wait(self, records, meanwhile=lambda: None):
+        """Until the topic has that many: how many it has, when, and the CPU seconds by then."""
+        deadline = time.monotonic() + LIMIT_S
+        while (found := self.topic.records()) < records:
+            with open(f"{self.folder}/log") as log:
+                said = log.read()
+            ended = self.process.poll() is not None or "Task is being killed" in said
+            if ended or time.monotonic() > deadline:
+                sys.exit(f"Debezium wrote {found} records: {said[-4000:]}")
+            meanwhile()
+            time.sleep(0.1)
+        return found, time.monotonic(), cpu_seconds(self.process.pid)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+        self.topic.delete()
+        self.database.end()
+
+
+def drain(how, database):
     """Rows a second and CPU seconds a row, from its first record on: the start of its JVM is not
     counted, nor what it does before. And the most memory it had, in MB."""
-    prefix = f"debezium_{how}_{number}"
-    copy_slot("debezium")
     wait_for_quiet()
-    folder = f"{FOLDER}/debezium"
-    os.mkdir(folder)
-    if os.getuid() == 0:
-        shutil.chown(folder, USER)
-    write_properties(f"{folder}/worker.properties", worker(how, folder))
-    write_properties(f"{folder}/connector.properties", connector(how, prefix, "debezium"))
-    topic = Topic(f"{prefix}.public.rows")
-    java = ["java", "-Xms256m", "-Xmx1g", "-Dorg.apache.logging.log4j.level=WARN"]
-    java += ["-cp", f"{JARS}/*", "org.apache.kafka.connect.cli.ConnectStandalone"]
-    java += [f"{folder}/worker.properties", f"{folder}/connector.properties"]
-    as_user = {"user": USER, "extra_groups": []} if os.getuid() == 0 else {}
-    with open(f"{folder}/log", "w") as log:
-        process = subprocess.Popen(java, stdout=log, stderr=log, cwd=folder, **as_user)
-    try:
-        first, began, cpu = wait(process, topic, 1, folder)
-        last, ended, cpu_then = wait(process, topic, ROWS, folder)
-        peak = peak_mb(process.pid)
-    finally:
-        process.kill()
-        process.wait()
-    shutil.rmtree(folder)
-    topic.delete()
-    drop_slot("debezium")
+    connect = Connect(how, database)
+    first, began, cpu = connect.wait(1)
+    last, ended, cpu_then = connect.wait(ROWS)
+    peak = peak_mb(connect.process.pid)
+    connect.end()
     return (last - first) / (ended - began), (cpu_then - cpu) / (last - first), peak
-
-
-def wait(process, topic, records, folder):
-    """Until the topic has that many records: how many it has, when, and the CPU seconds by then."""
-    deadline = time.monotonic() + LIMIT_S
-    while (found := topic.records()) < records:
-        if process.poll() is not None or time.monotonic() > deadline:
-            with open(f"{folder}/log") as log:
-                sys.exit(f"Debezium wrote {found} records: {log.read()[-4000:]}")
-        time.sleep(0.1)
-    return found, time.monotonic(), cpu_seconds(process.pid)
 
 
 class Peer:
     """Debezium in one of its two ways, beside runs of ours."""
 
-    def __init__(self, how):
+    def __init__(self, how, database):
         self.how = how
+        self.database = database
         self.runs = []
 
     def run(self, our_rows_per_s, our_cpu_s_per_row):
-        rows_per_s, cpu_s_per_row, peak = drain(self.how, len(self.runs))
+        rows_per_s, cpu_s_per_row, peak = drain(self.how, self.database)
         self.runs.append(
             {
                 "rows_per_s": rows_per_s,

@@ -12,20 +12,8 @@ import statistics
 import subprocess
 import time
 
-from bench_lib import (
-    BIN,
-    FOLDER,
-    PAIRS,
-    PORT,
-    PSQL,
-    ROWS,
-    Daemon,
-    copy_slot,
-    drop_slot,
-    receive,
-    sql,
-    wait_for_quiet,
-)
+from bench_lib import BIN, FOLDER, PAIRS, PORT, ROWS, wait_for_quiet
+from bench_postgres import PSQL, Daemon, copy_slot, drop_slot, receive, sql
 
 PHASE_S = 20
 SETTLE_S = 2

@@ -10,18 +10,8 @@ import statistics
 import subprocess
 import time
 
-from bench_lib import (
-    PAIRS,
-    PSQL,
-    ROWS,
-    Daemon,
-    copy_slot,
-    latencies,
-    ours,
-    sql,
-    theirs,
-    wait_for_quiet,
-)
+from bench_lib import PAIRS, PORT, ROWS, wait_for_quiet
+from bench_postgres import PSQL, Daemon, copy_slot, drop_slot, latencies, ours, sql, theirs
 
 
 def copied():
@@ -46,12 +36,38 @@ def snapshot():
     return seconds
 
 
+class Backlog:
+    """Debezium's part of this database."""
+
+    table = "public.rows"
+
+    def properties(self):
+        return {
+            "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+            "database.hostname": "127.0.0.1",
+            "database.port": PORT,
+            "database.user": "postgres",
+            "database.password": "none",
+            "database.dbname": "postgres",
+            "plugin.name": "pgoutput",
+            "slot.name": "debezium",
+            "publication.name": "bench",
+            "publication.autocreate.mode": "disabled",
+        }
+
+    def begin(self, folder):
+        copy_slot("debezium")
+
+    def end(self):
+        drop_slot("debezium")
+
+
 def debeziums():
     if "BENCH_DEBEZIUM" not in os.environ:
         return []
     from bench_debezium import CONNECTORS, Peer
 
-    return [Peer(how) for how in CONNECTORS]
+    return [Peer(how, Backlog()) for how in CONNECTORS]
 
 
 def main():

@@ -1,5 +1,6 @@
-"""What the benchmarks share: the database's statements, and a tidemesh of its own."""
+"""What the benchmarks share: their arguments, a quiet machine, and a tidemesh of its own."""
 
+import atexit
 import itertools
 import json
 import os
@@ -17,7 +18,6 @@ QUIET_IDLE_SHARE = 0.85
 COMMITS = 600
 COMMITS_A_SECOND = 20
 MESHES = itertools.count()
-PSQL = [f"{BIN}/psql", "-h", "127.0.0.1", "-p", PORT, "-U", "postgres", "-qAtX"]
 
 
 def idle_share():
@@ -43,25 +43,6 @@ def wait_for_quiet():
             return
 
 
-def sql(statement):
-    return subprocess.run(
-        PSQL + ["-c", statement], check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def copy_slot(name):
-    sql(f"SELECT pg_copy_logical_replication_slot('backlog', '{name}')")
-
-
-def drop_slot(name):
-    """Waits for a client that has just ended to be gone from it."""
-    deadline = time.monotonic() + LIMIT_S
-    of_slot = f"FROM pg_replication_slots WHERE slot_name = '{name}'"
-    while sql(f"SELECT active {of_slot}") == "t" and time.monotonic() < deadline:
-        time.sleep(0.1)
-    sql(f"SELECT pg_drop_replication_slot('{name}')")
-
-
 def cpu_seconds(process):
     """User and system seconds of a process so far."""
     with open(f"/proc/{process}/stat") as file:
@@ -75,53 +56,23 @@ def peak_mb(process):
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
 
 
-def theirs(host, end):
-    """Seconds pg_recvlogical takes for the backlog, to nothing."""
-    copy_slot("theirs")
-    wait_for_quiet()
-    began = time.monotonic()
-    receive(host, end)
-    seconds = time.monotonic() - began
-    drop_slot("theirs")
-    return seconds
-
-
-def receive(host, end):
-    """Drains the slot `theirs` up to this position by pg_recvlogical, in binary, to nothing."""
-    command = [f"{BIN}/pg_recvlogical", "-h", host, "-p", PORT, "-U", "postgres", "-d", "postgres"]
-    command += ["-S", "theirs", "--start", "-E", end, "--no-loop", "-f", "/dev/null"]
-    for option in ["proto_version=1", "publication_names=bench", "binary=true", "messages=true"]:
-        command += ["-o", option]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-
-
-def ours(host):
-    """Seconds tidemesh takes from its start to the last record; CPU seconds; peak MB."""
-    copy_slot("ours")
-    wait_for_quiet()
-    daemon = Daemon(host, "ours", "never")
-    seconds = daemon.wait("the backlog's end", lambda report: report["records"] >= ROWS)
-    cpu, peak = daemon.cpu_seconds(), daemon.peak_mb()
-    daemon.end()
-    return seconds, cpu, peak
-
-
-def latencies():
-    """Milliseconds from sending a statement that commits to its record's line at a consumer."""
-    daemon = Daemon("127.0.0.1", "latency", "never")
+def latencies(daemon, table, writer):
+    """Milliseconds from sending a statement that commits to its record's line at a consumer. The
+    daemon's own; `writer` is a command that runs the SQL of its input."""
     daemon.wait("streaming", lambda report: report["state"] == "streaming")
-    sql("UPDATE rows SET n = 0 WHERE id = 1")
+    run = {"stdout": subprocess.DEVNULL, "text": True}
+    subprocess.run(writer, input=f"UPDATE {table} SET n = -1 WHERE id = 1;\n", check=True, **run)
     daemon.wait("the first event", lambda report: report["records"] >= 1)
     command, environment = daemon.command(
-        "topic", "read", "bench.public.rows", "--follow", "--from", "latest", "--max", str(COMMITS)
+        "topic", "read", f"bench.{table}", "--follow", "--from", "latest", "--max", str(COMMITS)
     )
     consumer = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True)
-    writer = subprocess.Popen(PSQL, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    writer = subprocess.Popen(writer, stdin=subprocess.PIPE, **run)
     time.sleep(1)  # The consumer stands at the end by then, or the last line never comes.
     found = []
     for number in range(COMMITS):
         began = time.monotonic()
-        writer.stdin.write(f"UPDATE rows SET n = {number} WHERE id = {number + 1};\n")
+        writer.stdin.write(f"UPDATE {table} SET n = {number} WHERE id = {number + 1};\n")
         writer.stdin.flush()
         line = json.loads(consumer.stdout.readline())
         found.append((time.monotonic() - began) * 1000)
@@ -134,31 +85,32 @@ def latencies():
     return sorted(found)
 
 
-class Daemon:
-    """`tidemesh up` with one source of the table `rows`: into its own log, fsync on, or to the Kafka
-    that the environment names."""
+class Tidemesh:
+    """`tidemesh up` with the source `bench`, of which this is the database's part: into its own log,
+    fsync on, or to that Kafka, under a prefix of its own."""
 
-    def __init__(self, host, slot, mode):
-        self.folder = f"{FOLDER}/run"
+    def __init__(self, source, mode, kafka=None):
+        number = next(MESHES)
+        self.folder = f"{FOLDER}/run{number}"
         os.mkdir(self.folder)
-        kafka = ""
-        if "BENCH_KAFKA" in os.environ:
-            servers, mesh = os.environ["BENCH_KAFKA"], next(MESHES)
-            kafka = f'[kafka]\nbootstrap_servers = "{servers}"\nprefix = "run{mesh}."\n'
+        into = ""
+        if kafka:
+            into = f'[kafka]\nbootstrap_servers = "{kafka}"\nprefix = "run{number}."\n'
         with open(f"{self.folder}/tidemesh.toml", "w") as file:
             file.write(
                 'data_dir = "data"\nregistry.listen = "127.0.0.1:0"\n'
                 'control.listen = "127.0.0.1:0"\ndata.listen = "127.0.0.1:0"\n'
-                f'{kafka}[[source]]\nname = "bench"\nsnapshot.mode = "{mode}"\n[source.postgres]\n'
-                f'host = "{host}"\nport = {PORT}\ndatabase = "postgres"\nuser = "postgres"\n'
-                f'tables = ["public.rows"]\nslot = "{slot}"\npublication = "bench"\n'
+                f'{into}[[source]]\nname = "bench"\nsnapshot.mode = "{mode}"\n{source}'
             )
-        self.slot = slot
+        self.start()
+
+    def start(self):
         self.began = time.monotonic()
         self.process = subprocess.Popen(
             [TIDEMESH, "up", "--config", f"{self.folder}/tidemesh.toml"],
             stderr=subprocess.PIPE, text=True, env=dict(os.environ, TIDEMESH_LOG_FORMAT="json"),
         )
+        atexit.register(self.process.kill)  # Whatever stops the benchmark.
         for line in self.process.stderr:
             fields = json.loads(line)["fields"]
             if fields["message"] == "listening":
@@ -187,8 +139,11 @@ class Daemon:
     def peak_mb(self):
         return peak_mb(self.process.pid)
 
-    def end(self):
+    def stop(self):
+        """Its folder stays: it can be started again."""
         self.process.terminate()
         self.process.wait()
+
+    def end(self):
+        self.stop()
         shutil.rmtree(self.folder)
-        drop_slot(self.slot)

@@ -7,7 +7,8 @@ Started by scripts/bench.
 import json
 import statistics
 
-from bench_lib import ALLOCATIONS, FOLDER, PAIRS, ROWS, latencies, ours, sql, theirs
+from bench_lib import ALLOCATIONS, FOLDER, PAIRS, ROWS
+from bench_postgres import latencies, ours, sql, theirs
 
 
 def main():

@@ -5,7 +5,8 @@ import json
 import subprocess
 import time
 
-from bench_lib import ROWS, Daemon
+from bench_lib import ROWS
+from bench_postgres import Daemon
 
 
 def main():

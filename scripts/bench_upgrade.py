@@ -11,7 +11,8 @@ import statistics
 import subprocess
 import time
 
-from bench_lib import FOLDER, LIMIT_S, PAIRS, PSQL, Daemon, sql, wait_for_quiet
+from bench_lib import FOLDER, LIMIT_S, PAIRS, wait_for_quiet
+from bench_postgres import PSQL, Daemon, sql
 
 DEPTH = 5
 

@@ -12,6 +12,8 @@ postgres_newest=18.4.0-beta.17
 kafka_version=4.3.1
 flink_version=2.2.1
 debezium_version=3.7.0.Final
+# The newest of the connector for MariaDB that Maven Central has.
+debezium_mariadb_version=3.5.0.Final
 apicurio_version=2.6.13.Final
 avro_version=1.12.0
 cargo_deny_version=0.20.2
@@ -153,7 +155,7 @@ stop_postgres() {
 # MariaDB from Debian: the server's own package starts a system service, these do not.
 ensure_mariadb() {
     ensure_packages mariadb-server-core mariadb-client-core
-    mariadb_server=/usr/sbin/mariadbd
+    mariadb_server=/usr/sbin/mariadbd mariadb_bin=/usr/bin
     [ -x "$mariadb_server" ] || fail "Debian's mariadb-server-core has no $mariadb_server"
 }
 
@@ -535,12 +537,26 @@ ensure_debezium() {
     say "fetching Debezium $debezium_version and Apicurio $apicurio_version"
     rm -rf "$debezium"
     mkdir -p "$debezium/apicurio"
-    maven_jars debezium "$debezium/libs" -DincludeScope=runtime
+    maven_jars debezium "$debezium/libs" -DincludeScope=runtime \
+        -Ddebezium.connector=postgres -Ddebezium.version="$debezium_version"
     maven dependency:copy -DoutputDirectory="$debezium" \
         -Dartifact="io.apicurio:apicurio-registry-app:$apicurio_version:tar.gz:all"
     tar xzf "$debezium"/apicurio-registry-app-*.tar.gz -C "$debezium/apicurio"
     rm "$debezium"/apicurio-registry-app-*.tar.gz
     touch "$debezium/whole"
+}
+
+# The same with the connector for MariaDB, whose jars are apart, beside `ensure_debezium`, which has the
+# registry.
+ensure_debezium_mariadb() {
+    debezium_mariadb="$cache/debezium-mariadb-$debezium_mariadb_version"
+    [ -e "$debezium_mariadb/whole" ] && return
+    say "fetching Debezium $debezium_mariadb_version for MariaDB"
+    rm -rf "$debezium_mariadb"
+    mkdir -p "$debezium_mariadb"
+    maven_jars debezium "$debezium_mariadb/libs" -DincludeScope=runtime \
+        -Ddebezium.connector=mariadb -Ddebezium.version="$debezium_mariadb_version"
+    touch "$debezium_mariadb/whole"
 }
 
 # copy_debezium FOLDER: Java servers run as an unprivileged user, with copies that it can read.
