@@ -154,7 +154,8 @@ stop_postgres() {
 
 # MariaDB from Debian: the server's own package starts a system service, these do not.
 ensure_mariadb() {
-    ensure_packages mariadb-server-core mariadb-client-core
+    # The last one for mariadb-binlog, with which tests read the log, and mariadb-dump.
+    ensure_packages mariadb-server-core mariadb-client-core mariadb-client
     mariadb_server=/usr/sbin/mariadbd mariadb_bin=/usr/bin
     [ -x "$mariadb_server" ] || fail "Debian's mariadb-server-core has no $mariadb_server"
 }
