@@ -7,8 +7,8 @@ use std::str::FromStr;
 /// A place in a source's log: ordered by epoch, then commit position, then ordinal.
 ///
 /// `epoch` is the connector's and rises whenever the log's order may restart. `commit` is the
-/// source's own number for a transaction (the commit LSN in PostgreSQL). `ordinal` counts the rows
-/// of the transaction from 1, before any filter; 0 is "nothing of it yet", [`Position::END`] is
+/// source's own number for a transaction (PostgreSQL: the LSN of its commit; MySQL: the file and the
+/// offset where it begins). `ordinal` rises with the rows of the transaction, before any filter; 0 is "nothing of it yet", [`Position::END`] is
 /// "all of it". Outside its source a position is opaque: it may be compared, nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position {
@@ -16,7 +16,7 @@ pub struct Position {
     pub epoch: u32,
     /// The transaction, by the source's own rising number.
     pub commit: u64,
-    /// The row within the transaction, from 1.
+    /// The row within the transaction, from 1 on.
     pub ordinal: u64,
 }
 

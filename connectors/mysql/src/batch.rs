@@ -8,13 +8,12 @@ use crate::relation::Row;
 use crate::statement::Effect;
 use crate::tables::{Described, OpenTables, Purpose, Tables, name_bytes};
 use crate::transaction::Transaction;
-use std::ops::Range;
 use std::sync::Arc;
 use tidemesh_model::{
     BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind,
     Operation, Origin, Position, Result, StateItem, TableName, TableSchema, Value, Values,
 };
-use tokio::sync::mpsc;
+use tidemesh_source::Pieces;
 
 /// What MySQL adds to the `source` block: Debezium's fields.
 pub(crate) const BLOCK_FIELDS: &[BlockField] = &[
@@ -32,7 +31,7 @@ pub(crate) const MARK_COLUMN: &str = "mark";
 
 /// A batch.
 pub struct MysqlBatch {
-    pub(crate) pieces: Vec<(Arc<Vec<u8>>, Range<usize>)>,
+    pub(crate) pieces: Pieces,
     /// Where it begins.
     pub(crate) cursor: Cursor,
     pub(crate) open: OpenTables,
@@ -48,20 +47,6 @@ pub struct MysqlBatch {
     pub(crate) marks: Vec<String>,
     pub(crate) end: Position,
     pub(crate) end_at_us: i64,
-    /// Where emptied buffers go.
-    pub(crate) spare: Option<mpsc::Sender<Vec<u8>>>,
-}
-
-impl Drop for MysqlBatch {
-    fn drop(&mut self) {
-        let Some(spare) = &self.spare else { return };
-        for (buffer, _) in self.pieces.drain(..) {
-            if let Some(buffer) = Arc::into_inner(buffer) {
-                // With enough spare buffers there, this one is freed.
-                let _ = spare.try_send(buffer);
-            }
-        }
-    }
 }
 
 impl ChangeBatch for MysqlBatch {
@@ -93,8 +78,7 @@ impl ChangeBatch for MysqlBatch {
         let cursor = self.cursor.trusting();
         let mut walk = Walk { batch: self, cursor, open: self.open.clone() };
         let mut scratch = Vec::new();
-        for (buffer, range) in &self.pieces {
-            let mut input = &buffer[range.clone()];
+        for mut input in self.pieces.iter() {
             while let Some((event, _)) = next_in(&mut input)? {
                 walk.event(event, &mut scratch, visitor)?;
             }

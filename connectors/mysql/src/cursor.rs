@@ -226,13 +226,11 @@ impl Cursor {
         match decode(event, scratch).map_err(|error| self.located(error))? {
             Message::Rows(rows) => self.rows(rows),
             Message::TableMap(map) => Ok(Told::Table(map)),
-            Message::Xid(_) => self.end(&header),
+            Message::Xid(_) | Message::XaPrepare(_) => self.end(&header),
             Message::MariadbGtid(gtid) => self.begin_mariadb(&header, &gtid, begin),
             Message::Gtid(gtid) => self.begin_mysql(&header, &gtid, begin),
             Message::Query(query) => self.query(&header, query),
             Message::Payload(payload) => Ok(Told::Payload(payload)),
-            Message::XaPrepare(xid) if xid.is_one_phase => self.end(&header),
-            Message::XaPrepare(_) => self.end(&header),
             Message::StatementPart(_)
             | Message::Statement(_)
             | Message::Checkpoint(_)

@@ -68,6 +68,12 @@ pub(crate) struct Xid<'a> {
     pub(crate) is_one_phase: bool,
 }
 
+/// A description that was kept without its number and flags, behind some, as [`described`] takes it.
+pub(crate) fn numbered(definition: &[u8]) -> Vec<u8> {
+    const NUMBER_AND_FLAGS: [u8; 8] = [0; 8];
+    [&NUMBER_AND_FLAGS, definition].concat()
+}
+
 /// A table's description that stands in no event any more: its number, which may be any, and the rest.
 ///
 /// # Errors

@@ -253,29 +253,28 @@ async fn stream_from(
     name: &str,
     vitals: Arc<Vitals>,
 ) -> Result<LogStream> {
-    let (config, log, by_gtids) = (config.clone(), start.log.clone(), start.by_gtids);
-    let name = name.to_owned();
+    let (config, from, name) = (config.clone(), from(start)?, name.to_owned());
     tokio::task::spawn_blocking(move || {
         let client = Client::connect(&config.settings)?;
-        let (id, bytes_max) = (config.server_id, config.settings.message_bytes_max);
-        match (by_gtids, &log.gtids) {
-            (true, Some(GtidSet::MySql(gtids))) => {
-                let from = From::Gtids(&gtids.encode());
-                stream::start(client, id, &name, &from, bytes_max, vitals)
-            }
-            (true, Some(GtidSet::MariaDb(gtids))) => {
-                let from = From::MariadbGtids(&gtids.connect_state());
-                stream::start(client, id, &name, &from, bytes_max, vitals)
-            }
-            _ => {
-                let position = u32::try_from(log.position).map_err(|_| too_far(&log))?;
-                let from = From::Place { file: &log.file, position };
-                stream::start(client, id, &name, &from, bytes_max, vitals)
-            }
-        }
+        let bytes_max = config.settings.message_bytes_max;
+        stream::start(client, config.server_id, &name, &from, bytes_max, vitals)
     })
     .await
     .map_err(|error| Error::new(ErrorKind::Internal, "talk to MySQL").caused_by(error))?
+}
+
+fn from(start: &Start) -> Result<From> {
+    let log = &start.log;
+    match &log.gtids {
+        Some(GtidSet::MySql(gtids)) if start.by_gtids => Ok(From::Gtids(gtids.encode())),
+        Some(GtidSet::MariaDb(gtids)) if start.by_gtids => {
+            Ok(From::MariadbGtids(gtids.connect_state()))
+        }
+        _ => {
+            let position = u32::try_from(log.position).map_err(|_| too_far(log))?;
+            Ok(From::Place { file: log.file.clone(), position })
+        }
+    }
 }
 
 /// A transaction cannot begin there: a file ends before 4 GiB but for the one that is under way.

@@ -143,7 +143,6 @@ impl Scanning<'_> {
     }
 
     fn event(&mut self, event: &[u8], scratch: &mut Vec<u8>) -> Result<Step> {
-        let epoch = self.bounds.epoch;
         match self.scan.place.cursor.advance(event, scratch)? {
             Told::Table(map) => self.table(&map),
             Told::Rows(rows) => self.rows(&rows),
@@ -159,20 +158,20 @@ impl Scanning<'_> {
             Told::Payload(_) => Ok(Step::Before(None)),
             // One file a batch.
             Told::File => {
-                self.passed(epoch)?;
+                self.passed()?;
                 Ok(Step::Behind(None))
             }
             Told::Begun => Ok(Step::Take),
             Told::Nothing => {
-                self.passed(epoch)?;
+                self.passed()?;
                 Ok(Step::Take)
             }
         }
     }
 
     /// Outside of transactions the log's place rises with every event.
-    fn passed(&mut self, epoch: u32) -> Result<()> {
-        let place = &mut self.scan.place;
+    fn passed(&mut self) -> Result<()> {
+        let (epoch, place) = (self.bounds.epoch, &mut self.scan.place);
         if place.cursor.transaction.is_none() && place.cursor.file.is_some() {
             place.end = place.end.max(Position::before(epoch, place.cursor.commit()?));
         }
@@ -186,7 +185,7 @@ impl Scanning<'_> {
         }
         self.scan.place.open.end_statement();
         self.scan.place.has_rows = false;
-        self.passed(self.bounds.epoch)
+        self.passed()
     }
 
     fn table(&mut self, map: &TableMap<'_>) -> Result<Step> {

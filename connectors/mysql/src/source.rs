@@ -7,7 +7,7 @@ use crate::client::Sql;
 use crate::client::stream::BEFORE_EVENT_BYTES;
 use crate::config::{Config, TERMS};
 use crate::cursor::Cursor;
-use crate::decode::{PayloadEvents, TableMap, described};
+use crate::decode::{PayloadEvents, TableMap, described, numbered};
 use crate::frame::Flavor;
 use crate::known::KnownSchemas;
 use crate::marks::PlacedMarks;
@@ -25,7 +25,7 @@ use tidemesh_model::{
     Error, ErrorKind, Position, Result, SourceBlock, StateItem, TableName, TableSchema,
 };
 use tidemesh_source::{
-    BatchLimit, LogStream, Pending, Selection, Source, read_stored, stored_item,
+    BatchLimit, LogStream, Pending, Pieces, Selection, Source, read_stored, stored_item,
 };
 use tokio::time::Instant;
 
@@ -192,9 +192,7 @@ impl MysqlSource {
                 () = self.marks.placed() => {
                     let marks = self.reached()?;
                     if !marks.is_empty() {
-                        let mut batch = self.empty();
-                        batch.marks = marks;
-                        return Ok(batch);
+                        return Ok(MysqlBatch { marks, ..self.empty() });
                     }
                 }
             }
@@ -311,8 +309,8 @@ impl MysqlSource {
             batch.state.extend(self.place_item()?);
         }
         batch.schemas = if is_passed_over { Vec::new() } else { scan.schemas };
-        (batch.cursor, batch.open, batch.pieces) = (cursor, open, pieces);
-        batch.spare = Some(self.stream.spare());
+        (batch.cursor, batch.open) = (cursor, open);
+        batch.pieces = pieces.returned_to(self.stream.spare());
         if !scan.is_alone {
             batch.marks = self.reached()?;
         }
@@ -369,7 +367,7 @@ impl MysqlSource {
 
     pub(crate) fn empty(&self) -> MysqlBatch {
         MysqlBatch {
-            pieces: Vec::new(),
+            pieces: Pieces::default(),
             cursor: self.place.cursor.clone(),
             open: self.place.open.clone(),
             tables: Arc::clone(&self.tables),
@@ -382,7 +380,6 @@ impl MysqlSource {
             marks: Vec::new(),
             end: self.place.end.max(self.resume_after),
             end_at_us: i64::from(self.place.cursor.at_s) * 1_000_000,
-            spare: None,
         }
     }
 
@@ -429,7 +426,7 @@ impl MysqlSource {
     /// Takes in a table that is new or changed; what was asked beside the log is stored with the next
     /// batch.
     async fn learn(&mut self, definition: &[u8]) -> Result<()> {
-        let bytes = [&[0; 8][..], definition].concat();
+        let bytes = numbered(definition);
         let map = described(&bytes)?;
         let (name, flavor) = (map.name_bytes(), self.place.cursor.flavor());
         let at = self.here()?;
@@ -513,7 +510,7 @@ impl MysqlSource {
     /// The table as the log described it last, before this start.
     fn stored(&self, table: &TableName) -> Option<(Vec<u8>, Relation)> {
         let (definition, flavor, facts) = self.versions.last(table)?;
-        let bytes = [&[0; 8][..], &definition].concat();
+        let bytes = numbered(&definition);
         let relation = self.relation(&described(&bytes).ok()?, flavor, facts).ok()?;
         Some((definition, relation))
     }

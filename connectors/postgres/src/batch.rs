@@ -6,14 +6,12 @@ use crate::decode::{Begin, Commit, LogicalMessage, Message, OldTuple, Tuple, dec
 use crate::frame::{Frame, next_frame};
 use crate::relation::{Relation, Row};
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 use tidemesh_model::{
     BlockCell, BlockField, BlockType, Change, ChangeBatch, ChangeVisitor, Error, ErrorKind,
     Operation, Origin, Position, Result, StateItem, TableName, TableSchema, Toast,
 };
-use tidemesh_source::now_us;
-use tokio::sync::mpsc;
+use tidemesh_source::{Pieces, now_us};
 
 /// What PostgreSQL adds to the `source` block: Debezium's fields.
 pub(crate) const BLOCK_FIELDS: &[BlockField] = &[
@@ -52,7 +50,7 @@ pub(crate) type Relations = HashMap<u32, Option<Arc<Relation>>>;
 
 /// A batch.
 pub struct PostgresBatch {
-    pub(crate) pieces: Vec<(Arc<Vec<u8>>, Range<usize>)>,
+    pub(crate) pieces: Pieces,
     /// The transaction in the midst of which it begins.
     pub(crate) transaction: Option<Transaction>,
     pub(crate) epoch: u32,
@@ -66,20 +64,6 @@ pub struct PostgresBatch {
     pub(crate) state: Vec<StateItem>,
     pub(crate) end: Position,
     pub(crate) end_at_us: i64,
-    /// Where emptied buffers go.
-    pub(crate) spare: Option<mpsc::Sender<Vec<u8>>>,
-}
-
-impl Drop for PostgresBatch {
-    fn drop(&mut self) {
-        let Some(spare) = &self.spare else { return };
-        for (buffer, _) in self.pieces.drain(..) {
-            if let Some(buffer) = Arc::into_inner(buffer) {
-                // With enough spare buffers there, this one is freed.
-                let _ = spare.try_send(buffer);
-            }
-        }
-    }
 }
 
 impl ChangeBatch for PostgresBatch {
@@ -109,8 +93,7 @@ impl ChangeBatch for PostgresBatch {
 
     fn visit<C: ChangeVisitor>(&self, visitor: &mut C) -> Result<()> {
         let mut walk = Walk { batch: self, transaction: self.transaction, last: None };
-        for (buffer, range) in &self.pieces {
-            let mut input = &buffer[range.clone()];
+        for mut input in self.pieces.iter() {
             while let Some(frame) = next_frame(&mut input)? {
                 if let Frame::Data { lsn, message } = frame {
                     walk.message(lsn, message, visitor)?;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, Position, Result, SourceBlock, TableSchema};
-use tidemesh_source::{BatchLimit, Pending, Source};
+use tidemesh_source::{BatchLimit, Pending, Pieces, Source};
 use tokio::time::Instant;
 
 /// Batches' ends that are remembered until they are confirmed; the oldest goes first, which only
@@ -246,10 +246,9 @@ impl PostgresSource {
         let pieces = self.pending.take(scan.bytes);
         self.remember_end();
         let mut batch = self.empty();
-        batch.pieces = pieces;
+        batch.pieces = pieces.returned_to(self.stream.spare());
         batch.transaction = transaction;
         batch.schemas = schemas;
-        batch.spare = Some(self.stream.spare());
         batch
     }
 
@@ -260,7 +259,7 @@ impl PostgresSource {
 
     pub(crate) fn empty(&self) -> PostgresBatch {
         PostgresBatch {
-            pieces: Vec::new(),
+            pieces: Pieces::default(),
             transaction: None,
             epoch: self.epoch,
             resume_after: self.resume_after,
@@ -272,7 +271,6 @@ impl PostgresSource {
             state: Vec::new(),
             end: self.place.end.max(self.resume_after),
             end_at_us: self.place.end_at_us,
-            spare: None,
         }
     }
 

@@ -58,6 +58,6 @@ pub use verify::{
 pub use vitals::{SlotReport, Vitals};
 pub use wanted::Wanted;
 pub use wire::{
-    Endpoint, LogConnection, LogStream, Pending, Socket, Wait, client_config, tls_refused,
-    without_tls, would_block,
+    Broken, Endpoint, LogConnection, LogStream, Pending, Pieces, Socket, Wait, client_config,
+    tls_refused, without_tls, would_block,
 };

@@ -15,10 +15,9 @@ pub(crate) use sql::Sql;
 
 use protocol::{Answer, Failure, PACKET_HEADER_BYTES, PAYLOAD_BYTES_MAX};
 use server_error::{TLS_AT_SERVER, server_error};
-use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, MysqlSettings, Result};
-use tidemesh_source::{Endpoint, Socket, Wait, would_block};
+use tidemesh_source::{Broken, Endpoint, Socket};
 
 /// The most bytes of one packet before the stream begins.
 const PACKET_BYTES_MAX: usize = 1024 * 1024;
@@ -111,25 +110,13 @@ impl Client {
         let mut packet = u32::try_from(payload.len()).unwrap_or(0).to_le_bytes().to_vec();
         packet[3] = self.sequence;
         packet.extend_from_slice(payload);
-        let mut bytes = packet.as_slice();
-        while !bytes.is_empty() {
-            match self.socket.write(bytes) {
-                Ok(0) => return Err(closed()),
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if would_block(&error) => self.wait(Wait::Write)?,
-                Err(error) => return Err(lost(error)),
-            }
-        }
-        match self.socket.flush() {
-            Err(error) if !would_block(&error) => Err(lost(error)),
-            _ => Ok(()),
-        }
+        self.socket.write_all_by(&packet, self.deadline).map_err(broken)
     }
 
     /// The next packet's payload.
     fn receive(&mut self) -> Result<Vec<u8>> {
         let mut head = [0; PACKET_HEADER_BYTES];
-        self.read_exact(&mut head)?;
+        self.socket.read_exact_by(&mut head, self.deadline).map_err(broken)?;
         let [low, middle, high, sequence] = head;
         let length = u32::from_le_bytes([low, middle, high, 0]) as usize;
         if length > PACKET_BYTES_MAX {
@@ -137,31 +124,8 @@ impl Client {
         }
         self.sequence = sequence;
         let mut payload = vec![0; length];
-        self.read_exact(&mut payload)?;
+        self.socket.read_exact_by(&mut payload, self.deadline).map_err(broken)?;
         Ok(payload)
-    }
-
-    fn read_exact(&mut self, buffer: &mut [u8]) -> Result<()> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.socket.read(&mut buffer[filled..]) {
-                Ok(0) => return Err(closed()),
-                Ok(count) => filled += count,
-                Err(error) if would_block(&error) => self.wait(Wait::Read)?,
-                Err(error) => return Err(lost(error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn wait(&self, what: Wait) -> Result<()> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if self.socket.wait(what, left).map_err(lost)? {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Timeout, "talk to MySQL")
-            .because("it did not answer in time")
-            .help("see that it is reachable, or raise mysql.connect_timeout_ms"))
     }
 }
 
@@ -173,6 +137,16 @@ fn failed(failure: &Failure<'_>, doing: &'static str) -> Error {
 fn malformed() -> Error {
     Error::new(ErrorKind::Malformed, "talk to MySQL")
         .because("its message does not follow the protocol")
+}
+
+fn broken(why: Broken) -> Error {
+    match why {
+        Broken::Closed => closed(),
+        Broken::Lost(error) => lost(error),
+        Broken::Late => Error::new(ErrorKind::Timeout, "talk to MySQL")
+            .because("it did not answer in time")
+            .help("see that it is reachable, or raise mysql.connect_timeout_ms"),
+    }
 }
 
 fn closed() -> Error {

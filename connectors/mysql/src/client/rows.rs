@@ -4,7 +4,7 @@
 //! Source: MySQL 9.1 source documentation, "Client/Server Protocol", `page_protocol_com_query_response`.
 
 use super::protocol::{self, Answer, PACKET_HEADER_BYTES, PAYLOAD_BYTES_MAX};
-use super::{Client, closed, failed, lost, malformed};
+use super::{Client, broken, closed, failed, lost, malformed};
 use std::io::Read;
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -71,7 +71,9 @@ impl Client {
             match self.socket.read(buffer) {
                 Ok(0) => return Err(closed()),
                 Ok(count) => return Ok(count),
-                Err(error) if would_block(&error) => self.wait(Wait::Read)?,
+                Err(error) if would_block(&error) => {
+                    self.socket.wait_by(Wait::Read, self.deadline).map_err(broken)?;
+                }
                 Err(error) => return Err(lost(error)),
             }
         }

@@ -22,13 +22,13 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// From where the log is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum From<'a> {
+pub(crate) enum From {
     /// A place of a file.
-    Place { file: &'a str, position: u32 },
+    Place { file: String, position: u32 },
     /// All but these transactions, of a MySQL server: the set in the form of a log's own.
-    Gtids(&'a [u8]),
+    Gtids(Vec<u8>),
     /// All behind these transactions, of a MariaDB server: `domain-server-sequence,…`.
-    MariadbGtids(&'a str),
+    MariadbGtids(String),
 }
 
 /// Begins to read the log. `name` is shown in the server's list of replicas.
@@ -40,7 +40,7 @@ pub(crate) fn start(
     mut client: Client,
     server_id: u32,
     name: &str,
-    from: &From<'_>,
+    from: &From,
     message_bytes_max: usize,
     vitals: Arc<Vitals>,
 ) -> Result<LogStream> {

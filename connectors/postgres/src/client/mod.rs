@@ -12,10 +12,9 @@ pub(crate) mod stream;
 pub(crate) use connect::endpoint;
 pub(crate) use server_error::{database_error, server_error};
 
-use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, PostgresSettings, Result};
-use tidemesh_source::{Socket, Wait, would_block};
+use tidemesh_source::{Broken, Socket};
 
 /// The most bytes of one message before the stream begins.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -87,54 +86,20 @@ impl Client {
         self.write(&frame)
     }
 
-    fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            match self.socket.write(bytes) {
-                Ok(0) => return Err(closed()),
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if would_block(&error) => self.wait(Wait::Write)?,
-                Err(error) => return Err(lost(error)),
-            }
-        }
-        match self.socket.flush() {
-            Err(error) if !would_block(&error) => Err(lost(error)),
-            _ => Ok(()),
-        }
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.socket.write_all_by(bytes, self.deadline).map_err(broken)
     }
 
     pub(crate) fn receive(&mut self) -> Result<Message> {
         let mut head = [0; 5];
-        self.read_exact(&mut head)?;
+        self.socket.read_exact_by(&mut head, self.deadline).map_err(broken)?;
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
         if !(4..=MESSAGE_BYTES_MAX).contains(&length) {
             return Err(malformed().with("bytes", length));
         }
         let mut body = vec![0; length - 4];
-        self.read_exact(&mut body)?;
+        self.socket.read_exact_by(&mut body, self.deadline).map_err(broken)?;
         Ok(Message { tag: head[0], body })
-    }
-
-    fn read_exact(&mut self, buffer: &mut [u8]) -> Result<()> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.socket.read(&mut buffer[filled..]) {
-                Ok(0) => return Err(closed()),
-                Ok(count) => filled += count,
-                Err(error) if would_block(&error) => self.wait(Wait::Read)?,
-                Err(error) => return Err(lost(error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn wait(&self, what: Wait) -> Result<()> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if self.socket.wait(what, left).map_err(lost)? {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Timeout, "talk to PostgreSQL")
-            .because("it did not answer in time")
-            .help("see that it is reachable, or raise postgres.connect_timeout_ms"))
     }
 }
 
@@ -159,6 +124,16 @@ fn data_row(body: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
 pub(crate) fn malformed() -> Error {
     Error::new(ErrorKind::Malformed, "talk to PostgreSQL")
         .because("its message does not follow the protocol")
+}
+
+fn broken(why: Broken) -> Error {
+    match why {
+        Broken::Closed => closed(),
+        Broken::Lost(error) => lost(error),
+        Broken::Late => Error::new(ErrorKind::Timeout, "talk to PostgreSQL")
+            .because("it did not answer in time")
+            .help("see that it is reachable, or raise postgres.connect_timeout_ms"),
+    }
 }
 
 pub(crate) fn closed() -> Error {

@@ -6,8 +6,8 @@ mod socket;
 mod stream;
 mod tls;
 
-pub use pending::Pending;
-pub use socket::{Socket, Wait, would_block};
+pub use pending::{Pending, Pieces};
+pub use socket::{Broken, Socket, Wait, would_block};
 pub use stream::{LogConnection, LogStream};
 pub use tls::client_config;
 

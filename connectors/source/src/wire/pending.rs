@@ -1,8 +1,9 @@
-//! Buffers of the log that were read and not yet given out.
+//! Buffers of the log: those that were read and not yet given out, and what a batch has of them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// Buffers that were read and not yet given out. How many there may be, whoever fills it sees to.
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ impl Pending {
     }
 
     /// Takes the first `bytes` as pieces of the buffers.
-    pub fn take(&mut self, bytes: usize) -> Vec<(Arc<Vec<u8>>, Range<usize>)> {
+    pub fn take(&mut self, bytes: usize) -> Pieces {
         let mut pieces = Vec::new();
         let mut left = bytes.min(self.bytes);
         self.bytes -= left;
@@ -49,7 +50,41 @@ impl Pending {
                 self.offset = 0;
             }
         }
-        pieces
+        Pieces { pieces, spare: None }
+    }
+}
+
+/// Pieces of the log's buffers, in the log's order.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    pieces: Vec<(Arc<Vec<u8>>, Range<usize>)>,
+    /// Where buffers go that nobody else has a piece of.
+    spare: Option<mpsc::Sender<Vec<u8>>>,
+}
+
+impl Pieces {
+    /// The same, whose emptied buffers go there.
+    #[must_use]
+    pub fn returned_to(mut self, spare: mpsc::Sender<Vec<u8>>) -> Self {
+        self.spare = Some(spare);
+        self
+    }
+
+    /// The bytes, piece by piece.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.pieces.iter().map(|(buffer, range)| &buffer[range.clone()])
+    }
+}
+
+impl Drop for Pieces {
+    fn drop(&mut self) {
+        let Some(spare) = &self.spare else { return };
+        for (buffer, _) in self.pieces.drain(..) {
+            if let Some(buffer) = Arc::into_inner(buffer) {
+                // With enough spare buffers there, this one is freed.
+                let _ = spare.try_send(buffer);
+            }
+        }
     }
 }
 
@@ -69,9 +104,7 @@ mod tests {
             buffers.into_iter().for_each(|buffer| pending.push(buffer));
             let mut found = Vec::new();
             for take in takes {
-                for (buffer, range) in pending.take(take) {
-                    found.extend_from_slice(&buffer[range]);
-                }
+                pending.take(take).iter().for_each(|piece| found.extend_from_slice(piece));
                 let left: usize = pending.pieces().map(<[u8]>::len).sum();
                 prop_assert_eq!(left, pending.bytes());
             }

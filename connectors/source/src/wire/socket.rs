@@ -34,6 +34,17 @@ pub enum Wait {
     Write,
 }
 
+/// Why no more was read or written.
+#[derive(Debug)]
+pub enum Broken {
+    /// The server closed the connection.
+    Closed,
+    /// The time ran out.
+    Late,
+    /// The connection broke.
+    Lost(std::io::Error),
+}
+
 impl Socket {
     /// Connects to a unix socket.
     ///
@@ -113,6 +124,58 @@ impl Socket {
             Ok(count) => Ok(count > 0),
             Err(rustix::io::Errno::INTR) => Ok(true),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Fills `buffer`, and waits for that up to the deadline.
+    ///
+    /// # Errors
+    ///
+    /// Why there are fewer bytes.
+    pub fn read_exact_by(&mut self, buffer: &mut [u8], deadline: Instant) -> Result<(), Broken> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read(&mut buffer[filled..]) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => filled += count,
+                Err(error) if would_block(&error) => self.wait_by(Wait::Read, deadline)?,
+                Err(error) => return Err(Broken::Lost(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes all of `bytes`, and waits for that up to the deadline.
+    ///
+    /// # Errors
+    ///
+    /// Why not all could be written.
+    pub fn write_all_by(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), Broken> {
+        while !bytes.is_empty() {
+            match self.write(bytes) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if would_block(&error) => self.wait_by(Wait::Write, deadline)?,
+                Err(error) => return Err(Broken::Lost(error)),
+            }
+        }
+        match self.flush() {
+            Err(error) if !would_block(&error) => Err(Broken::Lost(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits up to the deadline.
+    ///
+    /// # Errors
+    ///
+    /// `Late`; `Lost`.
+    pub fn wait_by(&self, what: Wait, deadline: Instant) -> Result<(), Broken> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.wait(what, left) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Broken::Late),
+            Err(error) => Err(Broken::Lost(error)),
         }
     }
 
