@@ -56,6 +56,7 @@ impl Daemon {
     pub fn run(self) -> ExitCode {
         let cli = Cli::parse();
         telemetry::install_logs();
+        crate::memory::give_back_large_buffers();
         #[cfg(feature = "failpoints")]
         crate::failpoints::arm();
         // The provider that every TLS connection uses; if the binary has installed one, that one.

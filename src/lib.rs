@@ -9,6 +9,7 @@ pub mod config;
 mod daemon;
 #[cfg(feature = "failpoints")]
 pub mod failpoints;
+mod memory;
 pub mod telemetry;
 
 pub use binary::Daemon;

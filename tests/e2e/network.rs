@@ -11,10 +11,10 @@ use crate::support::writer::{TABLE, Writer, agrees, seed};
 use std::time::Duration;
 
 /// Transactions a second that are written meanwhile.
-const RATE: u32 = 40;
+pub(crate) const RATE: u32 = 40;
 
 /// How long each fault is there.
-const FAULT_TIME: Duration = Duration::from_secs(2);
+pub(crate) const FAULT_TIME: Duration = Duration::from_secs(2);
 
 /// Longer than Kafka's timeouts here, so that clients give up before the network is well again.
 const BROKER_FAULT_TIME: Duration = Duration::from_secs(3);
@@ -22,12 +22,12 @@ const BROKER_FAULT_TIME: Duration = Duration::from_secs(3);
 const BROKER_TIMEOUTS: &str = "transaction_timeout_ms = 2000\nrequest_timeout_ms = 2000";
 
 /// Its batches are small, so that a fault comes between those of one transaction.
-fn small_batches(configuration: &str) -> String {
+pub(crate) fn small_batches(configuration: &str) -> String {
     with(configuration, "batch_bytes_max = 16384")
 }
 
 /// Waits until more records are written.
-async fn comes_on(daemon: &Daemon) {
+pub(crate) async fn comes_on(daemon: &Daemon) {
     let before = daemon.described()["records"].as_u64();
     eventually("it comes on", async || {
         (daemon.source().await["records"].as_u64() > before).then_some(())
@@ -36,7 +36,7 @@ async fn comes_on(daemon: &Daemon) {
 }
 
 /// Each fault for a while; after each the source must come on.
-async fn each_fault(daemon: &Daemon, proxy: &Proxy, time: Duration) {
+pub(crate) async fn each_fault(daemon: &Daemon, proxy: &Proxy, time: Duration) {
     for fault in Fault::ALL {
         println!("{fault:?}");
         proxy.fail(fault);

@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// The most bytes of records that are gathered while an append is being written.
-const GATHERED_BYTES_MAX: u64 = 8 * 1024 * 1024;
+const GATHERED_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// Where a batch ends.
 #[derive(Debug, Clone, Copy)]

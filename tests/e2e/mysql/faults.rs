@@ -14,20 +14,31 @@ use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_it_loses_and_repeats_nothing() {
-    let mut random = StdRng::seed_from_u64(seed());
     let database = Database::new().await;
-    database.execute(TABLE).await;
     let config = with(&of_orders(&database), "batch_bytes_max = 16384");
+    killed_at_random_moments(&database, &config, 30, Duration::from_millis(400)).await;
+}
+
+/// Kills the daemon so often, each time within so long, while somebody writes; nothing may be lost or
+/// repeated.
+pub(super) async fn killed_at_random_moments(
+    database: &Database,
+    config: &str,
+    kills: u32,
+    within: Duration,
+) {
+    let mut random = StdRng::seed_from_u64(seed());
+    database.execute(TABLE).await;
     let folder = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::up(folder.path(), &config).await;
+    let mut daemon = Daemon::up(folder.path(), config).await;
     daemon.streaming().await;
     let writer = Writer::run(database.commits(None), random.random(), History::default());
-    for kill in 0..30 {
-        let moment = random.random_range(Duration::ZERO..Duration::from_millis(400));
+    for kill in 0..kills {
+        let moment = random.random_range(Duration::ZERO..within);
         tokio::time::sleep(moment).await;
         daemon.kill();
         println!("kill {kill} after {moment:?}");
-        daemon = Daemon::up(folder.path(), &config).await;
+        daemon = Daemon::up(folder.path(), config).await;
     }
     agrees_on(&daemon, &database.topic("orders"), &writer.stop().await).await;
 }

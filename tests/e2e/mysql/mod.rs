@@ -6,6 +6,8 @@
 mod bad_input;
 mod failover;
 mod faults;
+mod kafka;
+mod network;
 mod schemas;
 mod snapshot;
 mod streaming;

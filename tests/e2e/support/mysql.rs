@@ -108,6 +108,10 @@ impl Database {
         self.text("SELECT VERSION()").await.contains("MariaDB")
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.opts.tcp_port()
+    }
+
     /// The topic of a table.
     pub(crate) fn topic(&self, table: &str) -> String {
         format!("shop.{}.{table}", self.name)

@@ -50,7 +50,7 @@ const BUDGET_BYTES_MIN: usize = 64 * 1024;
 
 const MIB: u64 = 1024 * 1024;
 
-/// How an embedded log is opened. With the defaults it needs some 50 MB of memory at its busiest.
+/// How an embedded log is opened. With the defaults it needs some 40 MB of memory at its busiest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmbeddedConfig {
     /// The log's folder, made if it is missing. One process at a time.
@@ -59,7 +59,7 @@ pub struct EmbeddedConfig {
     /// At least 64 KiB; default 16 MiB.
     pub append_bytes_in_flight_max: usize,
     /// What the storage holds in memory before it writes a table; up to three times this, while it
-    /// writes. Default 8 MiB.
+    /// writes. Default 4 MiB.
     pub memtable_bytes_max: u64,
     /// Blocks of the storage's files kept in memory. Default 8 MiB.
     pub cache_bytes_max: u64,
@@ -79,7 +79,7 @@ impl EmbeddedConfig {
         Self {
             folder: folder.into(),
             append_bytes_in_flight_max: 16 * 1024 * 1024,
-            memtable_bytes_max: 8 * MIB,
+            memtable_bytes_max: 4 * MIB,
             cache_bytes_max: 8 * MIB,
             journal_bytes_max: 64 * MIB,
             clean_interval_ms: 30_000,
