@@ -206,7 +206,8 @@ impl Walk<'_> {
                 RowChange::Insert { after } => row(after, None).is_incomplete(),
                 RowChange::Update { before, after } => row(after, Some(before)).is_incomplete(),
                 RowChange::Delete { .. } => false,
-            });
+            }) || matches!(change, RowChange::Update { before, after }
+                if row(after, Some(before)).lacks_document());
             let change = match change {
                 RowChange::Insert { after } => Change::Create { after: row(after, None) },
                 RowChange::Update { before, after } => Change::Update {
@@ -341,3 +342,6 @@ fn too_many_rows() -> Error {
     Error::new(ErrorKind::TooLarge, "decode the log")
         .because("an event has more rows than a place has")
 }
+
+#[cfg(test)]
+mod tests;

@@ -322,6 +322,24 @@ impl Row<'_> {
         self.relation.kept().any(is_lacking)
     }
 
+    /// Whether of a captured document it has only what changed, and the old row does not have the
+    /// document: one row of an event may be so, and the next one not.
+    #[inline]
+    pub(crate) fn lacks_document(&self) -> bool {
+        self.image.is_partial() && self.has_loose_diff()
+    }
+
+    #[cold]
+    fn has_loose_diff(&self) -> bool {
+        let wires = &self.relation.wires;
+        let is_loose = |(place, _): (usize, &Reader)| {
+            let is_diff = matches!(self.image.cell(place, wires), Some(Cell::Diff(_)));
+            let old = self.before.and_then(|before| before.cell(place, wires));
+            is_diff && !matches!(old, Some(Cell::Value(_)))
+        };
+        self.relation.kept().any(is_loose)
+    }
+
     /// Whether its key is another one than the old row's.
     pub(crate) fn has_other_key(&self) -> bool {
         let Some(before) = self.before else { return false };
