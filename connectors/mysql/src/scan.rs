@@ -280,7 +280,7 @@ impl Scanning<'_> {
             Effect::Change(word) => {
                 let query = &statement.query;
                 let is_told = !self.is_passed_over(statement);
-                if is_told && captured.may_be_meant(query.database, query.sql) {
+                if is_told && captured.may_be_meant(query.database, &query.text()) {
                     return Err(self.scan.place.cursor.located(as_statement(statement, word)));
                 }
             }
@@ -326,7 +326,7 @@ fn undone(statement: &Statement<'_>) -> Error {
             "rows are logged and then undone, which happens where a transaction changes tables of an \
              engine without transactions, too",
         )
-        .with("statement", String::from_utf8_lossy(statement.query.sql))
+        .with("statement", statement.query.text())
         .help("let tables be of InnoDB; then remove the source's state and read the tables anew")
 }
 
