@@ -13,6 +13,7 @@ mod catalog;
 mod client;
 mod config;
 mod cursor;
+mod ddl;
 mod decode;
 mod discover;
 mod frame;

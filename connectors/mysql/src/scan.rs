@@ -5,7 +5,7 @@ use crate::cursor::{Cursor, Statement, Told, next_in};
 use crate::decode::{PayloadEvents, Rows, TableMap};
 use crate::gtid::TransactionId;
 use crate::place::behind_event;
-use crate::statement::Effect;
+use crate::statement::{Effect, Rename};
 use crate::tables::{Captured, OpenTables, Purpose, Tables};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Position, Result, TableName, TableSchema};
@@ -56,12 +56,14 @@ pub(crate) struct Scan {
 pub(crate) enum Stop {
     /// Before the description of a table that is new or changed: all of it but its number.
     Changed(Box<[u8]>),
-    /// Before a truncate of a table that the log has not described since the start.
+    /// Before a statement that changes all rows of a table that the log has not described since the start.
     Unknown(TableName),
     /// Behind a statement by which these captured tables are gone.
     Dropped(Vec<TableName>),
-    /// Behind a statement by which this captured table has other rows, of which the log tells nothing.
-    Replaced(TableName),
+    /// Behind a statement by which these captured tables have other rows, of which the log tells nothing.
+    Replaced(Vec<TableName>),
+    /// Behind a statement that gives tables other names, of which one is captured.
+    Renamed(Vec<Rename>),
     /// Behind a statement that may have altered these captured tables: what the log does not tell of them may
     /// be other than before.
     Altered(Vec<TableName>),
@@ -263,8 +265,23 @@ impl Scanning<'_> {
                     step = Step::Behind(Some(Stop::Dropped(dropped)));
                 }
             }
-            Effect::Replace(table) if captured.has(table) => {
-                step = Step::Behind(Some(Stop::Replaced(table.clone())));
+            Effect::Replace(tables) => {
+                let tables: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
+                if let Some(unknown) = tables.iter().find(|table| self.known(table).is_none()) {
+                    return Ok(Step::Before(Some(Stop::Unknown(unknown.clone()))));
+                }
+                if !tables.is_empty() {
+                    step = Step::Behind(Some(Stop::Replaced(tables)));
+                }
+            }
+            Effect::Rename(renames) => {
+                let mut to = renames.iter().map(|rename| &rename.to).filter(|to| captured.has(to));
+                if let Some(unknown) = to.find(|to| self.known(to).is_none()) {
+                    return Ok(Step::Before(Some(Stop::Unknown(unknown.clone()))));
+                }
+                if renames.iter().any(|one| captured.has(&one.from) || captured.has(&one.to)) {
+                    step = Step::Behind(Some(Stop::Renamed(renames.clone())));
+                }
             }
             Effect::Alter(tables) => {
                 let altered: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
