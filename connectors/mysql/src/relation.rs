@@ -360,9 +360,14 @@ impl Row<'_> {
         let text = |(column, place): (&usize, usize)| {
             let mut values = Values::default();
             let (field, reader) = (&schema.fields[*column], &self.relation.readers[place]);
-            match self.image.cell(place, &self.relation.wires) {
-                Some(Cell::Value(bytes)) => reader.visit(bytes, &mut values)?,
-                _ => self.absent(place, reader, &mut values)?,
+            let wires = &self.relation.wires;
+            let new = self.image.cell(place, wires).filter(|cell| *cell != Cell::Absent);
+            match new.or_else(|| self.before.and_then(|before| before.cell(place, wires))) {
+                Some(Cell::Value(bytes)) => match snapshot::raw_text(reader, bytes) {
+                    Some(text) => return Ok(text),
+                    None => reader.visit(bytes, &mut values)?,
+                },
+                _ => values.null()?,
             }
             let value = values.into_cells().pop();
             value.and_then(|value| snapshot::text(field, &value)).ok_or_else(|| {

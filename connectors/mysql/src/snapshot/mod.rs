@@ -9,7 +9,7 @@ mod text;
 mod texts;
 
 pub use chunk::MysqlChunk;
-pub(crate) use sql::mark_table_statements;
+pub(crate) use sql::{mark_table_statements, raw_text};
 pub(crate) use text::text;
 
 use crate::catalog::{self, CatalogTable, Estimate};
@@ -285,7 +285,7 @@ fn cuts(low: i128, high: i128, parts: u32) -> Vec<Key> {
 fn last_key(relation: &Relation, keys: &KeyColumns<'_>, rows: &AnswerRows) -> Result<Option<Key>> {
     let Some(cells) = rows.last() else { return Ok(None) };
     let row = Values::of(&AnswerRow { relation, cells })?;
-    keys.of_row(&row).map(Some).ok_or_else(malformed)
+    keys.of_row(&row, cells).map(Some).ok_or_else(malformed)
 }
 
 impl TableReader for MysqlReader {
