@@ -20,6 +20,7 @@ mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod gtid;
+mod history;
 mod kind;
 mod known;
 mod marks;

@@ -5,6 +5,7 @@
 
 use crate::decode::{Cell, Image, OptionalMetadata, TableMap};
 use crate::frame::{Flavor, Header};
+use crate::history::History;
 use crate::kind::kind_of;
 use crate::snapshot;
 use crate::types::{ColumnFacts, ColumnTold, Reader, Refused, Resolved, Wire};
@@ -38,6 +39,9 @@ pub(crate) struct Relation {
     pub(crate) readers: Vec<Reader>,
     /// The columns' names, in the log's order.
     columns: Vec<String>,
+    /// The place of the column that says until when a row holds, of a table that keeps its history.
+    #[serde(default)]
+    pub(crate) row_end: Option<usize>,
 }
 
 impl Relation {
@@ -63,10 +67,25 @@ impl Relation {
             let facts = facts.of(&names[index]);
             let (unsigned, collation) = (told.unsigned[index], told.collations[index]);
             let (values, detail) = (told.values[index].as_slice(), told.details[index]);
-            columns.push(ColumnTold { shape, unsigned, collation, values, detail, facts });
+            let is_hidden = false;
+            columns.push(ColumnTold {
+                shape,
+                unsigned,
+                collation,
+                values,
+                detail,
+                facts,
+                is_hidden,
+            });
         }
-        let primary_key = told.primary_key.iter().map(|part| part.column).collect();
-        Self::of_columns(name, names, &columns, primary_key, types, selection)
+        let history = History::of(&names, &columns, facts);
+        let hidden = columns.iter_mut().skip(history.hidden_from.unwrap_or(usize::MAX));
+        hidden.for_each(|column| column.is_hidden = true);
+        // A table's history has rows of one key, which its end tells apart.
+        let primary_key = told.primary_key.iter().map(|part| part.column);
+        let primary_key = primary_key.filter(|place| Some(*place) != history.row_end).collect();
+        let relation = Self::of_columns(name, names, &columns, primary_key, types, selection)?;
+        Ok(Self { row_end: history.row_end, ..relation })
     }
 
     /// The table that has these columns, whoever told of them. `primary_key` has the places of its
@@ -90,6 +109,19 @@ impl Relation {
             let origin = key_origin(&primary_key, index);
             let refused = |refused| refusal(&name, name_of, refused);
             let wrong = |wrong| not_shaped(selection, &name, name_of, wrong);
+            if column.facts.is_some_and(|facts| facts.is_row_end) && !column.is_version_moment() {
+                return Err(refused(Refused {
+                    type_name: "bigint".to_owned(),
+                    why: "says by a transaction's number until when a row holds, which the log does not \
+                          have",
+                    remedy: "let the columns of the table's versions be TIMESTAMP(6), or leave the table \
+                             out",
+                }));
+            }
+            if column.is_hidden {
+                made.skip(column.wire().map_err(refused)?);
+                continue;
+            }
             let mask = match selection.choose(&name, name_of, origin).map_err(wrong)? {
                 Choice::Skip => {
                     made.skip(column.wire().map_err(refused)?);
@@ -109,10 +141,10 @@ impl Relation {
             }
             made.keep(name_of, column, resolved, origin)?;
         }
-        let key = key(primary_key, columns.len(), &made.places);
+        let key = key(primary_key, made.fields.len(), &made.places);
         let Columns { fields, wires, readers, .. } = made;
         let schema = TableSchema::new(name, fields, key)?;
-        Ok(Self { schema: Arc::new(schema), wires, readers, columns })
+        Ok(Self { schema: Arc::new(schema), wires, readers, columns, row_end: None })
     }
 
     /// Where in the log's rows the key's columns stand, in the key's order.

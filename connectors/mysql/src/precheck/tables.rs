@@ -47,17 +47,10 @@ pub(super) fn judge<'t>(
 
 fn is_usable(kind: &str, text: &str, table: &TableFact, judged: &mut Judged) -> bool {
     let remedy = format!("Take {text} out of mysql.tables, or add it to mysql.exclude_tables.");
-    if kind != "BASE TABLE" {
-        let why = match kind {
-            "SYSTEM VERSIONED" => {
-                ": its history is of its rows, and columns of the log are not of the table"
-            }
-            _ => "",
-        };
-        judged.findings.refuse(
-            format!("{text} is no ordinary table but a {}{why}", kind.to_lowercase()),
-            remedy,
-        );
+    if !matches!(kind, "BASE TABLE" | "SYSTEM VERSIONED") {
+        judged
+            .findings
+            .refuse(format!("{text} is no ordinary table but a {}", kind.to_lowercase()), remedy);
         return false;
     }
     let engine = &table.engine;

@@ -165,12 +165,6 @@ fn what_is_wrong_is_refused_with_what_mends_it() {
         ),
         (MySql, |_, t| t.kind = Some("VIEW".to_owned()), "but a view", "mysql.exclude_tables"),
         (
-            MariaDb,
-            |_, t| t.kind = Some("SYSTEM VERSIONED".to_owned()),
-            "its history is of its rows",
-            "mysql.exclude_tables",
-        ),
-        (
             MySql,
             |_, t| t.engine = "MEMORY".to_owned(),
             "is of the engine MEMORY",
