@@ -302,9 +302,12 @@ mod tests {
         names.iter().map(|(schema, table)| TableName::new(*schema, *table)).collect()
     }
 
-    fn renames(renames: &[((&str, &str), (&str, &str))]) -> Effect {
-        let name = |(schema, table): (&str, &str)| TableName::new(schema, table);
-        let rename = |(from, to): &_| Rename { from: name(*from), to: name(*to) };
+    /// A table's database and name.
+    type Name = (&'static str, &'static str);
+
+    fn renames(renames: &[(Name, Name)]) -> Effect {
+        let name = |(schema, table): Name| TableName::new(schema, table);
+        let rename = |(from, to): &(Name, Name)| Rename { from: name(*from), to: name(*to) };
         Effect::Rename(renames.iter().map(rename).collect())
     }
 

@@ -81,10 +81,10 @@ async fn watch(
         let found = files.into_iter().map(|file| (file.name, file.size_bytes)).collect();
         *sizes.lock().unwrap_or_else(PoisonError::into_inner) = found;
         round += 1;
-        if round.is_multiple_of(ROUNDS_TO_TABLES) {
-            if let Some(error) = newcomer.look(discover::another(&mut sql, config).await?) {
-                return Ok(error);
-            }
+        if round.is_multiple_of(ROUNDS_TO_TABLES)
+            && let Some(error) = newcomer.look(discover::another(&mut sql, config).await?)
+        {
+            return Ok(error);
         }
         tokio::time::sleep(INTERVAL).await;
     }

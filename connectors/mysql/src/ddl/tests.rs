@@ -11,10 +11,13 @@ fn rename((from, to): &(&str, &str)) -> Rename {
     Rename { from: name(from), to: name(to) }
 }
 
+/// Names that are given to others, and what stands under the captured ones then.
+type Case = (&'static [(&'static str, &'static str)], &'static [(&'static str, Stands)]);
+
 #[test]
 fn a_name_has_the_same_rows_behind_an_online_change_alone() {
     use Stands::{Nothing, OtherRows, SameRows};
-    let cases: &[(&[(&str, &str)], &[(&str, Stands)])] = &[
+    let cases: &[Case] = &[
         (&[("t", "_t_del"), ("_t_gho", "t")], &[("t", SameRows)]),
         (&[("t", "_t_old"), ("_t_new", "t")], &[("t", SameRows)]),
         (&[("t", "_t_old"), ("___t_new", "t")], &[("t", SameRows)]),
