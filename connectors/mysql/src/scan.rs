@@ -253,42 +253,23 @@ impl Scanning<'_> {
                 self.scan.is_alone = true;
                 step = Step::Behind(None);
             }
-            Effect::Drop(tables) => {
-                let dropped: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
-                if !dropped.is_empty() {
-                    step = Step::Behind(Some(Stop::Dropped(dropped)));
-                }
-            }
+            Effect::Drop(tables) => step = behind(captured.among(tables), Stop::Dropped),
             Effect::DropDatabase(database) => {
-                let dropped = captured.of_database(database);
-                if !dropped.is_empty() {
-                    step = Step::Behind(Some(Stop::Dropped(dropped)));
-                }
+                step = behind(captured.of_database(database), Stop::Dropped);
             }
-            Effect::Replace(tables) => {
-                let tables: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
-                if let Some(unknown) = tables.iter().find(|table| self.known(table).is_none()) {
-                    return Ok(Step::Before(Some(Stop::Unknown(unknown.clone()))));
-                }
-                if !tables.is_empty() {
-                    step = Step::Behind(Some(Stop::Replaced(tables)));
-                }
-            }
+            Effect::Replace(tables) => match self.unknown(tables.iter()) {
+                Some(unknown) => return Ok(unknown),
+                None => step = behind(captured.among(tables), Stop::Replaced),
+            },
             Effect::Rename(renames) => {
-                let mut to = renames.iter().map(|rename| &rename.to).filter(|to| captured.has(to));
-                if let Some(unknown) = to.find(|to| self.known(to).is_none()) {
-                    return Ok(Step::Before(Some(Stop::Unknown(unknown.clone()))));
+                if let Some(unknown) = self.unknown(renames.iter().map(|rename| &rename.to)) {
+                    return Ok(unknown);
                 }
                 if renames.iter().any(|one| captured.has(&one.from) || captured.has(&one.to)) {
                     step = Step::Behind(Some(Stop::Renamed(renames.clone())));
                 }
             }
-            Effect::Alter(tables) => {
-                let altered: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
-                if !altered.is_empty() {
-                    step = Step::Behind(Some(Stop::Altered(altered)));
-                }
-            }
+            Effect::Alter(tables) => step = behind(captured.among(tables), Stop::Altered),
             Effect::Rollback | Effect::RollbackToSavepoint
                 if self.scan.place.has_rows && !self.is_passed_over(statement) =>
             {
@@ -318,11 +299,24 @@ impl Scanning<'_> {
             <= self.bounds.resume_after
     }
 
+    /// The batch ends before a statement about these tables if nothing is known of a captured one.
+    fn unknown<'t>(&self, mut tables: impl Iterator<Item = &'t TableName>) -> Option<Step> {
+        let is_unknown =
+            |table: &&TableName| self.bounds.captured.has(table) && self.known(table).is_none();
+        let unknown = tables.find(is_unknown)?;
+        Some(Step::Before(Some(Stop::Unknown(unknown.clone()))))
+    }
+
     /// The schema that the table had last.
     fn known(&self, table: &TableName) -> Option<Arc<TableSchema>> {
         let name = crate::tables::name_bytes(table)?;
         self.bounds.tables.get(&name).map(|known| Arc::clone(&known.relation.schema))
     }
+}
+
+/// The batch ends behind a statement about captured tables; not behind one about none.
+fn behind(tables: Vec<TableName>, stop: impl FnOnce(Vec<TableName>) -> Stop) -> Step {
+    if tables.is_empty() { Step::Take } else { Step::Behind(Some(stop(tables))) }
 }
 
 #[cold]

@@ -66,6 +66,11 @@ impl Captured {
         self.names.contains(name)
     }
 
+    /// Those of these tables that are captured.
+    pub(crate) fn among(&self, tables: &[TableName]) -> Vec<TableName> {
+        tables.iter().filter(|table| self.has(table)).cloned().collect()
+    }
+
     /// The captured tables of a database.
     pub(crate) fn of_database(&self, database: &str) -> Vec<TableName> {
         self.names.iter().filter(|name| name.schema == database).cloned().collect()
