@@ -79,6 +79,14 @@ fn unlogged(server: &ServerFacts, name: &TableName) -> Option<&'static str> {
 /// Marks that the log does not bring would be waited for without an end.
 pub(super) fn judge_marks(server: &ServerFacts, config: &Config, judged: &mut Judged) {
     let Some(table) = &config.watermarks else { return };
+    if server.is_replica == Some(true) {
+        judged.warn(format!(
+            "the server is a replica, and the snapshots' marks in {} are transactions of its own, which its \
+             primary does not have: a failover to it spreads them; to write nothing set \
+             snapshot.read_only = true",
+            quoted_table(table)
+        ));
+    }
     let Some(option) = unlogged(server, table) else { return };
     judged.findings.refuse(
         format!("the snapshots' marks in {} are not in the log ({option})", quoted_table(table)),

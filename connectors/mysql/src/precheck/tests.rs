@@ -257,6 +257,11 @@ fn what_works_and_costs_something_is_warned_of() {
             "log_slave_updates is OFF",
         ),
         (MySql, |_, t| t.columns[0].1 = false, "`shop`.`orders` has no primary key"),
+        (
+            MariaDb,
+            |f, _| f.is_replica = Some(true),
+            "to write nothing set snapshot.read_only = true",
+        ),
     ];
     let config = config(serde_json::json!({}));
     for (flavor, differ, warning) in cases {
