@@ -1,5 +1,4 @@
-//! Tables that keep their history: MariaDB's system-versioned ones (MariaDB 10.11, `TABLE::vers_update_end`
-//! and `vers_insert_history_row` in `sql/`). The log has every row that the table has: those that hold, whose
+//! Tables that keep their history: MariaDB's system-versioned ones, as a MariaDB 10.11.19 logs them. The log has every row that the table has: those that hold, whose
 //! end is the last moment that there is, and what rows were before, as rows that ended. An update is one of
 //! the row that holds, and an insert of what it was; a delete is an update that ends the row. Only rows that
 //! hold are carried, as they are all that a `SELECT` has. Pure.
@@ -12,7 +11,8 @@ use crate::types::{ColumnTold, Wire};
 /// them, and no `SELECT *` shows them.
 const HIDDEN: [&str; 2] = ["row_start", "row_end"];
 
-/// The last moment of a `TIMESTAMP(6)`, as the log has it: of 31 bits, or of 32 from MariaDB 11.5 on.
+/// The last moment of a `TIMESTAMP(6)`, as the log has it: of 31 bits, or of 32 from MariaDB 11.5 on (its release
+/// notes; not run).
 const LAST: [[u8; 7]; 2] =
     [[0x7f, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f], [0xff, 0xff, 0xff, 0xff, 0x0f, 0x42, 0x3f]];
 
@@ -26,18 +26,26 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Of a table with these columns. Hidden ones are the last two, and unknown to `information_schema`.
-    pub(crate) fn of(names: &[String], told: &[ColumnTold<'_>], facts: &TableFacts) -> Self {
+    /// Of a table with these columns, and the places of its key's. Hidden ones are the last two, never null,
+    /// unknown to `information_schema`, and the end is the last of the key: so an ordinary table that had
+    /// columns of these names once is not taken for one.
+    pub(crate) fn of(
+        names: &[String],
+        told: &[ColumnTold<'_>],
+        key: &[usize],
+        facts: &TableFacts,
+    ) -> Self {
         let is_end = |name: &String| facts.of(name).is_some_and(|facts| facts.is_row_end);
         if let Some(end) = names.iter().position(is_end) {
             return Self { row_end: Some(end), hidden_from: None };
         }
         let Some(from) = names.len().checked_sub(HIDDEN.len()) else { return Self::default() };
-        let is_moment = |told: &ColumnTold<'_>| told.is_version_moment() && !told.shape.nullable;
-        let is_hidden = names[from..].iter().zip(HIDDEN).all(|(name, hidden)| name == hidden)
-            && names[from..].iter().all(|name| facts.of(name).is_none())
-            && told.get(from..).is_some_and(|told| told.iter().all(is_moment));
-        match is_hidden {
+        let is_hidden = |(place, hidden): (usize, &str)| {
+            let (name, told) = (&names[place], &told[place]);
+            name == hidden && facts.of(name).is_none() && told.is_moment() && !told.shape.nullable
+        };
+        let is_keyed = key.last().is_none_or(|last| *last == from + 1);
+        match is_keyed && (from..).zip(HIDDEN).all(is_hidden) {
             true => Self { row_end: Some(from + 1), hidden_from: Some(from) },
             false => Self::default(),
         }
@@ -133,6 +141,18 @@ mod tests {
         stream.run(&["ALTER TABLE t DROP SYSTEM VERSIONING", "UPDATE t SET v = 3"]).await;
         let shorts: Vec<String> = stream.read().await.iter().map(|told| short(told)).collect();
         assert_eq!(shorts, ["c 1 1", "u 1 2", "c 2 2", "u 1 3", "u 2 3"]);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_had_columns_of_these_names_is_an_ordinary_one() {
+        let server = Server::shared().await;
+        let table = "CREATE TABLE t (id INT PRIMARY KEY, row_start TIMESTAMP(6) NOT NULL DEFAULT '2020-01-01', \
+                     row_end TIMESTAMP(6) NOT NULL DEFAULT '2020-01-01')";
+        let mut stream = Stream::of(&server, "history_none", &[table], &["t"]).await;
+        stream.run(&["INSERT INTO t (id) VALUES (1)"]).await;
+        stream.run(&["ALTER TABLE t DROP COLUMN row_start, DROP COLUMN row_end"]).await;
+        let told = stream.read().await;
+        assert!(told.len() == 1 && told[0].contains("TimestampTz("), "{told:?}");
     }
 
     #[tokio::test]

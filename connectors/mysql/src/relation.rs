@@ -78,13 +78,13 @@ impl Relation {
                 is_hidden,
             });
         }
-        let history = History::of(&names, &columns, facts);
+        let mut key: Vec<usize> = told.primary_key.iter().map(|part| part.column).collect();
+        let history = History::of(&names, &columns, &key, facts);
         let hidden = columns.iter_mut().skip(history.hidden_from.unwrap_or(usize::MAX));
         hidden.for_each(|column| column.is_hidden = true);
         // A table's history has rows of one key, which its end tells apart.
-        let primary_key = told.primary_key.iter().map(|part| part.column);
-        let primary_key = primary_key.filter(|place| Some(*place) != history.row_end).collect();
-        let relation = Self::of_columns(name, names, &columns, primary_key, types, selection)?;
+        key.retain(|place| Some(*place) != history.row_end);
+        let relation = Self::of_columns(name, names, &columns, key, types, selection)?;
         Ok(Self { row_end: history.row_end, ..relation })
     }
 
@@ -109,13 +109,14 @@ impl Relation {
             let origin = key_origin(&primary_key, index);
             let refused = |refused| refusal(&name, name_of, refused);
             let wrong = |wrong| not_shaped(selection, &name, name_of, wrong);
-            if column.facts.is_some_and(|facts| facts.is_row_end) && !column.is_version_moment() {
+            let is_of_version =
+                column.is_hidden || column.facts.is_some_and(|facts| facts.is_row_end);
+            if is_of_version && !column.is_version_moment() {
                 return Err(refused(Refused {
-                    type_name: "bigint".to_owned(),
-                    why: "says by a transaction's number until when a row holds, which the log does not \
-                          have",
-                    remedy: "let the columns of the table's versions be TIMESTAMP(6), or leave the table \
-                             out",
+                    type_name: format!("type {}", column.shape.code.0),
+                    why: "says until when a row holds by another thing than a TIMESTAMP(6)",
+                    remedy: "let the columns of the table's versions be TIMESTAMP(6), made with \
+                             mysql56_temporal_format = ON, or leave the table out",
                 }));
             }
             if column.is_hidden {

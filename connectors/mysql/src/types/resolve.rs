@@ -80,6 +80,11 @@ const FULL_METADATA: &str =
     "run SET GLOBAL binlog_row_metadata = FULL, and let the log be written on";
 
 impl ColumnTold<'_> {
+    /// Whether its cells are moments, `TIMESTAMP` of either form.
+    pub(crate) fn is_moment(&self) -> bool {
+        matches!(self.shape.code, codes::TIMESTAMP | codes::TIMESTAMP2)
+    }
+
     /// Whether its cells are moments as versions of rows have them, `TIMESTAMP(6)`.
     pub(crate) fn is_version_moment(&self) -> bool {
         self.shape.code == codes::TIMESTAMP2 && self.shape.metadata == VERSION_DIGITS
