@@ -3,6 +3,7 @@
 
 use crate::cursor::{Cursor, Statement, Told, next_in};
 use crate::decode::{RowChange, Rows, TableMap};
+use crate::history::of_current;
 use crate::place::{offset_of, row_position};
 use crate::relation::Row;
 use crate::statement::Effect;
@@ -116,6 +117,14 @@ struct At<'a> {
 }
 
 impl At<'_> {
+    /// The next row's place.
+    #[inline]
+    fn next(&mut self) -> Result<()> {
+        self.row = self.row.checked_add(1).ok_or_else(too_many_rows)?;
+        self.position.ordinal += 1;
+        Ok(())
+    }
+
     #[inline]
     fn with_origin<T>(&self, take: impl FnOnce(&Origin<'_>) -> Result<T>) -> Result<T> {
         let transaction = self.transaction;
@@ -201,12 +210,24 @@ impl Walk<'_> {
         let mut lacking = None;
         while let Some(change) = changes.next().map_err(|error| self.cursor.located(error))? {
             let row = |image, before| Row { relation, image, before, header: rows.header() };
-            // A column that the log leaves out: all rows of an event have the same ones.
-            let lacks = *lacking.get_or_insert_with(|| match change {
-                RowChange::Insert { after } => row(after, None).is_incomplete(),
-                RowChange::Update { before, after } => row(after, Some(before)).is_incomplete(),
+            let Some(change) = (match relation.row_end {
+                Some(end) => of_current(change, end, &relation.wires),
+                None => Some(change),
+            }) else {
+                at.next()?;
+                continue;
+            };
+            // Columns that the log leaves out: all rows of an event have the same ones.
+            let mut lacks_columns =
+                |row: &Row<'_>| *lacking.get_or_insert_with(|| row.is_incomplete());
+            let lacks = match change {
+                RowChange::Insert { after } => lacks_columns(&row(after, None)),
+                RowChange::Update { before, after } => {
+                    let row = row(after, Some(before));
+                    lacks_columns(&row) || row.lacks_document()
+                }
                 RowChange::Delete { .. } => false,
-            });
+            };
             let change = match change {
                 RowChange::Insert { after } => Change::Create { after: row(after, None) },
                 RowChange::Update { before, after } => Change::Update {
@@ -222,8 +243,7 @@ impl Walk<'_> {
                 Purpose::Events => self.emit(&at, &relation.schema, change, visitor)?,
                 Purpose::Marks => self.mark(&at, &relation.schema, change, visitor)?,
             }
-            at.row = at.row.checked_add(1).ok_or_else(too_many_rows)?;
-            at.position.ordinal += 1;
+            at.next()?;
         }
         Ok(())
     }
@@ -341,3 +361,6 @@ fn too_many_rows() -> Error {
     Error::new(ErrorKind::TooLarge, "decode the log")
         .because("an event has more rows than a place has")
 }
+
+#[cfg(test)]
+mod tests;

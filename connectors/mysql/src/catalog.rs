@@ -95,6 +95,7 @@ pub(crate) async fn table(
     }
     let rows: Vec<Row> = sql.rows(&format!("SHOW INDEX FROM {}", quoted_table(name)), ()).await?;
     let parts: Vec<IndexPart> = rows.iter().filter_map(IndexPart::of).collect();
+    let parts = without_ends(parts, &columns);
     let order = order_index(&parts, &columns);
     let key = order.as_ref().map_or(&[][..], |order| &order.columns);
     let facts = columns.iter().enumerate();
@@ -155,6 +156,20 @@ impl CatalogTable {
     }
 }
 
+/// Unique indexes of a table that keeps its history without the row's end, which is a part of each: of
+/// the rows that hold, the others are as unique.
+fn without_ends(mut parts: Vec<IndexPart>, columns: &[Column]) -> Vec<IndexPart> {
+    parts.retain(|part| {
+        let name = part.column.as_deref();
+        match columns.iter().find(|column| Some(column.name.as_str()) == name) {
+            Some(column) => !column.is_row_end(),
+            // A column that only the log has.
+            None => name != Some(HIDDEN_END),
+        }
+    });
+    parts
+}
+
 /// The index that servers take for the primary key (MySQL 9.1, `prepare_share` in `dd_table_share.cc`;
 /// MariaDB 10.11, `TABLE_SHARE::init_from_binary_frm_image`). The parts are in the order in which the
 /// server has them.
@@ -175,10 +190,13 @@ fn order_index(parts: &[IndexPart], columns: &[Column]) -> Option<OrderIndex> {
 
 const PRIMARY: &str = "PRIMARY";
 
+/// The column that says until when a row holds, where the table names none for it.
+const HIDDEN_END: &str = "row_end";
+
 const COLUMNS: &str = "
 SELECT COLUMN_NAME, COLUMN_TYPE, DATA_TYPE, IS_NULLABLE, CHARACTER_SET_NAME, COLLATION_NAME,
-       CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION, EXTRA,
-       COLUMN_DEFAULT
+       CHARACTER_OCTET_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE, DATETIME_PRECISION,
+       IF(GENERATION_EXPRESSION = 'ROW END', 'ROW END', EXTRA), COLUMN_DEFAULT
 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION";
 
 /// MariaDB's JSON is a text with a check of its column.

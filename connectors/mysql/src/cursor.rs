@@ -295,8 +295,8 @@ impl Cursor {
                 self.located(header.malformed("a statement stands outside of a transaction"))
             );
         };
-        let text = |bytes: &'a [u8]| String::from_utf8_lossy(bytes);
-        let mut effect = effect(&text(query.sql), &text(query.database));
+        // Names of databases are UTF-8, in whatever charset a session writes.
+        let mut effect = effect(&query.text(), &String::from_utf8_lossy(query.database));
         if self.folds_names {
             effect.fold_names();
         }

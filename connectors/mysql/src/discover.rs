@@ -60,10 +60,10 @@ fn select(
     Ok(tables)
 }
 
-/// Views, sequences and tables that keep their history have other types.
+/// Views and sequences have other types.
 const TABLES: &str = "
 SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES
-WHERE TABLE_TYPE = 'BASE TABLE'
+WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')
   AND TABLE_SCHEMA NOT IN ('mysql', 'sys', 'performance_schema', 'information_schema')";
 
 #[cfg(test)]

@@ -13,12 +13,14 @@ mod catalog;
 mod client;
 mod config;
 mod cursor;
+mod ddl;
 mod decode;
 mod discover;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod gtid;
+mod history;
 mod kind;
 mod known;
 mod marks;

@@ -5,6 +5,7 @@ use crate::client::stream::{self, From};
 use crate::client::{Client, Sql};
 use crate::config::Config;
 use crate::cursor::Cursor;
+use crate::ddl::StoredTables;
 use crate::frame::Flavor;
 use crate::gtid::GtidSet;
 use crate::known::KnownSchemas;
@@ -12,13 +13,13 @@ use crate::marks::PlacedMarks;
 use crate::place::{LogFile, offset_of};
 use crate::scan::Place;
 use crate::snapshot::MysqlReader;
-use crate::source::{Dropped, MysqlSource, block, place_item, read_place};
+use crate::source::{MysqlSource, block, place_item, read_place};
 use crate::tables::{Captured, OpenTables};
 use crate::takeup::{LogFile as TakeUpFile, LogPlace, ServerLog, TakeUp, take_up};
 use crate::versions::Versions;
 use crate::watch::{Watch, look};
 use crate::{discover, precheck, server, turn};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
 use tidemesh_source::{Checkpoint, Connector, LogStream, Pending, Vitals, position_lost};
@@ -118,7 +119,8 @@ impl Connector for MysqlConnector {
         let flavor = server::flavor(&mut sql).await?;
         let log = server::log(&mut sql, flavor, stored.as_ref()).await?;
         let start = start(&mut sql, checkpoint.as_ref(), stored, &log, first_epoch).await?;
-        let (versions, dropped) = (Versions::read(items)?, Dropped::read(items)?);
+        let versions = Versions::read(items)?;
+        let (dropped, suspects) = (StoredTables::dropped(items)?, StoredTables::suspects(items)?);
         let stream = stream_from(&config, &start, &self.reader_name, self.vitals()).await?;
         tracing::info!(
             file = start.log.file,
@@ -148,7 +150,7 @@ impl Connector for MysqlConnector {
             marks: Arc::clone(&self.marks),
             versions,
             dropped,
-            suspects: BTreeSet::new(),
+            suspects,
             pending: Pending::default(),
             unpacking: None,
             failed: None,

@@ -138,10 +138,13 @@ fn marks(
         ),
         ErrorKind::Prerequisite => judged.findings.refuse(
             format!("snapshots' marks cannot be written to {text}: {}", reason(&error)),
-            format!(
-                "Where the table is another one, set mysql.watermark_table to one that is made by \
-                 {statements}; {or}"
-            ),
+            match error.help_text() {
+                Some(help) => format!("For {text}: {help}."),
+                None => format!(
+                    "Where the table is another one, set mysql.watermark_table to one that is made \
+                     by {statements}; {or}"
+                ),
+            },
         ),
         // A failover may be what makes the server read-only: the start is tried again, and says why.
         _ => return Err(error.with("table", table)),

@@ -5,6 +5,7 @@
 
 use crate::decode::{Cell, Image, OptionalMetadata, TableMap};
 use crate::frame::{Flavor, Header};
+use crate::history::History;
 use crate::kind::kind_of;
 use crate::snapshot;
 use crate::types::{ColumnFacts, ColumnTold, Reader, Refused, Resolved, Wire};
@@ -38,6 +39,9 @@ pub(crate) struct Relation {
     pub(crate) readers: Vec<Reader>,
     /// The columns' names, in the log's order.
     columns: Vec<String>,
+    /// The place of the column that says until when a row holds, of a table that keeps its history.
+    #[serde(default)]
+    pub(crate) row_end: Option<usize>,
 }
 
 impl Relation {
@@ -63,10 +67,25 @@ impl Relation {
             let facts = facts.of(&names[index]);
             let (unsigned, collation) = (told.unsigned[index], told.collations[index]);
             let (values, detail) = (told.values[index].as_slice(), told.details[index]);
-            columns.push(ColumnTold { shape, unsigned, collation, values, detail, facts });
+            let is_hidden = false;
+            columns.push(ColumnTold {
+                shape,
+                unsigned,
+                collation,
+                values,
+                detail,
+                facts,
+                is_hidden,
+            });
         }
-        let primary_key = told.primary_key.iter().map(|part| part.column).collect();
-        Self::of_columns(name, names, &columns, primary_key, types, selection)
+        let mut key: Vec<usize> = told.primary_key.iter().map(|part| part.column).collect();
+        let history = History::of(&names, &columns, &key, facts);
+        let hidden = columns.iter_mut().skip(history.hidden_from.unwrap_or(usize::MAX));
+        hidden.for_each(|column| column.is_hidden = true);
+        // A table's history has rows of one key, which its end tells apart.
+        key.retain(|place| Some(*place) != history.row_end);
+        let relation = Self::of_columns(name, names, &columns, key, types, selection)?;
+        Ok(Self { row_end: history.row_end, ..relation })
     }
 
     /// The table that has these columns, whoever told of them. `primary_key` has the places of its
@@ -90,6 +109,20 @@ impl Relation {
             let origin = key_origin(&primary_key, index);
             let refused = |refused| refusal(&name, name_of, refused);
             let wrong = |wrong| not_shaped(selection, &name, name_of, wrong);
+            let is_of_version =
+                column.is_hidden || column.facts.is_some_and(|facts| facts.is_row_end);
+            if is_of_version && !column.is_version_moment() {
+                return Err(refused(Refused {
+                    type_name: format!("type {}", column.shape.code.0),
+                    why: "says until when a row holds by another thing than a TIMESTAMP(6)",
+                    remedy: "let the columns of the table's versions be TIMESTAMP(6), made with \
+                             mysql56_temporal_format = ON, or leave the table out",
+                }));
+            }
+            if column.is_hidden {
+                made.skip(column.wire().map_err(refused)?);
+                continue;
+            }
             let mask = match selection.choose(&name, name_of, origin).map_err(wrong)? {
                 Choice::Skip => {
                     made.skip(column.wire().map_err(refused)?);
@@ -109,10 +142,10 @@ impl Relation {
             }
             made.keep(name_of, column, resolved, origin)?;
         }
-        let key = key(primary_key, columns.len(), &made.places);
+        let key = key(primary_key, made.fields.len(), &made.places);
         let Columns { fields, wires, readers, .. } = made;
         let schema = TableSchema::new(name, fields, key)?;
-        Ok(Self { schema: Arc::new(schema), wires, readers, columns })
+        Ok(Self { schema: Arc::new(schema), wires, readers, columns, row_end: None })
     }
 
     /// Where in the log's rows the key's columns stand, in the key's order.
@@ -322,6 +355,24 @@ impl Row<'_> {
         self.relation.kept().any(is_lacking)
     }
 
+    /// Whether of a captured document it has only what changed, and the old row does not have the
+    /// document: one row of an event may be so, and the next one not.
+    #[inline]
+    pub(crate) fn lacks_document(&self) -> bool {
+        self.image.is_partial() && self.has_loose_diff()
+    }
+
+    #[cold]
+    fn has_loose_diff(&self) -> bool {
+        let wires = &self.relation.wires;
+        let is_loose = |(place, _): (usize, &Reader)| {
+            let is_diff = matches!(self.image.cell(place, wires), Some(Cell::Diff(_)));
+            let old = self.before.and_then(|before| before.cell(place, wires));
+            is_diff && !matches!(old, Some(Cell::Value(_)))
+        };
+        self.relation.kept().any(is_loose)
+    }
+
     /// Whether its key is another one than the old row's.
     pub(crate) fn has_other_key(&self) -> bool {
         let Some(before) = self.before else { return false };
@@ -342,9 +393,14 @@ impl Row<'_> {
         let text = |(column, place): (&usize, usize)| {
             let mut values = Values::default();
             let (field, reader) = (&schema.fields[*column], &self.relation.readers[place]);
-            match self.image.cell(place, &self.relation.wires) {
-                Some(Cell::Value(bytes)) => reader.visit(bytes, &mut values)?,
-                _ => self.absent(place, reader, &mut values)?,
+            let wires = &self.relation.wires;
+            let new = self.image.cell(place, wires).filter(|cell| *cell != Cell::Absent);
+            match new.or_else(|| self.before.and_then(|before| before.cell(place, wires))) {
+                Some(Cell::Value(bytes)) => match snapshot::raw_text(reader, bytes) {
+                    Some(text) => return Ok(text),
+                    None => reader.visit(bytes, &mut values)?,
+                },
+                _ => values.null()?,
             }
             let value = values.into_cells().pop();
             value.and_then(|value| snapshot::text(field, &value)).ok_or_else(|| {

@@ -5,7 +5,7 @@ use crate::cursor::{Cursor, Statement, Told, next_in};
 use crate::decode::{PayloadEvents, Rows, TableMap};
 use crate::gtid::TransactionId;
 use crate::place::behind_event;
-use crate::statement::Effect;
+use crate::statement::{Effect, Rename};
 use crate::tables::{Captured, OpenTables, Purpose, Tables};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Position, Result, TableName, TableSchema};
@@ -56,12 +56,14 @@ pub(crate) struct Scan {
 pub(crate) enum Stop {
     /// Before the description of a table that is new or changed: all of it but its number.
     Changed(Box<[u8]>),
-    /// Before a truncate of a table that the log has not described since the start.
+    /// Before a statement that changes all rows of a table that the log has not described since the start.
     Unknown(TableName),
     /// Behind a statement by which these captured tables are gone.
     Dropped(Vec<TableName>),
-    /// Behind a statement by which this captured table has other rows, of which the log tells nothing.
-    Replaced(TableName),
+    /// Behind a statement by which these captured tables have other rows, of which the log tells nothing.
+    Replaced(Vec<TableName>),
+    /// Behind a statement that gives tables other names, of which one is captured.
+    Renamed(Vec<Rename>),
     /// Behind a statement that may have altered these captured tables: what the log does not tell of them may
     /// be other than before.
     Altered(Vec<TableName>),
@@ -251,27 +253,23 @@ impl Scanning<'_> {
                 self.scan.is_alone = true;
                 step = Step::Behind(None);
             }
-            Effect::Drop(tables) => {
-                let dropped: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
-                if !dropped.is_empty() {
-                    step = Step::Behind(Some(Stop::Dropped(dropped)));
-                }
-            }
+            Effect::Drop(tables) => step = behind(captured.among(tables), Stop::Dropped),
             Effect::DropDatabase(database) => {
-                let dropped = captured.of_database(database);
-                if !dropped.is_empty() {
-                    step = Step::Behind(Some(Stop::Dropped(dropped)));
+                step = behind(captured.of_database(database), Stop::Dropped);
+            }
+            Effect::Replace(tables) => match self.unknown(tables.iter()) {
+                Some(unknown) => return Ok(unknown),
+                None => step = behind(captured.among(tables), Stop::Replaced),
+            },
+            Effect::Rename(renames) => {
+                if let Some(unknown) = self.unknown(renames.iter().map(|rename| &rename.to)) {
+                    return Ok(unknown);
+                }
+                if renames.iter().any(|one| captured.has(&one.from) || captured.has(&one.to)) {
+                    step = Step::Behind(Some(Stop::Renamed(renames.clone())));
                 }
             }
-            Effect::Replace(table) if captured.has(table) => {
-                step = Step::Behind(Some(Stop::Replaced(table.clone())));
-            }
-            Effect::Alter(tables) => {
-                let altered: Vec<_> = tables.iter().filter(|t| captured.has(t)).cloned().collect();
-                if !altered.is_empty() {
-                    step = Step::Behind(Some(Stop::Altered(altered)));
-                }
-            }
+            Effect::Alter(tables) => step = behind(captured.among(tables), Stop::Altered),
             Effect::Rollback | Effect::RollbackToSavepoint
                 if self.scan.place.has_rows && !self.is_passed_over(statement) =>
             {
@@ -280,7 +278,7 @@ impl Scanning<'_> {
             Effect::Change(word) => {
                 let query = &statement.query;
                 let is_told = !self.is_passed_over(statement);
-                if is_told && captured.may_be_meant(query.database, query.sql) {
+                if is_told && captured.may_be_meant(query.database, &query.text()) {
                     return Err(self.scan.place.cursor.located(as_statement(statement, word)));
                 }
             }
@@ -301,11 +299,24 @@ impl Scanning<'_> {
             <= self.bounds.resume_after
     }
 
+    /// The batch ends before a statement about these tables if nothing is known of a captured one.
+    fn unknown<'t>(&self, mut tables: impl Iterator<Item = &'t TableName>) -> Option<Step> {
+        let is_unknown =
+            |table: &&TableName| self.bounds.captured.has(table) && self.known(table).is_none();
+        let unknown = tables.find(is_unknown)?;
+        Some(Step::Before(Some(Stop::Unknown(unknown.clone()))))
+    }
+
     /// The schema that the table had last.
     fn known(&self, table: &TableName) -> Option<Arc<TableSchema>> {
         let name = crate::tables::name_bytes(table)?;
         self.bounds.tables.get(&name).map(|known| Arc::clone(&known.relation.schema))
     }
+}
+
+/// The batch ends behind a statement about captured tables; not behind one about none.
+fn behind(tables: Vec<TableName>, stop: impl FnOnce(Vec<TableName>) -> Stop) -> Step {
+    if tables.is_empty() { Step::Take } else { Step::Behind(Some(stop(tables))) }
 }
 
 #[cold]
@@ -326,7 +337,7 @@ fn undone(statement: &Statement<'_>) -> Error {
             "rows are logged and then undone, which happens where a transaction changes tables of an \
              engine without transactions, too",
         )
-        .with("statement", String::from_utf8_lossy(statement.query.sql))
+        .with("statement", statement.query.text())
         .help("let tables be of InnoDB; then remove the source's state and read the tables anew")
 }
 

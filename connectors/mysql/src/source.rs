@@ -7,6 +7,7 @@ use crate::client::Sql;
 use crate::client::stream::BEFORE_EVENT_BYTES;
 use crate::config::{Config, TERMS};
 use crate::cursor::Cursor;
+use crate::ddl::StoredTables;
 use crate::decode::{PayloadEvents, TableMap, described, numbered};
 use crate::frame::Flavor;
 use crate::known::KnownSchemas;
@@ -18,7 +19,7 @@ use crate::tables::{Captured, Described, Purpose, Tables, name_bytes};
 use crate::takeup::LogPlace;
 use crate::versions::{Versions, is_rewritten};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{
@@ -32,10 +33,7 @@ use tokio::time::Instant;
 /// The item that says where the log is taken up.
 const LOG_KEY: &str = "log";
 
-/// The item that names captured tables that were dropped, and not made anew since.
-const DROPPED_KEY: &str = "dropped";
-
-/// The version of both stored forms.
+/// The version of its stored form.
 const STORED_VERSION: u32 = 1;
 
 /// How often the log's place is stored while it holds no events for us.
@@ -61,9 +59,10 @@ pub struct MysqlSource {
     pub(crate) marks: Arc<PlacedMarks>,
     /// What tables were at earlier places.
     pub(crate) versions: Versions,
-    pub(crate) dropped: Dropped,
+    /// Captured tables that were dropped: one that comes under such a name is another one.
+    pub(crate) dropped: StoredTables,
     /// Tables that DDL may have altered in what the log does not tell.
-    pub(crate) suspects: BTreeSet<TableName>,
+    pub(crate) suspects: StoredTables,
     pub(crate) pending: Pending,
     /// A compressed transaction that is being unpacked.
     pub(crate) unpacking: Option<Unpacking>,
@@ -88,13 +87,6 @@ pub(crate) struct Unpacking {
     pending: Pending,
     /// The place behind it.
     outer: Cursor,
-}
-
-/// Captured tables that were dropped: one that comes under such a name is another one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Dropped {
-    version: u32,
-    tables: BTreeSet<TableName>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,18 +115,6 @@ pub fn forgotten_place() -> StateItem {
 
 pub(crate) fn place_item(place: &LogPlace) -> Result<StateItem> {
     stored_item(LOG_KEY, &StoredPlace { version: STORED_VERSION, place: place.clone() })
-}
-
-impl Dropped {
-    pub(crate) fn read(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
-        let stored =
-            read_stored(items, DROPPED_KEY, STORED_VERSION, |stored: &Self| stored.version);
-        Ok(stored?.unwrap_or_default())
-    }
-
-    fn item(&self) -> Result<StateItem> {
-        stored_item(DROPPED_KEY, &Self { version: STORED_VERSION, ..self.clone() })
-    }
 }
 
 impl Unpacking {
@@ -271,16 +251,22 @@ impl MysqlSource {
                 batch.state.extend(self.drop_tables(tables)?);
                 Ok(Some(batch))
             }
-            Some(Stop::Replaced(ref table)) => {
-                let table = table.clone();
+            Some(Stop::Replaced(ref tables)) => {
+                let tables = tables.clone();
                 let batch = self.cut(scan)?;
-                self.replace_table(&table);
+                self.replace_tables(&tables);
+                Ok(Some(batch))
+            }
+            Some(Stop::Renamed(ref renames)) => {
+                let renames = renames.clone();
+                let mut batch = self.cut(scan)?;
+                batch.state.extend(self.rename_tables(&renames)?);
                 Ok(Some(batch))
             }
             Some(Stop::Altered(ref tables)) => {
                 let tables = tables.clone();
-                let batch = self.cut(scan)?;
-                self.suspect(tables);
+                let mut batch = self.cut(scan)?;
+                batch.state.extend(self.suspect(tables)?);
                 Ok(Some(batch))
             }
             _ => self.cut(scan).map(Some),
@@ -383,46 +369,6 @@ impl MysqlSource {
         }
     }
 
-    /// Captured tables are gone: rows under their names are others' from here on.
-    fn drop_tables(&mut self, tables: Vec<TableName>) -> Result<Option<StateItem>> {
-        // Where rows are passed over, the topics tell of what came after this already.
-        if self.place.end <= self.resume_after {
-            return Ok(None);
-        }
-        for table in tables {
-            tracing::info!(%table, "was dropped");
-            if let Some(name) = name_bytes(&table) {
-                Arc::make_mut(&mut self.tables).remove(&name);
-            }
-            self.dropped.tables.insert(table);
-        }
-        self.dropped.item().map(Some)
-    }
-
-    /// What the log does not tell of these tables is asked anew when they are described next.
-    fn suspect(&mut self, tables: Vec<TableName>) {
-        for table in tables {
-            if let Some(name) = name_bytes(&table) {
-                Arc::make_mut(&mut self.tables).remove(&name);
-            }
-            self.suspects.insert(table);
-        }
-    }
-
-    /// A captured table has other rows than the log told of: those that are told are deleted, and it is
-    /// read anew.
-    fn replace_table(&mut self, table: &TableName) {
-        if self.place.end <= self.resume_after {
-            return;
-        }
-        let Some(schema) = self.schema_before(table) else { return };
-        tracing::warn!(%table, "DDL has changed its rows: it is read anew");
-        let mut first = self.empty();
-        first.schemas = vec![Arc::clone(&schema)];
-        first.replaced = vec![schema];
-        self.first = Some(first);
-    }
-
     /// Takes in a table that is new or changed; what was asked beside the log is stored with the next
     /// batch.
     async fn learn(&mut self, definition: &[u8]) -> Result<()> {
@@ -438,7 +384,8 @@ impl MysqlSource {
             return Ok(());
         }
         let table = map.table_name()?;
-        let is_suspect = at > self.resume_after && self.suspects.contains(&table);
+        let is_told = at > self.resume_after;
+        let is_suspect = is_told && self.suspects.has(&table);
         let facts = match self.versions.facts_at(&table, definition, at) {
             Some(facts) if !is_suspect => facts.clone(),
             _ => {
@@ -448,7 +395,7 @@ impl MysqlSource {
         };
         let relation = self.relation(&map, flavor, &facts)?;
         // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
-        self.suspects.remove(&table);
+        let cleared = if is_told { self.suspects.remove(&table)? } else { None };
         self.captured.remember(&table);
         let before = self.schema_before(&table);
         let schema = Arc::clone(&relation.schema);
@@ -457,7 +404,8 @@ impl MysqlSource {
         self.describe(name.into(), definition, relation, Purpose::Events);
         let mut first = self.empty();
         first.state.extend(item);
-        if at > self.resume_after {
+        first.state.extend(cleared);
+        if is_told {
             self.tell_change(&mut first, &table, before.as_deref(), &schema)?;
         }
         self.first = Some(first);
@@ -472,9 +420,9 @@ impl MysqlSource {
         before: Option<&TableSchema>,
         schema: &Arc<TableSchema>,
     ) -> Result<()> {
-        if self.dropped.tables.remove(table) {
+        if let Some(item) = self.dropped.remove(table)? {
             tracing::warn!(%table, "is another table than before: it is read anew");
-            first.state.push(self.dropped.item()?);
+            first.state.push(item);
             first.schemas = vec![Arc::clone(schema)];
             first.replaced = vec![Arc::clone(schema)];
         } else if before.is_some_and(|before| is_rewritten(before, schema)) {
@@ -485,7 +433,7 @@ impl MysqlSource {
     }
 
     /// The place of the next event's rows, before the first of them.
-    fn here(&self) -> Result<Position> {
+    pub(crate) fn here(&self) -> Result<Position> {
         let cursor = &self.place.cursor;
         Ok(match cursor.transaction {
             Some(transaction) => crate::place::row_position(
@@ -499,7 +447,7 @@ impl MysqlSource {
     }
 
     /// The schema that the table had in the log so far.
-    fn schema_before(&self, table: &TableName) -> Option<Arc<TableSchema>> {
+    pub(crate) fn schema_before(&self, table: &TableName) -> Option<Arc<TableSchema>> {
         let described = name_bytes(table).and_then(|name| self.tables.get(&name));
         if let Some(described) = described {
             return Some(Arc::clone(&described.relation.schema));
@@ -508,42 +456,18 @@ impl MysqlSource {
     }
 
     /// The table as the log described it last, before this start.
-    fn stored(&self, table: &TableName) -> Option<(Vec<u8>, Relation)> {
+    pub(crate) fn stored(&self, table: &TableName) -> Option<(Vec<u8>, Relation)> {
         let (definition, flavor, facts) = self.versions.last(table)?;
         let bytes = numbered(&definition);
         let relation = self.relation(&described(&bytes).ok()?, flavor, facts).ok()?;
         Some((definition, relation))
     }
 
-    /// A table that is truncated before the log has described it since the start.
-    async fn find(&mut self, table: &TableName) -> Result<()> {
-        let Some(name) = name_bytes(table) else { return Ok(()) };
-        if let Some((definition, relation)) = self.stored(table) {
-            self.describe(name, &definition, relation, Purpose::Events);
-            return Ok(());
-        }
-        match self.today(table).await? {
-            // Without a description of the log, the next one is a new one.
-            Some(today) => {
-                let relation = self
-                    .shared(today.relation(&self.config.settings.types(), &self.config.selection)?);
-                self.describe(name, &[], relation, Purpose::Events);
-            }
-            None => {
-                let message =
-                    "a table was truncated that is not there any more: its topic stays as it is";
-                tracing::warn!(%table, "{message}");
-                self.captured.forget(table);
-            }
-        }
-        Ok(())
-    }
-
     /// The table as the server has it today.
     ///
     /// A question that is dropped leaves half of its answer on the connection, so that the next one needs
     /// another.
-    async fn today(&mut self, table: &TableName) -> Result<Option<CatalogTable>> {
+    pub(crate) async fn today(&mut self, table: &TableName) -> Result<Option<CatalogTable>> {
         if self.asking {
             self.sql = Sql::connect(&self.config.settings).await?;
         }
@@ -559,12 +483,12 @@ impl MysqlSource {
         Ok(self.shared(Relation::new(map, flavor, facts, &types, selection)?))
     }
 
-    fn shared(&self, mut relation: Relation) -> Relation {
+    pub(crate) fn shared(&self, mut relation: Relation) -> Relation {
         relation.schema = self.known.share(relation.schema);
         relation
     }
 
-    fn describe(
+    pub(crate) fn describe(
         &mut self,
         name: Box<[u8]>,
         definition: &[u8],

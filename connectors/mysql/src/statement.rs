@@ -22,15 +22,24 @@ pub(crate) enum Effect {
     Drop(Vec<TableName>),
     /// All tables of a database go.
     DropDatabase(String),
-    /// A table has other rows from here on, without their being in the log: partitions that go, are
-    /// emptied or exchanged.
-    Replace(TableName),
+    /// Tables have other rows from here on, without their being in the log: partitions that go, are
+    /// emptied, exchanged, or become a table or a part of one; files that are imported.
+    Replace(Vec<TableName>),
+    /// Tables go by other names, one after the other.
+    Rename(Vec<Rename>),
     /// Tables of these names may be described otherwise from here on.
     Alter(Vec<TableName>),
     /// It changes rows and is logged as a statement; its first word.
     Change(&'static str),
     /// Nothing that matters to rows.
     Nothing,
+}
+
+/// A table that goes by another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rename {
+    pub(crate) from: TableName,
+    pub(crate) to: TableName,
 }
 
 impl Effect {
@@ -40,8 +49,13 @@ impl Effect {
             *table = TableName::new(table.schema.to_lowercase(), table.table.to_lowercase());
         };
         match self {
-            Self::Truncate(table) | Self::Replace(table) => fold(table),
-            Self::Drop(tables) | Self::Alter(tables) => tables.iter_mut().for_each(fold),
+            Self::Truncate(table) => fold(table),
+            Self::Drop(tables) | Self::Alter(tables) | Self::Replace(tables) => {
+                tables.iter_mut().for_each(fold);
+            }
+            Self::Rename(renames) => {
+                renames.iter_mut().flat_map(|one| [&mut one.from, &mut one.to]).for_each(fold);
+            }
             Self::DropDatabase(database) => *database = database.to_lowercase(),
             _ => {}
         }
@@ -135,15 +149,19 @@ fn created(mut words: Words<'_>, database: &str) -> Effect {
 fn renamed(mut words: Words<'_>, database: &str) -> Effect {
     words.next();
     pass_if_exists(&mut words);
-    let mut tables = Vec::new();
-    while let Some(name) = table(&mut words, database) {
-        tables.push(name);
-        // `TO`, or a comma; MariaDB has `WAIT` and `NOWAIT` before the first.
-        if words.next().is_none() {
+    let mut renames = Vec::new();
+    while let Some(from) = table(&mut words, database) {
+        // MariaDB has `WAIT` and a number, or `NOWAIT`, before it.
+        if !words.any(|word| word.eq_ignore_ascii_case("TO")) {
+            break;
+        }
+        let Some(to) = table(&mut words, database) else { break };
+        renames.push(Rename { from, to });
+        if words.next() != Some(",") {
             break;
         }
     }
-    Effect::Alter(tables)
+    Effect::Rename(renames)
 }
 
 /// Passes over `IF EXISTS` and `IF NOT EXISTS`.
@@ -163,18 +181,38 @@ fn pass_if_exists(words: &mut Words<'_>) {
     }
 }
 
-/// `ALTER TABLE t …`; of one that drops, empties or exchanges partitions the log has no rows.
+/// `ALTER TABLE t …`; of one that drops, empties or exchanges partitions, or imports a file, the log has no
+/// rows.
 fn altered(mut words: Words<'_>, database: &str) -> Effect {
     let mut next = || words.next().unwrap_or_default().to_ascii_uppercase();
     while matches!(next().as_str(), "ONLINE" | "IGNORE") {}
     pass_if_exists(&mut words);
-    let Some(table) = table(&mut words, database) else { return Effect::Nothing };
-    let words: Vec<String> = words.map(str::to_ascii_uppercase).collect();
-    let is_of_partitions = words.windows(2).any(|two| {
-        matches!(two[0].as_str(), "DROP" | "TRUNCATE" | "EXCHANGE" | "CONVERT")
-            && two[1] == "PARTITION"
-    });
-    if is_of_partitions { Effect::Replace(table) } else { Effect::Alter(vec![table]) }
+    let Some(from) = table(&mut words, database) else { return Effect::Nothing };
+    let (mut replaced, mut to) = (Vec::new(), None);
+    while let Some(word) = words.next() {
+        let mut after = words.clone();
+        let next = after.next().unwrap_or_default().to_ascii_uppercase();
+        match (word.to_ascii_uppercase().as_str(), next.as_str()) {
+            ("DROP" | "TRUNCATE" | "EXCHANGE" | "CONVERT", "PARTITION")
+            | ("IMPORT", "TABLESPACE") => replaced.push(from.clone()),
+            // MariaDB: a table becomes a partition.
+            ("CONVERT", "TABLE") => {
+                replaced.push(from.clone());
+                replaced.extend(table(&mut after, database));
+            }
+            // The other side of an exchange.
+            ("WITH", "TABLE") => replaced.extend(table(&mut after, database)),
+            ("RENAME", "COLUMN" | "INDEX" | "KEY") => {}
+            ("RENAME", "TO" | "AS" | "=") => to = table(&mut after, database),
+            ("RENAME", _) => to = table(&mut words.clone(), database),
+            _ => {}
+        }
+    }
+    match to {
+        _ if !replaced.is_empty() => Effect::Replace(replaced),
+        Some(to) => Effect::Rename(vec![Rename { from, to }]),
+        None => Effect::Alter(vec![from]),
+    }
 }
 
 /// A table's name, of the default database if it has none.
@@ -264,6 +302,15 @@ mod tests {
         names.iter().map(|(schema, table)| TableName::new(*schema, *table)).collect()
     }
 
+    /// A table's database and name.
+    type Name = (&'static str, &'static str);
+
+    fn renames(renames: &[(Name, Name)]) -> Effect {
+        let name = |(schema, table): Name| TableName::new(schema, table);
+        let rename = |(from, to): &(Name, Name)| Rename { from: name(*from), to: name(*to) };
+        Effect::Rename(renames.iter().map(rename).collect())
+    }
+
     #[test]
     fn first_words_tell() {
         let table = |schema, table| TableName::new(schema, table);
@@ -287,12 +334,29 @@ mod tests {
             ("CREATE OR REPLACE TABLE `t` (a INT)", Effect::Drop(vec![table("d", "t")])),
             ("ALTER TABLE t ADD COLUMN b INT", Effect::Alter(vec![table("d", "t")])),
             ("ALTER TABLE t DROP COLUMN `partition`", Effect::Alter(vec![table("d", "t")])),
-            ("ALTER ONLINE TABLE e.t DROP PARTITION p0", Effect::Replace(table("e", "t"))),
-            ("alter table t exchange partition p with table u", Effect::Replace(table("d", "t"))),
+            ("ALTER ONLINE TABLE e.t DROP PARTITION p0", Effect::Replace(vec![table("e", "t")])),
+            (
+                "alter table t exchange partition p with table e.u",
+                Effect::Replace(names(&[("d", "t"), ("e", "u")])),
+            ),
+            (
+                "ALTER TABLE t CONVERT TABLE u TO PARTITION p VALUES LESS THAN (9)",
+                Effect::Replace(names(&[("d", "t"), ("d", "u")])),
+            ),
+            ("ALTER TABLE t IMPORT TABLESPACE", Effect::Replace(vec![table("d", "t")])),
             (
                 "RENAME TABLE t TO e.u, `v` TO t",
-                Effect::Alter(names(&[("d", "t"), ("e", "u"), ("d", "v"), ("d", "t")])),
+                renames(&[(("d", "t"), ("e", "u")), (("d", "v"), ("d", "t"))]),
             ),
+            (
+                "RENAME TABLES IF EXISTS t WAIT 5 TO u, u NOWAIT TO v",
+                renames(&[(("d", "t"), ("d", "u")), (("d", "u"), ("d", "v"))]),
+            ),
+            ("ALTER TABLE e.t RENAME u", renames(&[(("e", "t"), ("d", "u"))])),
+            ("ALTER TABLE t ADD b INT, rename to e.`u`", renames(&[(("d", "t"), ("e", "u"))])),
+            ("ALTER TABLE t RENAME COLUMN a TO b", Effect::Alter(vec![table("d", "t")])),
+            ("ALTER TABLE t RENAME KEY a TO b", Effect::Alter(vec![table("d", "t")])),
+            ("ALTER TABLE t ADD `rename` INT", Effect::Alter(vec![table("d", "t")])),
             ("DROP DATABASE IF EXISTS `e`", Effect::DropDatabase("e".into())),
             ("DROP SCHEMA e", Effect::DropDatabase("e".into())),
             ("DROP VIEW v", Effect::Nothing),

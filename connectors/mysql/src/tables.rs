@@ -66,6 +66,11 @@ impl Captured {
         self.names.contains(name)
     }
 
+    /// Those of these tables that are captured.
+    pub(crate) fn among(&self, tables: &[TableName]) -> Vec<TableName> {
+        tables.iter().filter(|table| self.has(table)).cloned().collect()
+    }
+
     /// The captured tables of a database.
     pub(crate) fn of_database(&self, database: &str) -> Vec<TableName> {
         self.names.iter().filter(|name| name.schema == database).cloned().collect()
@@ -83,8 +88,8 @@ impl Captured {
 
     /// Whether a statement in this default database may be of a captured table: it is of a database that
     /// has one, or names a table or a database of one. Not more can be told without a parser.
-    pub(crate) fn may_be_meant(&self, database: &[u8], sql: &[u8]) -> bool {
-        let sql = String::from_utf8_lossy(sql).to_lowercase();
+    pub(crate) fn may_be_meant(&self, database: &[u8], sql: &str) -> bool {
+        let sql = sql.to_lowercase();
         self.names.iter().any(|name| {
             name.schema.as_bytes() == database
                 || sql.contains(&name.schema.to_lowercase())
@@ -159,9 +164,9 @@ mod tests {
     #[test]
     fn a_statement_that_may_be_of_a_captured_table_is_found() {
         let captured = Captured::new(&[TableName::new("Shop", "Orders")], None);
-        assert!(captured.may_be_meant(b"Shop", b"CALL x()"));
-        assert!(captured.may_be_meant(b"mysql", b"INSERT INTO shop.orders VALUES (1)"));
-        assert!(!captured.may_be_meant(b"mysql", b"INSERT INTO mysql.rds_heartbeat2 VALUES (1)"));
+        assert!(captured.may_be_meant(b"Shop", "CALL x()"));
+        assert!(captured.may_be_meant(b"mysql", "INSERT INTO shop.orders VALUES (1)"));
+        assert!(!captured.may_be_meant(b"mysql", "INSERT INTO mysql.rds_heartbeat2 VALUES (1)"));
     }
 
     #[test]

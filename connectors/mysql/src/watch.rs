@@ -7,8 +7,8 @@ use crate::{discover, server};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tidemesh_model::{Error, ErrorKind, Result, TableName};
-use tidemesh_source::{Vitals, now_us};
+use tidemesh_model::{Error, Result};
+use tidemesh_source::{Newcomer, Vitals, now_us};
 use tokio::sync::oneshot;
 
 /// How often the server is asked.
@@ -74,24 +74,17 @@ async fn watch(
     vitals: &Vitals,
 ) -> Result<Error> {
     let mut sql = Sql::connect(&config.settings).await?;
-    let (mut round, mut seen) = (0_u32, None::<TableName>);
+    let (mut round, mut newcomer) = (0_u32, Newcomer::default());
     loop {
         look(&mut sql, vitals).await?;
         let files = server::files(&mut sql).await?;
         let found = files.into_iter().map(|file| (file.name, file.size_bytes)).collect();
         *sizes.lock().unwrap_or_else(PoisonError::into_inner) = found;
         round += 1;
-        if round.is_multiple_of(ROUNDS_TO_TABLES) {
-            // Seen twice: the statements that give it its key may follow one by one.
-            let another = discover::another(&mut sql, config).await?;
-            let before = std::mem::replace(&mut seen, another);
-            if let Some(table) = seen.as_ref().filter(|_| seen == before) {
-                tracing::info!(%table, "a table is there that the settings mean");
-                return Ok(Error::new(ErrorKind::Unavailable, "read the log")
-                    .because("a table is there that the settings mean and that is not captured yet")
-                    .with("table", table)
-                    .help("it is read by itself"));
-            }
+        if round.is_multiple_of(ROUNDS_TO_TABLES)
+            && let Some(error) = newcomer.look(discover::another(&mut sql, config).await?)
+        {
+            return Ok(error);
         }
         tokio::time::sleep(INTERVAL).await;
     }

@@ -299,3 +299,19 @@ async fn a_server_without_a_log_or_with_a_part_of_one_is_refused() {
         )
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_only_read_by_default_write_marks_all_the_same() {
+    let server =
+        Server::start(&["--log-bin=log", "--binlog-format=ROW", "--binlog-row-metadata=FULL"])
+            .await;
+    let mut database = Database::on(server.opts()).await;
+    database.grant().await;
+    database.run("CREATE TABLE %d.a (id INT PRIMARY KEY)").await;
+    database.run("SET GLOBAL tx_read_only = ON").await;
+    database.check(&["*"], false).await.unwrap();
+    database.run("DROP TABLE %d.marks; SET GLOBAL tx_read_only = OFF").await;
+    // What is run for each session of a user who is no administrator.
+    database.run("SET GLOBAL init_connect = 'SET SESSION TRANSACTION READ ONLY'").await;
+    database.check(&["*"], false).await.unwrap();
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
-use tidemesh_source::{SlotReport, Vitals, now_us};
+use tidemesh_source::{Newcomer, SlotReport, Vitals, now_us};
 use tokio::sync::oneshot;
 
 /// How often the database is asked how far its log has come and what the slot keeps of it.
@@ -82,7 +82,7 @@ async fn watch(
     vitals: &Vitals,
 ) -> Result<Error> {
     let mut round = 0;
-    let mut seen = None;
+    let mut newcomer = Newcomer::default();
     loop {
         if let Some(lsn) = look(catalog, config, vitals).await? {
             log_end.store(lsn, Ordering::Relaxed);
@@ -98,15 +98,9 @@ async fn watch(
             tokio::time::sleep(LAG_INTERVAL).await;
             continue;
         }
-        // Seen twice: the statements that give it its key may follow one by one.
         let another = discover::another(catalog, &config.wanted, &config.tables).await?;
-        let before = std::mem::replace(&mut seen, another);
-        if let Some(table) = seen.as_ref().filter(|_| seen == before) {
-            tracing::info!(%table, "a table is there that the settings mean");
-            return Ok(Error::new(ErrorKind::Unavailable, "read the log")
-                .because("a table is there that the settings mean and that is not captured yet")
-                .with("table", quoted_table(table))
-                .help("it is published and read by itself"));
+        if let Some(error) = newcomer.look(another) {
+            return Ok(error);
         }
         if let Some(table) = unpublished(catalog, config).await? {
             return Ok(Error::new(ErrorKind::Unavailable, "read the log")

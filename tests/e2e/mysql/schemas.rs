@@ -109,6 +109,59 @@ async fn a_swap_by_renames_goes_on_in_the_same_topic() {
     verified(&daemon);
 }
 
+/// What the log never told under the table's name is read, and what it told of the other one goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_table_under_the_name_takes_over_its_topic() {
+    let database = Database::new().await;
+    database.execute(super::TABLE).await;
+    database.execute("INSERT INTO orders VALUES (1, 1, 'a'), (2, 2, 'b')").await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &of_orders(&database)).await;
+    daemon.streaming().await;
+    let topic = database.topic("orders");
+    equals(&daemon, &topic, &database.rows("orders").await).await;
+    database
+        .execute(
+            "CREATE TABLE filled LIKE orders;
+             INSERT INTO filled VALUES (2, 20, 'c'), (3, 30, 'd');
+             RENAME TABLE orders TO away, filled TO orders",
+        )
+        .await;
+    equals(&daemon, &topic, &database.rows("orders").await).await;
+    database.execute("INSERT INTO orders VALUES (4, 40, 'e')").await;
+    equals(&daemon, &topic, &database.rows("orders").await).await;
+    verified(&daemon);
+}
+
+/// At MySQL, which has no such tables, it is an ordinary one.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_system_versioned_table_the_rows_that_hold_are_carried() {
+    let database = Database::new().await;
+    database.execute(&format!("{} /*M! WITH SYSTEM VERSIONING */", super::TABLE)).await;
+    database
+        .execute(
+            "INSERT INTO orders VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c');
+             UPDATE orders SET n = 20 WHERE id = 2;
+             DELETE FROM orders WHERE id = 3",
+        )
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &of_orders(&database)).await;
+    daemon.streaming().await;
+    let topic = database.topic("orders");
+    equals(&daemon, &topic, &database.rows("orders").await).await;
+    database
+        .execute(
+            "UPDATE orders SET n = n + 1;
+             INSERT INTO orders VALUES (3, 3, 'c'), (4, 4, 'd');
+             UPDATE orders SET id = 5 WHERE id = 4;
+             DELETE FROM orders WHERE id = 1",
+        )
+        .await;
+    equals(&daemon, &topic, &database.rows("orders").await).await;
+    verified(&daemon);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_and_invisible_columns_are_as_the_log_has_them() {
     let database = Database::new().await;

@@ -12,6 +12,9 @@ const UTF8_COLLATION: u64 = 45;
 /// How MariaDB marks a column of the forms that dates had before MySQL 5.6.
 const OLD_FORM: &str = "/* mariadb-5.3 */";
 
+/// What is answered in the place of `EXTRA` of the column that says until when a row holds.
+const ROW_END: &str = "ROW END";
+
 /// A row of the question: name, type with modifiers, type, nullable, charset, collation, bytes,
 /// precision, scale, digits of a second, extra, default.
 pub(super) type Answer = (
@@ -107,6 +110,7 @@ impl Column {
             name: self.name.clone(),
             native: self.native,
             digits: self.digits,
+            is_row_end: self.is_row_end(),
             ..ColumnFacts::default()
         };
         let labels = self.labels();
@@ -145,6 +149,7 @@ impl Column {
             values: labels,
             detail: self.detail(),
             facts,
+            is_hidden: false,
         })
     }
 
@@ -194,6 +199,11 @@ impl Column {
                 (codes::GEOMETRY, 4)
             }
         })
+    }
+
+    /// Whether it says until when a row holds.
+    pub(super) fn is_row_end(&self) -> bool {
+        self.extra == ROW_END
     }
 
     fn blob(&self, length_bytes: u16) -> (TypeCode, u16) {

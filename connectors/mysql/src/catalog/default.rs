@@ -27,17 +27,7 @@ pub(super) fn constant(reader: &Reader, text: &str, flavor: Flavor) -> Option<Va
             let is_known = |part: &str| labels.iter().any(|label| label == part);
             (text.is_empty() || text.split(',').all(is_known)).then_some(Value::Text(text))
         }
-        Reader::Int8
-        | Reader::Int16
-        | Reader::Int24
-        | Reader::Int32
-        | Reader::Int64
-        | Reader::Uint8
-        | Reader::Uint16
-        | Reader::Uint24
-        | Reader::Uint32
-        | Reader::Uint64(_)
-        | Reader::Decimal { .. }
+        Reader::Decimal { .. }
         | Reader::Float
         | Reader::Double
         | Reader::Year
@@ -45,12 +35,16 @@ pub(super) fn constant(reader: &Reader, text: &str, flavor: Flavor) -> Option<Va
         | Reader::Datetime(..)
         | Reader::Timestamp(..)
         | Reader::Time(..)
-        | Reader::Uuid => {
-            let value = Values::of(&Answered(reader, &text)).ok()?.pop()?;
-            (value != Value::Null).then_some(value)
-        }
+        | Reader::Uuid => answered(reader, &text),
+        reader if reader.is_whole_number() => answered(reader, &text),
         _ => None,
     }
+}
+
+/// What an answer's cell of this text is.
+fn answered(reader: &Reader, text: &str) -> Option<Value> {
+    let value = Values::of(&Answered(reader, text)).ok()?.pop()?;
+    (value != Value::Null).then_some(value)
 }
 
 /// The default of a key's column that has one which is no constant: the smallest value of its type.

@@ -164,7 +164,7 @@ impl Packets {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
     use tidemesh_source::Socket;
 
@@ -200,6 +200,8 @@ mod tests {
     fn read(answer: Vec<u8>, piece: usize, limits: RowLimits) -> Result<Vec<Vec<u8>>> {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let writer = std::thread::spawn(move || {
+            // Nothing is answered, and the socket not closed, before it was asked.
+            let _ = theirs.read(&mut [0; 64]).unwrap();
             for piece in answer.chunks(piece) {
                 // Whoever reads may have gone.
                 if theirs.write_all(piece).is_err() {

@@ -25,19 +25,27 @@ const LOST: [&str; 11] = [
     "which is not in the master's binlog",
 ];
 
+/// A write in a transaction that only reads (ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION).
+const READ_ONLY_TRANSACTION: u16 = 1792;
+
 /// The error that the server told by number, SQL state and text.
 pub(crate) fn server_error(code: u16, state: &str, message: &str, doing: &'static str) -> Error {
     let error = Error::new(kind(code, state, message), doing)
         .because(message.to_owned())
         .with("code", code)
         .with("sqlstate", state);
-    match is_read_only(code, message) {
+    match code {
         // Marks are all that is ever written.
-        true => error.help(
+        _ if is_read_only(code, message) => error.help(
             "wait for the failover to end, or set mysql.host to the primary, which takes writes; or \
              set snapshot.read_only = true, by which snapshots write nothing",
         ),
-        false => error,
+        READ_ONLY_TRANSACTION => error.help(
+            "see that nothing between makes the user's transactions read-only \
+             (transaction_read_only; at MariaDB before 11.1 tx_read_only); or set \
+             snapshot.read_only = true, by which snapshots write nothing",
+        ),
+        _ => error,
     }
 }
 
@@ -208,6 +216,10 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{message}");
             assert!(error.report().contains("snapshot.read_only"), "{}", error.report());
         }
+        let message = "Cannot execute statement in a READ ONLY transaction";
+        let error = server_error(1792, "25006", message, "ask MySQL");
+        assert_eq!(error.kind(), ErrorKind::Prerequisite);
+        assert!(error.report().contains("transaction_read_only"), "{}", error.report());
         let message = "The server is running with the --secure-file-priv option so it cannot";
         let error = server_error(1290, "HY000", message, "ask MySQL");
         assert_eq!(error.kind(), ErrorKind::Prerequisite);

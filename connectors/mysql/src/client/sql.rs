@@ -164,6 +164,8 @@ fn options(settings: &MysqlSettings, tls: Option<SslOpts>) -> Opts {
         .setup(vec![
             "SET NAMES utf8mb4, time_zone = '+00:00', sql_mode = ''".to_owned(),
             Sql::PLAIN.to_owned(),
+            // Marks are written where a server, or what it runs for each session, has them read alone.
+            "SET SESSION TRANSACTION READ WRITE".to_owned(),
         ]);
     match settings.host.starts_with('/') {
         true => builder.socket(Some(settings.host.clone())).prefer_socket(true),

@@ -4,6 +4,8 @@
 use super::compressed::inflate;
 use crate::bytes::Bytes;
 use crate::frame::Header;
+use crate::types::Charset;
+use std::borrow::Cow;
 use tidemesh_model::Result;
 
 /// A statement.
@@ -23,6 +25,24 @@ pub(crate) struct Query<'a> {
     pub(crate) sql_mode: Option<u64>,
     /// Microseconds of the second in which it began, if they are told.
     pub(crate) micros: Option<u32>,
+}
+
+impl<'a> Query<'a> {
+    /// The statement's text. Bytes that are not of the session's charset are shown as far as they are
+    /// UTF-8: a server writes some statements anew, and not in that charset.
+    pub(crate) fn text(&self) -> Cow<'a, str> {
+        if !self.sql.is_ascii()
+            && let Some(charset) = self.charset.and_then(|id| Charset::of_collation(id.into()))
+            && charset.has_ascii()
+            && !charset.is_utf8()
+        {
+            let mut text = String::new();
+            if charset.decode(self.sql, &mut text).is_some() {
+                return Cow::Owned(text);
+            }
+        }
+        String::from_utf8_lossy(self.sql)
+    }
 }
 
 /// What the variables before a statement say.

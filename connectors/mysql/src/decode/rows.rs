@@ -254,7 +254,7 @@ impl<'a> Image<'a> {
     }
 
     /// Whether a JSON column may hold what changed in it, and not the whole.
-    #[cfg(test)]
+    #[inline]
     pub(crate) fn is_partial(&self) -> bool {
         self.partial.is_some()
     }

@@ -257,6 +257,24 @@ fn a_statement_has_its_database_and_charset() {
     });
 }
 
+#[test]
+fn a_statements_text_is_of_its_sessions_charset() {
+    let text = |charset, sql: &[u8]| {
+        let (thread, error_code, sql_mode, micros) = (1, 0, None, None);
+        let query = Query { thread, error_code, database: b"", sql, charset, sql_mode, micros };
+        query.text().into_owned()
+    };
+    assert_eq!(text(Some(45), "DROP TABLE été".as_bytes()), "DROP TABLE été");
+    assert_eq!(text(Some(8), b"DROP TABLE \xe9"), "DROP TABLE é");
+    // The second byte of this character is a backslash, or a quote of names.
+    assert_eq!(text(Some(13), b"DROP TABLE \x95\\"), "DROP TABLE 表");
+    assert_eq!(text(Some(28), b"DROP TABLE `\x81`` "), "DROP TABLE `乣` ");
+    // What is not of the charset, and a charset that is not known.
+    assert_eq!(text(Some(11), "é".as_bytes()), "é");
+    assert_eq!(text(Some(9999), "é".as_bytes()), "é");
+    assert_eq!(text(None, b"\xff"), "\u{fffd}");
+}
+
 /// By `Gtid_event` in MySQL 9.1's `control_events.cpp`; no real MySQL 8 was at hand.
 #[test]
 fn a_transaction_of_mysql_has_an_id_and_times() {

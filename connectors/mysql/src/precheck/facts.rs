@@ -27,7 +27,7 @@ pub(super) struct ServerFacts {
     pub(super) grants: Option<Vec<String>>,
     /// Which databases are logged; none if the user may not ask.
     pub(super) filter: Option<LogFilter>,
-    /// Whether it is another server's replica; none if the user may not ask, or nothing hangs on it.
+    /// Whether it is another server's replica; none if the user may not ask.
     pub(super) is_replica: Option<bool>,
     /// Who has registered to read the log: server id and name. None where the user may not ask.
     pub(super) readers: Vec<(u32, String)>,
@@ -96,20 +96,16 @@ impl ServerFacts {
             false => Flavor::MySql,
         };
         let user: Option<String> = sql.row("SELECT CURRENT_USER()", ()).await?;
-        let mut facts = Self {
+        Ok(Self {
             flavor,
             version,
             variables,
             user: account(&user.unwrap_or_default()),
             grants: grants(sql, flavor).await?,
             filter: filter(sql, flavor, version).await?,
-            is_replica: None,
+            is_replica: is_replica(sql, flavor).await?,
             readers: turn::readers(sql).await?,
-        };
-        if facts.log_updates_off().is_some() {
-            facts.is_replica = is_replica(sql, flavor).await?;
-        }
-        Ok(facts)
+        })
     }
 
     /// The variable, by the name that this server has, by which it does not log what it replicates; none

@@ -47,17 +47,10 @@ pub(super) fn judge<'t>(
 
 fn is_usable(kind: &str, text: &str, table: &TableFact, judged: &mut Judged) -> bool {
     let remedy = format!("Take {text} out of mysql.tables, or add it to mysql.exclude_tables.");
-    if kind != "BASE TABLE" {
-        let why = match kind {
-            "SYSTEM VERSIONED" => {
-                ": its history is of its rows, and columns of the log are not of the table"
-            }
-            _ => "",
-        };
-        judged.findings.refuse(
-            format!("{text} is no ordinary table but a {}{why}", kind.to_lowercase()),
-            remedy,
-        );
+    if !matches!(kind, "BASE TABLE" | "SYSTEM VERSIONED") {
+        judged
+            .findings
+            .refuse(format!("{text} is no ordinary table but a {}", kind.to_lowercase()), remedy);
         return false;
     }
     let engine = &table.engine;
@@ -86,6 +79,14 @@ fn unlogged(server: &ServerFacts, name: &TableName) -> Option<&'static str> {
 /// Marks that the log does not bring would be waited for without an end.
 pub(super) fn judge_marks(server: &ServerFacts, config: &Config, judged: &mut Judged) {
     let Some(table) = &config.watermarks else { return };
+    if server.is_replica == Some(true) {
+        judged.warn(format!(
+            "the server is a replica, and the snapshots' marks in {} are transactions of its own, which its \
+             primary does not have: a failover to it spreads them; to write nothing set \
+             snapshot.read_only = true",
+            quoted_table(table)
+        ));
+    }
     let Some(option) = unlogged(server, table) else { return };
     judged.findings.refuse(
         format!("the snapshots' marks in {} are not in the log ({option})", quoted_table(table)),

@@ -165,12 +165,6 @@ fn what_is_wrong_is_refused_with_what_mends_it() {
         ),
         (MySql, |_, t| t.kind = Some("VIEW".to_owned()), "but a view", "mysql.exclude_tables"),
         (
-            MariaDb,
-            |_, t| t.kind = Some("SYSTEM VERSIONED".to_owned()),
-            "its history is of its rows",
-            "mysql.exclude_tables",
-        ),
-        (
             MySql,
             |_, t| t.engine = "MEMORY".to_owned(),
             "is of the engine MEMORY",
@@ -263,6 +257,11 @@ fn what_works_and_costs_something_is_warned_of() {
             "log_slave_updates is OFF",
         ),
         (MySql, |_, t| t.columns[0].1 = false, "`shop`.`orders` has no primary key"),
+        (
+            MariaDb,
+            |f, _| f.is_replica = Some(true),
+            "to write nothing set snapshot.read_only = true",
+        ),
     ];
     let config = config(serde_json::json!({}));
     for (flavor, differ, warning) in cases {

@@ -9,7 +9,7 @@ mod text;
 mod texts;
 
 pub use chunk::MysqlChunk;
-pub(crate) use sql::mark_table_statements;
+pub(crate) use sql::{mark_table_statements, raw_text};
 pub(crate) use text::text;
 
 use crate::catalog::{self, CatalogTable, Estimate};
@@ -36,8 +36,8 @@ const ROW_BYTES_FIRST: usize = 2048;
 /// Tables of fewer rows are read in one part.
 const PART_ROWS_MIN: u64 = 100_000;
 
-/// What `information_schema` calls a table that is nothing else.
-const TABLE: &str = "BASE TABLE";
+/// What `information_schema` calls tables; of one that keeps its history a `SELECT` has the rows that hold.
+const TABLES: [&str; 2] = ["BASE TABLE", "SYSTEM VERSIONED"];
 
 /// How long a table's rows may be waited for: a server that has to sort them first takes long.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
@@ -285,7 +285,7 @@ fn cuts(low: i128, high: i128, parts: u32) -> Vec<Key> {
 fn last_key(relation: &Relation, keys: &KeyColumns<'_>, rows: &AnswerRows) -> Result<Option<Key>> {
     let Some(cells) = rows.last() else { return Ok(None) };
     let row = Values::of(&AnswerRow { relation, cells })?;
-    keys.of_row(&row).map(Some).ok_or_else(malformed)
+    keys.of_row(&row, cells).map(Some).ok_or_else(malformed)
 }
 
 impl TableReader for MysqlReader {
@@ -299,8 +299,7 @@ impl TableReader for MysqlReader {
     async fn plan(&mut self, table: &TableName, parts_max: u32) -> Result<TablePlan> {
         let opened = self.open(table).await?;
         let Estimate { kind, rows, row_bytes } = catalog::estimate(&mut self.sql, table).await?;
-        // The log has what its rows were before, too, each as a row with columns that are hidden here.
-        if kind != TABLE {
+        if !TABLES.contains(&kind.as_str()) {
             return Err(Error::new(ErrorKind::Unsupported, "read a table")
                 .because("it is not of a kind that snapshots read")
                 .with("table", table)

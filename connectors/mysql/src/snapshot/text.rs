@@ -85,7 +85,8 @@ fn time(micros: i64, digits: usize) -> String {
     text
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as `HEX` has them.
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
         // Writing to a text never fails.
         let _ = write!(out, "{byte:02X}");

@@ -16,9 +16,11 @@ use tidemesh_source::{
 impl TableTexts for MysqlReader {
     async fn texts(&mut self, request: &TextRequest) -> Result<TextRows> {
         let opened = self.open(&request.table).await?;
-        let cells = cells(&opened.relation);
-        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
         let keys = opened.order();
+        let raw = keys.iter().flat_map(KeyColumns::raw_cells);
+        let cells: Vec<String> = texts_of(&opened.relation).into_iter().chain(raw).collect();
+        let cells = cells.join(", ");
+        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
         let query = match (&keys, &request.part) {
             (Some(keys), TextPart::After(after)) => {
                 let part = Part::Span { after: None, upto: None };
@@ -47,6 +49,8 @@ impl TableTexts for MysqlReader {
             }
             _ => None,
         };
+        let fields = opened.relation.schema.fields.len();
+        texts.iter_mut().for_each(|row| row.truncate(fields));
         mask(&opened.relation, &mut texts)?;
         self.learn(&request.table, &rows);
         let schema = Arc::clone(&opened.relation.schema);
@@ -102,10 +106,6 @@ fn mask(relation: &Relation, rows: &mut [TextRow]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn cells(relation: &Relation) -> String {
-    texts_of(relation).join(", ")
 }
 
 /// The expressions of the columns' texts.

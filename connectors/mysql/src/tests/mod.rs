@@ -1,7 +1,9 @@
-//! What tests at a real server share: the server, and what its log says.
+//! What tests at a real server share: the server, what its log says, and a source that reads it.
 
 mod log;
 mod server;
+mod stream;
 
 pub(crate) use log::{Logged, logged};
 pub(crate) use server::Server;
+pub(crate) use stream::Stream;

@@ -17,6 +17,23 @@ use tidemesh_model::{CellVisitor, Result};
 const SECOND_US: i64 = 1_000_000;
 
 impl Reader {
+    /// Whether such a column has whole numbers.
+    pub(crate) fn is_whole_number(&self) -> bool {
+        matches!(
+            self,
+            Self::Int8
+                | Self::Int16
+                | Self::Int24
+                | Self::Int32
+                | Self::Int64
+                | Self::Uint8
+                | Self::Uint16
+                | Self::Uint24
+                | Self::Uint32
+                | Self::Uint64(_)
+        )
+    }
+
     /// Reads one cell of an answer, which is not null.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ mod text;
 mod time;
 mod wire;
 
-pub(crate) use charset::collation_of;
+pub(crate) use charset::{Charset, collation_of};
 pub(crate) use json::double;
 pub(crate) use reader::Reader;
 pub(crate) use resolve::{ColumnFacts, ColumnTold, NativeType, Refused, Resolved};

@@ -22,6 +22,9 @@ pub(crate) struct ColumnFacts {
     pub(crate) default: Option<Value>,
     /// The default of a column of the primary key, see `Field::key_default`.
     pub(crate) key_default: Option<Value>,
+    /// Whether it says until when a row holds (`ROW END` of MariaDB's system versioning).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_row_end: bool,
 }
 
 /// A type that the log shows as text or bytes.
@@ -48,6 +51,8 @@ pub(crate) struct ColumnTold<'a> {
     /// Which kind of shape it holds, or how many numbers its vectors have.
     pub(crate) detail: Option<u64>,
     pub(crate) facts: Option<&'a ColumnFacts>,
+    /// Whether nobody sees it: it is passed over.
+    pub(crate) is_hidden: bool,
 }
 
 /// A column that can be read.
@@ -67,11 +72,24 @@ pub(crate) struct Refused {
     pub(crate) remedy: &'static str,
 }
 
+/// The digits of a second that moments of versions have.
+const VERSION_DIGITS: u16 = 6;
+
 const LEAVE_OUT: &str = "leave the column or the table out";
 const FULL_METADATA: &str =
     "run SET GLOBAL binlog_row_metadata = FULL, and let the log be written on";
 
 impl ColumnTold<'_> {
+    /// Whether its cells are moments, `TIMESTAMP` of either form.
+    pub(crate) fn is_moment(&self) -> bool {
+        matches!(self.shape.code, codes::TIMESTAMP | codes::TIMESTAMP2)
+    }
+
+    /// Whether its cells are moments as versions of rows have them, `TIMESTAMP(6)`.
+    pub(crate) fn is_version_moment(&self) -> bool {
+        self.shape.code == codes::TIMESTAMP2 && self.shape.metadata == VERSION_DIGITS
+    }
+
     /// How the column is read.
     ///
     /// # Errors

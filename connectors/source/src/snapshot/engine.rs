@@ -4,6 +4,7 @@ use super::command::{SnapshotCommand, captured};
 use super::mark::unique_name;
 use super::progress::{Progress, Range, TableSnapshot, TableState};
 use super::reread::{Rereads, Wanted};
+use super::trouble::{Trouble, pause};
 use super::work::{ChunkJob, Job, Told, Workers};
 use super::{
     Again, Chunk, ChunkRequest, Part, SnapshotReport, SnapshotRequest, TableReader, Windows,
@@ -18,12 +19,6 @@ use tidemesh_model::{
     SourceSettings, StateItem, TableName,
 };
 use tokio::time::Instant;
-
-/// The first pause before a chunk is tried again after an error.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-
-/// The longest such pause.
-const RETRY_MAX: Duration = Duration::from_secs(15);
 
 /// Chunks that are read or wait for their high marks at a time, for each connection: the log may be
 /// far behind the marks.
@@ -80,15 +75,6 @@ pub(crate) struct Emitted {
     pub(crate) last: bool,
     /// See [`Chunk::generation`].
     pub(crate) generation: Option<String>,
-}
-
-/// A table's trouble, which makes the next chunk smaller or later. Not stored.
-#[derive(Debug, Clone, Default)]
-struct Trouble {
-    attempt: u32,
-    /// How often the chunk's rows are halved.
-    shrink: u32,
-    wait_for: Vec<u64>,
 }
 
 /// The snapshots of a session.
@@ -295,7 +281,7 @@ impl<C: Connector> Engine<C> {
         let is_needed = self.progress.is_running() || self.rereads.is_restored();
         if !self.settled && is_needed {
             let settling = self.busy.iter().flatten().any(|busy| matches!(busy, Busy::Settling));
-            let pause = retry_pause(self.starts_failed);
+            let pause = pause(self.starts_failed);
             return (!settling).then_some((Busy::Settling, pause, Job::Settle));
         }
         if self.progress.report.paused {
@@ -339,8 +325,9 @@ impl<C: Connector> Engine<C> {
         let trouble = self.trouble.get(&(table.clone(), target)).cloned().unwrap_or_default();
         let (window, marks) = self.windows.begin(&table);
         self.asked.insert(window, Asked { table, target, worker });
+        let pause = trouble.pause();
         let job = ChunkJob { window, marks, request, wait_for: trouble.wait_for };
-        (Busy::Reading(window), retry_pause(trouble.attempt), Job::Chunk(job))
+        (Busy::Reading(window), pause, Job::Chunk(job))
     }
 
     /// The next thing to do for a table, if there is one that nobody does yet.
@@ -353,7 +340,7 @@ impl<C: Connector> Engine<C> {
                 return None;
             }
             let job = Job::Plan(table.clone(), self.settings.parallel);
-            return Some((Busy::Planning(table.clone()), retry_pause(self.starts_failed), job));
+            return Some((Busy::Planning(table.clone()), pause(self.starts_failed), job));
         };
         if self.due > Instant::now() || self.asked.len() >= self.chunks_max() {
             return None;
@@ -443,22 +430,27 @@ impl<C: Connector> Engine<C> {
             }
         };
         if error.remedy() == Remedy::Stop {
-            tracing::error!(%table, error = error.report(), "snapshot failed");
-            // With rows that were to be read again, the next start reads all of it.
-            if self.rereads.forget(&table) {
-                self.progress.begin(table.clone(), None);
-            }
-            if let Some(snapshot) = self.progress.change(&table) {
-                snapshot.end(TableState::Failed, Some(error.report()), now_us());
-            }
-            self.abandon(&table);
+            self.give_up(&table, error);
             return;
         }
         tracing::warn!(%table, error = error.report(), "a chunk could not be read; retry");
         if target == Target::Keys {
             self.rereads.put_back(&table);
         }
-        self.trouble.entry((table, target)).or_default().attempt += 1;
+        self.trouble.entry((table, target)).or_default().failed();
+    }
+
+    /// A table cannot be read.
+    fn give_up(&mut self, table: &TableName, error: &Error) {
+        tracing::error!(%table, error = error.report(), "snapshot failed");
+        // With rows that were to be read again, the next start reads all of it.
+        if self.rereads.forget(table) {
+            self.progress.begin(table.clone(), None);
+        }
+        if let Some(snapshot) = self.progress.change(table) {
+            snapshot.end(TableState::Failed, Some(error.report()), now_us());
+        }
+        self.abandon(table);
     }
 
     /// A high mark was decoded.
@@ -473,11 +465,8 @@ impl<C: Connector> Engine<C> {
                 } else if let Some(snapshot) = self.progress.change(&asked.table) {
                     snapshot.repeats += 1;
                 }
-                let trouble = self.trouble.entry(key).or_default();
-                match again {
-                    Again::Unseen(transactions) => trouble.wait_for = transactions,
-                    Again::Touched => trouble.shrink += 1,
-                    Again::Truncated | Again::Schema | Again::Forgotten => {}
+                if !self.trouble.entry(key).or_default().again(again) {
+                    self.give_up(&asked.table, &never_the_logs_schema(&asked.table));
                 }
             }
             Event::Emitted(chunk) => {
@@ -599,11 +588,12 @@ impl<C: Connector> Engine<C> {
     }
 }
 
-fn retry_pause(attempt: u32) -> Duration {
-    match attempt {
-        0 => Duration::ZERO,
-        attempt => RETRY_FIRST.saturating_mul(1 << (attempt - 1).min(16)).min(RETRY_MAX),
-    }
+#[cold]
+fn never_the_logs_schema(table: &TableName) -> Error {
+    Error::new(ErrorKind::Conflict, "read a table")
+        .because("whenever it is read it has other columns than the log tells of")
+        .with("table", table)
+        .help("see that nobody alters it all the time; then read it with `tidemesh snapshot start`")
 }
 
 /// What the visitor tells of an emitted chunk, whose records have so many bytes.

@@ -13,6 +13,7 @@ mod mark;
 mod progress;
 mod reread;
 mod transactions;
+mod trouble;
 mod window;
 mod work;
 

@@ -1,7 +1,25 @@
 //! Keys' texts as literals. Pure.
+//!
+//! In some charsets a character has two forms, which no text in UTF-8 tells apart, and which stand at two
+//! places of an index. A key's text has the bytes themselves there, behind [`RAW`].
 
+use crate::snapshot::text::hex;
 use crate::types::Reader;
-use std::fmt::Write;
+
+/// What a key's text begins with that is a text's bytes, as hexadecimal digits: no character of the
+/// charsets of [`has_two_forms`].
+const RAW: char = '\u{ffff}';
+
+/// Whether a charset, by the server's name of it, has characters of two forms: by what a MariaDB 10.11.19
+/// reads each as (`testdata/characters.txt`).
+pub(super) fn has_two_forms(charset: &str) -> bool {
+    matches!(charset, "armscii8" | "cp932" | "eucjpms" | "sjis" | "ujis")
+}
+
+/// A key's text that is these bytes of a text, as hexadecimal digits.
+pub(super) fn raw(hex: &str) -> String {
+    format!("{RAW}{hex}")
+}
 
 /// Whether rows can be ordered by such a column, and its values be written as literals.
 pub(super) fn orders(reader: &Reader) -> bool {
@@ -17,23 +35,6 @@ pub(super) fn orders(reader: &Reader) -> bool {
     )
 }
 
-/// Whether such a column has whole numbers.
-pub(super) fn is_whole(reader: &Reader) -> bool {
-    matches!(
-        reader,
-        Reader::Int8
-            | Reader::Int16
-            | Reader::Int24
-            | Reader::Int32
-            | Reader::Int64
-            | Reader::Uint8
-            | Reader::Uint16
-            | Reader::Uint24
-            | Reader::Uint32
-            | Reader::Uint64(_)
-    )
-}
-
 /// The literal of a key column's text; none for a text that is none of its type's.
 pub(super) fn literal(
     reader: &Reader,
@@ -42,7 +43,7 @@ pub(super) fn literal(
     collation: Option<&str>,
 ) -> Option<String> {
     match reader {
-        reader if is_whole(reader) => whole(text),
+        reader if reader.is_whole_number() => whole(text),
         Reader::Year => whole(text),
         Reader::Decimal { .. } => {
             let (before, behind) = text.split_once('.').unwrap_or((text, "0"));
@@ -62,6 +63,11 @@ pub(super) fn literal(
         Reader::Uuid | Reader::Inet4 | Reader::Inet6 => {
             plain(text, |byte| byte.is_ascii_hexdigit() || b"-:.".contains(&byte))
         }
+        Reader::Text(_) if text.starts_with(RAW) => {
+            let (hex, charset) = (text.strip_prefix(RAW)?, charset?);
+            let is_raw = has_two_forms(charset) && is_hex(hex);
+            is_raw.then(|| Some(format!("_{charset} X'{hex}' COLLATE {}", collation?)))?
+        }
         Reader::Text(_) | Reader::JsonText => {
             let text = format!("_utf8mb4 X'{}'", hex(text.as_bytes()));
             let value = match charset? {
@@ -70,11 +76,7 @@ pub(super) fn literal(
             };
             Some(format!("{value} COLLATE {}", collation?))
         }
-        Reader::Bytes | Reader::Binary(_) => {
-            let is_hex =
-                text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_hex.then(|| format!("X'{text}'"))
-        }
+        Reader::Bytes | Reader::Binary(_) => is_hex(text).then(|| format!("X'{text}'")),
         // They are ordered by their numbers, and by those a text of theirs would not be compared.
         Reader::Enum(labels) => match labels.iter().position(|label| label == text) {
             Some(place) => Some((place + 1).to_string()),
@@ -83,6 +85,10 @@ pub(super) fn literal(
         Reader::Set(labels) => members(text, labels).map(|number| number.to_string()),
         _ => None,
     }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn whole(text: &str) -> Option<String> {
@@ -106,18 +112,12 @@ fn members(text: &str, labels: &[String]) -> Option<u64> {
     })
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, byte| {
-        // Writing to a text never fails.
-        let _ = write!(out, "{byte:02X}");
-        out
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Charset;
     use proptest::prelude::*;
+    use std::collections::HashSet;
 
     fn of(reader: &Reader, text: &str) -> Option<String> {
         literal(reader, text, Some("utf8mb4"), Some("utf8mb4_bin"))
@@ -138,6 +138,31 @@ mod tests {
         assert_eq!(of(&Reader::Enum(labels()), "").unwrap(), "0");
         assert_eq!(of(&Reader::Set(labels()), "a,b").unwrap(), "3");
         assert_eq!(of(&Reader::Set(labels()), "a,c"), None);
+    }
+
+    /// By what a MariaDB 10.11.19 reads each character as, see `testdata/README.md`.
+    #[test]
+    fn the_charsets_whose_characters_have_two_forms_are_known() {
+        for line in include_str!("../../../testdata/characters.txt").lines() {
+            let (charset, runs) = line.split_once(' ').unwrap();
+            let parts = runs.split(' ').flat_map(|run| run.split_once('=').unwrap().1.split(','));
+            let all: Vec<u32> = parts.map(|code| u32::from_str_radix(code, 16).unwrap()).collect();
+            let distinct: HashSet<u32> = all.iter().copied().collect();
+            // Of charsets of several bytes the list has not the single ones, which are ASCII.
+            let is_also_ascii = all.len() > 256 && all.iter().any(|code| *code < 0x80);
+            let has_two = distinct.len() < all.len() || is_also_ascii;
+            assert_eq!(has_two_forms(charset), has_two, "{charset}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_two_forms_is_written_by_its_bytes() {
+        let charset = Charset::of_collation(13).unwrap();
+        let reader = Reader::Text(charset);
+        let of = |text: &str, charset| literal(&reader, text, Some(charset), Some("c"));
+        assert_eq!(of(&raw("815F"), "sjis").unwrap(), "_sjis X'815F' COLLATE c");
+        assert_eq!(of(&raw("81'"), "sjis"), None);
+        assert_eq!(of(&raw("81"), "latin1"), None);
     }
 
     proptest! {

@@ -27,6 +27,7 @@ fn relation() -> Relation {
         values: &[],
         detail: None,
         facts: None,
+        is_hidden: false,
     };
     let types = tidemesh_model::MysqlTypes::default();
     let all = tidemesh_source::Selection::all(&crate::config::TERMS);
