@@ -9,6 +9,8 @@
 mod announce;
 mod checkpoint;
 mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod discover;
 mod encode;
 mod findings;
