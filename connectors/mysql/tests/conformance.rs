@@ -101,10 +101,8 @@ impl Bench for Database {
 
     async fn cut(&self) {
         let mut conn = self.conn().await;
-        let connections = format!(
-            "SELECT id FROM information_schema.processlist WHERE user = '{}'",
-            self.name
-        );
+        let connections =
+            format!("SELECT id FROM information_schema.processlist WHERE user = '{}'", self.name);
         for id in conn.query::<u64, _>(connections).await.unwrap() {
             // It may have ended by itself.
             let _ = conn.query_drop(format!("KILL {id}")).await;

@@ -1,7 +1,7 @@
 //! Tables as the server's own text, for verification: each cell printed by the server, by expressions
 //! that have nothing of those that chunks are read by.
 
-use super::rows::{AnswerCells, malformed};
+use super::rows::malformed;
 use super::sql::{self, KeyColumns, whole_rows};
 use super::{MysqlReader, Read, text, without_order};
 use crate::config::quoted;
@@ -10,14 +10,15 @@ use crate::types::Reader;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Field, Result, UnsignedBigint, Value, ZeroDates};
 use tidemesh_source::{
-    Key, Part, QueryRequest, TableTexts, TextPart, TextRequest, TextRow, TextRows,
+    Key, Part, QueryRequest, TableTexts, TextPart, TextRequest, TextRow, TextRows, mask_rows,
+    text_row,
 };
 
 impl TableTexts for MysqlReader {
     async fn texts(&mut self, request: &TextRequest) -> Result<TextRows> {
         let opened = self.open(&request.table).await?;
         let cells = cells(&opened.relation);
-        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let rows_max = self.row_bytes.rows_max(&request.table, request.rows_max, request.bytes_max);
         let keys = opened.order();
         let query = match (&keys, &request.part) {
             (Some(keys), TextPart::After(after)) => {
@@ -36,7 +37,8 @@ impl TableTexts for MysqlReader {
             }
         };
         let Read { rows, is_whole } = self.read(query, request.bytes_max).await?;
-        let mut texts = rows.rows().map(owned).collect::<Result<Vec<_>>>()?;
+        let mut texts =
+            rows.rows().map(|cells| text_row(cells, malformed)).collect::<Result<Vec<_>>>()?;
         let last = match &keys {
             None if !is_whole => {
                 return Err(without_order(&request.table)
@@ -84,24 +86,13 @@ fn listed(keys: &KeyColumns<'_>, rows: &[TextRow]) -> Part {
     Part::Keys(rows.iter().map(key).collect())
 }
 
-fn owned(cells: AnswerCells<'_>) -> Result<TextRow> {
-    let text = |cell: Result<Option<&[u8]>>| {
-        cell?
-            .map(|bytes| String::from_utf8(bytes.to_vec()).map_err(|e| malformed().caused_by(e)))
-            .transpose()
-    };
-    cells.map(text).collect()
-}
-
 /// Masks what the server has as what the log has is masked.
 fn mask(relation: &Relation, rows: &mut [TextRow]) -> Result<()> {
-    for (index, (_, reader)) in relation.kept().enumerate() {
-        let Reader::Masked { mask, .. } = reader else { continue };
-        for text in rows.iter_mut().filter_map(|row| row.get_mut(index)?.as_mut()) {
-            *text = mask.apply(text)?;
-        }
-    }
-    Ok(())
+    let masks = relation.kept().map(|(_, reader)| match reader {
+        Reader::Masked { mask, .. } => Some(mask),
+        _ => None,
+    });
+    mask_rows(masks, rows)
 }
 
 fn cells(relation: &Relation) -> String {

@@ -25,16 +25,13 @@ use crate::relation::{self, Relation, RelationShape};
 use copy::CopyRows;
 use futures_util::TryStreamExt;
 use sql::{Form, KeyColumns, chunk_query, key_text_query};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub(crate) use text::text;
 use tidemesh_model::{Error, ErrorKind, KeyOrigin, Result, TableName};
-use tidemesh_source::{ChunkRequest, Key, Part, TablePlan, TableReader};
+use tidemesh_source::{ChunkRequest, Key, Part, RowBytes, TablePlan, TableReader};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-
-/// The bytes of a row that are assumed before any was read.
-const ROW_BYTES_FIRST: usize = 2048;
 
 /// Tables of fewer rows are read in one part.
 const PART_ROWS_MIN: u64 = 100_000;
@@ -54,8 +51,7 @@ pub struct PostgresReader {
     known: Arc<KnownTables>,
     /// The most bytes of one row.
     row_bytes_max: usize,
-    /// Bytes of a row, by the last chunk.
-    row_bytes: HashMap<TableName, usize>,
+    row_bytes: RowBytes,
     /// Tables that the role may not lock: it may read some of their columns only.
     unlockable: HashSet<TableName>,
 }
@@ -85,7 +81,7 @@ impl PostgresReader {
             tracing::debug!(%error, "a query that nobody waits for any more runs to its end here");
         }
         let row_bytes_max = config.settings.message_bytes_max;
-        let (row_bytes, unlockable) = (HashMap::new(), HashSet::new());
+        let (row_bytes, unlockable) = (RowBytes::default(), HashSet::new());
         Ok(Self { catalog, known, row_bytes_max, row_bytes, unlockable })
     }
 
@@ -249,13 +245,6 @@ impl PostgresReader {
         };
         Ok(Part::spans(bounds, last))
     }
-
-    /// The rows that are asked for, so that the server does not sort many more than are read.
-    fn rows_limit(&self, table: &TableName, rows_max: u32, bytes_max: usize) -> u32 {
-        let row_bytes = self.row_bytes.get(table).copied().unwrap_or(ROW_BYTES_FIRST);
-        let by_bytes = u32::try_from(bytes_max / row_bytes.max(1)).unwrap_or(u32::MAX);
-        rows_max.min(by_bytes.max(1))
-    }
 }
 
 impl TableReader for PostgresReader {
@@ -315,7 +304,7 @@ impl TableReader for PostgresReader {
         };
         let opened = self.open(&request.table, settings).await?;
         let keys = opened.keys();
-        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let rows_max = self.row_bytes.rows_max(&request.table, request.rows_max, request.bytes_max);
         let condition = sql::condition(&keys, request)?;
         let query = chunk_query(&opened.relation, &keys, Form::Binary, &condition, rows_max);
         let rows = self
@@ -324,10 +313,8 @@ impl TableReader for PostgresReader {
             .map_err(|error| error.with("table", &request.table))?;
         let last_key = self.last_key(&keys, &rows).await?;
         self.end().await?;
-        if rows.count() > 0 {
-            let row_bytes = rows.len_bytes() / usize::try_from(rows.count()).unwrap_or(1);
-            self.row_bytes.insert(request.table.clone(), row_bytes);
-        }
+        let count = usize::try_from(rows.count()).unwrap_or(usize::MAX);
+        self.row_bytes.learn(&request.table, rows.len_bytes(), count);
         let keyed = keys.columns().is_some();
         Ok(PostgresChunk {
             is_last: rows.is_whole() && rows.count() < u64::from(rows_max),

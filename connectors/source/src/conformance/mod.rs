@@ -12,8 +12,8 @@
 mod bench;
 mod chunks;
 mod lost;
-mod reading;
 mod readers;
+mod reading;
 mod reopening;
 mod schemas;
 mod sessions;

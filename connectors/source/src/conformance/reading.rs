@@ -269,7 +269,8 @@ impl ChangeVisitor for Recorder<'_> {
         let before = before.map(|row| Values::of(&row)).transpose()?;
         let after = after.map(|row| Values::of(&row)).transpose()?;
         let key = after.as_ref().or(before.as_ref()).map(|row| key_of(schema, row));
-        let old_key = before.map(|row| key_of(schema, &row)).filter(|old| Some(old) != key.as_ref());
+        let old_key =
+            before.map(|row| key_of(schema, &row)).filter(|old| Some(old) != key.as_ref());
         self.told.push(Told::Change(Seen {
             position: origin.position,
             transaction: origin.transaction,

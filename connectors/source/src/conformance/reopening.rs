@@ -19,17 +19,17 @@ const WRITTEN: &[(&str, &[&str])] = &[
         &["a c 5: 5 five", "a u 5>7: 7 five"],
     ),
     ("TRUNCATE TABLE b", &["b t"]),
-    ("BEGIN; DELETE FROM a WHERE id = 1; INSERT INTO b VALUES (1, 'due'); COMMIT", &[
-        "a d 1",
-        "b c 1: 1 due",
-    ]),
+    (
+        "BEGIN; DELETE FROM a WHERE id = 1; INSERT INTO b VALUES (1, 'due'); COMMIT",
+        &["a d 1", "b c 1: 1 due"],
+    ),
     ("ALTER TABLE a ADD COLUMN more INT", &[]),
     ("UPDATE a SET more = 1 WHERE id = 2", &["a u 2: 2 zwei 1"]),
     ("ALTER TABLE a DROP COLUMN note", &[]),
-    ("BEGIN; INSERT INTO a VALUES (8, 8); INSERT INTO b VALUES (2, 'tre'); COMMIT", &[
-        "a c 8: 8 8",
-        "b c 2: 2 tre",
-    ]),
+    (
+        "BEGIN; INSERT INTO a VALUES (8, 8); INSERT INTO b VALUES (2, 'tre'); COMMIT",
+        &["a c 8: 8 8", "b c 2: 2 tre"],
+    ),
 ];
 
 /// Behind the end of any batch, within a transaction too, comes what came behind it the first time, each
@@ -77,7 +77,8 @@ async fn goes_on<B: Bench>(
     told.retain(|seen| seen.schema.name.table != "rests");
     assert_eq!(lines(&told), lines(expected), "behind {}", place.position);
     assert_eq!(told, expected, "behind {}", place.position);
-    let idle = reading.next(crate::BatchLimit { wait_max: std::time::Duration::ZERO, ..LARGE }).await;
+    let idle =
+        reading.next(crate::BatchLimit { wait_max: std::time::Duration::ZERO, ..LARGE }).await;
     assert!(idle.is_empty(), "{idle:?}");
     reading.source.close().await.unwrap();
 }

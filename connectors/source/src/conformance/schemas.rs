@@ -77,7 +77,8 @@ pub async fn a_table_made_anew_replaces_the_old_one<B: Bench>(bench: &B) {
     let mut reading = Reading::resume(&connector, &place).await;
     write(bench, &["INSERT INTO a VALUES (1, 'new')"]).await;
     let batches = reading.until(LARGE, |batch| batch.changes().next().is_some()).await;
-    let told: Vec<Seen> = batches.iter().flat_map(super::reading::Batch::changes).cloned().collect();
+    let told: Vec<Seen> =
+        batches.iter().flat_map(super::reading::Batch::changes).cloned().collect();
     assert_eq!(lines(&told), ["a c 1: 1 new"]);
     let replaced: Vec<_> = batches.iter().flat_map(|batch| &batch.replaced).collect();
     assert_eq!(replaced.len(), 1, "{batches:?}");

@@ -1,6 +1,8 @@
 //! Claims about finding tables, logging in, taking turns, and what is beside the log.
 
-use super::bench::{Bench, Login, POLL_INTERVAL, ReaderOf, eventually, make_table, named, soon, write};
+use super::bench::{
+    Bench, Login, POLL_INTERVAL, ReaderOf, eventually, make_table, named, soon, write,
+};
 use super::reading::{FIRST_EPOCH, LARGE, Reading};
 use crate::{BatchLimit, Connector, Source, now_us};
 use std::sync::Arc;

@@ -22,7 +22,14 @@ fn row(cells: &[Option<&str>]) -> TextRow {
 
 fn rows() -> [TextRow; 3] {
     [
-        row(&[Some("1"), Some("it's"), Some("1.50"), Some("2024-02-29"), Some("-9000000000"), None]),
+        row(&[
+            Some("1"),
+            Some("it's"),
+            Some("1.50"),
+            Some("2024-02-29"),
+            Some("-9000000000"),
+            None,
+        ]),
         row(&[
             Some("2"),
             Some(""),
@@ -81,7 +88,8 @@ pub async fn a_value_has_the_text_of_the_database<B: Bench>(bench: &B) {
     let texts = reader.texts(&all(named(bench, "a"))).await.unwrap();
     let mut cells = Vec::new();
     for (values, texts) in rows_of(&chunk).iter().zip(texts.rows) {
-        for ((field, value), text) in crate::Chunk::schema(&chunk).fields.iter().zip(values).zip(texts)
+        for ((field, value), text) in
+            crate::Chunk::schema(&chunk).fields.iter().zip(values).zip(texts)
         {
             assert_eq!(<ReaderOf<B> as TableTexts>::text(field, value), text, "{field:?}");
             cells.extend(text.map(|text| (field.clone(), text)));

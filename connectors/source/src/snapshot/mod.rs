@@ -12,6 +12,7 @@ mod engine;
 mod mark;
 mod progress;
 mod reread;
+mod row_bytes;
 mod transactions;
 mod window;
 mod work;
@@ -22,6 +23,7 @@ pub(crate) use engine::{Engine, Event, emitted};
 pub(crate) use mark::Mark;
 pub use mark::MarkBoard;
 pub use progress::{Range, SnapshotReport, TableSnapshot, TableState};
+pub use row_bytes::RowBytes;
 pub(crate) use window::{Again, Closed, Touched, Verdict, Windows};
 
 use serde::{Deserialize, Serialize};
