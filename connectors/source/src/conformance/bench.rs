@@ -24,7 +24,7 @@ pub enum Login {
 }
 
 /// A database of one test's own, at first without a table. What it cannot do it panics about.
-pub trait Bench: Sized + Send + Sync {
+pub trait Bench: Sized {
     /// What is held to the contract.
     type Connector: Connector;
 
@@ -39,25 +39,25 @@ pub trait Bench: Sized + Send + Sync {
     fn connector(&self, tables: &[&str], login: Login) -> Self::Connector;
 
     /// A session of its own, in which names without a schema are the bench's.
-    fn session(&self) -> impl Future<Output = Self::Session> + Send;
+    fn session(&self) -> impl Future<Output = Self::Session>;
 
     /// Has the database count a table's rows, of which it then knows about how many there are.
-    fn analyze(&self, table: &str) -> impl Future<Output = ()> + Send;
+    fn analyze(&self, table: &str) -> impl Future<Output = ()>;
 
     /// Ends every connection that a connector has made.
-    fn cut(&self) -> impl Future<Output = ()> + Send;
+    fn cut(&self) -> impl Future<Output = ()>;
 
     /// Has the database discard all of its log that it can, whether a source needs it or not.
-    fn discard_log(&self) -> impl Future<Output = ()> + Send;
+    fn discard_log(&self) -> impl Future<Output = ()>;
 
     /// Gives back what the server has for it.
-    fn end(self) -> impl Future<Output = ()> + Send;
+    fn end(self) -> impl Future<Output = ()>;
 }
 
 /// A session of a bench.
-pub trait Session: Send {
+pub trait Session {
     /// Runs statements, which `;` separates; several are one transaction, unless they say otherwise.
-    fn run(&mut self, sql: &str) -> impl Future<Output = ()> + Send;
+    fn run(&mut self, sql: &str) -> impl Future<Output = ()>;
 }
 
 /// Waits until `holds` gives something; panics with `what` if it never does.
