@@ -36,6 +36,8 @@ impl Server {
         let mut command = Command::new(variable("TIDEMESH_TEST_MARIADB"));
         command.arg("--no-defaults").arg(format!("--datadir={}", data.display()));
         command.arg(format!("--socket={}", socket.display())).arg(format!("--port={port}"));
+        // A server deletes what others have of temporary tables where it has its own, as it starts.
+        command.arg(format!("--tmpdir={}", folder.path().display()));
         command.args([
             "--bind-address=127.0.0.1",
             "--server-id=5",

@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 pub(crate) use text::text;
 use tidemesh_model::{Error, ErrorKind, KeyOrigin, Result, TableName};
 use tidemesh_source::{ChunkRequest, Key, Part, RowBytes, TablePlan, TableReader};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 /// Tables of fewer rows are read in one part.
@@ -38,6 +39,14 @@ const PART_ROWS_MIN: u64 = 100_000;
 
 /// About how many rows a sample for parts has.
 const SAMPLE_ROWS: u64 = 2000;
+
+/// What the server says of a text that is none of a type.
+const NO_VALUES: [SqlState; 4] = [
+    SqlState::INVALID_TEXT_REPRESENTATION,
+    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+    SqlState::INVALID_DATETIME_FORMAT,
+    SqlState::DATETIME_FIELD_OVERFLOW,
+];
 
 /// How often it is looked whether older transactions have ended.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -54,6 +63,8 @@ pub struct PostgresReader {
     row_bytes: RowBytes,
     /// Tables that the role may not lock: it may read some of their columns only.
     unlockable: HashSet<TableName>,
+    /// Whether a view was begun and not ended: an error came, or whoever waited has gone.
+    has_begun: bool,
 }
 
 /// A table within a consistent view.
@@ -82,7 +93,7 @@ impl PostgresReader {
         }
         let row_bytes_max = config.settings.message_bytes_max;
         let (row_bytes, unlockable) = (RowBytes::default(), HashSet::new());
-        Ok(Self { catalog, known, row_bytes_max, row_bytes, unlockable })
+        Ok(Self { catalog, known, row_bytes_max, row_bytes, unlockable, has_begun: false })
     }
 
     /// Begins a view of a table. The lock comes before the view, so that no statement that rewrites
@@ -124,6 +135,7 @@ impl PostgresReader {
     /// Begins a transaction with the table locked; false if the role may not lock it, because it may
     /// read some of its columns only.
     async fn lock(&mut self, table: &TableName, settings: &str) -> Result<bool> {
+        self.leave().await?;
         let client = &self.catalog.client;
         if !self.unlockable.contains(table) {
             match client.batch_execute(&sql::begin(table, settings)).await.map_err(reading) {
@@ -167,13 +179,23 @@ impl PostgresReader {
         Ok(self.known.add(Arc::new(resolved)))
     }
 
-    async fn end(&self) -> Result<()> {
-        self.catalog.client.batch_execute("COMMIT").await.map_err(reading)
+    /// Ends the view that was left open, if one was, before another one begins.
+    async fn leave(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            self.catalog.client.batch_execute("ROLLBACK").await.map_err(reading)?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.catalog.client.batch_execute("COMMIT").await.map_err(reading)?;
+        self.has_begun = false;
+        Ok(())
     }
 
     /// Reads rows until there are no more or enough bytes.
     async fn copy(&self, query: &str, bytes_max: usize, row_bytes_max: usize) -> Result<CopyRows> {
-        let stream = self.catalog.client.copy_out(query).await.map_err(reading)?;
+        let stream = self.catalog.client.copy_out(query).await.map_err(asked)?;
         let mut stream = std::pin::pin!(stream);
         let mut rows = CopyRows::new(bytes_max, row_bytes_max);
         while let Some(piece) = stream.try_next().await.map_err(reading)? {
@@ -352,6 +374,16 @@ impl ToSql for Binary<'_> {
     }
 
     to_sql_checked!();
+}
+
+/// The error of what was asked for: the texts in it are those of keys.
+fn asked(error: tokio_postgres::Error) -> Error {
+    if !error.code().is_some_and(|code| NO_VALUES.contains(code)) {
+        return reading(error);
+    }
+    Error::new(ErrorKind::Config, "read a table")
+        .because("a key has a text that is none of its column's type")
+        .caused_by(error)
 }
 
 fn reading(error: tokio_postgres::Error) -> Error {

@@ -81,7 +81,7 @@ pub async fn chunks_lead_through_a_table<B: Bench>(bench: &B) {
 
 /// A chunk has no more bytes than it may; a row that is larger comes alone, whatever stands before it.
 pub async fn a_chunk_keeps_to_its_bytes<B: Bench>(bench: &B) {
-    const BYTES_MAX: usize = 64 << 10;
+    const BYTES_MAX: usize = 16 << 10;
     make_table(bench, "a").await;
     let row = |id: usize| {
         let length = if id.is_multiple_of(8) { 2 * BYTES_MAX } else { BYTES_MAX / 10 };

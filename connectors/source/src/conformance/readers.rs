@@ -98,13 +98,19 @@ pub async fn log_and_readers_share_a_schema<B: Bench>(bench: &B) {
         let texts = reader.texts(&request).await.unwrap();
         assert!(Arc::ptr_eq(&texts.schema, a), "{:?} {a:?}", texts.schema);
     }
-    write(bench, &["ALTER TABLE a ADD COLUMN more INT", "INSERT INTO a (id) VALUES (2)"]).await;
-    let told = reading.changes(LARGE, 1).await;
-    let altered = &told[0].schema;
-    assert!(!Arc::ptr_eq(altered, a));
+    write(bench, &["ALTER TABLE a ADD COLUMN more INT", "ALTER TABLE b ADD COLUMN more INT"]).await;
+    let b_altered = readers[0].chunk(&whole(named(bench, "b"))).await.unwrap();
+    let rows = ["INSERT INTO a (id) VALUES (2)", "INSERT INTO b (id) VALUES (2)"];
+    write(bench, &rows).await;
+    let told = reading.changes(LARGE, 2).await;
+    let [a_told, b_told] = [0, 1].map(|index: usize| &told[index].schema);
+    assert!(!Arc::ptr_eq(a_told, a) && !Arc::ptr_eq(b_told, b));
+    assert!(Arc::ptr_eq(b_altered.schema(), b_told), "{:?} {b_told:?}", b_altered.schema());
     for reader in &mut readers {
-        let chunk = reader.chunk(&whole(named(bench, "a"))).await.unwrap();
-        assert!(Arc::ptr_eq(chunk.schema(), altered), "{:?} {altered:?}", chunk.schema());
+        for (table, told) in [("a", a_told), ("b", b_told)] {
+            let chunk = reader.chunk(&whole(named(bench, table))).await.unwrap();
+            assert!(Arc::ptr_eq(chunk.schema(), told), "{:?} {told:?}", chunk.schema());
+        }
     }
     reading.source.close().await.unwrap();
 }

@@ -32,6 +32,9 @@ const WRITTEN: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Every so many times it is another process that goes on.
+const ANOTHER_EVERY: usize = 8;
+
 /// Behind the end of any batch, within a transaction too, comes what came behind it the first time, each
 /// event once and as it was; nothing at or before it comes again.
 pub async fn every_end_is_a_place_to_go_on_from<B: Bench>(bench: &B) {
@@ -57,9 +60,9 @@ pub async fn every_end_is_a_place_to_go_on_from<B: Bench>(bench: &B) {
     assert_eq!(lines(&told), expected);
     reading.source.close().await.unwrap();
     for (number, (place, count)) in places.iter().enumerate() {
-        // As by another process, and by one that has read on in between.
+        // As by the same process, and now and then by another one, which may have to wait for its turn.
         let of_new = bench.connector(&tables, Login::Right);
-        let connector = if number.is_multiple_of(2) { &connector } else { &of_new };
+        let connector = if number % ANOTHER_EVERY == 1 { &of_new } else { &connector };
         goes_on(bench, connector, place, &told[*count..], number).await;
     }
 }

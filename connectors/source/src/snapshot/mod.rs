@@ -91,7 +91,8 @@ pub struct TablePlan {
     pub generation: Option<String>,
 }
 
-/// Reads tables beside the log, over a connection of its own.
+/// Reads tables beside the log, over a connection of its own. It goes on behind an error that is not of the
+/// connection, and behind a call that was dropped.
 pub trait TableReader: Send + 'static {
     /// What it reads.
     type Chunk: Chunk;
