@@ -3,12 +3,9 @@
 //! A line gives the query, then for each output column its fields: bare if they come through as they
 //! are, else with how (`cast`, `expression`, `condition`); behind `|` the fields that decide which rows
 //! there are (`filter`, `lookup_key`).
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{inputs, resolve, resolve_chain};
 use std::collections::BTreeSet;
-use support::{inputs, resolve, resolve_chain};
 use tidemesh_plan::lineage::{InputField, Via, lineage, reads};
 use tidemesh_plan::query::{Input, Query};
 

@@ -1,10 +1,7 @@
 //! SQL that is refused: where, why, and what would work.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{inputs, resolve};
 use proptest::prelude::*;
-use support::{inputs, resolve};
 
 /// SQL, the place of the first problem, and what its text has.
 const CASES: &[(&str, &str, &str)] = &[

@@ -1,10 +1,7 @@
 //! The schemas of outputs, and what identifies their rows.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{inputs, resolve};
 use serde_json::{Value as Json, json};
-use support::{inputs, resolve};
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::EnvelopeForm;
 use tidemesh_plan::output::{OutputSchemas, Target, output_schemas};

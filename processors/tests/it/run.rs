@@ -1,13 +1,10 @@
 //! Jobs over the embedded log: exactly once, whatever stops them.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::job::{Mesh, SQL, USUAL, killed};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use support::job::{Mesh, SQL, USUAL, killed};
 use tidemesh_model::ErrorKind;
 use tidemesh_processors::{Progress, Until};
 use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport};

@@ -1,13 +1,10 @@
 //! A plan that is tried before it takes the place of another one: what speaks against it, and that nothing
 //! is written.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::job::{Mesh, SQL, USUAL};
+use crate::support::plan;
 use serde_json::{Value as Json, json};
 use std::time::Duration;
-use support::job::{Mesh, SQL, USUAL};
-use support::plan;
 use tidemesh_model::ErrorKind;
 use tidemesh_processors::{PipelineJob, Progress, Until};
 use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport, Transport};

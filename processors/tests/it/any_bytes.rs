@@ -1,11 +1,8 @@
 //! Bytes that are no records: told, and never a panic.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{Batch, Bench, framed};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use support::{Batch, Bench, framed};
 use tidemesh_model::EnvelopeForm;
 
 const SQL: &str = "SELECT id, status, upper(note) AS note, total * qty AS amount, tags[1] AS tag, tags, \

@@ -1,12 +1,9 @@
 //! Every function, operator and cast that docs/sql.md lists is run, over values and over nulls, and
 //! gives what it says there.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::plan::{input, resolve};
+use crate::support::{Batch, Bench};
 use serde_json::{Value as Json, json};
-use support::plan::{input, resolve};
-use support::{Batch, Bench};
 use tidemesh_avro::frame;
 use tidemesh_avro::json::to_json;
 use tidemesh_avro::schema::Schema;
@@ -81,7 +78,7 @@ fn text(schema: &Schema, value: &[u8]) -> String {
     }
 }
 
-const DOCUMENT: &str = include_str!("../../docs/sql.md");
+const DOCUMENT: &str = include_str!("../../../docs/sql.md");
 
 /// The cells of the document's table rows that begin with SQL.
 fn rows(text: &str) -> Vec<Vec<String>> {

@@ -1,11 +1,8 @@
 //! What retention takes before a job has answered for it: told, and passed over as far as that was accepted.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::job::{Mesh, Registry, SQL, USUAL};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
-use support::job::{Mesh, Registry, SQL, USUAL};
 use tidemesh_avro::envelope::SchemaIds;
 use tidemesh_model::{CleanupPolicy, Result};
 use tidemesh_processors::{AcceptedLoss, Ended, Lost, PipelineJob, Progress, Schemas, Until};

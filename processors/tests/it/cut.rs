@@ -1,12 +1,9 @@
 //! Jobs that end between two records: at a cut, and before a record that they cannot read.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::job::{Mesh, SQL, USUAL};
+use crate::support::plan::{ORDERS, envelope};
 use serde_json::{Value as Json, json};
 use std::path::Path;
-use support::job::{Mesh, SQL, USUAL};
-use support::plan::{ORDERS, envelope};
 use tidemesh_processors::{Ended, PipelineJob, Progress, Until};
 use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport, Transport};
 use tokio::sync::watch;

@@ -1,10 +1,8 @@
 //! What chains make of records.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support;
+use crate::support::{Batch, Bench};
 use serde_json::{Value as Json, json};
-use support::{Batch, Bench};
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::EnvelopeForm::{Debezium, Flat};
 

@@ -1,13 +1,9 @@
 //! Jobs over a real Kafka: output and offsets in one transaction.
 //!
 //! `scripts/test` starts the broker and names it in the environment.
-#![cfg(feature = "kafka")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::job::{Mesh, cut_at_the_ends, killed};
 use std::time::Duration;
-use support::job::{Mesh, cut_at_the_ends, killed};
 use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 
 async fn open(name: &str) -> Mesh<KafkaTransport> {

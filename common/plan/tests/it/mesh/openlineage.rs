@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidemesh_plan::mesh::MeshPlan;
 use tidemesh_plan::mesh::openlineage::{Event, State, run_event};
 
-const SCHEMA: &str = include_str!("../../testdata/openlineage/run_event.schema.json");
+const SCHEMA: &str = include_str!("../../../testdata/openlineage/run_event.schema.json");
 
 const EVENT: Event<'static> = Event {
     state: State::Running,

@@ -1,14 +1,12 @@
 //! What changes of schemas mean for pipelines that run.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod any;
 mod cases;
 mod forged;
 mod impact;
 mod outcomes;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support;
 use std::collections::BTreeSet;
 use tidemesh_avro::schema::Schema;
 use tidemesh_plan::document::{Document, parse};

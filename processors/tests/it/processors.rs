@@ -1,15 +1,12 @@
 //! Registered processors within a job.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::job::{Mesh, Numbers, Table};
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use support::job::{Mesh, Numbers, Table};
 use tidemesh_model::ErrorKind;
 use tidemesh_processors::sdk::{
     Batch, Change, Declaration, Error, Output, Processor, Processors, Record, Result,

@@ -7,11 +7,11 @@ use tidemesh_plan::document::{
 };
 
 const GOOD: &[(&str, &str)] = &[
-    ("sources.yaml", include_str!("../testdata/sources.yaml")),
-    ("pipelines.yaml", include_str!("../testdata/pipelines.yaml")),
-    ("processors.yaml", include_str!("../testdata/processors.yaml")),
-    ("alerts.yaml", include_str!("../testdata/alerts.yaml")),
-    ("mesh.json", include_str!("../testdata/mesh.json")),
+    ("sources.yaml", include_str!("../../testdata/sources.yaml")),
+    ("pipelines.yaml", include_str!("../../testdata/pipelines.yaml")),
+    ("processors.yaml", include_str!("../../testdata/processors.yaml")),
+    ("alerts.yaml", include_str!("../../testdata/alerts.yaml")),
+    ("mesh.json", include_str!("../../testdata/mesh.json")),
 ];
 
 fn read(file: &str, text: &str) -> Vec<Document> {

@@ -7,7 +7,7 @@ use tidemesh_model::CleanupPolicy;
 use tidemesh_plan::mesh::{Accepted, OutputKind, Recipe, Topics, plan};
 use tidemesh_plan::relation::Form;
 
-const EXPECTED: &str = include_str!("../../testdata/mesh/good.txt");
+const EXPECTED: &str = include_str!("../../../testdata/mesh/good.txt");
 
 #[test]
 fn the_plan_of_five_pipelines_is_what_it_should_be() {

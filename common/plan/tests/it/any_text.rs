@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tidemesh_plan::document::{DEPTH_MAX, DOCUMENTS_MAX, PROBLEMS_MAX, TEXT_BYTES_MAX, parse};
 
 const GOOD: &[&str] = &[
-    include_str!("../testdata/sources.yaml"),
-    include_str!("../testdata/pipelines.yaml"),
-    include_str!("../testdata/processors.yaml"),
-    include_str!("../testdata/alerts.yaml"),
-    include_str!("../testdata/mesh.json"),
+    include_str!("../../testdata/sources.yaml"),
+    include_str!("../../testdata/pipelines.yaml"),
+    include_str!("../../testdata/processors.yaml"),
+    include_str!("../../testdata/alerts.yaml"),
+    include_str!("../../testdata/mesh.json"),
 ];
 
 /// What YAML means something by.

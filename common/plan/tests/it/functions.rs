@@ -1,9 +1,7 @@
 //! Whatever of functions, operators and casts is planned can be computed: each over each type of its
 //! arguments, with values and without.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{input, resolve};
 use datafusion_common::arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
     Int32Array, Int64Array, ListArray, MapArray, RecordBatch, StringArray, StructArray,
@@ -16,7 +14,6 @@ use datafusion_common::{DFSchema, DataFusionError};
 use datafusion_physical_expr::PhysicalExpr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use support::{input, resolve};
 use tidemesh_avro::schema::Schema as Avro;
 use tidemesh_plan::query::{Input, Step};
 use tidemesh_plan::sql::{function_names, physical};

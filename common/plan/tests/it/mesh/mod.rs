@@ -1,5 +1,4 @@
 //! What a set of documents means together.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad;
 mod fields;
@@ -9,15 +8,14 @@ mod openlineage;
 mod oracle;
 mod removed;
 mod speed;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support;
 use tidemesh_avro::schema::Schema;
 use tidemesh_plan::Problems;
 use tidemesh_plan::document::{Document, parse};
 use tidemesh_plan::mesh::{Accepted, MeshPlan, Topic, Topics, plan};
 
-const GOOD: &str = include_str!("../../testdata/mesh/good.yaml");
+const GOOD: &str = include_str!("../../../testdata/mesh/good.yaml");
 
 /// The topics of the shop's connector, and one of an application.
 fn topics() -> Topics {

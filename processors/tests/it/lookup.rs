@@ -1,10 +1,7 @@
 //! Rows that are looked up in tables kept from topics.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{Batch, Bench, folded};
 use serde_json::{Value as Json, json};
-use support::{Batch, Bench, folded};
 use tidemesh_model::EnvelopeForm;
 
 const ORDERS: usize = 0;

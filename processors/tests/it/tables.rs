@@ -1,14 +1,11 @@
 //! Jobs that look rows up: tables that are loaded before the first record, and followed.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::job::{Mesh, Numbers, cut_at_the_ends};
+use crate::support::plan::{CUSTOMERS, envelope};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use support::job::{Mesh, Numbers, cut_at_the_ends};
-use support::plan::{CUSTOMERS, envelope};
 use tidemesh_model::ErrorKind;
 use tidemesh_processors::{Ended, PipelineJob, Progress, Until};
 use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport, Transport};

@@ -1,11 +1,8 @@
 //! The hot path allocates for a batch, not for a record.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
+use crate::support::{Batch, Bench, Nowhere};
 use allocation_counter::measure;
 use serde_json::json;
-use support::{Batch, Bench, Nowhere};
 use tidemesh_model::EnvelopeForm;
 use tidemesh_processors::fused::ROWS_MAX;
 

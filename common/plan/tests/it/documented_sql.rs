@@ -1,13 +1,10 @@
 //! The SQL of docs/pipelines.md: what it says that works is planned, and what it says that is refused is
 //! refused with the words that it has.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
-use support::{inputs, resolve};
+use crate::support::{inputs, resolve};
 use tidemesh_plan::key_columns;
 
-const DOCUMENT: &str = include_str!("../../../docs/pipelines.md");
+const DOCUMENT: &str = include_str!("../../../../docs/pipelines.md");
 
 /// The first two cells of a section's rows, with SQL in the first.
 fn rows(heading: &str) -> Vec<(String, String)> {
