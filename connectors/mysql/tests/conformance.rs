@@ -25,6 +25,8 @@ const PASSWORD: &str = "of-the-capture";
 struct Database {
     name: String,
     opts: Opts,
+    /// Whether readers may write nothing.
+    is_read_only: bool,
     /// Where it is on a server of its own.
     _server: Option<Server>,
 }
@@ -32,6 +34,11 @@ struct Database {
 async fn make() -> Database {
     let opts = Opts::from_url(&variable("TIDEMESH_TEST_MYSQL")).expect("a URL");
     Database::on(opts, None).await
+}
+
+/// Whose readers place their marks without a word in the log.
+async fn read_only() -> Database {
+    Database { is_read_only: true, ..make().await }
 }
 
 /// On a server of which nobody else needs the log.
@@ -60,7 +67,7 @@ impl Database {
             run(&mut admin, &format!("GRANT REPLICATION MASTER ADMIN ON *.* TO {name}@'%'")).await;
         }
         let opts = OptsBuilder::from_opts(opts).db_name(Some(name.clone())).into();
-        Self { name, opts, _server: server }
+        Self { name, opts, is_read_only: false, _server: server }
     }
 
     async fn conn(&self) -> Conn {
@@ -86,6 +93,7 @@ impl Bench for Database {
         let port = if login == Login::Away { NOBODYS_PORT } else { self.opts.tcp_port() };
         let settings: SourceSettings = serde_json::from_value(serde_json::json!({
             "name": self.name,
+            "snapshot": {"read_only": self.is_read_only},
             "mysql": {
                 "host": self.opts.ip_or_hostname(), "port": port, "user": self.name,
                 "password": password, "tables": tables,
@@ -143,3 +151,10 @@ impl Session for MysqlSession {
 
 conformance_tests!(make);
 conformance_tests!(alone: a_discarded_log_is_lost);
+
+mod without_writing {
+    tidemesh_source::conformance::conformance_tests!(super::read_only:
+        marks_stand_in_the_log_where_they_were_written a_settled_reader_has_what_the_log_told
+        log_and_readers_share_a_schema
+    );
+}
