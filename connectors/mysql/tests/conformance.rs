@@ -112,6 +112,9 @@ impl Bench for Database {
         run(&mut self.conn().await, &format!("ANALYZE TABLE {table}")).await;
     }
 
+    /// Row images have all columns.
+    async fn log_whole_rows(&self, _: &str) {}
+
     async fn cut(&self) {
         let mut conn = self.conn().await;
         let connections =

@@ -88,6 +88,10 @@ impl Bench for Database {
         self.session().await.run(&format!("ANALYZE {table}")).await;
     }
 
+    async fn log_whole_rows(&self, table: &str) {
+        self.session().await.run(&format!("ALTER TABLE {table} REPLICA IDENTITY FULL")).await;
+    }
+
     async fn cut(&self) {
         let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = ";
         self.execute(&format!("{end} '{}'", self.name)).await;

@@ -44,6 +44,9 @@ pub trait Bench: Sized {
     /// Has the database count a table's rows, of which it then knows about how many there are.
     fn analyze(&self, table: &str) -> impl Future<Output = ()>;
 
+    /// Has the log identify the rows of a table without a key by all of their columns.
+    fn log_whole_rows(&self, table: &str) -> impl Future<Output = ()>;
+
     /// Ends every connection that a connector has made.
     fn cut(&self) -> impl Future<Output = ()>;
 

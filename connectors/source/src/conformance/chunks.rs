@@ -2,7 +2,10 @@
 
 use super::bench::{Bench, Login, ReaderOf, make_table, named, reader_of, soon, write};
 use super::reading::words;
-use crate::{Chunk, ChunkRequest, Connector, Key, Part, RowVisitor, TableReader};
+use crate::{
+    Chunk, ChunkRequest, Connector, Key, Part, RowVisitor, TableReader, TableTexts, TextPart,
+    TextRequest,
+};
 use std::collections::BTreeSet;
 use tidemesh_model::{ErrorKind, Result, RowImage, TableName, Value, Values};
 
@@ -28,12 +31,12 @@ impl RowVisitor for Rows {
     }
 }
 
-/// A chunk's rows, which are as many as it says, and the last of which has its last key.
+/// A chunk's rows, which are as many as it says.
 pub(super) fn rows_of<K: Chunk>(chunk: &K) -> Vec<Vec<Value>> {
     let mut rows = Rows(Vec::new());
     chunk.visit(&mut rows).unwrap();
     assert_eq!(rows.0.len() as u64, chunk.rows());
-    assert_eq!(chunk.last_key().is_some(), !rows.0.is_empty());
+    assert!(!rows.0.is_empty() || chunk.last_key().is_none(), "a key of no row");
     rows.0
 }
 
@@ -44,7 +47,7 @@ async fn read<R: TableReader>(reader: &mut R, mut request: ChunkRequest) -> Vec<
         let chunk = soon("a chunk", reader.chunk(&request)).await.unwrap();
         let rows = rows_of(&chunk);
         assert!(rows.len() <= request.rows_max as usize, "{} rows", rows.len());
-        assert!(!rows.is_empty() || chunk.is_last(), "nothing leads on");
+        assert!(chunk.last_key().is_some() || chunk.is_last(), "nothing leads on");
         chunks.push(rows);
         if chunk.is_last() {
             return chunks;
@@ -178,6 +181,34 @@ pub async fn a_table_without_rows_has_one_empty_chunk<B: Bench>(bench: &B) {
         assert!(chunk.is_last() && chunk.last_key().is_none() && rows_of(&chunk).is_empty());
         assert_eq!(chunk.schema().fields.len(), 2);
     }
+}
+
+/// A table without a key is read, too, each of its rows as often as it has it; its chunks tell of which storage
+/// they are, if the plan does. Of whole rows that are listed the texts come.
+pub async fn a_table_without_a_key_is_read<B: Bench>(bench: &B) {
+    let rows = "INSERT INTO bare VALUES (1, 'a'), (2, NULL), (1, 'a'), (NULL, 'b')";
+    write(bench, &["CREATE TABLE bare (x INT, note TEXT)", rows]).await;
+    bench.log_whole_rows("bare").await;
+    let mut reader: ReaderOf<B> = reader_of(bench, &["bare"]).await;
+    let plan = reader.plan(&named(bench, "bare"), 4).await.unwrap();
+    let mut rows = Vec::new();
+    for part in plan.parts {
+        let request = ChunkRequest { part, ..whole(named(bench, "bare")) };
+        let chunk = reader.chunk(&request).await.unwrap();
+        assert_eq!(chunk.generation(), plan.generation.as_deref());
+        rows.extend(read(&mut reader, request).await.concat());
+    }
+    let mut told = told(&rows);
+    told.sort_unstable();
+    assert_eq!(told, ["1 a", "1 a", "2 null", "null b"]);
+    let listed = vec![Some("2".to_owned()), None];
+    let request = TextRequest {
+        table: named(bench, "bare"),
+        part: TextPart::Keys(vec![listed.clone()]),
+        rows_max: 10,
+        bytes_max: 1 << 20,
+    };
+    assert_eq!(reader.texts(&request).await.unwrap().rows, [listed]);
 }
 
 /// Of listed keys the rows come that there are, each once, in the order of the key, chunk by chunk too.

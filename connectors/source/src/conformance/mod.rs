@@ -57,6 +57,7 @@ macro_rules! __conformance_tests {
             a_place_before_the_log_is_lost
             chunks_lead_through_a_table a_chunk_keeps_to_its_bytes chunks_lead_through_any_key
             parts_make_up_a_table a_table_without_rows_has_one_empty_chunk
+            a_table_without_a_key_is_read
             listed_keys_alone_are_read a_key_that_the_table_cannot_have_is_refused
             marks_stand_in_the_log_where_they_were_written a_settled_reader_has_what_the_log_told
             log_and_readers_share_a_schema a_reader_tells_what_it_cannot_read

@@ -7,6 +7,9 @@ use crate::{Chunk, Connector, Source, TableReader, TableTexts, TextPart, TextReq
 use std::sync::Arc;
 use tidemesh_model::Value;
 
+/// Marks that are written before the log is read up to them.
+const UNREAD_MARKS: usize = 3;
+
 /// Rows that are written between marks.
 const MARKED_ROWS: usize = 5;
 
@@ -17,9 +20,14 @@ pub async fn marks_stand_in_the_log_where_they_were_written<B: Bench>(bench: &B)
     let mut reading = Reading::start(&connector).await;
     let mut reader = connector.reader().await.unwrap();
     let mut session = bench.session().await;
-    // A mark may be there once it was read.
+    let mut unread = Vec::new();
+    for number in 0..UNREAD_MARKS {
+        unread.push(format!("high 0123456789abcdef {number}"));
+        soon("the mark", reader.mark(&unread[number])).await.unwrap();
+    }
+    // A low mark may be there once the log was read up to it.
     let writing = async {
-        let mut expected = Vec::new();
+        let mut expected = unread;
         for id in 0..MARKED_ROWS {
             let [low, high] = ["low", "high"].map(|kind| format!("{kind} 0123456789abcdef {id}"));
             soon("the mark", reader.mark(&low)).await.unwrap();
@@ -36,7 +44,7 @@ pub async fn marks_stand_in_the_log_where_they_were_written<B: Bench>(bench: &B)
             Told::Mark(_, text) => Some(text.clone()),
             Told::Commit { .. } => None,
         }));
-        told.len() >= 3 * MARKED_ROWS
+        told.len() >= UNREAD_MARKS + 3 * MARKED_ROWS
     });
     let (expected, _) = tokio::join!(writing, all);
     assert_eq!(told, expected);

@@ -152,7 +152,7 @@ pub trait Chunk: Send + Sync + 'static {
     /// How many rows there are.
     fn rows(&self) -> u64;
 
-    /// The last row's key; none without rows.
+    /// The last row's key; none without rows, and of a table that can only be read in one chunk.
     fn last_key(&self) -> Option<&Key>;
 
     /// Whether the part has no row behind this chunk.
