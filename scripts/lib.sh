@@ -183,6 +183,8 @@ start_mariadb() {
     as_server tee "$folder/my.cnf" >/dev/null <<CONF
 [mariadbd]
 datadir=$folder/data
+# Servers that share one delete each other's temporary tables as they start.
+tmpdir=$folder
 bind-address=127.0.0.1
 port=$port
 socket=$folder/socket

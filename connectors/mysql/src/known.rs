@@ -5,23 +5,30 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_model::{TableName, TableSchema};
 
-/// Each table's schema that was told last.
+/// Schemas of one table that are remembered; the one goes first that was told least lately.
+const VERSIONS_MAX: usize = 8;
+
+/// Each table's schemas, the one that was told last at the end. Earlier ones too: the log is read behind, and
+/// tells of a table as it was, while those who read it see it as it is.
 #[derive(Debug, Default)]
 pub(crate) struct KnownSchemas {
-    last: Mutex<HashMap<TableName, Arc<TableSchema>>>,
+    tables: Mutex<HashMap<TableName, Vec<Arc<TableSchema>>>>,
 }
 
 impl KnownSchemas {
-    /// The one to go by for this schema: the last one if it says the same.
+    /// The one to go by for this schema: one that is known and says the same.
     pub(crate) fn share(&self, schema: Arc<TableSchema>) -> Arc<TableSchema> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match last.get(&schema.name) {
-            Some(known) if **known == *schema => Arc::clone(known),
-            _ => {
-                last.insert(schema.name.clone(), Arc::clone(&schema));
-                schema
-            }
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = tables.entry(schema.name.clone()).or_default();
+        let shared = match known.iter().position(|known| **known == *schema) {
+            Some(place) => known.remove(place),
+            None => schema,
+        };
+        if known.len() >= VERSIONS_MAX {
+            known.remove(0);
         }
+        known.push(Arc::clone(&shared));
+        shared
     }
 }
 
@@ -52,6 +59,9 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &known.share(schema(true))));
         let other = known.share(schema(false));
         assert!(!Arc::ptr_eq(&first, &other));
+        assert!(Arc::ptr_eq(&other, &known.share(schema(false))));
+        // The log may still tell of the table as it was.
+        assert!(Arc::ptr_eq(&first, &known.share(schema(true))));
         assert!(Arc::ptr_eq(&other, &known.share(schema(false))));
     }
 }

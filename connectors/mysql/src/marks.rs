@@ -41,7 +41,7 @@ pub(crate) struct PlacedMarks {
 
 impl PlacedMarks {
     /// Places a mark behind all that is before `commit`, or where the source is if it has gone by; answers
-    /// that place.
+    /// that place. The source tells it there, whether or not who placed it waits for that.
     ///
     /// # Errors
     ///
@@ -49,7 +49,6 @@ impl PlacedMarks {
     pub(crate) fn place(&self, commit: u64, text: &str) -> Result<(u64, Passed)> {
         let mut state = self.hold();
         let commit = commit.max(state.given);
-        state.waiting.retain(|waiting| !waiting.passed.is_closed());
         if state.waiting.len() >= WAITING_MAX {
             return Err(Error::new(ErrorKind::Unavailable, "place a mark")
                 .because("too many wait for the log to be read up to them")
@@ -109,12 +108,15 @@ mod tests {
         let marks = PlacedMarks::default();
         let _low = marks.place(7, "low").unwrap();
         let _high = marks.place(7, "high").unwrap();
+        // Who placed it waits for nothing, and others come before it is told.
+        drop(marks.place(8, "unwaited").unwrap());
         let _later = marks.place(9, "later").unwrap();
         let mut state = marks.hold();
         assert_eq!(state.next(), Some(7));
         assert!(state.reached(6, None).is_empty());
         assert_eq!(state.reached(7, None), ["low", "high"]);
-        assert_eq!(state.next(), Some(9));
+        assert_eq!(state.next(), Some(8));
+        assert_eq!(state.reached(9, None), ["unwaited", "later"]);
     }
 
     #[test]
@@ -128,9 +130,9 @@ mod tests {
     #[test]
     fn no_more_wait_than_may() {
         let marks = PlacedMarks::default();
-        let kept: Vec<_> = (0..WAITING_MAX).map(|_| marks.place(1, "a").unwrap()).collect();
+        (0..WAITING_MAX).for_each(|_| drop(marks.place(1, "a").unwrap()));
         assert_eq!(marks.place(1, "a").unwrap_err().kind(), ErrorKind::Unavailable);
-        drop(kept);
+        assert_eq!(marks.hold().reached(1, None).len(), WAITING_MAX);
         marks.place(1, "a").unwrap();
     }
 }

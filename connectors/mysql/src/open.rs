@@ -20,16 +20,17 @@ use crate::versions::Versions;
 use crate::watch::{Watch, look};
 use crate::{discover, precheck, server, turn};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
-use tidemesh_source::{Checkpoint, Connector, LogStream, Pending, Vitals, position_lost};
+use tidemesh_source::{
+    Checkpoint, Connector, FoundTables, LogStream, Pending, Vitals, position_lost,
+};
 use tokio::time::Instant;
 
 /// Opens MySQL and MariaDB sources.
 pub struct MysqlConnector {
     config: Config,
-    /// The tables that were found last; before that, those that are named.
-    tables: Mutex<Vec<TableName>>,
+    tables: FoundTables,
     known: Arc<KnownSchemas>,
     marks: Arc<PlacedMarks>,
     vitals: Arc<Vitals>,
@@ -57,7 +58,7 @@ impl MysqlConnector {
     pub fn new(settings: &SourceSettings) -> Result<Self> {
         let config = Config::try_from(settings)?;
         Ok(Self {
-            tables: Mutex::new(config.tables.clone()),
+            tables: FoundTables::new(config.tables.clone()),
             reader_name: turn::reader_name(&config.source),
             config,
             known: Arc::default(),
@@ -78,12 +79,12 @@ impl Connector for MysqlConnector {
     async fn discover(&self) -> Result<()> {
         let mut sql = Sql::connect(&self.config.settings).await?;
         let tables = discover::tables(&mut sql, &self.config).await?;
-        *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = tables;
+        self.tables.set(tables);
         Ok(())
     }
 
     fn tables(&self) -> Vec<TableName> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tables.get()
     }
 
     fn vitals(&self) -> Arc<Vitals> {

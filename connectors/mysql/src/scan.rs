@@ -106,6 +106,10 @@ pub(crate) fn scan<'a>(
     for piece in pieces {
         let mut input = piece;
         while let Some((event, bytes)) = next_in(&mut input)? {
+            // One that is larger than a batch comes alone.
+            if scanning.scan.bytes > 0 && scanning.scan.bytes + bytes > bounds.bytes_max {
+                return Ok(scanning.scan);
+            }
             let (mark, end) = (scanning.scan.place.cursor.mark(), scanning.scan.place.end);
             let step = match scanning.event(event, &mut scratch) {
                 Ok(step) => step,

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidemesh_model::{Error, Result};
 use tidemesh_source::{Newcomer, Vitals, now_us};
-use tokio::sync::oneshot;
 
 /// How often the server is asked.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -20,36 +19,22 @@ const ROUNDS_TO_TABLES: u32 = 2;
 /// The log's files and how long they were when that was asked last.
 type Sizes = Arc<Mutex<BTreeMap<String, u64>>>;
 
-/// A task that asks, which ends with this.
+/// What is asked, and what is known of it.
 pub(crate) struct Watch {
     sizes: Sizes,
-    found: oneshot::Receiver<Error>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    asking: tidemesh_source::Watch,
 }
 
 impl Watch {
     pub(crate) fn start(config: &Config, vitals: Arc<Vitals>) -> Self {
         let sizes = Sizes::default();
-        let (finding, found) = oneshot::channel();
-        let (config, shown) = (config.clone(), Arc::clone(&sizes));
-        let task = tokio::spawn(async move {
-            loop {
-                match watch(&config, &shown, &vitals).await {
-                    // Who reads the log may have gone.
-                    Ok(error) => return drop(finding.send(error)),
-                    // The stream says by itself when the server is away.
-                    Err(error) => tracing::debug!(error = error.report(), "the lag is not known"),
-                }
-                tokio::time::sleep(INTERVAL).await;
-            }
+        let (config, shown) = (Arc::new(config.clone()), Arc::clone(&sizes));
+        let asking = tidemesh_source::Watch::start(INTERVAL, move || {
+            let (config, sizes, vitals) =
+                (Arc::clone(&config), Arc::clone(&shown), Arc::clone(&vitals));
+            async move { watch(&config, &sizes, &vitals).await }
         });
-        Self { sizes, found, task }
+        Self { sizes, asking }
     }
 
     /// Bytes of the log behind a place in it, as far as is known.
@@ -63,7 +48,7 @@ impl Watch {
 
     /// What was found wrong, once.
     pub(crate) fn found(&mut self) -> Option<Error> {
-        self.found.try_recv().ok()
+        self.asking.found()
     }
 }
 

@@ -15,13 +15,15 @@ use crate::source::{Place, PostgresSource, block};
 use crate::turn;
 use crate::watch::{Watch, look};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, NumericSpecial, Position, Result, SourceBlock, SourceSettings, TableName,
 };
-use tidemesh_source::{Checkpoint, Connector, Pending, Selection, Vitals, position_lost};
+use tidemesh_source::{
+    Checkpoint, Connector, FoundTables, Pending, Selection, Vitals, position_lost,
+};
 
 /// How long a command of the replication connection may take: making a slot waits for running
 /// transactions to end.
@@ -33,8 +35,7 @@ const SLOT_FREE_MAX: Duration = Duration::from_secs(10);
 /// Opens PostgreSQL sources.
 pub struct PostgresConnector {
     config: Config,
-    /// The tables that were found last; before that, those that are named.
-    tables: Mutex<Vec<TableName>>,
+    tables: FoundTables,
     known: Arc<KnownTables>,
     vitals: Arc<Vitals>,
     /// The server's process that streamed for this process last; 0 before there was one.
@@ -50,7 +51,7 @@ impl PostgresConnector {
     pub fn new(settings: &SourceSettings) -> Result<Self> {
         let config = Config::try_from(settings)?;
         Ok(Self {
-            tables: Mutex::new(config.tables.clone()),
+            tables: FoundTables::new(config.tables.clone()),
             config,
             known: Arc::default(),
             vitals: Arc::default(),
@@ -70,12 +71,12 @@ impl Connector for PostgresConnector {
     async fn discover(&self) -> Result<()> {
         let catalog = Catalog::connect(&self.config.settings).await?;
         let tables = discover::tables(&catalog, &self.config.wanted).await?;
-        *self.tables.lock().unwrap_or_else(PoisonError::into_inner) = tables;
+        self.tables.set(tables);
         Ok(())
     }
 
     fn tables(&self) -> Vec<TableName> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.tables.get()
     }
 
     fn vitals(&self) -> Arc<Vitals> {

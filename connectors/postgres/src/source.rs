@@ -140,11 +140,16 @@ impl PostgresSource {
                 let Some(frame) = next_frame(&mut input)? else {
                     break;
                 };
+                let bytes = scan.bytes + before - input.len();
+                // One that is larger than a batch comes alone.
+                if scan.bytes > 0 && bytes > bytes_max {
+                    break 'all;
+                }
                 let step = self.step(frame, &mut scan)?;
                 if matches!(step, Step::Before) {
                     break 'all;
                 }
-                scan.bytes += before - input.len();
+                scan.bytes = bytes;
                 if matches!(step, Step::Behind) || scan.bytes >= bytes_max {
                     break 'all;
                 }

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result, TableName};
 use tidemesh_source::{Newcomer, SlotReport, Vitals, now_us};
-use tokio::sync::oneshot;
 
 /// How often the database is asked how far its log has come and what the slot keeps of it.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
@@ -21,45 +20,37 @@ const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// Every so many times it is asked for the tables too.
 const ROUNDS_TO_TABLES: u32 = 2;
 
-/// A task that asks, which ends with this.
+/// What is asked, and what is known of it.
 pub(crate) struct Watch {
     log_end: Arc<AtomicU64>,
-    found: oneshot::Receiver<Error>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    asking: tidemesh_source::Watch,
 }
 
 impl Watch {
     pub(crate) fn start(
-        mut catalog: Arc<Catalog>,
+        catalog: Arc<Catalog>,
         config: &Config,
         known: &Arc<KnownTables>,
         vitals: Arc<Vitals>,
     ) -> Self {
         let log_end = Arc::new(AtomicU64::new(0));
-        let (finding, found) = oneshot::channel();
-        let (config, shown) = (config.clone(), Arc::clone(&log_end));
+        let (config, shown) = (Arc::new(config.clone()), Arc::clone(&log_end));
         let known = Arc::clone(known);
-        let task = tokio::spawn(async move {
-            loop {
-                match watch(&catalog, &config, &known, &shown, &vitals).await {
-                    // Who reads the log may have gone.
-                    Ok(error) => return drop(finding.send(error)),
-                    // The stream says by itself when the server is away.
-                    Err(error) => tracing::debug!(error = error.report(), "the lag is not known"),
-                }
-                tokio::time::sleep(LAG_INTERVAL).await;
-                if let Ok(another) = Catalog::connect(&config.settings).await {
-                    catalog = Arc::new(another);
-                }
+        // That of the session, until it fails.
+        let mut of_session = Some(catalog);
+        let asking = tidemesh_source::Watch::start(LAG_INTERVAL, move || {
+            let (config, known) = (Arc::clone(&config), Arc::clone(&known));
+            let (shown, vitals) = (Arc::clone(&shown), Arc::clone(&vitals));
+            let catalog = of_session.take();
+            async move {
+                let catalog = match catalog {
+                    Some(catalog) => catalog,
+                    None => Arc::new(Catalog::connect(&config.settings).await?),
+                };
+                watch(&catalog, &config, &known, &shown, &vitals).await
             }
         });
-        Self { log_end, found, task }
+        Self { log_end, asking }
     }
 
     /// How far the log reached when that was asked last; 0 before.
@@ -69,7 +60,7 @@ impl Watch {
 
     /// What was found wrong, once.
     pub(crate) fn found(&mut self) -> Option<Error> {
-        self.found.try_recv().ok()
+        self.asking.found()
     }
 }
 

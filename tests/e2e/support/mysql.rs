@@ -242,7 +242,7 @@ impl Server {
         let (port, id) = (server.port, SERVER_IDS.fetch_add(1, Ordering::Relaxed));
         server.configure(&format!(
             "[mariadbd]\ndatadir={}\nbind-address=127.0.0.1\nport={port}\nsocket={folder}/socket\n\
-             pid-file={folder}/pid\nserver-id={id}\nlog-bin=binlog\nbinlog-format=ROW\n\
+             tmpdir={folder}\npid-file={folder}/pid\nserver-id={id}\nlog-bin=binlog\nbinlog-format=ROW\n\
              binlog-row-image=FULL\nbinlog-row-metadata=FULL\ngtid-strict-mode=ON\nlog-slave-updates=ON\n\
              character-set-server=utf8mb4\ndefault-time-zone=+00:00\nmax-allowed-packet=64M\n\
              innodb-buffer-pool-size=32M\ninnodb-flush-log-at-trx-commit=2\nsync-binlog=0\n\

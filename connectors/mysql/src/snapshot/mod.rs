@@ -24,14 +24,10 @@ use chunk::AnswerRow;
 use mysql_async::Row;
 use rows::{AnswerRows, malformed};
 use sql::KeyColumns;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, MysqlSettings, MysqlTypes, Result, TableName, Values};
-use tidemesh_source::{ChunkRequest, Key, Part, Selection, TablePlan, TableReader};
-
-/// The bytes of a row that are assumed before any was read, where the server has no estimate.
-const ROW_BYTES_FIRST: usize = 2048;
+use tidemesh_source::{ChunkRequest, Key, Part, RowBytes, Selection, TablePlan, TableReader};
 
 /// Tables of fewer rows are read in one part.
 const PART_ROWS_MIN: u64 = 100_000;
@@ -60,8 +56,7 @@ pub struct MysqlReader {
     known: Arc<KnownSchemas>,
     /// Where marks are placed that are not written.
     marks: Arc<PlacedMarks>,
-    /// Bytes of a row, by the last chunk.
-    row_bytes: HashMap<TableName, usize>,
+    row_bytes: RowBytes,
 }
 
 /// A table that is held as it is.
@@ -90,7 +85,7 @@ impl MysqlReader {
     ) -> Result<Self> {
         let mut sql = Sql::connect(&config.settings).await?;
         let flavor = server::flavor(&mut sql).await?;
-        let row_bytes = HashMap::new();
+        let row_bytes = RowBytes::default();
         let (settings, watermarks) = (config.settings.clone(), config.watermarks.clone());
         let (types, selection) = (settings.types(), Arc::clone(&config.selection));
         Ok(Self {
@@ -160,14 +155,12 @@ impl MysqlReader {
         .await
     }
 
-    /// Reads rows until there are no more or enough bytes, and lets the table go.
+    /// Reads rows until there are no more or the next one does not fit, and lets the table go.
     async fn read(&mut self, query: String, bytes_max: usize) -> Result<Read> {
         self.blocking(SILENCE_MAX, move |client, limits| {
             let mut rows = AnswerRows::default();
-            let is_whole = client.rows(&query, limits, |row| {
-                rows.push(row);
-                Ok(rows.len_bytes() < bytes_max)
-            })?;
+            let is_whole =
+                client.rows(&query, limits, |row| Ok(rows.push_within(row, bytes_max)))?;
             // What is left on its way would take longer than another connection.
             if is_whole {
                 client.rows(sql::END, limits, |_| Ok(true))?;
@@ -190,17 +183,8 @@ impl MysqlReader {
         .await
     }
 
-    /// The rows that are asked for, so that the server does not send many more than are kept.
-    fn rows_limit(&self, table: &TableName, rows_max: u32, bytes_max: usize) -> u32 {
-        let row_bytes = self.row_bytes.get(table).copied().unwrap_or(ROW_BYTES_FIRST);
-        let by_bytes = u32::try_from(bytes_max / row_bytes.max(1)).unwrap_or(u32::MAX);
-        rows_max.min(by_bytes.max(1))
-    }
-
     fn learn(&mut self, table: &TableName, rows: &AnswerRows) {
-        if let Some(row_bytes) = rows.len_bytes().checked_div(rows.count()) {
-            self.row_bytes.insert(table.clone(), row_bytes);
-        }
+        self.row_bytes.learn(table, rows.len_bytes(), rows.count());
     }
 
     /// A table without an order has one chunk, of all its rows, if they are not too many.
@@ -306,9 +290,7 @@ impl TableReader for MysqlReader {
                 .with("kind", kind)
                 .help("leave it out of snapshots"));
         }
-        if let Some(row_bytes) = usize::try_from(row_bytes).ok().filter(|bytes| *bytes > 0) {
-            self.row_bytes.entry(table.clone()).or_insert(row_bytes);
-        }
+        self.row_bytes.expect(table, usize::try_from(row_bytes).unwrap_or(usize::MAX));
         let parts = match opened.order() {
             None => vec![Part::Span { after: None, upto: None }],
             Some(keys) => {
@@ -354,7 +336,7 @@ impl TableReader for MysqlReader {
             Part::Keys(_) => opened.order().map(KeyColumns::without_index),
         };
         let Some(keys) = order else { return self.all(&opened, request).await };
-        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let rows_max = self.row_bytes.rows_max(&request.table, request.rows_max, request.bytes_max);
         let condition = sql::condition(&keys, &request.part, request.after.as_ref())?;
         let cells = sql::cells(&opened.relation);
         let query = sql::rows_query(&keys, &cells, &condition, rows_max);

@@ -22,6 +22,15 @@ impl AnswerRows {
         self.ends.push(self.bytes.len());
     }
 
+    /// Adds a row if there are no more bytes then than these, or if it is the first; false if not.
+    pub(super) fn push_within(&mut self, row: &[u8], bytes_max: usize) -> bool {
+        let fits = self.ends.is_empty() || self.bytes.len() + row.len() <= bytes_max;
+        if fits {
+            self.push(row);
+        }
+        fits
+    }
+
     pub(super) fn count(&self) -> usize {
         self.ends.len()
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::relation::TableFacts;
 use crate::tests::{Logged, Server, logged};
 use proptest::prelude::*;
+use std::collections::HashMap;
 use tidemesh_model::{MysqlTime, RowImage, Value, ZeroDates};
 use tidemesh_source::{Chunk, RowVisitor, TableTexts, TextPart, TextRequest, TextRow};
 

@@ -1,7 +1,7 @@
 //! Tables as the server's own text, for verification: each cell printed by the server, by expressions
 //! that have nothing of those that chunks are read by.
 
-use super::rows::{AnswerCells, malformed};
+use super::rows::malformed;
 use super::sql::{self, KeyColumns, whole_rows};
 use super::{MysqlReader, Read, text, without_order};
 use crate::config::quoted;
@@ -10,7 +10,8 @@ use crate::types::Reader;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Field, Result, UnsignedBigint, Value, ZeroDates};
 use tidemesh_source::{
-    Key, Part, QueryRequest, TableTexts, TextPart, TextRequest, TextRow, TextRows,
+    Key, Part, QueryRequest, TableTexts, TextPart, TextRequest, TextRow, TextRows, mask_rows,
+    text_row,
 };
 
 impl TableTexts for MysqlReader {
@@ -20,7 +21,7 @@ impl TableTexts for MysqlReader {
         let raw = keys.iter().flat_map(KeyColumns::raw_cells);
         let cells: Vec<String> = texts_of(&opened.relation).into_iter().chain(raw).collect();
         let cells = cells.join(", ");
-        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let rows_max = self.row_bytes.rows_max(&request.table, request.rows_max, request.bytes_max);
         let query = match (&keys, &request.part) {
             (Some(keys), TextPart::After(after)) => {
                 let part = Part::Span { after: None, upto: None };
@@ -38,7 +39,8 @@ impl TableTexts for MysqlReader {
             }
         };
         let Read { rows, is_whole } = self.read(query, request.bytes_max).await?;
-        let mut texts = rows.rows().map(owned).collect::<Result<Vec<_>>>()?;
+        let mut texts =
+            rows.rows().map(|cells| text_row(cells, malformed)).collect::<Result<Vec<_>>>()?;
         let last = match &keys {
             None if !is_whole => {
                 return Err(without_order(&request.table)
@@ -88,24 +90,13 @@ fn listed(keys: &KeyColumns<'_>, rows: &[TextRow]) -> Part {
     Part::Keys(rows.iter().map(key).collect())
 }
 
-fn owned(cells: AnswerCells<'_>) -> Result<TextRow> {
-    let text = |cell: Result<Option<&[u8]>>| {
-        cell?
-            .map(|bytes| String::from_utf8(bytes.to_vec()).map_err(|e| malformed().caused_by(e)))
-            .transpose()
-    };
-    cells.map(text).collect()
-}
-
 /// Masks what the server has as what the log has is masked.
 fn mask(relation: &Relation, rows: &mut [TextRow]) -> Result<()> {
-    for (index, (_, reader)) in relation.kept().enumerate() {
-        let Reader::Masked { mask, .. } = reader else { continue };
-        for text in rows.iter_mut().filter_map(|row| row.get_mut(index)?.as_mut()) {
-            *text = mask.apply(text)?;
-        }
-    }
-    Ok(())
+    let masks = relation.kept().map(|(_, reader)| match reader {
+        Reader::Masked { mask, .. } => Some(mask),
+        _ => None,
+    });
+    mask_rows(masks, rows)
 }
 
 /// The expressions of the columns' texts.

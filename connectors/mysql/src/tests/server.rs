@@ -21,7 +21,7 @@ mkdir "$folder"
 if [ "$(id -u)" = 0 ]; then chown mysql "$folder"; user=--user=mysql; fi
 mariadb-install-db --no-defaults $user --datadir="$folder/data" --skip-test-db \
     --auth-root-authentication-method=normal >/dev/null 2>&1
-mariadbd --no-defaults $user --datadir="$folder/data" --socket="$folder/s.sock" --port="$port" \
+mariadbd --no-defaults $user --datadir="$folder/data" --tmpdir="$folder" --socket="$folder/s.sock" --port="$port" \
     --bind-address=127.0.0.1 --server-id=101 --log-bin=mybin --binlog-format=ROW \
     --binlog-row-image=FULL --binlog-row-metadata=FULL --binlog-checksum=CRC32 \
     --gtid-strict-mode=ON --character-set-server=utf8mb4 --default-time-zone=+00:00 \

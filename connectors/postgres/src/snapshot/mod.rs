@@ -25,22 +25,28 @@ use crate::relation::{self, Relation, RelationShape};
 use copy::CopyRows;
 use futures_util::TryStreamExt;
 use sql::{Form, KeyColumns, chunk_query, key_text_query};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 pub(crate) use text::text;
 use tidemesh_model::{Error, ErrorKind, KeyOrigin, Result, TableName};
-use tidemesh_source::{ChunkRequest, Key, Part, TablePlan, TableReader};
+use tidemesh_source::{ChunkRequest, Key, Part, RowBytes, TablePlan, TableReader};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-
-/// The bytes of a row that are assumed before any was read.
-const ROW_BYTES_FIRST: usize = 2048;
 
 /// Tables of fewer rows are read in one part.
 const PART_ROWS_MIN: u64 = 100_000;
 
 /// About how many rows a sample for parts has.
 const SAMPLE_ROWS: u64 = 2000;
+
+/// What the server says of a text that is none of a type.
+const NO_VALUES: [SqlState; 4] = [
+    SqlState::INVALID_TEXT_REPRESENTATION,
+    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+    SqlState::INVALID_DATETIME_FORMAT,
+    SqlState::DATETIME_FIELD_OVERFLOW,
+];
 
 /// How often it is looked whether older transactions have ended.
 const SETTLE_PAUSE_MAX: Duration = Duration::from_millis(500);
@@ -54,10 +60,11 @@ pub struct PostgresReader {
     known: Arc<KnownTables>,
     /// The most bytes of one row.
     row_bytes_max: usize,
-    /// Bytes of a row, by the last chunk.
-    row_bytes: HashMap<TableName, usize>,
+    row_bytes: RowBytes,
     /// Tables that the role may not lock: it may read some of their columns only.
     unlockable: HashSet<TableName>,
+    /// Whether a view was begun and not ended: an error came, or whoever waited has gone.
+    has_begun: bool,
 }
 
 /// A table within a consistent view.
@@ -85,8 +92,8 @@ impl PostgresReader {
             tracing::debug!(%error, "a query that nobody waits for any more runs to its end here");
         }
         let row_bytes_max = config.settings.message_bytes_max;
-        let (row_bytes, unlockable) = (HashMap::new(), HashSet::new());
-        Ok(Self { catalog, known, row_bytes_max, row_bytes, unlockable })
+        let (row_bytes, unlockable) = (RowBytes::default(), HashSet::new());
+        Ok(Self { catalog, known, row_bytes_max, row_bytes, unlockable, has_begun: false })
     }
 
     /// Begins a view of a table. The lock comes before the view, so that no statement that rewrites
@@ -128,6 +135,7 @@ impl PostgresReader {
     /// Begins a transaction with the table locked; false if the role may not lock it, because it may
     /// read some of its columns only.
     async fn lock(&mut self, table: &TableName, settings: &str) -> Result<bool> {
+        self.leave().await?;
         let client = &self.catalog.client;
         if !self.unlockable.contains(table) {
             match client.batch_execute(&sql::begin(table, settings)).await.map_err(reading) {
@@ -171,13 +179,23 @@ impl PostgresReader {
         Ok(self.known.add(Arc::new(resolved)))
     }
 
-    async fn end(&self) -> Result<()> {
-        self.catalog.client.batch_execute("COMMIT").await.map_err(reading)
+    /// Ends the view that was left open, if one was, before another one begins.
+    async fn leave(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.has_begun, true) {
+            self.catalog.client.batch_execute("ROLLBACK").await.map_err(reading)?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.catalog.client.batch_execute("COMMIT").await.map_err(reading)?;
+        self.has_begun = false;
+        Ok(())
     }
 
     /// Reads rows until there are no more or enough bytes.
     async fn copy(&self, query: &str, bytes_max: usize, row_bytes_max: usize) -> Result<CopyRows> {
-        let stream = self.catalog.client.copy_out(query).await.map_err(reading)?;
+        let stream = self.catalog.client.copy_out(query).await.map_err(asked)?;
         let mut stream = std::pin::pin!(stream);
         let mut rows = CopyRows::new(bytes_max, row_bytes_max);
         while let Some(piece) = stream.try_next().await.map_err(reading)? {
@@ -249,13 +267,6 @@ impl PostgresReader {
         };
         Ok(Part::spans(bounds, last))
     }
-
-    /// The rows that are asked for, so that the server does not sort many more than are read.
-    fn rows_limit(&self, table: &TableName, rows_max: u32, bytes_max: usize) -> u32 {
-        let row_bytes = self.row_bytes.get(table).copied().unwrap_or(ROW_BYTES_FIRST);
-        let by_bytes = u32::try_from(bytes_max / row_bytes.max(1)).unwrap_or(u32::MAX);
-        rows_max.min(by_bytes.max(1))
-    }
 }
 
 impl TableReader for PostgresReader {
@@ -315,7 +326,7 @@ impl TableReader for PostgresReader {
         };
         let opened = self.open(&request.table, settings).await?;
         let keys = opened.keys();
-        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let rows_max = self.row_bytes.rows_max(&request.table, request.rows_max, request.bytes_max);
         let condition = sql::condition(&keys, request)?;
         let query = chunk_query(&opened.relation, &keys, Form::Binary, &condition, rows_max);
         let rows = self
@@ -324,10 +335,8 @@ impl TableReader for PostgresReader {
             .map_err(|error| error.with("table", &request.table))?;
         let last_key = self.last_key(&keys, &rows).await?;
         self.end().await?;
-        if rows.count() > 0 {
-            let row_bytes = rows.len_bytes() / usize::try_from(rows.count()).unwrap_or(1);
-            self.row_bytes.insert(request.table.clone(), row_bytes);
-        }
+        let count = usize::try_from(rows.count()).unwrap_or(usize::MAX);
+        self.row_bytes.learn(&request.table, rows.len_bytes(), count);
         let keyed = keys.columns().is_some();
         Ok(PostgresChunk {
             is_last: rows.is_whole() && rows.count() < u64::from(rows_max),
@@ -365,6 +374,16 @@ impl ToSql for Binary<'_> {
     }
 
     to_sql_checked!();
+}
+
+/// The error of what was asked for: the texts in it are those of keys.
+fn asked(error: tokio_postgres::Error) -> Error {
+    if !error.code().is_some_and(|code| NO_VALUES.contains(code)) {
+        return reading(error);
+    }
+    Error::new(ErrorKind::Config, "read a table")
+        .because("a key has a text that is none of its column's type")
+        .caused_by(error)
 }
 
 fn reading(error: tokio_postgres::Error) -> Error {

@@ -17,11 +17,10 @@ impl PostgresReader {
         request: &QueryRequest,
         take: &mut (dyn FnMut(TextRow) -> Result<()> + Send),
     ) -> Result<()> {
+        self.leave().await?;
         self.catalog.client.batch_execute(&sql::begin_unlocked("")).await.map_err(reading)?;
-        let done = self.rows_of(request, take).await;
-        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        let ended = self.catalog.client.batch_execute(end).await.map_err(reading);
-        done.and(ended)
+        self.rows_of(request, take).await?;
+        self.end().await
     }
 
     async fn rows_of(

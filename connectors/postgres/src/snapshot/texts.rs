@@ -8,6 +8,7 @@ use crate::types::Reader;
 use tidemesh_model::{Error, ErrorKind, Field, Result, Value};
 use tidemesh_source::{
     ChunkRequest, Key, Part, QueryRequest, TableTexts, TextPart, TextRequest, TextRow, TextRows,
+    mask_rows, text_row,
 };
 
 impl TableTexts for PostgresReader {
@@ -19,7 +20,7 @@ impl TableTexts for PostgresReader {
         let opened = self.open(&request.table, settings).await?;
         let keys = opened.keys();
         let condition = condition(&opened, &keys, request)?;
-        let rows_max = self.rows_limit(&request.table, request.rows_max, request.bytes_max);
+        let rows_max = self.row_bytes.rows_max(&request.table, request.rows_max, request.bytes_max);
         let query = sql::chunk_query(&opened.relation, &keys, Form::Text, &condition, rows_max);
         let rows = self.copy(&query, request.bytes_max, usize::MAX).await?;
         self.end().await?;
@@ -91,23 +92,16 @@ fn texts(rows: &CopyRows, leading: usize) -> Result<(Vec<TextRow>, Option<TextRo
 }
 
 fn owned(cells: CopyCells<'_>) -> Result<TextRow> {
-    let text = |cell: Result<Option<&[u8]>>| {
-        cell?
-            .map(|bytes| String::from_utf8(bytes.to_vec()).map_err(|e| malformed().caused_by(e)))
-            .transpose()
-    };
-    cells.map(text).collect()
+    text_row(cells, malformed)
 }
 
 /// Masks what the database has as what the log has is masked.
 fn mask(relation: &Relation, rows: &mut [TextRow]) -> Result<()> {
-    for (index, (_, reader)) in relation.kept().enumerate() {
-        let Reader::Masked(mask) = reader else { continue };
-        for text in rows.iter_mut().filter_map(|row| row.get_mut(index)?.as_mut()) {
-            *text = mask.apply(text)?;
-        }
-    }
-    Ok(())
+    let masks = relation.kept().map(|(_, reader)| match reader {
+        Reader::Masked(mask) => Some(mask),
+        _ => None,
+    });
+    mask_rows(masks, rows)
 }
 
 /// Where the chunk behind this row begins.

@@ -12,6 +12,7 @@ mod engine;
 mod mark;
 mod progress;
 mod reread;
+mod row_bytes;
 mod transactions;
 mod trouble;
 mod window;
@@ -23,6 +24,7 @@ pub(crate) use engine::{Engine, Event, emitted};
 pub(crate) use mark::Mark;
 pub use mark::MarkBoard;
 pub use progress::{Range, SnapshotReport, TableSnapshot, TableState};
+pub use row_bytes::RowBytes;
 pub(crate) use window::{Again, Closed, Touched, Verdict, Windows};
 
 use serde::{Deserialize, Serialize};
@@ -90,7 +92,8 @@ pub struct TablePlan {
     pub generation: Option<String>,
 }
 
-/// Reads tables beside the log, over a connection of its own.
+/// Reads tables beside the log, over a connection of its own. It goes on behind an error that is not of the
+/// connection, and behind a call that was dropped.
 pub trait TableReader: Send + 'static {
     /// What it reads.
     type Chunk: Chunk;
@@ -150,7 +153,7 @@ pub trait Chunk: Send + Sync + 'static {
     /// How many rows there are.
     fn rows(&self) -> u64;
 
-    /// The last row's key; none without rows.
+    /// The last row's key; none without rows, and of a table that can only be read in one chunk.
     fn last_key(&self) -> Option<&Key>;
 
     /// Whether the part has no row behind this chunk.

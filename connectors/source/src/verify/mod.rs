@@ -17,6 +17,7 @@ mod form;
 mod moment;
 mod output;
 mod request;
+mod rows;
 mod run;
 mod steps;
 mod suspects;
@@ -30,6 +31,7 @@ pub use request::{
     ColumnForm, LookedUp, OutputRequest, QueryColumn, QueryPart, QueryRequest, RecordForm,
     StepBefore,
 };
+pub use rows::{mask_rows, text_row};
 pub(crate) use run::Verifier;
 pub use run::Verify;
 pub use verdict::{
