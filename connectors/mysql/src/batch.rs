@@ -155,7 +155,10 @@ impl Walk<'_> {
         visitor: &mut C,
     ) -> Result<()> {
         let offset = self.cursor.offset;
-        match self.cursor.advance(event, scratch)? {
+        let told = self.cursor.advance(event, scratch)?;
+        match told {
+            // They are told once it is committed.
+            Told::Rows(_) | Told::Table(_) if self.is_distributed() => Ok(()),
             Told::Rows(rows) => {
                 let (id, ends) = (rows.table, rows.ends_statement);
                 if let Some(Some(table)) = self.open.get(id) {
@@ -179,8 +182,18 @@ impl Walk<'_> {
                 }
                 Ok(())
             }
-            Told::Begun | Told::File | Told::Payload(_) | Told::Nothing => Ok(()),
+            Told::Prepared(..)
+            | Told::Begun
+            | Told::File
+            | Told::Payload(_)
+            | Told::Before(_)
+            | Told::Nothing => Ok(()),
         }
+    }
+
+    #[inline]
+    fn is_distributed(&self) -> bool {
+        self.cursor.transaction.as_ref().is_some_and(|transaction| transaction.is_distributed)
     }
 
     fn table(&mut self, map: &TableMap<'_>) -> Result<()> {

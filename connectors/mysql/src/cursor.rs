@@ -3,11 +3,16 @@
 //! places. Pure.
 
 use crate::client::stream::BEFORE_EVENT_BYTES;
-use crate::decode::{Gtid, MariadbGtid, Message, Payload, Query, Rows, TableMap, decode};
+use crate::decode::{
+    Gtid, MariadbGtid, MariadbGtidList, Message, Payload, PreviousGtids, Query, Rows, TableMap,
+    Xid, decode,
+};
 use crate::frame::{Event, Flavor, Frame, Framer, Header, next_event};
+use crate::gtid::{GtidSet, MariadbGtids, MysqlGtids};
 use crate::place::LogFile;
 use crate::statement::{Effect, effect};
 use crate::transaction::Transaction;
+use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_source::position_lost;
 
@@ -24,12 +29,37 @@ pub(crate) enum Told<'a> {
     Statement(Statement<'a>),
     /// The transaction has ended.
     Ended(Transaction),
+    /// The same of a distributed one, which is prepared with that: or, if it says so of itself, committed.
+    Prepared(Transaction, Xid<'a>),
+    /// All transactions before a file of the log.
+    Before(Before<'a>),
     /// A compressed transaction, whose events follow from elsewhere.
     Payload(Payload<'a>),
     /// The log goes on in another file.
     File,
     /// Nothing that matters.
     Nothing,
+}
+
+/// All transactions before a file of the log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Before<'a> {
+    MySql(PreviousGtids<'a>),
+    MariaDb(MariadbGtidList<'a>),
+}
+
+impl Before<'_> {
+    /// The same as a set.
+    ///
+    /// # Errors
+    ///
+    /// `Malformed` for one that is no set; `TooLarge`.
+    pub(crate) fn set(self) -> Result<GtidSet> {
+        match self {
+            Self::MySql(previous) => MysqlGtids::before(&previous).map(GtidSet::MySql),
+            Self::MariaDb(list) => MariadbGtids::before(list).map(GtidSet::MariaDb),
+        }
+    }
 }
 
 /// A statement in the log.
@@ -58,8 +88,10 @@ pub(crate) struct Cursor {
     pub(crate) at_s: u32,
     /// Names of tables are the same whatever their case is.
     folds_names: bool,
-    /// Events come out of a compressed transaction, and stand at no place of their own.
+    /// Events come out of a compressed or held transaction, and stand at no place of their own.
     is_nested: bool,
+    /// Transactions that were told already, by another log, where this one was taken up before them.
+    pub(crate) told: Option<Arc<GtidSet>>,
 }
 
 /// See [`Cursor::mark`].
@@ -95,6 +127,7 @@ impl Cursor {
             at_s: 0,
             folds_names,
             is_nested: false,
+            told: None,
         }
     }
 
@@ -106,6 +139,20 @@ impl Cursor {
     /// The same place, for the events of a compressed transaction.
     pub(crate) fn nested(&self) -> Self {
         Self { framer: Framer::plain(), is_nested: true, ..self.clone() }
+    }
+
+    /// The same place, for the events of a transaction that was held, as `framer` reads them: they are told
+    /// as those of `transaction`.
+    pub(crate) fn telling(&self, framer: Framer, transaction: Transaction) -> Self {
+        let transaction =
+            Transaction { events: 0, is_open: true, is_distributed: false, ..transaction };
+        let transaction = Some(transaction);
+        Self { framer: framer.trusting(), is_nested: true, transaction, ..self.clone() }
+    }
+
+    /// How events are read here.
+    pub(crate) fn framer(&self) -> Framer {
+        self.framer
     }
 
     /// The place behind a compressed transaction whose events were walked over by `nested`.
@@ -226,7 +273,14 @@ impl Cursor {
         match decode(event, scratch).map_err(|error| self.located(error))? {
             Message::Rows(rows) => self.rows(rows),
             Message::TableMap(map) => Ok(Told::Table(map)),
-            Message::Xid(_) | Message::XaPrepare(_) => self.end(&header),
+            Message::Xid(_) => self.end(&header),
+            Message::XaPrepare(xid) => match self.end(&header)? {
+                // Of one that was held, all is known by now.
+                Told::Ended(transaction) if transaction.is_distributed => {
+                    Ok(Told::Prepared(transaction, xid))
+                }
+                ended => Ok(ended),
+            },
             Message::MariadbGtid(gtid) => self.begin_mariadb(&header, &gtid, begin),
             Message::Gtid(gtid) => self.begin_mysql(&header, &gtid, begin),
             Message::Query(query) => self.query(&header, query),
@@ -234,9 +288,13 @@ impl Cursor {
             Message::StatementPart(_)
             | Message::Statement(_)
             | Message::Checkpoint(_)
-            | Message::PreviousGtids(_)
-            | Message::MariadbGtidList(_)
             | Message::Nothing => Ok(Told::Nothing),
+            // One that a server makes up says how far a reader is, and not what its log has.
+            Message::PreviousGtids(_) | Message::MariadbGtidList(_) if header.is_artificial() => {
+                Ok(Told::Nothing)
+            }
+            Message::PreviousGtids(previous) => Ok(Told::Before(Before::MySql(previous))),
+            Message::MariadbGtidList(list) => Ok(Told::Before(Before::MariaDb(list))),
         }
     }
 
@@ -273,10 +331,12 @@ impl Cursor {
         self.begin(header, Transaction::of_mysql(gtid, commit, header.at_s, header.server_id))
     }
 
-    fn begin(&mut self, header: &Header, transaction: Transaction) -> Result<Told<'static>> {
+    fn begin(&mut self, header: &Header, mut transaction: Transaction) -> Result<Told<'static>> {
         if self.transaction.is_some() {
             return Err(self.located(header.malformed("a transaction begins within another one")));
         }
+        let (told, id) = (self.told.as_ref(), transaction.id);
+        transaction.is_told = told.zip(id).is_some_and(|(told, id)| told.contains(id));
         self.transaction = Some(transaction);
         Ok(Told::Begun)
     }

@@ -16,10 +16,12 @@ mod cursor;
 mod ddl;
 mod decode;
 mod discover;
+mod follow;
 mod frame;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod gtid;
+mod held;
 mod history;
 mod kind;
 mod known;
@@ -28,12 +30,14 @@ mod numeric;
 mod open;
 mod place;
 mod precheck;
+mod prepared;
 mod relation;
 mod scan;
 mod server;
 mod snapshot;
 mod source;
 mod statement;
+mod stored;
 mod tables;
 mod takeup;
 #[cfg(test)]
@@ -41,14 +45,17 @@ mod tests;
 mod transaction;
 mod turn;
 mod types;
+mod unpacking;
 mod versions;
 mod watch;
+mod xa;
 
 pub use batch::MysqlBatch;
 pub use config::parse_place;
 pub use open::MysqlConnector;
 pub use snapshot::{MysqlChunk, MysqlReader};
-pub use source::{MysqlSource, forgotten_place};
+pub use source::MysqlSource;
+pub use stored::forgotten_place;
 
 /// Finds a source's tables and checks what it needs, as a start does, and makes what is missing: for
 /// tests with real servers.

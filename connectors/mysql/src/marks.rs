@@ -5,12 +5,17 @@
 //! So none is placed where the source has gone by, but where it is; and the source ends a batch where one stands.
 
 use crate::gtid::GtidSet;
+use crate::xa::XaId;
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot};
 
 /// Marks that may wait at a time: two for each chunk that is read, and those of verifications.
 const WAITING_MAX: usize = 256;
+
+/// Commits that are remembered: an engine has long committed those before them.
+const COMMITTED_MAX: usize = 1024;
 
 /// What is told of a mark once the source is there: the transactions before it, if they have ids.
 pub(crate) type Passed = oneshot::Receiver<Option<GtidSet>>;
@@ -37,6 +42,31 @@ pub(crate) struct State {
 pub(crate) struct PlacedMarks {
     state: Mutex<State>,
     placed: Notify,
+    pub(crate) committed: CommittedIds,
+}
+
+/// Distributed transactions whose commits the source has come to in the log.
+#[derive(Debug, Default)]
+pub(crate) struct CommittedIds(Mutex<VecDeque<XaId>>);
+
+impl CommittedIds {
+    /// The source is at the commit of this one.
+    pub(crate) fn add(&self, id: XaId) {
+        let mut ids = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.len() >= COMMITTED_MAX {
+            ids.pop_front();
+        }
+        ids.push_back(id);
+    }
+
+    /// The source is where one of this id is prepared: it is another one.
+    pub(crate) fn remove(&self, id: &XaId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|known| known != id);
+    }
+
+    pub(crate) fn has(&self, id: &XaId) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
 }
 
 impl PlacedMarks {
@@ -117,6 +147,16 @@ mod tests {
         assert_eq!(state.reached(7, None), ["low", "high"]);
         assert_eq!(state.next(), Some(8));
         assert_eq!(state.reached(9, None), ["unwaited", "later"]);
+    }
+
+    #[test]
+    fn the_latest_commits_are_remembered_until_their_ids_come_again() {
+        let ids = CommittedIds::default();
+        let id = |number: usize| XaId::new(u32::try_from(number).unwrap(), b"g", b"");
+        (0..=COMMITTED_MAX).for_each(|number| ids.add(id(number)));
+        assert!(!ids.has(&id(0)) && ids.has(&id(1)));
+        ids.remove(&id(1));
+        assert!(!ids.has(&id(1)) && ids.has(&id(2)));
     }
 
     #[test]

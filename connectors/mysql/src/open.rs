@@ -8,17 +8,19 @@ use crate::cursor::Cursor;
 use crate::ddl::StoredTables;
 use crate::frame::Flavor;
 use crate::gtid::GtidSet;
+use crate::held::Held;
 use crate::known::KnownSchemas;
 use crate::marks::PlacedMarks;
 use crate::place::{LogFile, offset_of};
 use crate::scan::Place;
 use crate::snapshot::MysqlReader;
-use crate::source::{MysqlSource, block, place_item, read_place};
+use crate::source::{MysqlSource, block};
+use crate::stored::{place_item, read_place};
 use crate::tables::{Captured, OpenTables};
 use crate::takeup::{LogFile as TakeUpFile, LogPlace, ServerLog, TakeUp, take_up};
 use crate::versions::Versions;
 use crate::watch::{Watch, look};
-use crate::{discover, precheck, server, turn};
+use crate::{discover, precheck, prepared, server, turn};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Position, Result, SourceBlock, SourceSettings, TableName};
@@ -136,6 +138,8 @@ impl Connector for MysqlConnector {
             cursor.file = Some(LogFile::of(start.log.file.as_bytes())?);
             cursor.offset = start.log.position;
         }
+        cursor.told = start.log.ahead.clone().map(Arc::new);
+        let held = Held::new(config.settings.xa_held_bytes_max);
         let mut source = MysqlSource {
             watch: Watch::start(&config, self.vitals()),
             config: Arc::new(config),
@@ -153,11 +157,13 @@ impl Connector for MysqlConnector {
             dropped,
             suspects,
             pending: Pending::default(),
-            unpacking: None,
+            unpacking: Vec::new(),
+            held,
             failed: None,
             place: Place {
                 cursor,
                 open: OpenTables::default(),
+                open_held: Vec::new(),
                 end: start.resume_after,
                 has_rows: false,
             },
@@ -168,7 +174,7 @@ impl Connector for MysqlConnector {
         self.marks.forget();
         if start.is_new {
             let mut first = source.empty();
-            first.state = vec![place_item(&source.log)?];
+            first.state = vec![place_item(&source.log, &source.held)?];
             source.first = Some(first);
         }
         Ok(source)
@@ -183,7 +189,9 @@ async fn start(
     first_epoch: u32,
 ) -> Result<Start> {
     let Some(checkpoint) = checkpoint else {
+        let flavor = log.flavor;
         let log = server::end(sql, log).await?;
+        prepared::await_ended(sql, flavor).await?;
         let commit = LogFile::of(log.file.as_bytes())?.commit(log.position)?;
         let resume_after = Position::before(first_epoch, commit);
         return Ok(Start { log, epoch: first_epoch, resume_after, by_gtids: false, is_new: true });
@@ -207,7 +215,7 @@ async fn start(
         }
         // A transaction that was under way comes again as a whole: where its rows stand in another
         // server's log, nobody can tell.
-        TakeUp::Other { gtids } => {
+        TakeUp::Other { gtids, ahead } => {
             let epoch = position.epoch + 1;
             let (server, flavor) = (log.server.clone(), log.flavor);
             tracing::warn!(
@@ -222,6 +230,7 @@ async fn start(
                     file: String::new(),
                     position: 0,
                     gtids: Some(gtids),
+                    ahead,
                 },
                 epoch,
                 resume_after: Position::before(epoch, 0),
@@ -247,7 +256,7 @@ async fn place_of(sql: &mut Sql, position: Position, log: &ServerLog) -> Result<
     };
     let gtids = server::gtids_at(sql, log.flavor, &file.name, offset).await?;
     let (flavor, server, file) = (log.flavor, log.server.clone(), file.name.clone());
-    Ok(LogPlace { flavor, server, file, position: offset, gtids })
+    Ok(LogPlace { flavor, server, file, position: offset, gtids, ahead: None })
 }
 
 async fn stream_from(

@@ -1,12 +1,17 @@
 //! How far the next batch reaches, found without decoding rows: up to a bound of bytes, to a table that
 //! is new or changed, to what has to come alone. Pure.
 
+mod distributed;
+
 use crate::cursor::{Cursor, Statement, Told, next_in};
 use crate::decode::{PayloadEvents, Rows, TableMap};
-use crate::gtid::TransactionId;
+use crate::gtid::{GtidSet, TransactionId};
+use crate::held::{Collected, Held, Prepared};
 use crate::place::behind_event;
 use crate::statement::{Effect, Rename};
 use crate::tables::{Captured, OpenTables, Purpose, Tables};
+use crate::transaction::Transaction;
+use crate::xa::XaId;
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind, Position, Result, TableName, TableSchema};
 
@@ -16,6 +21,8 @@ pub(crate) struct Place {
     pub(crate) cursor: Cursor,
     /// Tables whose rows may follow.
     pub(crate) open: OpenTables,
+    /// The numbers of the captured ones among those of a distributed transaction.
+    pub(crate) open_held: Vec<u64>,
     /// All at or before it was given out.
     pub(crate) end: Position,
     /// Whether the transaction that is under way has rows of captured tables.
@@ -26,6 +33,7 @@ pub(crate) struct Place {
 pub(crate) struct Bounds<'a> {
     pub(crate) tables: &'a Tables,
     pub(crate) captured: &'a Captured,
+    pub(crate) held: &'a Held,
     pub(crate) epoch: u32,
     pub(crate) bytes_max: usize,
     /// The most bytes of an event within a compressed transaction.
@@ -47,6 +55,20 @@ pub(crate) struct Scan {
     pub(crate) ended: Vec<TransactionId>,
     /// Whether one without an id does.
     pub(crate) has_anonymous: bool,
+    /// All transactions before it, if a file of the log begins with them in it.
+    pub(crate) before: Option<GtidSet>,
+    /// What is to be held of a distributed transaction.
+    pub(crate) collected: Collected,
+    /// A distributed transaction that ends with it and is to be held.
+    pub(crate) prepared: Option<Prepared>,
+    /// Distributed transactions that are prepared in it and of which nothing is held.
+    pub(crate) strangers: Vec<XaId>,
+    /// Distributed transactions that end in it, and are not held; and whether that is a commit that is told.
+    pub(crate) ended_strangers: Vec<(XaId, bool)>,
+    /// Nothing at or before it is told: what another log has told stands before it.
+    pub(crate) resume_after: Position,
+    /// Whether it has transactions that are to be told.
+    has_untold: bool,
     /// Whether nothing else may be told with it.
     pub(crate) is_alone: bool,
     pub(crate) stop: Option<Stop>,
@@ -69,6 +91,12 @@ pub(crate) enum Stop {
     Altered(Vec<TableName>),
     /// Behind a compressed transaction, whose events come next.
     Payload(PayloadEvents),
+    /// Behind the commit of a distributed transaction that is held, whose events come next.
+    Committed(XaId, Transaction),
+    /// Behind a distributed transaction that is committed at once, whose events come next.
+    CommittedAtOnce(Transaction),
+    /// Behind the rollback of a distributed transaction that is held.
+    RolledBack(XaId),
 }
 
 /// What to do with an event.
@@ -90,18 +118,7 @@ pub(crate) fn scan<'a>(
     place: &Place,
     bounds: &Bounds<'_>,
 ) -> Result<Scan> {
-    let mut scanning = Scanning {
-        bounds,
-        scan: Scan {
-            bytes: 0,
-            place: place.clone(),
-            schemas: Vec::new(),
-            ended: Vec::new(),
-            has_anonymous: false,
-            is_alone: false,
-            stop: None,
-        },
-    };
+    let mut scanning = Scanning { bounds, scan: Scan::begin(place, bounds) };
     let mut scratch = Vec::new();
     for piece in pieces {
         let mut input = piece;
@@ -135,6 +152,27 @@ pub(crate) fn scan<'a>(
     Ok(scanning.scan)
 }
 
+impl Scan {
+    fn begin(place: &Place, bounds: &Bounds<'_>) -> Self {
+        Self {
+            bytes: 0,
+            place: place.clone(),
+            schemas: Vec::new(),
+            ended: Vec::new(),
+            has_anonymous: false,
+            before: None,
+            collected: Collected::default(),
+            prepared: None,
+            strangers: Vec::new(),
+            ended_strangers: Vec::new(),
+            resume_after: bounds.resume_after,
+            has_untold: place.cursor.transaction.is_some_and(|transaction| !transaction.is_told),
+            is_alone: false,
+            stop: None,
+        }
+    }
+}
+
 struct Scanning<'b> {
     bounds: &'b Bounds<'b>,
     scan: Scan,
@@ -150,6 +188,9 @@ impl Scanning<'_> {
 
     fn event(&mut self, event: &[u8], scratch: &mut Vec<u8>) -> Result<Step> {
         match self.scan.place.cursor.advance(event, scratch)? {
+            Told::Table(map) if self.is_distributed() => self.held_table(&map, event),
+            Told::Rows(rows) if self.is_distributed() => self.held_rows(&rows, event),
+            Told::Prepared(transaction, xid) => self.prepared(transaction, xid, event),
             Told::Table(map) => self.table(&map),
             Told::Rows(rows) => self.rows(&rows),
             Told::Ended(transaction) => {
@@ -167,10 +208,36 @@ impl Scanning<'_> {
                 self.passed()?;
                 Ok(Step::Behind(None))
             }
-            Told::Begun => Ok(Step::Take),
+            Told::Begun => Ok(self.begun()),
+            Told::Before(before) => {
+                self.scan.before = Some(before.set()?);
+                self.passed()?;
+                Ok(Step::Take)
+            }
             Told::Nothing => {
                 self.passed()?;
                 Ok(Step::Take)
+            }
+        }
+    }
+
+    /// What another log has told is passed over, however it lies among what it has not: a batch passes over
+    /// nothing behind what it tells.
+    fn begun(&mut self) -> Step {
+        let scan = &mut self.scan;
+        match scan.place.cursor.transaction {
+            Some(told) if told.is_told && scan.has_untold => Step::Before(None),
+            Some(told) if told.is_told => {
+                let all = Position {
+                    ordinal: u64::MAX,
+                    ..Position::before(self.bounds.epoch, told.commit)
+                };
+                scan.resume_after = scan.resume_after.max(all);
+                Step::Take
+            }
+            _ => {
+                scan.has_untold = true;
+                Step::Take
             }
         }
     }
@@ -225,10 +292,6 @@ impl Scanning<'_> {
         {
             let schema = &table.relation.schema;
             place.has_rows = true;
-            let here = behind_event(self.bounds.epoch, transaction.commit, transaction.events);
-            if transaction.is_distributed && here > self.bounds.resume_after {
-                return Err(place.cursor.located(distributed(&schema.name)));
-            }
             if !self.scan.schemas.iter().any(|known| Arc::ptr_eq(known, schema)) {
                 self.scan.schemas.push(Arc::clone(schema));
             }
@@ -244,6 +307,12 @@ impl Scanning<'_> {
         let captured = self.bounds.captured;
         let mut step = Step::Take;
         match &statement.effect {
+            Effect::CommitDistributed(id) if self.bounds.held.has(id) => {
+                return Ok(self.committed(id, statement));
+            }
+            Effect::CommitDistributed(id) | Effect::RollbackDistributed(id) => {
+                step = self.ended_distributed(id, statement);
+            }
             // It comes alone: the run loop writes a delete for each live key.
             Effect::Truncate(table) if captured.has(table) => {
                 if self.scan.bytes > 0 {
@@ -289,7 +358,10 @@ impl Scanning<'_> {
             _ => {}
         }
         let (epoch, transaction) = (self.bounds.epoch, statement.transaction);
-        self.scan.place.end = behind_event(epoch, transaction.commit, transaction.events);
+        // Rows that are held may yet be told where they stand.
+        if !transaction.is_distributed {
+            self.scan.place.end = behind_event(epoch, transaction.commit, transaction.events);
+        }
         if statement.ends {
             self.ended(transaction.id)?;
         }
@@ -300,7 +372,7 @@ impl Scanning<'_> {
     fn is_passed_over(&self, statement: &Statement<'_>) -> bool {
         let transaction = statement.transaction;
         behind_event(self.bounds.epoch, transaction.commit, transaction.events)
-            <= self.bounds.resume_after
+            <= self.scan.resume_after
     }
 
     /// The batch ends before a statement about these tables if nothing is known of a captured one.
@@ -321,17 +393,6 @@ impl Scanning<'_> {
 /// The batch ends behind a statement about captured tables; not behind one about none.
 fn behind(tables: Vec<TableName>, stop: impl FnOnce(Vec<TableName>) -> Stop) -> Step {
     if tables.is_empty() { Step::Take } else { Step::Behind(Some(stop(tables))) }
-}
-
-#[cold]
-fn distributed(table: &TableName) -> Error {
-    Error::new(ErrorKind::Unsupported, "read the log")
-        .because(
-            "a distributed (XA) transaction changes a captured table: its rows are logged when it is \
-             prepared, before it is known whether it is committed",
-        )
-        .with("table", table)
-        .help("commit without XA, or leave the table out by mysql.exclude_tables")
 }
 
 #[cold]
@@ -382,13 +443,15 @@ mod tests {
         let mut cursor = Cursor::new(Some(Flavor::MariaDb), false);
         cursor.file = Some(LogFile::of(b"log.000001").unwrap());
         cursor.offset = 4;
-        Place { cursor, open: OpenTables::default(), end: Position::before(1, 0), has_rows: false }
+        let (open, end) = (OpenTables::default(), Position::before(1, 0));
+        Place { cursor, open, open_held: Vec::new(), end, has_rows: false }
     }
 
     fn scanned(bytes: &[u8], place: &Place, bytes_max: usize, stop_at: Option<u64>) -> Scan {
         let bounds = Bounds {
             tables: &Tables::default(),
             captured: &Captured::default(),
+            held: &Held::new(0),
             epoch: 1,
             bytes_max,
             event_bytes_max: 1 << 20,

@@ -149,7 +149,8 @@ pub(crate) async fn end(sql: &mut Sql, log: &ServerLog) -> Result<LogPlace> {
         Flavor::MySql if log.gtid_mode == GtidMode::Off => None,
         Flavor::MySql => Some(GtidSet::parse(Flavor::MySql, &executed)?),
     };
-    Ok(LogPlace { flavor: log.flavor, server: log.server.clone(), file, position, gtids })
+    let (flavor, server) = (log.flavor, log.server.clone());
+    Ok(LogPlace { flavor, server, file, position, gtids, ahead: None })
 }
 
 /// The log's end: file, place in it, and at a MySQL server what it has executed.

@@ -1,40 +1,36 @@
-//! The source: cuts the stream into batches, unpacks compressed transactions piece by piece, and asks
-//! `information_schema` where a table is new or changed.
+//! The source: cuts the stream into batches, unpacks compressed transactions piece by piece, holds those that
+//! are prepared until they are committed, and asks `information_schema` where a table is new or changed.
 
 use crate::batch::{BLOCK_FIELDS, MysqlBatch};
 use crate::catalog::{self, CatalogTable};
 use crate::client::Sql;
-use crate::client::stream::BEFORE_EVENT_BYTES;
 use crate::config::{Config, TERMS};
 use crate::cursor::Cursor;
 use crate::ddl::StoredTables;
-use crate::decode::{PayloadEvents, TableMap, described, numbered};
+use crate::decode::{TableMap, described, numbered};
+use crate::follow::Follower;
 use crate::frame::Flavor;
+use crate::held::Held;
 use crate::known::KnownSchemas;
 use crate::marks::PlacedMarks;
-use crate::place::offset_of;
 use crate::relation::{Relation, TableFacts};
 use crate::scan::{Bounds, Place, Scan, Stop, scan};
+use crate::stored::place_item;
 use crate::tables::{Captured, Described, Purpose, Tables, name_bytes};
 use crate::takeup::LogPlace;
+use crate::unpacking::{Origin, Unpacking};
 use crate::versions::{Versions, is_rewritten};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use crate::xa::XaId;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{
     Error, ErrorKind, Position, Result, SourceBlock, StateItem, TableName, TableSchema,
 };
-use tidemesh_source::{
-    BatchLimit, LogStream, Pending, Pieces, Selection, Source, read_stored, stored_item,
-};
+use tidemesh_source::{BatchLimit, LogStream, Pending, Pieces, Selection, Source};
 use tokio::time::Instant;
 
-/// The item that says where the log is taken up.
-const LOG_KEY: &str = "log";
-
-/// The version of its stored form.
-const STORED_VERSION: u32 = 1;
+/// Transactions that may be unpacked at a time: one that was committed at once may come in a compressed one.
+const UNPACKING_MAX: usize = 2;
 
 /// How often the log's place is stored while it holds no events for us.
 const PLACE_INTERVAL: Duration = Duration::from_secs(1);
@@ -64,8 +60,9 @@ pub struct MysqlSource {
     /// Tables that DDL may have altered in what the log does not tell.
     pub(crate) suspects: StoredTables,
     pub(crate) pending: Pending,
-    /// A compressed transaction that is being unpacked.
-    pub(crate) unpacking: Option<Unpacking>,
+    /// The transactions that are being unpacked, the innermost last.
+    pub(crate) unpacking: Vec<Unpacking>,
+    pub(crate) held: Held,
     /// An error that came behind buffers which were not yet given out.
     pub(crate) failed: Option<Error>,
     pub(crate) place: Place,
@@ -76,67 +73,6 @@ pub struct MysqlSource {
     /// When that was stored last.
     pub(crate) log_stored_at: Instant,
     pub(crate) watch: crate::watch::Watch,
-}
-
-/// A compressed transaction.
-pub(crate) struct Unpacking {
-    events: PayloadEvents,
-    /// All events came out of it.
-    is_whole: bool,
-    /// Events that were not given out.
-    pending: Pending,
-    /// The place behind it.
-    outer: Cursor,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredPlace {
-    version: u32,
-    #[serde(flatten)]
-    place: LogPlace,
-}
-
-/// The stored place of a checkpoint.
-///
-/// # Errors
-///
-/// `Corrupt`, `NewerVersion`.
-pub(crate) fn read_place(items: &BTreeMap<String, Vec<u8>>) -> Result<Option<LogPlace>> {
-    let stored = read_stored(items, LOG_KEY, STORED_VERSION, |stored: &StoredPlace| stored.version);
-    Ok(stored?.map(|stored| stored.place))
-}
-
-/// The item by which a stored place is forgotten: the log is then taken up where the checkpoint's position
-/// says.
-#[must_use]
-pub fn forgotten_place() -> StateItem {
-    StateItem { key: LOG_KEY.to_owned(), value: None }
-}
-
-pub(crate) fn place_item(place: &LogPlace) -> Result<StateItem> {
-    stored_item(LOG_KEY, &StoredPlace { version: STORED_VERSION, place: place.clone() })
-}
-
-impl Unpacking {
-    /// Unpacks up to `bytes_max` more bytes, or one event that is larger.
-    fn fill(&mut self, bytes_max: usize) -> Result<()> {
-        if self.is_whole || self.pending.bytes() > 0 {
-            return Ok(());
-        }
-        let mut buffer = Vec::with_capacity(bytes_max);
-        while buffer.len() < bytes_max {
-            let Some(event) = self.events.next_bytes()? else {
-                self.is_whole = true;
-                break;
-            };
-            buffer.extend_from_slice(&[0; BEFORE_EVENT_BYTES]);
-            buffer.extend_from_slice(event);
-        }
-        if !buffer.is_empty() {
-            self.pending.push(buffer);
-        }
-        Ok(())
-    }
 }
 
 impl MysqlSource {
@@ -155,10 +91,8 @@ impl MysqlSource {
                 }
                 continue;
             }
-            if let Some(unpacking) = self.unpacking.take_if(|unpacking| unpacking.is_whole) {
-                let mut outer = unpacking.outer;
-                outer.behind(&self.place.cursor);
-                self.place.cursor = outer;
+            if let Some(unpacking) = self.unpacking.pop_if(|unpacking| unpacking.is_done()) {
+                self.place.cursor = unpacking.behind(&self.place.cursor);
                 continue;
             }
             if let Some(error) = self.failed.take().or_else(|| self.watch.found()) {
@@ -181,7 +115,7 @@ impl MysqlSource {
 
     /// Takes what is there already: of the stream, or of the transaction that is being unpacked.
     fn fill(&mut self, bytes_max: usize) -> Result<()> {
-        if let Some(unpacking) = &mut self.unpacking {
+        if let Some(unpacking) = self.unpacking.last_mut() {
             return unpacking.fill(bytes_max);
         }
         while self.pending.bytes() < bytes_max && self.failed.is_none() {
@@ -196,7 +130,11 @@ impl MysqlSource {
 
     /// What comes next.
     fn waiting(&self) -> &Pending {
-        self.unpacking.as_ref().map_or(&self.pending, |unpacking| &unpacking.pending)
+        self.unpacking.last().map_or(&self.pending, |unpacking| &unpacking.pending)
+    }
+
+    fn waiting_mut(&mut self) -> &mut Pending {
+        self.unpacking.last_mut().map_or(&mut self.pending, |unpacking| &mut unpacking.pending)
     }
 
     /// Scans up to the next mark that stands in no log; none is placed before what was scanned.
@@ -217,6 +155,7 @@ impl MysqlSource {
         let bounds = Bounds {
             tables: &self.tables,
             captured: &self.captured,
+            held: &self.held,
             epoch: self.epoch,
             bytes_max,
             event_bytes_max: self.config.settings.message_bytes_max,
@@ -227,7 +166,7 @@ impl MysqlSource {
     }
 
     /// Makes a batch of what a scan found, or does first what it is stopped by.
-    async fn take(&mut self, scan: Scan) -> Result<Option<MysqlBatch>> {
+    async fn take(&mut self, mut scan: Scan) -> Result<Option<MysqlBatch>> {
         match scan.stop {
             Some(Stop::Changed(definition)) if scan.bytes == 0 => {
                 self.learn(&definition).await?;
@@ -238,12 +177,28 @@ impl MysqlSource {
                 Ok(None)
             }
             Some(Stop::Payload(events)) => {
-                let outer = scan.place.cursor;
-                self.pending.take(scan.bytes);
-                self.place.cursor = outer.nested();
-                let (is_whole, pending) = (false, Pending::default());
-                self.unpacking = Some(Unpacking { events, is_whole, pending, outer });
+                let inner = scan.place.cursor.nested();
+                self.unpack(scan.bytes, scan.place.cursor, inner, Origin::Payload(events))?;
                 Ok(None)
+            }
+            Some(Stop::Committed(ref id, transaction)) => {
+                let Some((events, framer)) = self.held.committed(id) else { return Ok(None) };
+                self.marks.committed.add(id.clone());
+                let inner = scan.place.cursor.telling(framer, transaction);
+                let origin = Origin::Held(events, Some(id.clone()));
+                self.unpack(scan.bytes, scan.place.cursor, inner, origin)?;
+                Ok(None)
+            }
+            Some(Stop::CommittedAtOnce(transaction)) => {
+                self.held.collect(std::mem::take(&mut scan.collected));
+                let inner = scan.place.cursor.telling(scan.place.cursor.framer(), transaction);
+                let origin = Origin::Held(self.held.take_collected(), None);
+                self.unpack(scan.bytes, scan.place.cursor, inner, origin)?;
+                Ok(None)
+            }
+            Some(Stop::RolledBack(ref id)) => {
+                self.held.release(id);
+                self.cut(scan).map(Some)
             }
             Some(Stop::Dropped(ref tables)) => {
                 let tables = tables.clone();
@@ -273,16 +228,30 @@ impl MysqlSource {
         }
     }
 
-    fn cut(&mut self, scan: Scan) -> Result<MysqlBatch> {
+    /// Goes on with events that come from elsewhere, at `inner`, behind the one of so many bytes at whose end
+    /// `outer` is.
+    fn unpack(&mut self, bytes: usize, outer: Cursor, inner: Cursor, origin: Origin) -> Result<()> {
+        if self.unpacking.len() >= UNPACKING_MAX {
+            return Err(Error::new(ErrorKind::Malformed, "read the log")
+                .because("transactions stand within each other that cannot")
+                .with("unpacking_max", UNPACKING_MAX));
+        }
+        self.waiting_mut().take(bytes);
+        self.place.cursor = inner;
+        self.place.open_held.clear();
+        self.place.has_rows = false;
+        self.unpacking.push(Unpacking::new(origin, outer));
+        Ok(())
+    }
+
+    fn cut(&mut self, mut scan: Scan) -> Result<MysqlBatch> {
         let (cursor, open) = (self.place.cursor.clone(), self.place.open.clone());
         let (was_told, file) =
             (self.place.has_rows, cursor.file.as_ref().map(|file| file.name.clone()));
+        self.follow(&mut scan)?;
         self.place = scan.place;
-        let pieces = match &mut self.unpacking {
-            Some(unpacking) => unpacking.pending.take(scan.bytes),
-            None => self.pending.take(scan.bytes),
-        };
-        self.follow(&scan.ended, scan.has_anonymous)?;
+        let pieces = self.waiting_mut().take(scan.bytes);
+        self.resume_after = scan.resume_after;
         // Rows that are in the topics already are not encoded again, and their schema may be of a topic
         // that their table has left.
         let is_passed_over = self.place.end <= self.resume_after;
@@ -309,7 +278,8 @@ impl MysqlSource {
             return Ok(None);
         }
         self.log_stored_at = Instant::now();
-        place_item(&self.log).map(Some)
+        self.warn_of_held();
+        place_item(&self.log, &self.held).map(Some)
     }
 
     /// Nothing comes: what was not worth an append is stored with the next heartbeat.
@@ -320,6 +290,34 @@ impl MysqlSource {
         Ok(batch)
     }
 
+    /// Follows to a scan's end, to where the log would be taken up behind it.
+    fn follow(&mut self, scan: &mut Scan) -> Result<()> {
+        if let Some(prepared) = &scan.prepared {
+            self.marks.committed.remove(&prepared.id);
+        }
+        let telling = self.unpacking.last().and_then(|unpacking| unpacking.held());
+        let mut follower = Follower { log: &mut self.log, held: &mut self.held, telling };
+        follower.follow(scan)?.iter().for_each(warn_of_unknown);
+        self.has_moved |= scan.place.cursor.file.is_some();
+        Ok(())
+    }
+
+    /// Tells of a transaction that has been held for long: the server's log is needed from there on.
+    fn warn_of_held(&mut self) {
+        let Some(long) = self.held.long() else { return };
+        tracing::warn!(
+            xid = %long.id,
+            tables = long.tables,
+            held_for_s = long.held_for.as_secs(),
+            file = &*long.file,
+            position = long.offset,
+            log_bytes_behind = self.watch.behind(&long.file, long.offset),
+            "a prepared (XA) transaction has not ended for long: the server's log is needed from there on, \
+             and its rows are told only once it is committed; see XA RECOVER, and run XA COMMIT or XA \
+             ROLLBACK with its xid"
+        );
+    }
+
     /// The marks at whose places the source is now, or behind.
     fn reached(&self) -> Result<Vec<String>> {
         let cursor = &self.place.cursor;
@@ -327,28 +325,6 @@ impl MysqlSource {
             return Ok(Vec::new());
         }
         Ok(self.marks.hold().reached(cursor.commit()?, self.log.gtids.as_ref()))
-    }
-
-    /// Where the log would be taken up behind what is given out: where the transaction begins that is under
-    /// way, or behind the last one.
-    fn follow(&mut self, ended: &[crate::gtid::TransactionId], has_anonymous: bool) -> Result<()> {
-        if has_anonymous {
-            self.log.gtids = None;
-        }
-        if let Some(gtids) = &mut self.log.gtids {
-            ended.iter().try_for_each(|id| gtids.add(*id))?;
-        }
-        let cursor = &self.place.cursor;
-        let Some(file) = &cursor.file else { return Ok(()) };
-        self.has_moved = true;
-        if *self.log.file != *file.name {
-            file.name.as_ref().clone_into(&mut self.log.file);
-        }
-        self.log.position = match cursor.transaction {
-            Some(transaction) => offset_of(transaction.commit),
-            None => cursor.offset,
-        };
-        Ok(())
     }
 
     pub(crate) fn empty(&self) -> MysqlBatch {
@@ -523,6 +499,17 @@ impl Source for MysqlSource {
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "close the stream").caused_by(error))
     }
+}
+
+/// What it changed is in no part of the log that was read.
+#[cold]
+fn warn_of_unknown(id: &XaId) {
+    tracing::warn!(
+        xid = %id,
+        "an XA transaction is committed that was prepared before the place from which the log was read: if \
+         it changed captured tables, what it changed is told only where they are read behind this; \
+         `tidemesh verify` finds it, `tidemesh snapshot start` brings it"
+    );
 }
 
 /// The block that describes a source.

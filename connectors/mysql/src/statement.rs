@@ -1,6 +1,7 @@
 //! What a statement in the log means to rows, by its first words: there is no parser of DDL here, since
 //! tables describe themselves. Pure.
 
+use crate::xa::XaId;
 use tidemesh_model::TableName;
 
 /// What a statement does.
@@ -10,6 +11,10 @@ pub(crate) enum Effect {
     Begin,
     /// A distributed transaction begins.
     BeginDistributed,
+    /// A distributed transaction that was prepared holds.
+    CommitDistributed(XaId),
+    /// A distributed transaction that was prepared is undone.
+    RollbackDistributed(XaId),
     /// It ends, and holds.
     Commit,
     /// It ends, and what it did is undone.
@@ -83,10 +88,7 @@ pub(crate) fn effect(sql: &str, database: &str) -> Effect {
             word if is(word, "TO") => Effect::RollbackToSavepoint,
             _ => Effect::Rollback,
         },
-        "XA" => match words.next() {
-            word if is(word, "START") || is(word, "BEGIN") => Effect::BeginDistributed,
-            _ => Effect::Nothing,
-        },
+        "XA" => distributed(words),
         "TRUNCATE" => {
             let mut after = words.clone();
             if is(after.next(), "TABLE") {
@@ -98,6 +100,18 @@ pub(crate) fn effect(sql: &str, database: &str) -> Effect {
         "CREATE" => created(words, database),
         "ALTER" => altered(words, database),
         "RENAME" => renamed(words, database),
+        _ => Effect::Nothing,
+    }
+}
+
+/// `XA START X'67',X'62',7` and its like.
+fn distributed(mut words: Words<'_>) -> Effect {
+    let word = words.next().unwrap_or_default().to_ascii_uppercase();
+    let id = || XaId::parse(words.0);
+    match word.as_str() {
+        "START" | "BEGIN" => Effect::BeginDistributed,
+        "COMMIT" => id().map_or(Effect::Nothing, Effect::CommitDistributed),
+        "ROLLBACK" => id().map_or(Effect::Nothing, Effect::RollbackDistributed),
         _ => Effect::Nothing,
     }
 }
@@ -322,7 +336,9 @@ mod tests {
             ("rollback TO `s p`", Effect::RollbackToSavepoint),
             ("SAVEPOINT `a`", Effect::Nothing),
             ("XA START X'61',X'',1", Effect::BeginDistributed),
-            ("XA COMMIT X'61',X'',1", Effect::Nothing),
+            ("XA END X'61',X'',1", Effect::Nothing),
+            ("XA COMMIT X'61',X'',1", Effect::CommitDistributed(XaId::new(1, b"a", b""))),
+            ("xa rollback X'61',X'',1", Effect::RollbackDistributed(XaId::new(1, b"a", b""))),
             ("TRUNCATE TABLE t", Effect::Truncate(table("d", "t"))),
             ("truncate `a``b`.`c d`", Effect::Truncate(table("a`b", "c d"))),
             ("/* x */ TRUNCATE\n# y\n t -- z", Effect::Truncate(table("d", "t"))),

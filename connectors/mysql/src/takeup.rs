@@ -30,6 +30,10 @@ pub(crate) struct LogPlace {
     /// All transactions before this place; none if there was one without an id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gtids: Option<GtidSet>,
+    /// All transactions that were read, where the place is before some of them: one that is prepared and not
+    /// yet ended is read again, and those behind it are not told again. None if the place says it all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ahead: Option<GtidSet>,
 }
 
 /// Whether a MySQL server's transactions have ids (`gtid_mode`). A MariaDB's always have: `On`.
@@ -74,7 +78,9 @@ pub(crate) enum TakeUp {
     /// It is the log that was read.
     Same { file: String, position: u64 },
     /// It is another one that has all of these: what follows on them. The epoch rises.
-    Other { gtids: GtidSet },
+    ///
+    /// Of those the ones that are `ahead` were told.
+    Other { gtids: GtidSet, ahead: Option<GtidSet> },
 }
 
 impl GtidMode {
@@ -186,7 +192,7 @@ fn by_ids(place: &LogPlace, server: &ServerLog, unlike: &str) -> Result<TakeUp> 
             return Err(lost(place, server, reason));
         }
     };
-    let missing = gtids.difference(&server.executed);
+    let missing = place.ahead.as_ref().unwrap_or(gtids).difference(&server.executed);
     if !missing.is_empty() {
         let reason = format!(
             "{unlike}; the topics are ahead of it: transactions were read that it does not have, as it \
@@ -203,7 +209,7 @@ fn by_ids(place: &LogPlace, server: &ServerLog, unlike: &str) -> Result<TakeUp> 
             .with("purged", shown(&purged))
             .with("read", shown(gtids)));
     }
-    Ok(TakeUp::Other { gtids: gtids.clone() })
+    Ok(TakeUp::Other { gtids: gtids.clone(), ahead: place.ahead.clone() })
 }
 
 #[cold]
@@ -243,6 +249,7 @@ mod tests {
             file: "log.000002".to_owned(),
             position: 500,
             gtids: gtids.map(|text| set(flavor, text)),
+            ahead: None,
         }
     }
 
@@ -274,7 +281,8 @@ mod tests {
                     assert_eq!(taken, TakeUp::Same { file, position }, "{name}");
                 }
                 (Ok(taken), "other") => {
-                    assert_eq!(taken, TakeUp::Other { gtids: place.gtids.unwrap() }, "{name}");
+                    let (gtids, ahead) = (place.gtids.unwrap(), place.ahead);
+                    assert_eq!(taken, TakeUp::Other { gtids, ahead }, "{name}");
                 }
                 (Ok(taken), expected) => panic!("{name}: {taken:?} and not {expected}"),
                 (Err(error), expected) => {
@@ -497,6 +505,24 @@ mod tests {
                         server.executed = set(Flavor::MariaDb, "0-1-4,0-2-8,5-1-2");
                     },
                     "missing_at_server=0-1-5",
+                ),
+                (
+                    "a server that has what was told behind what is held",
+                    |place, server| {
+                        place.ahead = Some(set(Flavor::MariaDb, "0-1-7,5-1-2"));
+                        server.server = "b".to_owned();
+                        server.executed = set(Flavor::MariaDb, "0-1-7,0-2-8,5-1-2");
+                    },
+                    "other",
+                ),
+                (
+                    "a server that lacks what was told behind what is held",
+                    |place, server| {
+                        place.ahead = Some(set(Flavor::MariaDb, "0-1-7,5-1-2"));
+                        server.server = "b".to_owned();
+                        server.executed = set(Flavor::MariaDb, "0-1-6,0-2-8,5-1-2");
+                    },
+                    "missing_at_server=0-1-7",
                 ),
                 (
                     "a server with a log that begins behind",

@@ -26,6 +26,8 @@ pub(crate) struct Transaction {
     pub(crate) is_open: bool,
     /// Whether it is distributed: prepared here, and committed later.
     pub(crate) is_distributed: bool,
+    /// Whether all of it was told, by another log.
+    pub(crate) is_told: bool,
 }
 
 impl Transaction {
@@ -70,6 +72,7 @@ impl Transaction {
             text: IdText::default(),
             is_open: false,
             is_distributed: false,
+            is_told: false,
         }
     }
 }

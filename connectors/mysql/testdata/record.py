@@ -2,7 +2,8 @@
 """Records the files of this folder from a MariaDB server that it starts for itself.
 
 Needs `mariadbd`, `mariadb-install-db` and `mariadb` (Debian: mariadb-server), and an ordinary user to run
-the server as, given as the only argument if this runs as root. See README.md.
+the server as, given as the first argument if this runs as root; `xa` behind it records `xa.bin` alone. See
+README.md.
 """
 
 import os
@@ -142,6 +143,24 @@ update t set b = repeat('again ',100) where id = 9; delete from t where id = 9;
 create table q (x int comment 'a comment that makes the statement long enough to be compressed');
 """
 
+# Distributed transactions: each entry is a session of its own.
+XA = [
+    "create database x; create table x.t (id int primary key, n int); create table x.u (id int primary key);",
+    "xa start 'a','b',1; insert into x.t values (1,1),(2,2); update x.t set n = 20 where id = 2; "
+    "xa end 'a','b',1; xa prepare 'a','b',1;",
+    "insert into x.t values (3,3);",
+    "xa start 'rolled back'; insert into x.t values (9,9); xa end 'rolled back'; xa prepare 'rolled back';",
+    "xa start 'stranger'; insert into x.u values (1); xa end 'stranger'; xa prepare 'stranger';",
+    "insert into x.t values (4,4);",
+    "xa commit 'a','b',1;",
+    "xa rollback 'rolled back';",
+    "xa commit 'stranger';",
+    "xa start 'one'; insert into x.t values (5,5); xa end 'one'; xa commit 'one' one phase;",
+    "xa start 'both'; insert into x.u values (2); insert into x.t values (6,6); insert into x.u values (3); "
+    "xa end 'both'; xa prepare 'both'; xa commit 'both';",
+    "insert into x.t values (7,7);",
+]
+
 
 class Server:
     def __init__(self, folder):
@@ -182,10 +201,21 @@ class Server:
     def log_into(self, name, text):
         """Runs statements, all of whose events go into one file of the log, which is kept."""
         self.sql("flush binary logs")
-        self.sql(text, "shop")
+        for session in [text] if isinstance(text, str) else text:
+            self.again(session)
         file = self.sql("show master status").split()[0]
         self.sql("flush binary logs")
         shutil.copyfile(self.folder / "data" / file, HERE / name)
+
+    def again(self, text):
+        """A prepared transaction can be ended once the session that prepared it is gone."""
+        for attempt in range(50):
+            try:
+                return self.sql(text, "shop")
+            except subprocess.CalledProcessError as error:
+                if "XAER_NOTA" not in error.stderr or attempt == 49:
+                    raise
+                time.sleep(0.1)
 
     def stop(self):
         self.sql("shutdown")
@@ -308,6 +338,7 @@ def record_lists(server):
 def record(server):
     record_types(server)
     server.log_into("changes.bin", CHANGES)
+    server.log_into("xa.bin", XA)
     server.log_into("compressed.bin", COMPRESSED)
     server.sql("set global log_bin_compress = off")
     server.sql("set global mysql56_temporal_format = off")
@@ -334,7 +365,7 @@ def main():
         os.chmod(folder, 0o755)
         server = Server(pathlib.Path(folder))
         try:
-            record(server)
+            server.log_into("xa.bin", XA) if sys.argv[2:] == ["xa"] else record(server)
         finally:
             server.stop()
 

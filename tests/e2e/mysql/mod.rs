@@ -4,6 +4,7 @@
 //! `scripts/test --mysql URL`; those that stop a server, or need two, start MariaDB.
 
 mod bad_input;
+mod distributed;
 mod failover;
 mod faults;
 mod kafka;

@@ -168,22 +168,6 @@ async fn a_statement_in_the_log_stops_it_with_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_distributed_transaction_stops_it_with_what_to_do() {
-    let database = Database::new().await;
-    database.execute(TABLE).await;
-    let folder = tempfile::tempdir().unwrap();
-    let daemon = streaming(&database, folder.path()).await;
-    database
-        .execute(
-            "XA START 'x'; INSERT INTO orders VALUES (1, 1, 'x', 0); XA END 'x'; XA PREPARE 'x';
-             XA ROLLBACK 'x'",
-        )
-        .await;
-    let error = daemon.stopped_with().await;
-    assert!(error.contains("XA") && error.contains("mysql.exclude_tables"), "{error}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_large_transaction_flows_through() {
     const ROWS: u32 = 300_000;
     let database = Database::new().await;

@@ -1,6 +1,8 @@
 //! A MySQL or MariaDB server's settings, and what its values become where there is a choice.
 
-use super::postgres::{column_patterns, connection_bounds, one_password, tables_bounds};
+use super::postgres::{
+    bytes_bounds, column_patterns, connection_bounds, one_password, tables_bounds,
+};
 use super::{Secret, TlsMode, wrong};
 use crate::{MaskSettings, Result, TablePattern};
 use serde::{Deserialize, Serialize};
@@ -66,6 +68,11 @@ pub struct MysqlSettings {
     /// 64 MiB.
     #[serde(default = "defaults::message_bytes_max")]
     pub message_bytes_max: usize,
+    /// The most bytes of events that are held of distributed (XA) transactions that are prepared and not yet
+    /// committed, all together; a transaction that is committed in one phase counts until its end. 1 MiB to
+    /// 1 GiB; default 64 MiB.
+    #[serde(default = "defaults::xa_held_bytes_max")]
+    pub xa_held_bytes_max: usize,
     /// What becomes of dates that are none, as `0000-00-00` and `2024-02-31`. Default `stop`.
     #[serde(default)]
     pub zero_dates: ZeroDates,
@@ -108,6 +115,7 @@ impl MysqlSettings {
             ("mysql.connect_timeout_ms", self.connect_timeout_ms),
             ("mysql.message_bytes_max", self.message_bytes_max),
         )?;
+        bytes_bounds("mysql.xa_held_bytes_max", self.xa_held_bytes_max)?;
         one_password("mysql.password_file", self.password.is_some(), self.password_file.is_some())
     }
 
@@ -219,6 +227,9 @@ mod defaults {
     pub(super) fn message_bytes_max() -> usize {
         64 * 1024 * 1024
     }
+    pub(super) fn xa_held_bytes_max() -> usize {
+        64 * 1024 * 1024
+    }
 }
 
 #[cfg(test)]
@@ -258,6 +269,7 @@ mod tests {
         assert_eq!(mysql.watermark_table, "tidemesh.watermarks");
         assert_eq!(mysql.connect_timeout_ms, 10_000);
         assert_eq!(mysql.message_bytes_max, 64 * 1024 * 1024);
+        assert_eq!(mysql.xa_held_bytes_max, 64 * 1024 * 1024);
         assert_eq!(mysql.types(), MysqlTypes::default());
     }
 
@@ -281,6 +293,7 @@ mod tests {
             (json!({"connect_timeout_ms": 600_001}), "mysql.connect_timeout_ms: must be 100"),
             (json!({"message_bytes_max": 1_048_575}), "mysql.message_bytes_max: must be 1048576"),
             (json!({"message_bytes_max": 1_073_741_825}), "mysql.message_bytes_max: must be"),
+            (json!({"xa_held_bytes_max": 1_048_575}), "mysql.xa_held_bytes_max: must be 1048576"),
             (json!({"password": "p", "password_file": "f"}), "mysql.password_file: password is"),
         ];
         for (settings, told) in wrong {

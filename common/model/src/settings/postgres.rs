@@ -243,7 +243,12 @@ pub(super) fn connection_bounds(
     (bytes_key, bytes_max): (&'static str, usize),
 ) -> Result<()> {
     in_range((timeout_key, timeout_ms, 100, 600_000))?;
-    in_range((bytes_key, bytes_max as u64, 1024 * 1024, 1024 * 1024 * 1024))
+    bytes_bounds(bytes_key, bytes_max)
+}
+
+/// What a bound of memory may be.
+pub(super) fn bytes_bounds(key: &'static str, bytes: usize) -> Result<()> {
+    in_range((key, bytes as u64, 1024 * 1024, 1024 * 1024 * 1024))
 }
 
 /// A password comes from one place.

@@ -251,7 +251,6 @@ pub(super) fn mariadb_list(mut bytes: Bytes<'_>) -> Option<MariadbGtidList<'_>> 
 
 impl<'a> MariadbGtidList<'a> {
     /// Domain, server, and number of each.
-    #[cfg(any(test, feature = "fuzz"))]
     pub(crate) fn iter(self) -> impl Iterator<Item = (u32, u32, u64)> + 'a {
         self.0.iter().map(|entry| {
             let mut bytes = Bytes(entry);

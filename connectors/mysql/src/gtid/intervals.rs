@@ -37,7 +37,6 @@ impl Intervals {
         self.0.splice(from..to, std::iter::once(start..end));
     }
 
-    #[cfg(test)]
     pub(super) fn contains(&self, number: u64) -> bool {
         let place = self.0.partition_point(|known| known.end <= number);
         self.0.get(place).is_some_and(|known| known.contains(&number))

@@ -2,7 +2,6 @@
 //! server in it.
 
 use super::{INTERVALS_MAX, malformed, parts, too_large};
-#[cfg(test)]
 use crate::decode::MariadbGtidList;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -123,7 +122,6 @@ impl MariadbGtids {
     /// # Errors
     ///
     /// `TooLarge` beyond [`INTERVALS_MAX`].
-    #[cfg(test)]
     pub(crate) fn before(list: MariadbGtidList<'_>) -> Result<Self> {
         let mut set = Self::default();
         let mut ids =

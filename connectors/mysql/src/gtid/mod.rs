@@ -102,7 +102,8 @@ impl GtidSet {
         }
     }
 
-    #[cfg(test)]
+    /// Whether it has this transaction. MariaDB: whether that stands before the last one of its server
+    /// that is known.
     pub(crate) fn contains(&self, transaction: TransactionId) -> bool {
         match (self, transaction) {
             (Self::MySql(set), TransactionId::MySql(origin, number)) => {

@@ -2,17 +2,13 @@
 
 use super::intervals::Intervals;
 use super::{INTERVALS_MAX, malformed, parts, too_large};
-#[cfg(test)]
-use crate::decode::PreviousGtids;
-use crate::decode::TAG_BYTES_MAX;
+use crate::decode::{PreviousGtids, TAG_BYTES_MAX};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
-#[cfg(test)]
-use tidemesh_model::ErrorKind;
-use tidemesh_model::{Error, Result};
+use tidemesh_model::{Error, ErrorKind, Result};
 
 /// One above the largest number of a transaction (MySQL 9.1, `mysql::gtid::gno_end`).
 const NUMBER_END: u64 = i64::MAX.cast_unsigned();
@@ -92,7 +88,6 @@ impl MysqlGtids {
         Ok(())
     }
 
-    #[cfg(test)]
     pub(super) fn contains(&self, origin: Origin, number: u64) -> bool {
         self.origins.get(&origin).is_some_and(|intervals| intervals.contains(number))
     }
@@ -117,7 +112,6 @@ impl MysqlGtids {
     /// # Errors
     ///
     /// `Malformed` for one that is no set; `TooLarge` beyond [`INTERVALS_MAX`].
-    #[cfg(test)]
     pub(crate) fn before(previous: &PreviousGtids<'_>) -> Result<Self> {
         let mut set = Self::default();
         let mut added = Ok(());

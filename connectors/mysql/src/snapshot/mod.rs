@@ -2,6 +2,7 @@
 //! begins. Absent here: which chunk is read when, and what becomes of it (`tidemesh_source`).
 
 mod chunk;
+mod committing;
 mod read_only;
 mod rows;
 mod sql;
@@ -145,6 +146,26 @@ impl MysqlReader {
         let mut relation = table.relation(&self.types, &self.selection)?;
         relation.schema = self.known.share(relation.schema);
         Ok(Opened { table, relation: Arc::new(relation) })
+    }
+
+    /// Writes a mark into the table of marks, which is made if it is missing.
+    async fn write_mark(&mut self, table: &TableName, text: &str) -> Result<()> {
+        let statement = sql::mark_statement(table);
+        match self.sql.rows::<Row>(&statement, (text,)).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make_mark_table(table).await?;
+                self.sql.rows::<Row>(&statement, (text,)).await?;
+            }
+            Err(error) if error.kind() == ErrorKind::Privilege => {
+                return Err(error.help(format!(
+                    "run GRANT SELECT, INSERT, UPDATE ON {table} for the user {}, once the table is \
+                     there; or set snapshot.read_only",
+                    self.settings.user
+                )));
+            }
+            written => drop(written?),
+        }
+        Ok(())
     }
 
     async fn end(&mut self) -> Result<()> {
@@ -304,23 +325,12 @@ impl TableReader for MysqlReader {
     }
 
     async fn mark(&mut self, text: &str) -> Result<()> {
-        let Some(table) = self.watermarks.clone() else {
-            return read_only::place(&mut self.sql, self.flavor, &self.marks, text).await;
-        };
-        let statement = sql::mark_statement(&table);
-        match self.sql.rows::<Row>(&statement, (text,)).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.make_mark_table(&table).await?;
-                self.sql.rows::<Row>(&statement, (text,)).await?;
-            }
-            Err(error) if error.kind() == ErrorKind::Privilege => {
-                return Err(error.help(format!(
-                    "run GRANT SELECT, INSERT, UPDATE ON {table} for the user {}, once the table is \
-                     there; or set snapshot.read_only",
-                    self.settings.user
-                )));
-            }
-            written => drop(written?),
+        match self.watermarks.clone() {
+            Some(table) => self.write_mark(&table, text).await?,
+            None => read_only::place(&mut self.sql, self.flavor, &self.marks, text).await?,
+        }
+        if self.flavor == Flavor::MariaDb && text.starts_with(read_only::LOW) {
+            committing::await_committed(&mut self.sql, &self.marks).await?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// What the texts of low marks begin with (`Mark` in `tidemesh_source`).
-const LOW: &str = "low ";
+pub(super) const LOW: &str = "low ";
 
 /// The first pause before it is looked again what readers see.
 const PAUSE_FIRST: Duration = Duration::from_millis(1);
@@ -42,7 +42,8 @@ pub(super) async fn place(
     }
 }
 
-async fn log_end(sql: &mut Sql, flavor: Flavor) -> Result<u64> {
+/// The log's end, as a commit position.
+pub(super) async fn log_end(sql: &mut Sql, flavor: Flavor) -> Result<u64> {
     let (file, position, _) = status(sql, flavor).await?;
     LogFile::of(file.as_bytes())?.commit(position)
 }

@@ -11,20 +11,23 @@ use tidemesh_model::MysqlSettings;
 /// How long the server may take to start.
 const START_MAX: Duration = Duration::from_secs(60);
 
+/// The id of the server that all tests share; below it are those of tests' own.
+const SHARED_ID: u32 = 101;
+
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs until its standard input ends, as it does when the process that started it does.
 const SCRIPT: &str = r#"
 set -e
-folder=$1 port=$2 user=
+folder=$1 port=$2 id=$3 user=
 mkdir "$folder"
 if [ "$(id -u)" = 0 ]; then chown mysql "$folder"; user=--user=mysql; fi
 mariadb-install-db --no-defaults $user --datadir="$folder/data" --skip-test-db \
     --auth-root-authentication-method=normal >/dev/null 2>&1
 mariadbd --no-defaults $user --datadir="$folder/data" --tmpdir="$folder" --socket="$folder/s.sock" --port="$port" \
-    --bind-address=127.0.0.1 --server-id=101 --log-bin=mybin --binlog-format=ROW \
+    --bind-address=127.0.0.1 --server-id="$id" --log-bin=mybin --binlog-format=ROW \
     --binlog-row-image=FULL --binlog-row-metadata=FULL --binlog-checksum=CRC32 \
-    --gtid-strict-mode=ON --character-set-server=utf8mb4 --default-time-zone=+00:00 \
+    --gtid-strict-mode=ON --log-slave-updates=ON --character-set-server=utf8mb4 --default-time-zone=+00:00 \
     --innodb-buffer-pool-size=64M --innodb-flush-log-at-trx-commit=0 >/dev/null 2>&1 &
 server=$!
 read -r _ || true
@@ -45,13 +48,19 @@ impl Server {
         static URL: OnceLock<(String, Option<Child>)> = OnceLock::new();
         let (url, _) = URL.get_or_init(|| match std::env::var("TIDEMESH_TEST_MYSQL") {
             Ok(url) => (url, None),
-            Err(_) => start(),
+            Err(_) => start(SHARED_ID),
         });
         let server = Self { settings: settings(url) };
+        server.answers().await;
+        server
+    }
+
+    /// Waits until it answers.
+    async fn answers(&self) {
         let began = Instant::now();
         loop {
-            match Sql::connect(&server.settings).await {
-                Ok(_) => return server,
+            match Sql::connect(&self.settings).await {
+                Ok(_) => return,
                 Err(error) if began.elapsed() > START_MAX => panic!(
                     "no server: {error}; start one and the tests with `scripts/test`, or install \
                      mariadb-server"
@@ -76,13 +85,31 @@ impl Server {
     }
 }
 
-fn start() -> (String, Option<Child>) {
+/// A MariaDB of one test's own, which ends with it.
+#[derive(Debug)]
+pub(crate) struct OwnServer {
+    pub(crate) server: Server,
+    /// It runs until its standard input is closed.
+    _child: Option<Child>,
+}
+
+impl OwnServer {
+    /// Starts one of this id, which answers.
+    pub(crate) async fn start(id: u32) -> Self {
+        let (url, child) = start(id);
+        let server = Server { settings: settings(&url) };
+        server.answers().await;
+        Self { server, _child: child }
+    }
+}
+
+fn start(id: u32) -> (String, Option<Child>) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let folder = std::env::temp_dir().join(format!("tidemesh-mysql-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("tidemesh-mysql-{}-{id}", std::process::id()));
     let child = Command::new("sh")
         .args(["-c", SCRIPT, "mariadb"])
         .arg(folder)
-        .arg(port.to_string())
+        .args([port.to_string(), id.to_string()])
         .stdin(Stdio::piped())
         .spawn()
         .expect("a shell");

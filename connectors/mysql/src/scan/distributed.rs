@@ -1,0 +1,107 @@
+//! Distributed (XA) transactions in a scan: what is held of them when they are prepared, and what becomes of
+//! that when they end.
+
+use super::{Scanning, Step, Stop};
+use crate::cursor::Statement;
+use crate::decode::{Rows, TableMap, Xid};
+use crate::held::Prepared;
+use crate::statement::Effect;
+use crate::tables::Purpose;
+use crate::transaction::Transaction;
+use crate::xa::XaId;
+use tidemesh_model::Result;
+
+impl Scanning<'_> {
+    #[inline]
+    pub(super) fn is_distributed(&self) -> bool {
+        let transaction = self.scan.place.cursor.transaction.as_ref();
+        transaction.is_some_and(|transaction| transaction.is_distributed)
+    }
+
+    /// Marks are not among what is held: who writes them writes them alone, and one that came later would
+    /// say nothing of the log where it stands.
+    pub(super) fn held_table(&mut self, map: &TableMap<'_>, event: &[u8]) -> Result<Step> {
+        if self.bounds.captured.purpose(map.name_bytes()) == Some(Purpose::Events) {
+            self.collect(event)?;
+            self.scan.collected.tables.insert(map.table_name()?);
+            self.scan.place.open_held.push(map.id);
+        }
+        Ok(Step::Take)
+    }
+
+    pub(super) fn held_rows(&mut self, rows: &Rows<'_>, event: &[u8]) -> Result<Step> {
+        if self.scan.place.open_held.contains(&rows.table) {
+            self.collect(event)?;
+            self.scan.place.has_rows = true;
+        }
+        if rows.ends_statement {
+            self.scan.place.open_held.clear();
+        }
+        Ok(Step::Take)
+    }
+
+    /// Keeps an event of a captured table.
+    fn collect(&mut self, event: &[u8]) -> Result<()> {
+        let collected = &mut self.scan.collected;
+        let room =
+            self.bounds.held.has_room(collected.events.len() + event.len(), &collected.tables);
+        room.map_err(|error| self.scan.place.cursor.located(error))?;
+        collected.events.extend_from_slice(event);
+        Ok(())
+    }
+
+    /// The end of a distributed transaction. Its event goes with those that are held, and ends them where
+    /// they are told.
+    pub(super) fn prepared(
+        &mut self,
+        transaction: Transaction,
+        xid: Xid<'_>,
+        event: &[u8],
+    ) -> Result<Step> {
+        if !self.scan.place.has_rows {
+            if !xid.is_one_phase {
+                self.scan.strangers.push(xid.into());
+            }
+            self.ended(transaction.id)?;
+            return Ok(Step::Take);
+        }
+        if xid.is_one_phase {
+            // What comes before it is collected first.
+            if self.scan.bytes > 0 {
+                return Ok(Step::Before(None));
+            }
+            self.collect(event)?;
+            return Ok(Step::Behind(Some(Stop::CommittedAtOnce(transaction))));
+        }
+        let place = self.bounds.held.has_place(&self.scan.collected.tables);
+        place.map_err(|error| self.scan.place.cursor.located(error))?;
+        self.collect(event)?;
+        self.scan.prepared = Some(Prepared { id: xid.into(), transaction });
+        self.scan.place.open_held.clear();
+        self.scan.place.has_rows = false;
+        self.passed()?;
+        Ok(Step::Behind(None))
+    }
+
+    /// The commit of a distributed transaction that is held: its events are told as this one's.
+    pub(super) fn committed(&self, id: &XaId, statement: &Statement<'_>) -> Step {
+        match self.scan.bytes {
+            0 => Step::Behind(Some(Stop::Committed(id.clone(), statement.transaction))),
+            _ => Step::Before(None),
+        }
+    }
+
+    /// The rollback of a distributed transaction, or the commit of one that is not held.
+    pub(super) fn ended_distributed(&mut self, id: &XaId, statement: &Statement<'_>) -> Step {
+        if self.bounds.held.has(id) {
+            return Step::Behind(Some(Stop::RolledBack(id.clone())));
+        }
+        let is_commit = matches!(statement.effect, Effect::CommitDistributed(_));
+        let is_told = is_commit && !self.is_passed_over(statement);
+        self.scan.ended_strangers.push((id.clone(), is_told));
+        Step::Take
+    }
+}
+
+#[cfg(test)]
+mod tests;
