@@ -17,6 +17,8 @@ debezium_mariadb_version=3.5.0.Final
 apicurio_version=2.6.13.Final
 avro_version=1.12.0
 cargo_deny_version=0.20.2
+# What a build of all tests takes, with lints and documentation.
+build_gib=20
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -29,6 +31,15 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif command -v sudo >/dev/null; then sudo "$@"; else
         fail "needs root or sudo for: $*"
     fi
+}
+
+# ensure_disk FOLDER GIB WHAT: fails while there is something to do about it, not in the middle of a link.
+ensure_disk() {
+    local free
+    free=$(($(df --output=avail -k "$1" | tail -n 1) / 1024 / 1024))
+    [ "$free" -ge "$2" ] ||
+        fail "$3 needs $2 GiB of disk in $1, which has $free free: make room, or name another folder" \
+            "by CARGO_TARGET_DIR"
 }
 
 # Debian's packages, those that are not installed yet.
