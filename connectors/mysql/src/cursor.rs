@@ -356,7 +356,8 @@ impl Cursor {
             );
         };
         // Names of databases are UTF-8, in whatever charset a session writes.
-        let mut effect = effect(&query.text(), &String::from_utf8_lossy(query.database));
+        let database = String::from_utf8_lossy(query.database);
+        let mut effect = effect(&query.text(), &database, query.sql_mode.unwrap_or(0));
         if self.folds_names {
             effect.fold_names();
         }

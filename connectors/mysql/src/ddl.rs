@@ -2,9 +2,10 @@
 //! log does not tell may be other than before. Only that is found here; rows come by the log, or are read
 //! anew.
 
+use crate::batch::MysqlBatch;
 use crate::relation::Relation;
 use crate::source::MysqlSource;
-use crate::statement::Rename;
+use crate::statement::{Altered, Rename};
 use crate::tables::{Purpose, name_bytes};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,15 +47,6 @@ impl StoredTables {
         Self::read(items, DROPPED_KEY)
     }
 
-    /// Tables of which what the log does not tell is to be asked anew.
-    ///
-    /// # Errors
-    ///
-    /// `Corrupt`, `NewerVersion`.
-    pub(crate) fn suspects(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
-        Self::read(items, SUSPECTS_KEY)
-    }
-
     fn read(items: &BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<Self> {
         let stored = read_stored(items, key, STORED_VERSION, |stored: &Stored| stored.version)?;
         Ok(Self { key, tables: stored.map(|stored| stored.tables).unwrap_or_default() })
@@ -82,6 +74,68 @@ impl StoredTables {
     fn item(&self) -> Result<StateItem> {
         let stored = Stored { version: STORED_VERSION, tables: self.tables.clone() };
         stored_item(self.key, &stored)
+    }
+}
+
+/// Tables of which what the log does not tell is to be asked anew, with the names of columns that went.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects(BTreeMap<TableName, Vec<String>>);
+
+#[derive(Serialize, Deserialize)]
+struct StoredSuspects {
+    version: u32,
+    tables: Vec<TableName>,
+    /// Of the same tables, in their order.
+    #[serde(default)]
+    gone: Vec<Vec<String>>,
+}
+
+impl Suspects {
+    /// # Errors
+    ///
+    /// `Corrupt`, `NewerVersion`.
+    pub(crate) fn read(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let version = |stored: &StoredSuspects| stored.version;
+        let Some(stored) = read_stored(items, SUSPECTS_KEY, STORED_VERSION, version)? else {
+            return Ok(Self::default());
+        };
+        let gone = stored.gone.into_iter().chain(std::iter::repeat_with(Vec::new));
+        Ok(Self(stored.tables.into_iter().zip(gone).collect()))
+    }
+
+    pub(crate) fn has(&self, table: &TableName) -> bool {
+        self.0.contains_key(table)
+    }
+
+    /// The names of its columns that went, if the table is one of these.
+    pub(crate) fn gone(&self, table: &TableName) -> Option<&[String]> {
+        self.0.get(table).map(Vec::as_slice)
+    }
+
+    /// Adds tables; answers the item to store if something is new.
+    pub(crate) fn add(&mut self, altered: Vec<Altered>) -> Result<Option<StateItem>> {
+        let mut is_new = false;
+        for Altered { table, gone } in altered {
+            is_new |= !self.has(&table);
+            let known = self.0.entry(table).or_default();
+            for name in gone {
+                if !known.contains(&name) {
+                    known.push(name);
+                    is_new = true;
+                }
+            }
+        }
+        is_new.then(|| self.item()).transpose()
+    }
+
+    /// Takes a table out; answers the item to store if it was in.
+    pub(crate) fn remove(&mut self, table: &TableName) -> Result<Option<StateItem>> {
+        self.0.remove(table).map(|_| self.item()).transpose()
+    }
+
+    fn item(&self) -> Result<StateItem> {
+        let (tables, gone) = self.0.clone().into_iter().unzip();
+        stored_item(SUSPECTS_KEY, &StoredSuspects { version: STORED_VERSION, tables, gone })
     }
 }
 
@@ -153,37 +207,48 @@ impl MysqlSource {
     }
 
     /// What the log does not tell of these tables is asked anew when they are described next.
-    pub(crate) fn suspect(&mut self, tables: Vec<TableName>) -> Result<Option<StateItem>> {
-        tables.iter().for_each(|table| self.forget_description(table));
+    pub(crate) fn suspect(
+        &mut self,
+        altered: impl IntoIterator<Item = Altered>,
+    ) -> Result<Option<StateItem>> {
+        let altered: Vec<Altered> = altered.into_iter().collect();
+        altered.iter().for_each(|altered| self.forget_description(&altered.table));
         // What was passed over is stored with what it led to: a suspicion, or the table's next version.
         if self.is_passed_over() {
             return Ok(None);
         }
-        self.suspects.add(tables)
+        self.suspects.add(altered)
     }
 
-    /// Captured tables have other rows than the log told of: those that are told are deleted, and they are
-    /// read anew.
-    pub(crate) fn replace_tables(&mut self, tables: &[TableName]) {
+    /// Captured tables have other rows than the log told of: with the place behind that, those that are told
+    /// are deleted, and they are read anew.
+    pub(crate) fn replace_tables(
+        &mut self,
+        batch: &mut MysqlBatch,
+        tables: &[TableName],
+    ) -> Result<()> {
         if self.is_passed_over() {
-            return;
+            return Ok(());
+        }
+        for table in tables {
+            batch.state.extend(self.dropped.remove(table)?);
         }
         let known = tables.iter().filter_map(|table| self.schema_before(table));
         let schemas: Vec<Arc<TableSchema>> = known.collect();
-        if schemas.is_empty() {
-            return;
-        }
         for schema in &schemas {
             tracing::warn!(table = %schema.name, "DDL has changed its rows: it is read anew");
         }
-        let mut first = self.empty();
-        first.schemas.clone_from(&schemas);
-        first.replaced = schemas;
-        self.first = Some(first);
+        batch.schemas.extend(schemas.iter().map(Arc::clone));
+        batch.replaced.extend(schemas);
+        Ok(())
     }
 
     /// Tables go by other names: under a captured one there may be nothing, or another table.
-    pub(crate) fn rename_tables(&mut self, renames: &[Rename]) -> Result<Vec<StateItem>> {
+    pub(crate) fn rename_tables(
+        &mut self,
+        batch: &mut MysqlBatch,
+        renames: &[Rename],
+    ) -> Result<()> {
         let (captured, dropped) = (&self.captured, &self.dropped);
         let stands = renamed(renames, |name| captured.has(name), |name| !dropped.has(name));
         let of = |wanted: Stands| -> Vec<TableName> {
@@ -191,16 +256,12 @@ impl MysqlSource {
             found.map(|(table, _)| (*table).clone()).collect()
         };
         let [gone, same, other] = [Stands::Nothing, Stands::SameRows, Stands::OtherRows].map(of);
-        let mut items: Vec<StateItem> = Vec::new();
-        items.extend(self.drop_tables(gone)?);
-        self.replace_tables(&other);
-        if !self.is_passed_over() {
-            for table in &other {
-                items.extend(self.dropped.remove(table)?);
-            }
-        }
-        items.extend(self.suspect([same, other].concat())?);
-        Ok(items)
+        batch.state.extend(self.drop_tables(gone)?);
+        self.replace_tables(batch, &other)?;
+        let others = same.into_iter().chain(other);
+        let suspects = others.map(|table| Altered { table, gone: Vec::new() });
+        batch.state.extend(self.suspect(suspects)?);
+        Ok(())
     }
 
     /// A table of which a statement tells before the log has described it since the start.

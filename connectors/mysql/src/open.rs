@@ -5,7 +5,7 @@ use crate::client::stream::{self, From};
 use crate::client::{Client, Sql};
 use crate::config::Config;
 use crate::cursor::Cursor;
-use crate::ddl::StoredTables;
+use crate::ddl::{StoredTables, Suspects};
 use crate::frame::Flavor;
 use crate::gtid::GtidSet;
 use crate::held::Held;
@@ -123,7 +123,8 @@ impl Connector for MysqlConnector {
         let log = server::log(&mut sql, flavor, stored.as_ref()).await?;
         let start = start(&mut sql, checkpoint.as_ref(), stored, &log, first_epoch).await?;
         let versions = Versions::read(items)?;
-        let (dropped, suspects) = (StoredTables::dropped(items)?, StoredTables::suspects(items)?);
+        let (mut dropped, suspects) = (StoredTables::dropped(items)?, Suspects::read(items)?);
+        let unseen = dropped.add(unseen(&config, &versions))?;
         let stream = stream_from(&config, &start, &self.reader_name, self.vitals()).await?;
         tracing::info!(
             file = start.log.file,
@@ -172,13 +173,23 @@ impl Connector for MysqlConnector {
             log_stored_at: Instant::now(),
         };
         self.marks.forget();
-        if start.is_new {
+        if start.is_new || unseen.is_some() {
             let mut first = source.empty();
-            first.state = vec![place_item(&source.log, &source.held)?];
+            first.state.extend(unseen);
+            if start.is_new {
+                first.state.push(place_item(&source.log, &source.held)?);
+            }
             source.first = Some(first);
         }
         Ok(source)
     }
+}
+
+/// Tables that were captured and are not there, though the settings mean them: that they are dropped is not
+/// told of by the log where they are not captured any more.
+fn unseen(config: &Config, versions: &Versions) -> Vec<TableName> {
+    let known = versions.tables().filter(|table| config.wanted.means(table));
+    known.filter(|table| !config.tables.contains(table)).cloned().collect()
 }
 
 async fn start(

@@ -8,7 +8,7 @@ use crate::decode::{PayloadEvents, Rows, TableMap};
 use crate::gtid::{GtidSet, TransactionId};
 use crate::held::{Collected, Held, Prepared};
 use crate::place::behind_event;
-use crate::statement::{Effect, Rename};
+use crate::statement::{Altered, Effect, Rename};
 use crate::tables::{Captured, OpenTables, Purpose, Tables};
 use crate::transaction::Transaction;
 use crate::xa::XaId;
@@ -86,9 +86,9 @@ pub(crate) enum Stop {
     Replaced(Vec<TableName>),
     /// Behind a statement that gives tables other names, of which one is captured.
     Renamed(Vec<Rename>),
-    /// Behind a statement that may have altered these captured tables: what the log does not tell of them may
-    /// be other than before.
-    Altered(Vec<TableName>),
+    /// Behind a statement that may have altered this captured table: what the log does not tell of it may be
+    /// other than before.
+    Altered(Altered),
     /// Behind a compressed transaction, whose events come next.
     Payload(PayloadEvents),
     /// Behind the commit of a distributed transaction that is held, whose events come next.
@@ -330,19 +330,23 @@ impl Scanning<'_> {
             Effect::DropDatabase(database) => {
                 step = behind(captured.of_database(database), Stop::Dropped);
             }
-            Effect::Replace(tables) => match self.unknown(tables.iter()) {
-                Some(unknown) => return Ok(unknown),
-                None => step = behind(captured.among(tables), Stop::Replaced),
-            },
-            Effect::Rename(renames) => {
-                if let Some(unknown) = self.unknown(renames.iter().map(|rename| &rename.to)) {
-                    return Ok(unknown);
+            Effect::Replace(tables) if tables.iter().any(|table| captured.has(table)) => {
+                if let Some(before) = self.alone(tables.iter()) {
+                    return Ok(before);
                 }
-                if renames.iter().any(|one| captured.has(&one.from) || captured.has(&one.to)) {
-                    step = Step::Behind(Some(Stop::Renamed(renames.clone())));
-                }
+                step = behind(captured.among(tables), Stop::Replaced);
             }
-            Effect::Alter(tables) => step = behind(captured.among(tables), Stop::Altered),
+            Effect::Rename(renames)
+                if renames.iter().any(|one| captured.has(&one.from) || captured.has(&one.to)) =>
+            {
+                if let Some(before) = self.alone(renames.iter().map(|rename| &rename.to)) {
+                    return Ok(before);
+                }
+                step = Step::Behind(Some(Stop::Renamed(renames.clone())));
+            }
+            Effect::Alter(altered) if captured.has(&altered.table) => {
+                step = Step::Behind(Some(Stop::Altered(altered.clone())));
+            }
             Effect::Rollback | Effect::RollbackToSavepoint
                 if self.scan.place.has_rows && !self.is_passed_over(statement) =>
             {
@@ -375,12 +379,19 @@ impl Scanning<'_> {
             <= self.scan.resume_after
     }
 
-    /// The batch ends before a statement about these tables if nothing is known of a captured one.
-    fn unknown<'t>(&self, mut tables: impl Iterator<Item = &'t TableName>) -> Option<Step> {
+    /// What is behind such a statement is deleted and read anew, in one step with its place, so that it comes
+    /// alone: the batch ends before it if it holds something, or if nothing is known of a captured table.
+    fn alone<'t>(&mut self, mut tables: impl Iterator<Item = &'t TableName>) -> Option<Step> {
+        if self.scan.bytes > 0 {
+            return Some(Step::Before(None));
+        }
         let is_unknown =
             |table: &&TableName| self.bounds.captured.has(table) && self.known(table).is_none();
-        let unknown = tables.find(is_unknown)?;
-        Some(Step::Before(Some(Stop::Unknown(unknown.clone()))))
+        if let Some(unknown) = tables.find(is_unknown) {
+            return Some(Step::Before(Some(Stop::Unknown(unknown.clone()))));
+        }
+        self.scan.is_alone = true;
+        None
     }
 
     /// The schema that the table had last.

@@ -6,7 +6,7 @@ use crate::catalog::{self, CatalogTable};
 use crate::client::Sql;
 use crate::config::{Config, TERMS};
 use crate::cursor::Cursor;
-use crate::ddl::StoredTables;
+use crate::ddl::{StoredTables, Suspects};
 use crate::decode::{TableMap, described, numbered};
 use crate::follow::Follower;
 use crate::frame::Flavor;
@@ -19,7 +19,7 @@ use crate::stored::place_item;
 use crate::tables::{Captured, Described, Purpose, Tables, name_bytes};
 use crate::takeup::LogPlace;
 use crate::unpacking::{Origin, Unpacking};
-use crate::versions::{Versions, is_rewritten};
+use crate::versions::{Columns, Versions, is_rewritten};
 use crate::xa::XaId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub struct MysqlSource {
     /// Captured tables that were dropped: one that comes under such a name is another one.
     pub(crate) dropped: StoredTables,
     /// Tables that DDL may have altered in what the log does not tell.
-    pub(crate) suspects: StoredTables,
+    pub(crate) suspects: Suspects,
     pub(crate) pending: Pending,
     /// The transactions that are being unpacked, the innermost last.
     pub(crate) unpacking: Vec<Unpacking>,
@@ -208,20 +208,20 @@ impl MysqlSource {
             }
             Some(Stop::Replaced(ref tables)) => {
                 let tables = tables.clone();
-                let batch = self.cut(scan)?;
-                self.replace_tables(&tables);
+                let mut batch = self.cut(scan)?;
+                self.replace_tables(&mut batch, &tables)?;
                 Ok(Some(batch))
             }
             Some(Stop::Renamed(ref renames)) => {
                 let renames = renames.clone();
                 let mut batch = self.cut(scan)?;
-                batch.state.extend(self.rename_tables(&renames)?);
+                self.rename_tables(&mut batch, &renames)?;
                 Ok(Some(batch))
             }
-            Some(Stop::Altered(ref tables)) => {
-                let tables = tables.clone();
+            Some(Stop::Altered(ref altered)) => {
+                let altered = altered.clone();
                 let mut batch = self.cut(scan)?;
-                batch.state.extend(self.suspect(tables)?);
+                batch.state.extend(self.suspect([altered])?);
                 Ok(Some(batch))
             }
             _ => self.cut(scan).map(Some),
@@ -361,9 +361,9 @@ impl MysqlSource {
         }
         let table = map.table_name()?;
         let is_told = at > self.resume_after;
-        let is_suspect = is_told && self.suspects.has(&table);
+        let gone = self.suspects.gone(&table).filter(|_| is_told).map(<[String]>::to_vec);
         let facts = match self.versions.facts_at(&table, definition, at) {
-            Some(facts) if !is_suspect => facts.clone(),
+            Some(facts) if gone.is_none() => facts.clone(),
             _ => {
                 let today = self.today(&table).await?;
                 today.map_or_else(TableFacts::default, |today| today.facts().clone())
@@ -371,10 +371,15 @@ impl MysqlSource {
         };
         let relation = self.relation(&map, flavor, &facts)?;
         // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
+        let gone = gone.unwrap_or_default();
         let cleared = if is_told { self.suspects.remove(&table)? } else { None };
         self.captured.remember(&table);
         let before = self.schema_before(&table);
         let schema = Arc::clone(&relation.schema);
+        let is_rewritten = before.as_deref().is_some_and(|before| {
+            let had = |name: &str| self.versions.had(&table, name);
+            is_rewritten(before, &schema, &Columns { facts: &facts, gone: &gone, had: &had })
+        });
         tracing::info!(%table, columns = schema.fields.len(), "schema");
         let item = self.versions.add(&table, (definition, flavor), &facts, at)?;
         self.describe(name.into(), definition, relation, Purpose::Events);
@@ -382,7 +387,7 @@ impl MysqlSource {
         first.state.extend(item);
         first.state.extend(cleared);
         if is_told {
-            self.tell_change(&mut first, &table, before.as_deref(), &schema)?;
+            self.tell_change(&mut first, &table, is_rewritten, &schema)?;
         }
         self.first = Some(first);
         Ok(())
@@ -393,7 +398,7 @@ impl MysqlSource {
         &mut self,
         first: &mut MysqlBatch,
         table: &TableName,
-        before: Option<&TableSchema>,
+        is_rewritten: bool,
         schema: &Arc<TableSchema>,
     ) -> Result<()> {
         if let Some(item) = self.dropped.remove(table)? {
@@ -401,7 +406,7 @@ impl MysqlSource {
             first.state.push(item);
             first.schemas = vec![Arc::clone(schema)];
             first.replaced = vec![Arc::clone(schema)];
-        } else if before.is_some_and(|before| is_rewritten(before, schema)) {
+        } else if is_rewritten {
             tracing::info!(%table, "DDL may have changed its rows: it is read anew");
             first.rewritten = vec![table.clone()];
         }

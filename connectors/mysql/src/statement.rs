@@ -32,8 +32,8 @@ pub(crate) enum Effect {
     Replace(Vec<TableName>),
     /// Tables go by other names, one after the other.
     Rename(Vec<Rename>),
-    /// Tables of these names may be described otherwise from here on.
-    Alter(Vec<TableName>),
+    /// A table of this name may be described otherwise from here on.
+    Alter(Altered),
     /// It changes rows and is logged as a statement; its first word.
     Change(&'static str),
     /// Nothing that matters to rows.
@@ -47,6 +47,14 @@ pub(crate) struct Rename {
     pub(crate) to: TableName,
 }
 
+/// A table that may be described otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Altered {
+    pub(crate) table: TableName,
+    /// Names under which columns went: another one of such a name has none of their values.
+    pub(crate) gone: Vec<String>,
+}
+
 impl Effect {
     /// Writes names as a server has them that does not tell their cases apart.
     pub(crate) fn fold_names(&mut self) {
@@ -55,9 +63,8 @@ impl Effect {
         };
         match self {
             Self::Truncate(table) => fold(table),
-            Self::Drop(tables) | Self::Alter(tables) | Self::Replace(tables) => {
-                tables.iter_mut().for_each(fold);
-            }
+            Self::Drop(tables) | Self::Replace(tables) => tables.iter_mut().for_each(fold),
+            Self::Alter(altered) => fold(&mut altered.table),
             Self::Rename(renames) => {
                 renames.iter_mut().flat_map(|one| [&mut one.from, &mut one.to]).for_each(fold);
             }
@@ -71,9 +78,14 @@ impl Effect {
 const CHANGES: [&str; 8] =
     ["INSERT", "UPDATE", "DELETE", "REPLACE", "LOAD", "WITH", "CALL", "MERGE"];
 
-/// What `sql` does, in a session whose default database is `database`.
-pub(crate) fn effect(sql: &str, database: &str) -> Effect {
-    let mut words = Words(sql);
+/// Bits of a session's `sql_mode` by which it writes strings otherwise (MySQL 8.4, sql/system_variables.h,
+/// and MariaDB 10.11, sql/sql_class.h).
+const ANSI_QUOTES: u64 = 1 << 2;
+const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
+
+/// What `sql` does, in a session of this mode whose default database is `database`.
+pub(crate) fn effect(sql: &str, database: &str, sql_mode: u64) -> Effect {
+    let mut words = Words { rest: sql, sql_mode };
     let first = words.next().unwrap_or_default();
     let is =
         |word: Option<&str>, wanted: &str| word.is_some_and(|w| w.eq_ignore_ascii_case(wanted));
@@ -107,7 +119,7 @@ pub(crate) fn effect(sql: &str, database: &str) -> Effect {
 /// `XA START X'67',X'62',7` and its like.
 fn distributed(mut words: Words<'_>) -> Effect {
     let word = words.next().unwrap_or_default().to_ascii_uppercase();
-    let id = || XaId::parse(words.0);
+    let id = || XaId::parse(words.rest);
     match word.as_str() {
         "START" | "BEGIN" => Effect::BeginDistributed,
         "COMMIT" => id().map_or(Effect::Nothing, Effect::CommitDistributed),
@@ -154,14 +166,17 @@ fn created(mut words: Words<'_>, database: &str) -> Effect {
     pass_if_exists(&mut words);
     match table(&mut words, database) {
         Some(table) if replaces => Effect::Drop(vec![table]),
-        Some(table) => Effect::Alter(vec![table]),
+        Some(table) => Effect::Alter(Altered { table, gone: Vec::new() }),
         None => Effect::Nothing,
     }
 }
 
 /// `RENAME TABLE a TO b, …`: another table may stand under each of the names.
 fn renamed(mut words: Words<'_>, database: &str) -> Effect {
-    words.next();
+    let word = words.next().unwrap_or_default().to_ascii_uppercase();
+    if !matches!(word.as_str(), "TABLE" | "TABLES") {
+        return Effect::Nothing;
+    }
     pass_if_exists(&mut words);
     let mut renames = Vec::new();
     while let Some(from) = table(&mut words, database) {
@@ -195,28 +210,46 @@ fn pass_if_exists(words: &mut Words<'_>) {
     }
 }
 
-/// `ALTER TABLE t …`; of one that drops, empties or exchanges partitions, or imports a file, the log has no
-/// rows.
+/// `ALTER TABLE t …`; of one that drops, empties or exchanges partitions, imports a file, or lets go of rows
+/// that do not fit (`IGNORE`, MariaDB), the log has no rows.
 fn altered(mut words: Words<'_>, database: &str) -> Effect {
+    let mut is_lossy = false;
     let mut next = || words.next().unwrap_or_default().to_ascii_uppercase();
-    while matches!(next().as_str(), "ONLINE" | "IGNORE") {}
+    loop {
+        match next().as_str() {
+            "ONLINE" => {}
+            "IGNORE" => is_lossy = true,
+            "TABLE" => break,
+            _ => return Effect::Nothing,
+        }
+    }
     pass_if_exists(&mut words);
     let Some(from) = table(&mut words, database) else { return Effect::Nothing };
-    let (mut replaced, mut to) = (Vec::new(), None);
+    let (mut replaced, mut to, mut gone) = (Vec::new(), None, Vec::new());
     while let Some(word) = words.next() {
         let mut after = words.clone();
         let next = after.next().unwrap_or_default().to_ascii_uppercase();
         match (word.to_ascii_uppercase().as_str(), next.as_str()) {
-            ("DROP" | "TRUNCATE" | "EXCHANGE" | "CONVERT", "PARTITION")
-            | ("IMPORT", "TABLESPACE") => replaced.push(from.clone()),
-            // MariaDB: a table becomes a partition.
+            ("DROP" | "TRUNCATE" | "EXCHANGE", "PARTITION") | ("IMPORT", "TABLESPACE") => {
+                replaced.push(from.clone());
+            }
+            // MariaDB: a table becomes a partition, or a partition a table.
+            ("CONVERT", "PARTITION") => {
+                replaced.push(from.clone());
+                if after.any(|word| word.eq_ignore_ascii_case("TABLE")) {
+                    replaced.extend(table(&mut after, database));
+                }
+            }
             ("CONVERT", "TABLE") => {
                 replaced.push(from.clone());
                 replaced.extend(table(&mut after, database));
             }
             // The other side of an exchange.
             ("WITH", "TABLE") => replaced.extend(table(&mut after, database)),
-            ("RENAME", "COLUMN" | "INDEX" | "KEY") => {}
+            ("DROP", _) => gone.extend(gone_column(words.clone(), false)),
+            ("CHANGE", _) => gone.extend(gone_column(words.clone(), true)),
+            ("RENAME", "COLUMN") => gone.extend(gone_column(words.clone(), false)),
+            ("RENAME", "INDEX" | "KEY") => {}
             ("RENAME", "TO" | "AS" | "=") => to = table(&mut after, database),
             ("RENAME", _) => to = table(&mut words.clone(), database),
             _ => {}
@@ -225,8 +258,46 @@ fn altered(mut words: Words<'_>, database: &str) -> Effect {
     match to {
         _ if !replaced.is_empty() => Effect::Replace(replaced),
         Some(to) => Effect::Rename(vec![Rename { from, to }]),
-        None => Effect::Alter(vec![from]),
+        None if is_lossy => Effect::Replace(vec![from]),
+        None => Effect::Alter(Altered { table: from, gone }),
     }
+}
+
+/// What else than a column a table may drop.
+const NO_COLUMNS: [&str; 10] = [
+    "INDEX",
+    "KEY",
+    "PRIMARY",
+    "FOREIGN",
+    "CONSTRAINT",
+    "CHECK",
+    "DEFAULT",
+    "NOT",
+    "SYSTEM",
+    "PERIOD",
+];
+
+/// The name of a column that goes, behind `DROP`, `RENAME` or `CHANGE`; of one that changes, if it goes by
+/// another name then.
+fn gone_column(mut words: Words<'_>, changes: bool) -> Option<String> {
+    let mut first = words.clone();
+    let word = first.next()?.to_ascii_uppercase();
+    if NO_COLUMNS.contains(&word.as_str()) {
+        return None;
+    }
+    if word == "COLUMN" {
+        words = first;
+    }
+    pass_if_exists(&mut words);
+    let column = name(words.next()?)?;
+    let stays =
+        changes && words.next().and_then(name).is_some_and(|to| is_same_column(&to, &column));
+    (!stays).then_some(column)
+}
+
+/// Whether two names are of one column: their cases are not told apart.
+pub(crate) fn is_same_column(one: &str, other: &str) -> bool {
+    one.to_lowercase() == other.to_lowercase()
 }
 
 /// A table's name, of the default database if it has none.
@@ -256,36 +327,47 @@ fn name(word: &str) -> Option<String> {
 /// The words of a statement: names with their quotes, other characters one by one; comments are passed
 /// over, but not what a version's comment (`/*!…*/`) holds.
 #[derive(Clone)]
-struct Words<'a>(&'a str);
+struct Words<'a> {
+    rest: &'a str,
+    sql_mode: u64,
+}
 
 impl<'a> Iterator for Words<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
         loop {
-            self.0 = self.0.trim_start();
-            let comment = if let Some(rest) = self.0.strip_prefix("/*!") {
+            self.rest = self.rest.trim_start();
+            let comment = if let Some(rest) = self.rest.strip_prefix("/*!") {
                 rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == 'M')
-            } else if let Some(rest) = self.0.strip_prefix("*/") {
+            } else if let Some(rest) = self.rest.strip_prefix("*/") {
                 rest
-            } else if let Some(rest) = self.0.strip_prefix("/*") {
+            } else if let Some(rest) = self.rest.strip_prefix("/*") {
                 rest.split_once("*/").map_or("", |(_, after)| after)
-            } else if self.0.starts_with('#') || self.0.starts_with("-- ") {
-                self.0.split_once('\n').map_or("", |(_, after)| after)
+            } else if self.rest.starts_with('#') || self.rest.starts_with("-- ") {
+                self.rest.split_once('\n').map_or("", |(_, after)| after)
             } else {
                 break;
             };
-            self.0 = comment;
+            self.rest = comment;
         }
-        let first = self.0.chars().next()?;
+        let first = self.rest.chars().next()?;
         let end = match first {
-            '`' | '"' | '\'' => quoted_end(self.0, first),
-            _ if is_word(first) => self.0.find(|c: char| !is_word(c)).unwrap_or(self.0.len()),
+            '`' | '"' | '\'' => quoted_end(self.rest, first, self.escapes(first)),
+            _ if is_word(first) => self.rest.find(|c: char| !is_word(c)).unwrap_or(self.rest.len()),
             _ => first.len_utf8(),
         };
-        let (word, rest) = self.0.split_at(end);
-        self.0 = rest;
+        let (word, rest) = self.rest.split_at(end);
+        self.rest = rest;
         Some(word)
+    }
+}
+
+impl Words<'_> {
+    /// Whether a backslash within such quotes takes what follows it for itself: not in names.
+    fn escapes(&self, quote: char) -> bool {
+        let is_text = quote == '\'' || (quote == '"' && self.sql_mode & ANSI_QUOTES == 0);
+        is_text && self.sql_mode & NO_BACKSLASH_ESCAPES == 0
     }
 }
 
@@ -293,11 +375,13 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '$'
 }
 
-/// Where a quoted name ends, whose quotes are doubled within it.
-fn quoted_end(text: &str, quote: char) -> usize {
+/// Where a quoted name or text ends, whose quotes are doubled within it, or in a text escaped.
+fn quoted_end(text: &str, quote: char, escapes: bool) -> usize {
     let mut rest = text.char_indices().skip(1).peekable();
     while let Some((at, c)) = rest.next() {
-        if c == quote {
+        if escapes && c == '\\' {
+            rest.next();
+        } else if c == quote {
             match rest.peek() {
                 Some((_, next)) if *next == quote => drop(rest.next()),
                 _ => return at + quote.len_utf8(),
@@ -325,6 +409,11 @@ mod tests {
         Effect::Rename(renames.iter().map(rename).collect())
     }
 
+    fn alter(gone: &[&str]) -> Effect {
+        let gone = gone.iter().map(|&name| name.to_owned()).collect();
+        Effect::Alter(Altered { table: TableName::new("d", "t"), gone })
+    }
+
     #[test]
     fn first_words_tell() {
         let table = |schema, table| TableName::new(schema, table);
@@ -345,11 +434,14 @@ mod tests {
             ("TRUNCATE TABLE table", Effect::Truncate(table("d", "table"))),
             ("/*!40000 INSERT INTO t VALUES (1)*/", Effect::Change("INSERT")),
             ("update t set a = 1", Effect::Change("UPDATE")),
-            ("CREATE TABLE IF NOT EXISTS t (a INT)", Effect::Alter(vec![table("d", "t")])),
+            ("CREATE TABLE IF NOT EXISTS t (a INT)", alter(&[])),
             ("CREATE VIEW v AS SELECT 1", Effect::Nothing),
             ("CREATE OR REPLACE TABLE `t` (a INT)", Effect::Drop(vec![table("d", "t")])),
-            ("ALTER TABLE t ADD COLUMN b INT", Effect::Alter(vec![table("d", "t")])),
-            ("ALTER TABLE t DROP COLUMN `partition`", Effect::Alter(vec![table("d", "t")])),
+            ("ALTER TABLE t ADD COLUMN b INT", alter(&[])),
+            ("ALTER TABLE t DROP COLUMN `partition`", alter(&["partition"])),
+            ("ALTER TABLE t DROP a, DROP COLUMN IF EXISTS b, ADD c INT", alter(&["a", "b"])),
+            ("ALTER TABLE t DROP INDEX a, DROP PRIMARY KEY, ALTER b DROP DEFAULT", alter(&[])),
+            ("ALTER TABLE t CHANGE a b INT, CHANGE COLUMN C c BIGINT", alter(&["a"])),
             ("ALTER ONLINE TABLE e.t DROP PARTITION p0", Effect::Replace(vec![table("e", "t")])),
             (
                 "alter table t exchange partition p with table e.u",
@@ -370,29 +462,51 @@ mod tests {
             ),
             ("ALTER TABLE e.t RENAME u", renames(&[(("e", "t"), ("d", "u"))])),
             ("ALTER TABLE t ADD b INT, rename to e.`u`", renames(&[(("d", "t"), ("e", "u"))])),
-            ("ALTER TABLE t RENAME COLUMN a TO b", Effect::Alter(vec![table("d", "t")])),
-            ("ALTER TABLE t RENAME KEY a TO b", Effect::Alter(vec![table("d", "t")])),
-            ("ALTER TABLE t ADD `rename` INT", Effect::Alter(vec![table("d", "t")])),
+            ("ALTER TABLE t RENAME COLUMN a TO b, RENAME COLUMN b TO a", alter(&["a", "b"])),
+            ("ALTER IGNORE TABLE t ADD UNIQUE (a)", Effect::Replace(vec![table("d", "t")])),
+            (
+                "ALTER TABLE t CONVERT PARTITION p TO TABLE u",
+                Effect::Replace(names(&[("d", "t"), ("d", "u")])),
+            ),
+            (r"ALTER TABLE t ADD a INT COMMENT 'don\'t rename to u'", alter(&[])),
+            (
+                r#"ALTER TABLE t MODIFY a INT COMMENT "it\"s", RENAME TO u"#,
+                renames(&[(("d", "t"), ("d", "u"))]),
+            ),
+            ("RENAME USER t TO u", Effect::Nothing),
+            ("ALTER USER t IDENTIFIED BY 'p'", Effect::Nothing),
+            ("ALTER TABLE t RENAME KEY a TO b", alter(&[])),
+            ("ALTER TABLE t ADD `rename` INT", alter(&[])),
             ("DROP DATABASE IF EXISTS `e`", Effect::DropDatabase("e".into())),
             ("DROP SCHEMA e", Effect::DropDatabase("e".into())),
             ("DROP VIEW v", Effect::Nothing),
             ("DROP TEMPORARY TABLE t", Effect::Nothing),
             ("", Effect::Nothing),
         ] {
-            assert_eq!(effect(sql, "d"), wanted, "{sql}");
+            assert_eq!(effect(sql, "d", 0), wanted, "{sql}");
         }
         // As a MariaDB 10.11.19 logs it.
         let sql = "DROP TABLE IF EXISTS `t`,`e`.`u` /* generated by server */";
-        assert_eq!(effect(sql, "d"), Effect::Drop(names(&[("d", "t"), ("e", "u")])));
-        assert_eq!(effect("DROP TABLE `if`", "d"), Effect::Drop(names(&[("d", "if")])));
+        assert_eq!(effect(sql, "d", 0), Effect::Drop(names(&[("d", "t"), ("e", "u")])));
+        assert_eq!(effect("DROP TABLE `if`", "d", 0), Effect::Drop(names(&[("d", "if")])));
+    }
+
+    #[test]
+    fn a_backslash_is_what_the_session_takes_it_for() {
+        let sql = r"ALTER TABLE t ADD a INT COMMENT 'C:\', RENAME TO u";
+        let renamed = renames(&[(("d", "t"), ("d", "u"))]);
+        assert_eq!(effect(sql, "d", NO_BACKSLASH_ESCAPES), renamed);
+        let sql = r#"ALTER TABLE t DROP "a\", RENAME TO u"#;
+        assert_eq!(effect(sql, "d", ANSI_QUOTES), renamed);
+        assert_eq!(effect(sql, "d", 0), alter(&[]));
     }
 
     proptest! {
         #[test]
         fn any_text_has_an_effect(sql in ".{0,80}", words in "[`'\"/*!# .,a\\-]{0,40}") {
-            let _ = effect(&sql, "d");
-            let _ = effect(&format!("DROP TABLE {words}"), "d");
-            let _ = effect(&format!("TRUNCATE {words}"), "d");
+            let _ = effect(&sql, "d", 0);
+            let _ = effect(&format!("DROP TABLE {words}"), "d", 0);
+            let _ = effect(&format!("TRUNCATE {words}"), "d", 0);
         }
     }
 }

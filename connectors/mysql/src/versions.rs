@@ -1,11 +1,15 @@
 //! The tables as the log had them, with what was asked beside it, so that the same log gives the same
 //! events again: what `information_schema` says today is not what it said then.
 
+use crate::decode::{described, numbered};
 use crate::frame::Flavor;
 use crate::relation::TableFacts;
+use crate::statement::is_same_column;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tidemesh_model::{Error, ErrorKind, Position, Result, StateItem, TableName, TableSchema};
+use tidemesh_model::{
+    Error, ErrorKind, Field, Position, Result, StateItem, TableName, TableSchema,
+};
 use tidemesh_source::stored_item;
 
 /// Versions of one table that are kept; the oldest goes first.
@@ -26,6 +30,17 @@ pub(crate) struct Version {
     definition: String,
     flavor: Flavor,
     facts: TableFacts,
+}
+
+impl Version {
+    /// Whether it has a column of this name; not where it is not understood.
+    fn has(&self, column: &str) -> bool {
+        let Some(definition) = unhex(&self.definition) else { return false };
+        let bytes = numbered(&definition);
+        let told = described(&bytes).and_then(|map| map.optional(self.flavor));
+        let names = told.ok().and_then(|told| told.names).unwrap_or_default();
+        names.iter().any(|name| is_same_column(&String::from_utf8_lossy(name), column))
+    }
 }
 
 /// All versions that are kept.
@@ -79,6 +94,16 @@ impl Versions {
         Some((unhex(&last.definition)?, last.flavor, &last.facts))
     }
 
+    /// The tables of which something is known.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &TableName> {
+        self.0.keys()
+    }
+
+    /// Whether a table had a column of this name in a version that is kept.
+    pub(crate) fn had(&self, table: &TableName, column: &str) -> bool {
+        self.0.get(table).into_iter().flatten().any(|version| version.has(column))
+    }
+
     /// Adds a version; answers the item to store. One that is known is not added.
     ///
     /// # Errors
@@ -106,19 +131,50 @@ impl Versions {
     }
 }
 
-/// Whether a table's rows may have other values under its new columns than the log told of: DDL changes
-/// them without a word in the log. Where columns only went, or such were added whose old rows have what
-/// the schema says, they have not.
-pub(crate) fn is_rewritten(before: &TableSchema, after: &TableSchema) -> bool {
+/// What is known of a table's columns beside its schemas.
+pub(crate) struct Columns<'a> {
+    /// Of the new schema.
+    pub(crate) facts: &'a TableFacts,
+    /// Names under which columns went since the one before.
+    pub(crate) gone: &'a [String],
+    /// Whether a column of this name was there in an earlier version.
+    pub(crate) had: &'a dyn Fn(&str) -> bool,
+}
+
+impl Columns<'_> {
+    /// Whether a column that the log tells of as before is another one.
+    fn is_another(&self, name: &str) -> bool {
+        self.gone.iter().any(|gone| is_same_column(gone, name))
+    }
+
+    /// Whether old rows have in a new column what the schema says of records without it.
+    fn is_filled_as_told(&self, field: &Field) -> bool {
+        let is_filled = self.facts.of(&field.name).is_some_and(|facts| facts.is_filled);
+        !is_filled && (field.nullable || field.default.is_some()) && !(self.had)(&field.name)
+    }
+}
+
+/// Whether a table's rows may have other values under its columns than the log told of: DDL changes them
+/// without a word in the log. Where columns only went, or such were added whose old rows have what the schema
+/// says, they have not.
+pub(crate) fn is_rewritten(
+    before: &TableSchema,
+    after: &TableSchema,
+    columns: &Columns<'_>,
+) -> bool {
     let find = |schema: &TableSchema, name: &str| {
         schema.fields.iter().find(|field| field.name == name).cloned()
     };
     let is_gone = before.fields.iter().any(|field| find(after, &field.name).is_none());
     after.fields.iter().any(|field| match find(before, &field.name) {
         // Another type, or another length, charset or set of values under the same one.
-        Some(old) => old.data_type != field.data_type || old.source_type != field.source_type,
+        Some(old) => {
+            old.data_type != field.data_type
+                || old.source_type != field.source_type
+                || columns.is_another(&field.name)
+        }
         // A column that is new where another one went may be that one, renamed.
-        None => is_gone || (!field.nullable && field.default.is_none()),
+        None => is_gone || !columns.is_filled_as_told(field),
     })
 }
 

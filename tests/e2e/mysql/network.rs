@@ -2,7 +2,7 @@
 
 use super::{TABLE, of_orders};
 use crate::history::History;
-use crate::network::{FAULT_TIME, RATE, comes_on, each_fault, small_batches};
+use crate::network::{FAULT_TIME, RATE, each_fault, small_batches};
 use crate::support::daemon::Daemon;
 use crate::support::mysql::Database;
 use crate::support::proxy::Proxy;

@@ -122,11 +122,19 @@ impl Column {
         let default = expression
             .filter(|_| !is_computed)
             .and_then(|text| constant(&reader, text, self.flavor));
+        // MariaDB says of a column that it has none by this word.
+        let has_default = expression.is_some_and(|text| !text.eq_ignore_ascii_case("null"));
+        let is_filled = (has_default && default.is_none()) || self.is_generated();
         let key_default = match expression {
             Some(_) if in_key => default.clone().or_else(|| key_default(&reader)),
             _ => None,
         };
-        ColumnFacts { default, key_default, ..facts }
+        ColumnFacts { default, key_default, is_filled, ..facts }
+    }
+
+    /// Whether it is computed of others.
+    fn is_generated(&self) -> bool {
+        ["VIRTUAL GENERATED", "STORED GENERATED"].iter().any(|extra| self.extra.contains(extra))
     }
 
     /// The column as the log would describe it; none for a type that is not known.

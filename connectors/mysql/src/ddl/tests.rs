@@ -45,14 +45,27 @@ fn a_name_has_the_same_rows_behind_an_online_change_alone() {
 
 #[test]
 fn stored_tables_come_back() {
-    let mut tables = StoredTables::suspects(&BTreeMap::new()).unwrap();
-    let item = tables.add([name("t")]).unwrap().unwrap();
-    assert_eq!(tables.add([name("t")]).unwrap(), None);
-    let items = BTreeMap::from([(item.key, item.value.unwrap())]);
-    assert_eq!(StoredTables::suspects(&items).unwrap(), tables);
-    assert!(!StoredTables::dropped(&items).unwrap().has(&name("t")));
-    assert!(tables.remove(&name("t")).unwrap().is_some());
-    assert_eq!(tables.remove(&name("t")).unwrap(), None);
+    let mut dropped = StoredTables::dropped(&BTreeMap::new()).unwrap();
+    let item = dropped.add([name("t")]).unwrap().unwrap();
+    assert_eq!(dropped.add([name("t")]).unwrap(), None);
+    let mut suspects = Suspects::default();
+    let altered = |gone: &[&str]| {
+        vec![Altered { table: name("u"), gone: gone.iter().map(|&name| name.to_owned()).collect() }]
+    };
+    suspects.add(altered(&["a"])).unwrap();
+    assert_eq!(suspects.add(altered(&["a"])).unwrap(), None);
+    let other = suspects.add(altered(&["b"])).unwrap().unwrap();
+    let items = [item, other].map(|item| (item.key, item.value.unwrap()));
+    let items = BTreeMap::from(items);
+    assert_eq!(StoredTables::dropped(&items).unwrap(), dropped);
+    let suspects = Suspects::read(&items).unwrap();
+    assert_eq!(suspects.gone(&name("u")).unwrap(), ["a", "b"]);
+    assert!(dropped.remove(&name("t")).unwrap().is_some());
+    assert_eq!(dropped.remove(&name("t")).unwrap(), None);
+    // As one before columns' names were stored with it.
+    let stored = serde_json::json!({"version": 1, "tables": [name("v")]});
+    let items = BTreeMap::from([(SUSPECTS_KEY.to_owned(), stored.to_string().into_bytes())]);
+    assert_eq!(Suspects::read(&items).unwrap().gone(&name("v")).unwrap(), [""; 0]);
 }
 
 /// Runs a statement as a session of this charset writes it: it is converted into its bytes.
@@ -167,4 +180,87 @@ async fn what_the_log_does_not_tell_is_asked_anew_behind_a_restart() {
     stream.run(&[&format!("INSERT INTO t VALUES (1, X'{bytes}', '[]')")]).await;
     let told = stream.read().await;
     assert!(told.last().unwrap().contains("Bytes(["), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_is_read_anew_is_so_with_the_place_behind_it() {
+    let server = Server::shared().await;
+    let partitioned = "CREATE TABLE p (id INT PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p0 VALUES \
+                       LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE)";
+    let mut stream = Stream::of(&server, "ddl_places", &[TABLE, partitioned], &["t", "p"]).await;
+    stream.run(&["INSERT INTO t VALUES (1)", "INSERT INTO p VALUES (1), (11)"]).await;
+    stream.run(&["CREATE TABLE filled LIKE t"]).await;
+    let rows = ["c t [Int32(1)]", "c p [Int32(1)]", "c p [Int32(11)]"];
+    assert_eq!(stream.read_restarting().await, rows);
+    stream
+        .run(&["RENAME TABLE t TO away, filled TO t", "ALTER TABLE p TRUNCATE PARTITION p0"])
+        .await;
+    assert_eq!(stream.read_restarting().await, ["replaced t", "replaced p"]);
+    assert_eq!(stream.read_restarting().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_column_whose_old_rows_have_what_no_schema_says_has_its_table_read_anew() {
+    let server = Server::shared().await;
+    let mut stream = Stream::of(&server, "ddl_filled", &[TABLE], &["t"]).await;
+    stream.run(&["INSERT INTO t VALUES (1)"]).await;
+    assert_eq!(stream.read().await, ["c t [Int32(1)]"]);
+    let mut id = 1;
+    for (change, is_filled) in [
+        ("ADD a DATETIME DEFAULT CURRENT_TIMESTAMP", true),
+        ("ADD b VARCHAR(40) DEFAULT (UUID())", true),
+        ("ADD c INT AS (id + 1) STORED", true),
+        ("ADD d BIT(3) DEFAULT b'101'", true),
+        ("ADD e INT", false),
+        ("ADD f INT DEFAULT 7", false),
+        ("ADD g INT NOT NULL DEFAULT 7", false),
+        ("DROP COLUMN e", false),
+        // Another one than was there before, of which older records tell.
+        ("ADD e INT", true),
+        ("DROP COLUMN e, ADD COLUMN e INT", true),
+        ("RENAME COLUMN e TO f, RENAME COLUMN f TO e", true),
+        ("CHANGE f h INT", true),
+        ("CHANGE h H INT, ADD INDEX (H)", true),
+    ] {
+        id += 1;
+        let alter = format!("ALTER TABLE t {change}");
+        stream.run(&[&alter, &format!("INSERT INTO t (id) VALUES ({id})")]).await;
+        let told = stream.read().await;
+        let found = told.first().is_some_and(|first| first == "rewritten t");
+        assert_eq!(found, is_filled, "{change}: {told:?}");
+    }
+    // By two statements, and a restart between.
+    stream.run(&["ALTER TABLE t DROP COLUMN e"]).await;
+    assert_eq!(stream.read().await, [""; 0]);
+    stream.restart().await;
+    stream.run(&["ALTER TABLE t ADD COLUMN e INT", "INSERT INTO t (id) VALUES (100)"]).await;
+    assert_eq!(stream.read().await[0], "rewritten t");
+}
+
+#[tokio::test]
+async fn rows_that_do_not_fit_are_gone_without_a_word() {
+    let server = Server::shared().await;
+    let table = "CREATE TABLE t (id INT PRIMARY KEY, a INT)";
+    let mut stream = Stream::of(&server, "ddl_ignore", &[table], &["t"]).await;
+    stream.run(&["INSERT INTO t VALUES (1, 1), (2, 1)"]).await;
+    assert_eq!(stream.read().await.len(), 2);
+    stream.run(&["ALTER IGNORE TABLE t ADD UNIQUE (a)"]).await;
+    assert_eq!(stream.read().await, ["replaced t"]);
+}
+
+#[tokio::test]
+async fn a_table_that_went_while_nothing_was_read_is_another_one_when_it_comes_again() {
+    let server = Server::shared().await;
+    let mut stream = Stream::of(&server, "ddl_unseen", &[TABLE], &["t"]).await;
+    stream.means(&["*"]);
+    stream.restart().await;
+    stream.run(&["INSERT INTO t VALUES (1)"]).await;
+    assert_eq!(stream.read().await, ["c t [Int32(1)]"]);
+    stream.run(&["DROP TABLE t"]).await;
+    stream.restart().await;
+    assert_eq!(stream.read().await, [""; 0]);
+    stream.run(&[TABLE]).await;
+    stream.restart().await;
+    stream.run(&["INSERT INTO t VALUES (2)"]).await;
+    assert_eq!(stream.read().await, ["replaced t", "c t [Int32(2)]"]);
 }

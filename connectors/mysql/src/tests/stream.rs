@@ -76,6 +76,7 @@ impl Stream {
         let items = self.items.clone();
         let checkpoint = self.position.map(|position| Checkpoint { position, items });
         let connector = MysqlConnector::new(&self.settings).unwrap();
+        connector.discover().await.unwrap();
         self.source = Some(connector.open(checkpoint, 1).await.unwrap());
     }
 
@@ -103,6 +104,31 @@ impl Stream {
         .unwrap_or_else(|_| panic!("the log's end did not come behind {told:?}"));
         told.pop();
         told
+    }
+
+    /// The same by a process that goes away behind each batch that comes further.
+    pub(crate) async fn read_restarting(&mut self) -> Vec<String> {
+        self.ends += 1;
+        let end = format!("c {ENDS} [Int32({})]", self.ends);
+        self.run(&[&format!("INSERT INTO {ENDS} VALUES ({})", self.ends)]).await;
+        let mut told = Vec::new();
+        while told.last() != Some(&end) {
+            let before = self.position;
+            told.extend(tokio::time::timeout(COMES_MAX, self.batch()).await.expect("a batch"));
+            if self.position != before {
+                self.restart().await;
+            }
+        }
+        told.pop();
+        told
+    }
+
+    /// Has the source mean other tables from its next start on.
+    pub(crate) fn means(&mut self, tables: &[&str]) {
+        let names = tables.iter().chain([&ENDS]).map(|table| format!("{}.{table}", self.database));
+        let mut settings = serde_json::to_value(&self.settings).unwrap();
+        settings["mysql"]["tables"] = names.collect::<Vec<_>>().into();
+        self.settings = serde_json::from_value(settings).unwrap();
     }
 
     async fn batch(&mut self) -> VecDeque<String> {

@@ -25,6 +25,10 @@ pub(crate) struct ColumnFacts {
     /// Whether it says until when a row holds (`ROW END` of MariaDB's system versioning).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_row_end: bool,
+    /// Whether rows that were there before it have what no constant says: a moment, an expression, what
+    /// others of their columns make.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_filled: bool,
 }
 
 /// A type that the log shows as text or bytes.
