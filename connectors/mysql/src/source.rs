@@ -295,6 +295,7 @@ impl MysqlSource {
         if let Some(prepared) = &scan.prepared {
             self.marks.committed.remove(&prepared.id);
         }
+        scan.strangers.iter().for_each(|id| self.marks.committed.remove(id));
         let telling = self.unpacking.last().and_then(|unpacking| unpacking.held());
         let mut follower = Follower { log: &mut self.log, held: &mut self.held, telling };
         follower.follow(scan)?.iter().for_each(warn_of_unknown);
