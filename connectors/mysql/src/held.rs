@@ -195,6 +195,12 @@ impl Held {
         self.collected.tables.extend(found.tables);
     }
 
+    /// What is collected is of a transaction that is not held.
+    pub(crate) fn drop_collected(&mut self) {
+        let Collected { events, .. } = std::mem::take(&mut self.collected);
+        self.bytes -= events.len();
+    }
+
     /// Holds the transaction that was collected, at whose end `cursor` is; `before` are all transactions
     /// before it. One of the same id is gone: the server was killed before it had prepared it.
     pub(crate) fn hold(&mut self, prepared: Prepared, cursor: &Cursor, before: Option<&GtidSet>) {

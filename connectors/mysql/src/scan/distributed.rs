@@ -4,7 +4,7 @@
 use super::{Scanning, Step, Stop};
 use crate::cursor::Statement;
 use crate::decode::{Rows, TableMap, Xid};
-use crate::held::Prepared;
+use crate::held::{Collected, Prepared};
 use crate::statement::Effect;
 use crate::tables::Purpose;
 use crate::transaction::Transaction;
@@ -50,6 +50,14 @@ impl Scanning<'_> {
         Ok(())
     }
 
+    /// What was collected is of a transaction that is not held: descriptions of tables without rows, or rows
+    /// that were undone where all is passed over.
+    pub(super) fn drop_collected(&mut self) {
+        self.scan.collected = Collected::default();
+        self.scan.drops_collected = true;
+        self.scan.place.open_held.clear();
+    }
+
     /// The end of a distributed transaction. Its event goes with those that are held, and ends them where
     /// they are told.
     pub(super) fn prepared(
@@ -62,7 +70,7 @@ impl Scanning<'_> {
             if !xid.is_one_phase {
                 self.scan.strangers.push(xid.into());
             }
-            self.ended(transaction.id)?;
+            self.ended(&transaction)?;
             return Ok(Step::Take);
         }
         if xid.is_one_phase {
