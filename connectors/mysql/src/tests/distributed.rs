@@ -250,6 +250,49 @@ async fn another_primary_gives_what_is_held_again_and_nothing_else_that_was_told
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_primarys_ddl_that_was_told_is_not_acted_on_again() {
+    let (first, second) = (OwnServer::start(23).await, OwnServer::start(24).await);
+    let (first, second) = (&first.server, &second.server);
+    let tables = ["xa.t", "xa.parts", "xa.other"];
+    replicate(first, second).await;
+    let mut durable = begin(first).await;
+    run(
+        first,
+        "CREATE TABLE xa.other (id INT PRIMARY KEY); INSERT INTO xa.other VALUES (1);
+         CREATE TABLE xa.parts (id INT PRIMARY KEY) PARTITION BY RANGE (id)
+         (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE);
+         INSERT INTO xa.parts VALUES (2)",
+    )
+    .await;
+    prepare(first, "'x'", 10).await;
+    run(
+        first,
+        "ALTER TABLE xa.parts TRUNCATE PARTITION p0; INSERT INTO xa.parts VALUES (3);
+         DROP TABLE xa.other; CREATE TABLE xa.other (id INT PRIMARY KEY);
+         INSERT INTO xa.other VALUES (4)",
+    )
+    .await;
+    let reading = durable.read_tables(first, (1 << 20, 100), Some(4), &tables);
+    let read = tokio::time::timeout(MARKED_MAX, reading).await;
+    assert!(read.is_ok(), "{:?}, {:?}", durable.keys, durable.replaced);
+    assert_eq!(durable.replaced, ["parts", "other"]);
+    fail_over(first, second).await;
+    run(second, "INSERT INTO xa.parts VALUES (5); INSERT INTO xa.other VALUES (6)").await;
+    let reading = durable.read_tables(second, (1 << 20, 100), Some(6), &tables);
+    let read = tokio::time::timeout(MARKED_MAX, reading).await;
+    assert!(read.is_ok(), "{:?}, {:?}", durable.keys, durable.replaced);
+    run(second, "INSERT INTO xa.parts VALUES (7); INSERT INTO xa.other VALUES (8)").await;
+    run(second, "XA COMMIT 'x'").await;
+    insert(second, LAST).await;
+    let reading = durable.read_tables(second, (1 << 20, 100), None, &tables);
+    let read = tokio::time::timeout(MARKED_MAX, reading).await;
+    assert!(read.is_ok(), "{:?}, {:?}", durable.keys, durable.replaced);
+    assert_eq!(durable.keys, [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, LAST]);
+    assert_eq!(durable.replaced, ["parts", "other"]);
+    assert!(durable.positions.is_sorted_by(|one, other| one < other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_waits_for_what_is_prepared_and_says_so() {
     let own = OwnServer::start(31).await;
     let server = &own.server;
