@@ -124,12 +124,13 @@ pub(crate) fn scan<'a>(
     let mut scratch = Vec::new();
     for piece in pieces {
         let mut input = piece;
-        while let Some((event, bytes)) = next_in(&mut input)? {
+        while let Some((event, bytes, number)) = next_in(&mut input)? {
             // One that is larger than a batch comes alone.
             if scanning.scan.bytes > 0 && scanning.scan.bytes + bytes > bounds.bytes_max {
                 return Ok(scanning.scan);
             }
             let (mark, end) = (scanning.scan.place.cursor.mark(), scanning.scan.place.end);
+            scanning.scan.place.cursor.turn_to(number);
             let step = match scanning.event(event, &mut scratch) {
                 Ok(step) => step,
                 Err(error) if scanning.scan.bytes == 0 => return Err(error),

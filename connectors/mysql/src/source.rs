@@ -5,7 +5,7 @@ use crate::batch::{BLOCK_FIELDS, MysqlBatch};
 use crate::catalog::{self, CatalogTable};
 use crate::client::Sql;
 use crate::config::{Config, TERMS};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, next_in};
 use crate::ddl::StoredTables;
 use crate::decode::{TableMap, described, numbered};
 use crate::follow::Follower;
@@ -411,7 +411,11 @@ impl MysqlSource {
 
     /// The place of the next event's rows, before the first of them.
     pub(crate) fn here(&self) -> Result<Position> {
-        let cursor = &self.place.cursor;
+        let mut cursor = self.place.cursor.clone();
+        let next = self.waiting().pieces().find_map(|mut piece| next_in(&mut piece).transpose());
+        if let Some((_, _, number)) = next.transpose()? {
+            cursor.turn_to(number);
+        }
         Ok(match cursor.transaction {
             Some(transaction) => crate::place::row_position(
                 self.epoch,

@@ -293,6 +293,27 @@ async fn another_primarys_ddl_that_was_told_is_not_acted_on_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_have_the_same_places_whichever_tables_are_captured() {
+    let own = OwnServer::start(61).await;
+    let server = &own.server;
+    let first = begin(server).await.checkpoint;
+    prepare(server, "'x'", 10).await;
+    run(server, "XA COMMIT 'x'").await;
+    insert(server, LAST).await;
+    let (both, one) = (["xa.t", "xa.u"].as_slice(), ["xa.t"].as_slice());
+    for (before, behind, expected) in
+        [(both, one, [10, 10, 11, LAST].as_slice()), (one, both, &[10, 10, 11, LAST])]
+    {
+        let rows = if before.len() == 2 { 2 } else { 1 };
+        let mut durable = Durable { checkpoint: first.clone(), ..Durable::default() };
+        durable.read_tables(server, (1, 1), Some(rows), before).await;
+        durable.read_tables(server, (1, 1), None, behind).await;
+        assert_eq!(durable.keys, expected, "{before:?}, then {behind:?}");
+        assert!(durable.positions.is_sorted_by(|one, other| one < other));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_waits_for_what_is_prepared_and_says_so() {
     let own = OwnServer::start(31).await;
     let server = &own.server;
