@@ -80,7 +80,8 @@ impl ChangeBatch for MysqlBatch {
         let mut walk = Walk { batch: self, cursor, open: self.open.clone() };
         let mut scratch = Vec::new();
         for mut input in self.pieces.iter() {
-            while let Some((event, _)) = next_in(&mut input)? {
+            while let Some((event, _, number)) = next_in(&mut input)? {
+                walk.cursor.turn_to(number);
                 walk.event(event, &mut scratch, visitor)?;
             }
         }

@@ -102,17 +102,20 @@ pub(crate) struct Mark {
     at_s: u32,
 }
 
-/// The next event of a buffer of the stream, and the bytes that it takes; none at its end.
+/// The next event of a buffer of the stream, the bytes that it takes, and what stands before it, which is a
+/// number among the events of a held transaction ([`Cursor::turn_to`]); none at its end.
 ///
 /// # Errors
 ///
 /// `Malformed` if an event is cut.
 #[inline]
-pub(crate) fn next_in<'a>(input: &mut &'a [u8]) -> Result<Option<(&'a [u8], usize)>> {
+pub(crate) fn next_in<'a>(input: &mut &'a [u8]) -> Result<Option<(&'a [u8], usize, u32)>> {
+    let Some((number, _)) = input.split_first_chunk() else { return Ok(None) };
+    let number = u32::from_le_bytes(*number);
     let Some(mut events) = input.get(BEFORE_EVENT_BYTES..) else { return Ok(None) };
     let Some(event) = next_event(&mut events)? else { return Ok(None) };
     *input = events;
-    Ok(Some((event, BEFORE_EVENT_BYTES + event.len())))
+    Ok(Some((event, BEFORE_EVENT_BYTES + event.len(), number)))
 }
 
 impl Cursor {
@@ -148,6 +151,18 @@ impl Cursor {
             Transaction { events: 0, is_open: true, is_distributed: false, ..transaction };
         let transaction = Some(transaction);
         Self { framer: framer.trusting(), is_nested: true, transaction, ..self.clone() }
+    }
+
+    /// Events of a held transaction keep the numbers that they had among all of its rows, so that a place is
+    /// the same whichever tables are captured. Others have none.
+    #[inline]
+    pub(crate) fn turn_to(&mut self, number: u32) {
+        if self.is_nested
+            && number > 0
+            && let Some(transaction) = &mut self.transaction
+        {
+            transaction.events = u64::from(number) - 1;
+        }
     }
 
     /// How events are read here.

@@ -44,6 +44,9 @@ impl Follower<'_> {
 
     /// What becomes of distributed transactions.
     fn follow_distributed(&mut self, scan: &mut Scan) -> Vec<XaId> {
+        if scan.drops_collected {
+            self.held.drop_collected();
+        }
         self.held.collect(std::mem::take(&mut scan.collected));
         std::mem::take(&mut scan.strangers).into_iter().for_each(|id| self.held.pass(id));
         let mut unknown = Vec::new();

@@ -35,7 +35,7 @@ const SHOWN_TABLES: usize = 8;
 /// Events of captured tables that a scan found in a distributed transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Collected {
-    /// Events, one behind the other.
+    /// Events, one behind the other, each behind the number of its rows in 4 bytes.
     pub(crate) events: Vec<u8>,
     pub(crate) tables: BTreeSet<TableName>,
 }
@@ -102,16 +102,18 @@ impl HeldEvents {
         Self { events, left }
     }
 
-    /// The next event's bytes, header and all; none at the end.
+    /// The number of the next event of rows, or of the one that comes behind a table; and the event's bytes,
+    /// header and all. None at the end.
     ///
     /// # Errors
     ///
     /// `Malformed` for what is no event, which is not held.
-    pub(crate) fn next_bytes(&mut self) -> Result<Option<&[u8]>> {
-        let mut left = &self.events[self.left.clone()];
+    pub(crate) fn next_bytes(&mut self) -> Result<Option<(u32, &[u8])>> {
+        let left = &self.events[self.left.clone()];
+        let Some((number, mut left)) = left.split_first_chunk() else { return Ok(None) };
         let event = next_event(&mut left)?;
         self.left.start = self.left.end - left.len();
-        Ok(event)
+        Ok(event.map(|event| (u32::from_le_bytes(*number), event)))
     }
 }
 
@@ -193,6 +195,12 @@ impl Held {
             false => self.collected.events.extend_from_slice(&found.events),
         }
         self.collected.tables.extend(found.tables);
+    }
+
+    /// What is collected is of a transaction that is not held.
+    pub(crate) fn drop_collected(&mut self) {
+        let Collected { events, .. } = std::mem::take(&mut self.collected);
+        self.bytes -= events.len();
     }
 
     /// Holds the transaction that was collected, at whose end `cursor` is; `before` are all transactions
@@ -421,9 +429,11 @@ mod tests {
     fn events_come_out_one_by_one() {
         let one = crate::frame::tests::event(crate::frame::kinds::XID, 0, &[1], false);
         let other = crate::frame::tests::event(crate::frame::kinds::XID, 0, &[2, 2], false);
-        let mut events = HeldEvents::new(Arc::new([one.clone(), other.clone()].concat()));
-        assert_eq!(events.next_bytes().unwrap(), Some(one.as_slice()));
-        assert_eq!(events.next_bytes().unwrap(), Some(other.as_slice()));
+        let mut events = HeldEvents::new(Arc::new(
+            [&[3, 0, 0, 0], one.as_slice(), &[7, 1, 0, 0], other.as_slice()].concat(),
+        ));
+        assert_eq!(events.next_bytes().unwrap(), Some((3, one.as_slice())));
+        assert_eq!(events.next_bytes().unwrap(), Some((263, other.as_slice())));
         assert_eq!(events.next_bytes().unwrap(), None);
     }
 }

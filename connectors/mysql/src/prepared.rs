@@ -18,7 +18,7 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// The pause before it is asked again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Ids that an error shows.
+/// Ids that are shown.
 const SHOWN: usize = 5;
 
 /// Waits until all have ended that are prepared now.
@@ -68,16 +68,21 @@ fn id(row: &Row) -> Option<XaId> {
     Some(XaId::new(format, global, rest.get(..branch)?))
 }
 
+/// The first ids.
+pub(crate) fn shown(ids: &BTreeSet<XaId>) -> String {
+    let shown: Vec<String> = ids.iter().take(SHOWN).map(ToString::to_string).collect();
+    shown.join(" and ")
+}
+
 #[cold]
 fn not_ended(left: &BTreeSet<XaId>) -> Error {
-    let shown: Vec<String> = left.iter().take(SHOWN).map(ToString::to_string).collect();
     Error::new(ErrorKind::Unavailable, "begin to read the log")
         .because(
             "transactions are prepared (XA) since before the log is read: what they changed would be in \
              neither the log nor the tables as they are read",
         )
         .with("prepared", left.len())
-        .with("xids", shown.join(" and "))
+        .with("xids", shown(left))
         .help(
             "run XA COMMIT or XA ROLLBACK for each that XA RECOVER lists and nobody ends; the start is tried \
              again by itself",

@@ -59,6 +59,8 @@ pub(crate) struct Scan {
     pub(crate) before: Option<GtidSet>,
     /// What is to be held of a distributed transaction.
     pub(crate) collected: Collected,
+    /// Whether what was collected before it is of a transaction that is not held.
+    pub(crate) drops_collected: bool,
     /// A distributed transaction that ends with it and is to be held.
     pub(crate) prepared: Option<Prepared>,
     /// Distributed transactions that are prepared in it and of which nothing is held.
@@ -122,12 +124,13 @@ pub(crate) fn scan<'a>(
     let mut scratch = Vec::new();
     for piece in pieces {
         let mut input = piece;
-        while let Some((event, bytes)) = next_in(&mut input)? {
+        while let Some((event, bytes, number)) = next_in(&mut input)? {
             // One that is larger than a batch comes alone.
             if scanning.scan.bytes > 0 && scanning.scan.bytes + bytes > bounds.bytes_max {
                 return Ok(scanning.scan);
             }
             let (mark, end) = (scanning.scan.place.cursor.mark(), scanning.scan.place.end);
+            scanning.scan.place.cursor.turn_to(number);
             let step = match scanning.event(event, &mut scratch) {
                 Ok(step) => step,
                 Err(error) if scanning.scan.bytes == 0 => return Err(error),
@@ -162,6 +165,7 @@ impl Scan {
             has_anonymous: false,
             before: None,
             collected: Collected::default(),
+            drops_collected: false,
             prepared: None,
             strangers: Vec::new(),
             ended_strangers: Vec::new(),
@@ -194,7 +198,7 @@ impl Scanning<'_> {
             Told::Table(map) => self.table(&map),
             Told::Rows(rows) => self.rows(&rows),
             Told::Ended(transaction) => {
-                self.ended(transaction.id)?;
+                self.ended(&transaction)?;
                 Ok(Step::Take)
             }
             Told::Statement(statement) => self.statement(&statement),
@@ -208,7 +212,11 @@ impl Scanning<'_> {
                 self.passed()?;
                 Ok(Step::Behind(None))
             }
-            Told::Begun => Ok(self.begun()),
+            Told::Begun => {
+                // One before it may have been cut off by the server's end.
+                self.drop_collected();
+                Ok(self.begun())
+            }
             Told::Before(before) => {
                 self.scan.before = Some(before.set()?);
                 self.passed()?;
@@ -251,14 +259,28 @@ impl Scanning<'_> {
         Ok(())
     }
 
-    fn ended(&mut self, id: Option<TransactionId>) -> Result<()> {
-        match id {
+    fn ended(&mut self, transaction: &Transaction) -> Result<()> {
+        match transaction.id {
             Some(id) => self.scan.ended.push(id),
             None => self.scan.has_anonymous = true,
         }
         self.scan.place.open.end_statement();
         self.scan.place.has_rows = false;
-        self.passed()
+        self.drop_collected();
+        self.passed()?;
+        if transaction.is_told {
+            self.pass_over_end()?;
+        }
+        Ok(())
+    }
+
+    /// The end of what another log has told is passed over with it: what is done behind a statement goes by
+    /// the place there.
+    fn pass_over_end(&mut self) -> Result<()> {
+        let (epoch, scan) = (self.bounds.epoch, &mut self.scan);
+        let end = Position::before(epoch, scan.place.cursor.commit()?);
+        scan.resume_after = scan.resume_after.max(end);
+        Ok(())
     }
 
     fn table(&mut self, map: &TableMap<'_>) -> Result<Step> {
@@ -367,7 +389,7 @@ impl Scanning<'_> {
             self.scan.place.end = behind_event(epoch, transaction.commit, transaction.events);
         }
         if statement.ends {
-            self.ended(transaction.id)?;
+            self.ended(&transaction)?;
         }
         Ok(step)
     }

@@ -5,7 +5,7 @@ use crate::batch::{BLOCK_FIELDS, MysqlBatch};
 use crate::catalog::{self, CatalogTable};
 use crate::client::Sql;
 use crate::config::{Config, TERMS};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, next_in};
 use crate::ddl::{StoredTables, Suspects};
 use crate::decode::{TableMap, described, numbered};
 use crate::follow::Follower;
@@ -295,6 +295,7 @@ impl MysqlSource {
         if let Some(prepared) = &scan.prepared {
             self.marks.committed.remove(&prepared.id);
         }
+        scan.strangers.iter().for_each(|id| self.marks.committed.remove(id));
         let telling = self.unpacking.last().and_then(|unpacking| unpacking.held());
         let mut follower = Follower { log: &mut self.log, held: &mut self.held, telling };
         follower.follow(scan)?.iter().for_each(warn_of_unknown);
@@ -415,7 +416,11 @@ impl MysqlSource {
 
     /// The place of the next event's rows, before the first of them.
     pub(crate) fn here(&self) -> Result<Position> {
-        let cursor = &self.place.cursor;
+        let mut cursor = self.place.cursor.clone();
+        let next = self.waiting().pieces().find_map(|mut piece| next_in(&mut piece).transpose());
+        if let Some((_, _, number)) = next.transpose()? {
+            cursor.turn_to(number);
+        }
         Ok(match cursor.transaction {
             Some(transaction) => crate::place::row_position(
                 self.epoch,

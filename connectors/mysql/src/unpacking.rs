@@ -9,6 +9,9 @@ use crate::xa::XaId;
 use tidemesh_model::Result;
 use tidemesh_source::Pending;
 
+/// An event's number stands at the beginning of what is before it.
+const NUMBER_BYTES: usize = size_of::<u32>();
+
 /// What events come from.
 pub(crate) enum Origin {
     /// A compressed transaction.
@@ -45,14 +48,16 @@ impl Unpacking {
         let mut buffer = Vec::with_capacity(bytes_max);
         while buffer.len() < bytes_max {
             let event = match &mut self.origin {
-                Origin::Payload(events) => events.next_bytes()?,
+                Origin::Payload(events) => events.next_bytes()?.map(|event| (0, event)),
                 Origin::Held(events, _) => events.next_bytes()?,
             };
-            let Some(event) = event else {
+            let Some((number, event)) = event else {
                 self.is_whole = true;
                 break;
             };
-            buffer.extend_from_slice(&[0; BEFORE_EVENT_BYTES]);
+            let mut before = [0; BEFORE_EVENT_BYTES];
+            before[..NUMBER_BYTES].copy_from_slice(&number.to_le_bytes());
+            buffer.extend_from_slice(&before);
             buffer.extend_from_slice(event);
         }
         if !buffer.is_empty() {

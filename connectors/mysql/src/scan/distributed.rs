@@ -4,12 +4,12 @@
 use super::{Scanning, Step, Stop};
 use crate::cursor::Statement;
 use crate::decode::{Rows, TableMap, Xid};
-use crate::held::Prepared;
+use crate::held::{Collected, Prepared};
 use crate::statement::Effect;
 use crate::tables::Purpose;
 use crate::transaction::Transaction;
 use crate::xa::XaId;
-use tidemesh_model::Result;
+use tidemesh_model::{Error, ErrorKind, Result};
 
 impl Scanning<'_> {
     #[inline]
@@ -22,7 +22,8 @@ impl Scanning<'_> {
     /// say nothing of the log where it stands.
     pub(super) fn held_table(&mut self, map: &TableMap<'_>, event: &[u8]) -> Result<Step> {
         if self.bounds.captured.purpose(map.name_bytes()) == Some(Purpose::Events) {
-            self.collect(event)?;
+            let number = self.events() + 1;
+            self.collect(number, event)?;
             self.scan.collected.tables.insert(map.table_name()?);
             self.scan.place.open_held.push(map.id);
         }
@@ -31,7 +32,7 @@ impl Scanning<'_> {
 
     pub(super) fn held_rows(&mut self, rows: &Rows<'_>, event: &[u8]) -> Result<Step> {
         if self.scan.place.open_held.contains(&rows.table) {
-            self.collect(event)?;
+            self.collect(self.events(), event)?;
             self.scan.place.has_rows = true;
         }
         if rows.ends_statement {
@@ -40,14 +41,31 @@ impl Scanning<'_> {
         Ok(Step::Take)
     }
 
-    /// Keeps an event of a captured table.
-    fn collect(&mut self, event: &[u8]) -> Result<()> {
+    /// Events of rows of the transaction so far, of all tables.
+    fn events(&self) -> u64 {
+        self.scan.place.cursor.transaction.map_or(0, |transaction| transaction.events)
+    }
+
+    /// Keeps an event of a captured table, with the number of its rows or of those that follow.
+    fn collect(&mut self, number: u64, event: &[u8]) -> Result<()> {
+        let number = u32::try_from(number).map_err(|_| too_many_events())?.to_le_bytes();
         let collected = &mut self.scan.collected;
-        let room =
-            self.bounds.held.has_room(collected.events.len() + event.len(), &collected.tables);
+        let room = self
+            .bounds
+            .held
+            .has_room(collected.events.len() + number.len() + event.len(), &collected.tables);
         room.map_err(|error| self.scan.place.cursor.located(error))?;
+        collected.events.extend_from_slice(&number);
         collected.events.extend_from_slice(event);
         Ok(())
+    }
+
+    /// What was collected is of a transaction that is not held: descriptions of tables without rows, or rows
+    /// that were undone where all is passed over.
+    pub(super) fn drop_collected(&mut self) {
+        self.scan.collected = Collected::default();
+        self.scan.drops_collected = true;
+        self.scan.place.open_held.clear();
     }
 
     /// The end of a distributed transaction. Its event goes with those that are held, and ends them where
@@ -62,7 +80,7 @@ impl Scanning<'_> {
             if !xid.is_one_phase {
                 self.scan.strangers.push(xid.into());
             }
-            self.ended(transaction.id)?;
+            self.ended(&transaction)?;
             return Ok(Step::Take);
         }
         if xid.is_one_phase {
@@ -70,12 +88,12 @@ impl Scanning<'_> {
             if self.scan.bytes > 0 {
                 return Ok(Step::Before(None));
             }
-            self.collect(event)?;
+            self.collect(transaction.events + 1, event)?;
             return Ok(Step::Behind(Some(Stop::CommittedAtOnce(transaction))));
         }
         let place = self.bounds.held.has_place(&self.scan.collected.tables);
         place.map_err(|error| self.scan.place.cursor.located(error))?;
-        self.collect(event)?;
+        self.collect(transaction.events + 1, event)?;
         self.scan.prepared = Some(Prepared { id: xid.into(), transaction });
         self.scan.place.open_held.clear();
         self.scan.place.has_rows = false;
@@ -101,6 +119,12 @@ impl Scanning<'_> {
         self.scan.ended_strangers.push((id.clone(), is_told));
         Step::Take
     }
+}
+
+#[cold]
+fn too_many_events() -> Error {
+    Error::new(ErrorKind::TooLarge, "read the log")
+        .because("a prepared transaction has more events of rows than a place has")
 }
 
 #[cfg(test)]

@@ -15,13 +15,18 @@ use tidemesh_source::{BatchLimit, Checkpoint, Connector, Source, TableReader};
 /// The key of the row that is written last.
 const LAST: i32 = 99;
 
+/// How long a mark may take where no commit is under way.
+const MARKED_MAX: Duration = Duration::from_secs(20);
+
 /// What is durable: the checkpoint, and the keys and positions that were told.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Durable {
     checkpoint: Option<Checkpoint>,
     keys: Vec<i32>,
     positions: Vec<Position>,
     marks: Vec<String>,
+    /// Tables whose rows are replaced.
+    replaced: Vec<String>,
 }
 
 impl ChangeVisitor for Durable {
@@ -52,6 +57,7 @@ impl Durable {
     /// What a run loop makes durable with a batch.
     fn take(&mut self, batch: &crate::MysqlBatch) {
         batch.visit(self).unwrap();
+        self.replaced.extend(batch.replaced().iter().map(|schema| schema.name.table.clone()));
         let position = batch.end();
         let none = || Checkpoint { position, items: BTreeMap::new() };
         let checkpoint = self.checkpoint.get_or_insert_with(none);
@@ -74,9 +80,20 @@ impl Durable {
         batches: usize,
         rows: Option<usize>,
     ) {
+        self.read_tables(server, (bytes_max, batches), rows, &["xa.t"]).await;
+    }
+
+    async fn read_tables(
+        &mut self,
+        server: &Server,
+        (bytes_max, batches): (usize, usize),
+        rows: Option<usize>,
+        tables: &[&str],
+    ) {
+        let connector = connector_of(server, tables);
         let limit = BatchLimit { bytes_max, wait_max: Duration::from_millis(100) };
         loop {
-            let mut source = connector(server).open(self.checkpoint.clone(), 1).await.unwrap();
+            let mut source = connector.open(self.checkpoint.clone(), 1).await.unwrap();
             for _ in 0..batches {
                 let before = self.checkpoint.as_ref().map(|checkpoint| checkpoint.position);
                 loop {
@@ -100,13 +117,17 @@ impl Durable {
 }
 
 fn connector(server: &Server) -> MysqlConnector {
+    connector_of(server, &["xa.t"])
+}
+
+fn connector_of(server: &Server, tables: &[&str]) -> MysqlConnector {
     let settings = &server.settings;
     let settings: SourceSettings = serde_json::from_value(serde_json::json!({
         "name": "shop",
         "snapshot": {"read_only": true},
         "mysql": {
             "host": settings.host, "port": settings.port, "user": settings.user,
-            "password": settings.password, "tables": ["xa.t"], "tls": "disable",
+            "password": settings.password, "tables": tables, "tls": "disable",
         },
     }))
     .unwrap();
@@ -185,19 +206,29 @@ async fn wherever_it_ends_what_is_prepared_is_told_once_and_where_it_is_committe
     }
 }
 
+/// Lets a server follow another one.
+async fn replicate(first: &Server, second: &Server) {
+    let port = first.settings.port;
+    let sql = format!(
+        "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {port}, master_user = 'root', \
+         master_use_gtid = slave_pos; START SLAVE"
+    );
+    run(second, &sql).await;
+}
+
+/// Lets the second one take over, once it has all of the first.
+async fn fail_over(first: &Server, second: &Server) {
+    let at = told(first, "SELECT @@gtid_binlog_pos").await;
+    let caught_up = format!("SELECT MASTER_GTID_WAIT('{at}', 60)");
+    assert_eq!(told(second, &caught_up).await, "0", "the replica has all of it");
+    run(second, "STOP SLAVE; RESET SLAVE ALL").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_primary_gives_what_is_held_again_and_nothing_else_that_was_told() {
     let (first, second) = (OwnServer::start(21).await, OwnServer::start(22).await);
     let (first, second) = (&first.server, &second.server);
-    let port = first.settings.port;
-    run(
-        second,
-        &format!(
-            "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {port}, master_user = 'root', \
-             master_use_gtid = slave_pos; START SLAVE"
-        ),
-    )
-    .await;
+    replicate(first, second).await;
     let mut durable = begin(first).await;
     insert(first, 1).await;
     prepare(first, "'x'", 10).await;
@@ -206,10 +237,7 @@ async fn another_primary_gives_what_is_held_again_and_nothing_else_that_was_told
     insert(first, 3).await;
     run(first, "SET gtid_domain_id = 5; INSERT INTO xa.t VALUES (4, 1)").await;
     durable.read(first, 1 << 20, 100, Some(4)).await;
-    let at = told(first, "SELECT @@gtid_binlog_pos").await;
-    let caught_up = format!("SELECT MASTER_GTID_WAIT('{at}', 60)");
-    assert_eq!(told(second, &caught_up).await, "0", "the replica has all of it");
-    run(second, "STOP SLAVE; RESET SLAVE ALL").await;
+    fail_over(first, second).await;
     insert(second, 5).await;
     // Ended before the commit, and behind it.
     durable.read(second, 1 << 20, 100, Some(5)).await;
@@ -219,6 +247,70 @@ async fn another_primary_gives_what_is_held_again_and_nothing_else_that_was_told
     durable.read(second, 1, 1, None).await;
     assert_eq!(durable.keys, [1, 2, 3, 4, 5, 10, 11, LAST]);
     assert!(durable.positions.is_sorted_by(|one, other| one < other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_primarys_ddl_that_was_told_is_not_acted_on_again() {
+    let (first, second) = (OwnServer::start(23).await, OwnServer::start(24).await);
+    let (first, second) = (&first.server, &second.server);
+    let tables = ["xa.t", "xa.parts", "xa.other"];
+    replicate(first, second).await;
+    let mut durable = begin(first).await;
+    run(
+        first,
+        "CREATE TABLE xa.other (id INT PRIMARY KEY); INSERT INTO xa.other VALUES (1);
+         CREATE TABLE xa.parts (id INT PRIMARY KEY) PARTITION BY RANGE (id)
+         (PARTITION p0 VALUES LESS THAN (10), PARTITION p1 VALUES LESS THAN MAXVALUE);
+         INSERT INTO xa.parts VALUES (2)",
+    )
+    .await;
+    prepare(first, "'x'", 10).await;
+    run(
+        first,
+        "ALTER TABLE xa.parts TRUNCATE PARTITION p0; INSERT INTO xa.parts VALUES (3);
+         DROP TABLE xa.other; CREATE TABLE xa.other (id INT PRIMARY KEY);
+         INSERT INTO xa.other VALUES (4)",
+    )
+    .await;
+    let reading = durable.read_tables(first, (1 << 20, 100), Some(4), &tables);
+    let read = tokio::time::timeout(MARKED_MAX, reading).await;
+    assert!(read.is_ok(), "{:?}, {:?}", durable.keys, durable.replaced);
+    assert_eq!(durable.replaced, ["parts", "other"]);
+    fail_over(first, second).await;
+    run(second, "INSERT INTO xa.parts VALUES (5); INSERT INTO xa.other VALUES (6)").await;
+    let reading = durable.read_tables(second, (1 << 20, 100), Some(6), &tables);
+    let read = tokio::time::timeout(MARKED_MAX, reading).await;
+    assert!(read.is_ok(), "{:?}, {:?}", durable.keys, durable.replaced);
+    run(second, "INSERT INTO xa.parts VALUES (7); INSERT INTO xa.other VALUES (8)").await;
+    run(second, "XA COMMIT 'x'").await;
+    insert(second, LAST).await;
+    let reading = durable.read_tables(second, (1 << 20, 100), None, &tables);
+    let read = tokio::time::timeout(MARKED_MAX, reading).await;
+    assert!(read.is_ok(), "{:?}, {:?}", durable.keys, durable.replaced);
+    assert_eq!(durable.keys, [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, LAST]);
+    assert_eq!(durable.replaced, ["parts", "other"]);
+    assert!(durable.positions.is_sorted_by(|one, other| one < other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_have_the_same_places_whichever_tables_are_captured() {
+    let own = OwnServer::start(61).await;
+    let server = &own.server;
+    let first = begin(server).await.checkpoint;
+    prepare(server, "'x'", 10).await;
+    run(server, "XA COMMIT 'x'").await;
+    insert(server, LAST).await;
+    let (both, one) = (["xa.t", "xa.u"].as_slice(), ["xa.t"].as_slice());
+    for (before, behind, expected) in
+        [(both, one, [10, 10, 11, LAST].as_slice()), (one, both, &[10, 10, 11, LAST])]
+    {
+        let rows = if before.len() == 2 { 2 } else { 1 };
+        let mut durable = Durable { checkpoint: first.clone(), ..Durable::default() };
+        durable.read_tables(server, (1, 1), Some(rows), before).await;
+        durable.read_tables(server, (1, 1), None, behind).await;
+        assert_eq!(durable.keys, expected, "{before:?}, then {behind:?}");
+        assert!(durable.positions.is_sorted_by(|one, other| one < other));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,18 +337,30 @@ async fn a_low_mark_waits_for_the_log_while_something_is_prepared() {
     let mut source = connector.open(durable.checkpoint.clone(), 1).await.unwrap();
     let mut reader = connector.reader().await.unwrap();
     let limit = BatchLimit { bytes_max: 1 << 20, wait_max: Duration::from_millis(100) };
-    for (mark, key) in [("low a 1", 20), ("low a 2", 30)] {
-        let mut marking = std::pin::pin!(reader.mark(mark));
-        loop {
-            tokio::select! {
-                marked = &mut marking => break marked.unwrap(),
-                batch = source.next_batch(limit) => durable.take(&batch.unwrap()),
+    let again = [
+        "XA START 'x'; INSERT INTO xa.t VALUES (20, 1); XA END 'x'; XA PREPARE 'x'",
+        // It changes no captured table.
+        "XA START 'x'; INSERT INTO xa.u VALUES (30, 1); XA END 'x'; XA PREPARE 'x'",
+        "",
+    ];
+    for (mark, again) in ["low a 1", "low a 2", "low a 3"].into_iter().zip(again) {
+        let marking = async {
+            let mut marking = std::pin::pin!(reader.mark(mark));
+            loop {
+                tokio::select! {
+                    marked = &mut marking => break marked.unwrap(),
+                    batch = source.next_batch(limit) => durable.take(&batch.unwrap()),
+                }
             }
-        }
+        };
+        tokio::time::timeout(MARKED_MAX, marking).await.expect("nothing is to be waited for");
         run(server, "XA COMMIT 'x'").await;
-        prepare(server, "'x'", key).await;
+        if !again.is_empty() {
+            run(server, again).await;
+        }
     }
-    assert_eq!(durable.marks, ["low a 1", "sync committing", "low a 2", "sync committing"]);
+    let sync = "sync committing";
+    assert_eq!(durable.marks, ["low a 1", sync, "low a 2", sync, "low a 3", sync]);
 }
 
 async fn told(server: &Server, question: &str) -> String {

@@ -18,6 +18,7 @@ use crate::scan::{Bounds, Place, Scan, scan};
 use crate::tables::{Captured, Described, OpenTables, Tables};
 use crate::takeup::LogPlace;
 use crate::unpacking::{Origin as From, Unpacking};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tidemesh_model::{
     Change, ChangeBatch, ChangeVisitor, ErrorKind, MysqlTypes, Origin, Position, RowImage,
@@ -34,6 +35,9 @@ const SIZES: [usize; 4] = [1, 100, 400, WHOLE];
 const WHOLE: usize = 1 << 20;
 
 const EPOCH: u32 = 1;
+
+/// The kinds of events of rows that MariaDB writes.
+const WRITTEN: [u8; 3] = [kinds::WRITE_ROWS_V1.0, kinds::UPDATE_ROWS_V1.0, kinds::DELETE_ROWS_V1.0];
 
 /// A row that was told: where its transaction begins, its operation and its key.
 type Told = (u64, char, i32);
@@ -336,6 +340,24 @@ fn no_more_is_held_than_may_be_and_the_error_says_of_what() {
     let text = error.report();
     for part in ["mysql.xa_held_bytes_max", "tables=x.t", "log.000001", "XA RECOVER"] {
         assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+/// As a statement has it that names a table and changes none of its rows.
+#[test]
+fn nothing_is_kept_of_tables_without_rows() {
+    let all = events(FILE);
+    let prepare = all.iter().position(|event| event[4] == kinds::XA_PREPARE.0).unwrap();
+    let mut rest = all[..=prepare].to_vec();
+    rest.retain(|event| !WRITTEN.contains(&event[4]));
+    assert!(rest.len() < prepare);
+    for bytes_max in SIZES {
+        let mut reading = Reading::of(&rest, 4);
+        reading.held = Held::new(1 << 20);
+        let read = reading.read(bytes_max).unwrap();
+        assert!(read.held.is_empty());
+        read.held.has_room(1 << 20, &BTreeSet::new()).unwrap();
+        assert!(read.rows.told.is_empty(), "{bytes_max}");
     }
 }
 
