@@ -18,7 +18,7 @@ apicurio_version=2.6.13.Final
 avro_version=1.12.0
 cargo_deny_version=0.20.2
 # What a build of all tests takes, with lints and documentation.
-build_gib=20
+build_gib=16
 
 say() { printf '%s\n' "$*" >&2; }
 
