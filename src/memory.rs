@@ -6,7 +6,7 @@ const MAPPED_BYTES_MIN: i32 = 1024 * 1024;
 /// Has large buffers given back when they are freed. By itself glibc raises its bound with each that is
 /// freed, up to 32 MiB, and then keeps them in its heaps, one for each thread, with holes that nothing fits
 /// (mallopt(3), glibc 2.36): a transaction of 1,500,000 rows from MySQL took 113 MB at its peak, with this
-/// 83 MB, in the same time.
+/// 83 MB.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code, reason = "glibc's setting has no safe form")]
 pub(crate) fn give_back_large_buffers() {

@@ -4,7 +4,7 @@ use crate::history::History;
 use crate::support::daemon::{Daemon, configuration, refused_up, with};
 use crate::support::eventually;
 use crate::support::postgres::{Database, Server};
-use crate::support::writer::{TABLE, Writer, agrees, seed};
+use crate::support::writer::{TABLE, TOPIC, Writer, agrees, agrees_on, seed};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::io::Write;
@@ -26,13 +26,27 @@ pub(crate) async fn killed_at_random_moments(
     kills: u32,
     within: Duration,
 ) {
-    let mut random = StdRng::seed_from_u64(seed());
     database.execute(TABLE).await;
+    let writer = async |seed| {
+        Writer::start(database.connect_again().await.unwrap(), seed, History::default())
+    };
+    killed_while_written(config, TOPIC, writer, kills, within).await;
+}
+
+/// The same whatever the database is, of whose table of orders the topic tells: `writer` has somebody write,
+/// by a seed.
+pub(crate) async fn killed_while_written(
+    config: &str,
+    topic: &str,
+    writer: impl AsyncFnOnce(u64) -> Writer,
+    kills: u32,
+    within: Duration,
+) {
+    let mut random = StdRng::seed_from_u64(seed());
     let folder = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::up(folder.path(), config).await;
     daemon.streaming().await;
-    let client = database.connect_again().await.unwrap();
-    let writer = Writer::start(client, random.random(), History::default());
+    let writer = writer(random.random()).await;
     for kill in 0..kills {
         let moment = random.random_range(Duration::ZERO..within);
         tokio::time::sleep(moment).await;
@@ -40,7 +54,7 @@ pub(crate) async fn killed_at_random_moments(
         println!("kill {kill} after {moment:?}");
         daemon = Daemon::up(folder.path(), config).await;
     }
-    agrees(&daemon, &writer.stop().await).await;
+    agrees_on(&daemon, topic, &writer.stop().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,7 +159,7 @@ impl Walk<'_> {
         let told = self.cursor.advance(event, scratch)?;
         match told {
             // They are told once it is committed.
-            Told::Rows(_) | Told::Table(_) if self.is_distributed() => Ok(()),
+            Told::Rows(_) | Told::Table(_) if self.cursor.is_distributed() => Ok(()),
             Told::Rows(rows) => {
                 let (id, ends) = (rows.table, rows.ends_statement);
                 if let Some(Some(table)) = self.open.get(id) {
@@ -190,11 +190,6 @@ impl Walk<'_> {
             | Told::Before(_)
             | Told::Nothing => Ok(()),
         }
-    }
-
-    #[inline]
-    fn is_distributed(&self) -> bool {
-        self.cursor.transaction.as_ref().is_some_and(|transaction| transaction.is_distributed)
     }
 
     fn table(&mut self, map: &TableMap<'_>) -> Result<()> {

@@ -165,6 +165,13 @@ impl Cursor {
         }
     }
 
+    /// Whether the transaction that is under way is a distributed one, whose rows are told once it is
+    /// committed.
+    #[inline]
+    pub(crate) fn is_distributed(&self) -> bool {
+        self.transaction.as_ref().is_some_and(|transaction| transaction.is_distributed)
+    }
+
     /// How events are read here.
     pub(crate) fn framer(&self) -> Framer {
         self.framer

@@ -24,36 +24,28 @@ const SUSPECTS_KEY: &str = "suspects";
 /// The version of both stored forms.
 const STORED_VERSION: u32 = 1;
 
-/// Tables that are stored beside the log's place.
+/// Captured tables that were dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredTables {
-    key: &'static str,
-    tables: BTreeSet<TableName>,
-}
+pub(crate) struct Dropped(BTreeSet<TableName>);
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredDropped {
     version: u32,
     tables: BTreeSet<TableName>,
 }
 
-impl StoredTables {
-    /// Tables that were dropped.
-    ///
+impl Dropped {
     /// # Errors
     ///
     /// `Corrupt`, `NewerVersion`.
-    pub(crate) fn dropped(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
-        Self::read(items, DROPPED_KEY)
-    }
-
-    fn read(items: &BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<Self> {
-        let stored = read_stored(items, key, STORED_VERSION, |stored: &Stored| stored.version)?;
-        Ok(Self { key, tables: stored.map(|stored| stored.tables).unwrap_or_default() })
+    pub(crate) fn read(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let version = |stored: &StoredDropped| stored.version;
+        let stored = read_stored(items, DROPPED_KEY, STORED_VERSION, version)?;
+        Ok(Self(stored.map(|stored| stored.tables).unwrap_or_default()))
     }
 
     pub(crate) fn has(&self, table: &TableName) -> bool {
-        self.tables.contains(table)
+        self.0.contains(table)
     }
 
     /// Adds tables; answers the item to store if one is new.
@@ -61,19 +53,19 @@ impl StoredTables {
         &mut self,
         tables: impl IntoIterator<Item = TableName>,
     ) -> Result<Option<StateItem>> {
-        let before = self.tables.len();
-        self.tables.extend(tables);
-        (self.tables.len() > before).then(|| self.item()).transpose()
+        let before = self.0.len();
+        self.0.extend(tables);
+        (self.0.len() > before).then(|| self.item()).transpose()
     }
 
     /// Takes a table out; answers the item to store if it was in.
     pub(crate) fn remove(&mut self, table: &TableName) -> Result<Option<StateItem>> {
-        self.tables.remove(table).then(|| self.item()).transpose()
+        self.0.remove(table).then(|| self.item()).transpose()
     }
 
     fn item(&self) -> Result<StateItem> {
-        let stored = Stored { version: STORED_VERSION, tables: self.tables.clone() };
-        stored_item(self.key, &stored)
+        let stored = StoredDropped { version: STORED_VERSION, tables: self.0.clone() };
+        stored_item(DROPPED_KEY, &stored)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::client::stream::{self, From};
 use crate::client::{Client, Sql};
 use crate::config::Config;
 use crate::cursor::Cursor;
-use crate::ddl::{StoredTables, Suspects};
+use crate::ddl::{Dropped, Suspects};
 use crate::frame::Flavor;
 use crate::gtid::GtidSet;
 use crate::held::Held;
@@ -123,7 +123,7 @@ impl Connector for MysqlConnector {
         let log = server::log(&mut sql, flavor, stored.as_ref()).await?;
         let start = start(&mut sql, checkpoint.as_ref(), stored, &log, first_epoch).await?;
         let versions = Versions::read(items)?;
-        let (mut dropped, suspects) = (StoredTables::dropped(items)?, Suspects::read(items)?);
+        let (mut dropped, suspects) = (Dropped::read(items)?, Suspects::read(items)?);
         let unseen = dropped.add(unseen(&config, &versions))?;
         let stream = stream_from(&config, &start, &self.reader_name, self.vitals()).await?;
         tracing::info!(

@@ -192,8 +192,12 @@ impl Scanning<'_> {
 
     fn event(&mut self, event: &[u8], scratch: &mut Vec<u8>) -> Result<Step> {
         match self.scan.place.cursor.advance(event, scratch)? {
-            Told::Table(map) if self.is_distributed() => self.held_table(&map, event),
-            Told::Rows(rows) if self.is_distributed() => self.held_rows(&rows, event),
+            Told::Table(map) if self.scan.place.cursor.is_distributed() => {
+                self.held_table(&map, event)
+            }
+            Told::Rows(rows) if self.scan.place.cursor.is_distributed() => {
+                self.held_rows(&rows, event)
+            }
             Told::Prepared(transaction, xid) => self.prepared(transaction, xid, event),
             Told::Table(map) => self.table(&map),
             Told::Rows(rows) => self.rows(&rows),
@@ -337,15 +341,10 @@ impl Scanning<'_> {
             }
             // It comes alone: the run loop writes a delete for each live key.
             Effect::Truncate(table) if captured.has(table) => {
-                if self.scan.bytes > 0 {
-                    return Ok(Step::Before(None));
+                if let Some(before) = self.alone(std::iter::once(table)) {
+                    return Ok(before);
                 }
-                let known = self.known(table);
-                let Some(schema) = known else {
-                    return Ok(Step::Before(Some(Stop::Unknown(table.clone()))));
-                };
-                self.scan.schemas.push(schema);
-                self.scan.is_alone = true;
+                self.scan.schemas.extend(self.known(table));
                 step = Step::Behind(None);
             }
             Effect::Drop(tables) => step = behind(captured.among(tables), Stop::Dropped),

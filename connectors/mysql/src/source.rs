@@ -6,7 +6,7 @@ use crate::catalog::{self, CatalogTable};
 use crate::client::Sql;
 use crate::config::{Config, TERMS};
 use crate::cursor::{Cursor, next_in};
-use crate::ddl::{StoredTables, Suspects};
+use crate::ddl::{Dropped, Suspects};
 use crate::decode::{TableMap, described, numbered};
 use crate::follow::Follower;
 use crate::frame::Flavor;
@@ -56,7 +56,7 @@ pub struct MysqlSource {
     /// What tables were at earlier places.
     pub(crate) versions: Versions,
     /// Captured tables that were dropped: one that comes under such a name is another one.
-    pub(crate) dropped: StoredTables,
+    pub(crate) dropped: Dropped,
     /// Tables that DDL may have altered in what the log does not tell.
     pub(crate) suspects: Suspects,
     pub(crate) pending: Pending,

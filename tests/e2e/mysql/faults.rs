@@ -1,14 +1,13 @@
 //! Bad days: killed at any moment, the server restarted and killed, its log gone, two instances at once.
 
 use super::{TABLE, of_orders};
+use crate::faults::killed_while_written;
 use crate::history::{History, Told};
 use crate::support::daemon::{Daemon, registry, with};
 use crate::support::mysql::{Database, Server};
 use crate::support::topic::{equals, records};
 use crate::support::writer::{Writer, agrees_on, seed};
 use crate::support::{PATIENCE, eventually};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -27,20 +26,9 @@ pub(super) async fn killed_at_random_moments(
     kills: u32,
     within: Duration,
 ) {
-    let mut random = StdRng::seed_from_u64(seed());
     database.execute(TABLE).await;
-    let folder = tempfile::tempdir().unwrap();
-    let mut daemon = Daemon::up(folder.path(), config).await;
-    daemon.streaming().await;
-    let writer = Writer::run(database.commits(None), random.random(), History::default());
-    for kill in 0..kills {
-        let moment = random.random_range(Duration::ZERO..within);
-        tokio::time::sleep(moment).await;
-        daemon.kill();
-        println!("kill {kill} after {moment:?}");
-        daemon = Daemon::up(folder.path(), config).await;
-    }
-    agrees_on(&daemon, &database.topic("orders"), &writer.stop().await).await;
+    let writer = async |seed| Writer::run(database.commits(None), seed, History::default());
+    killed_while_written(config, &database.topic("orders"), writer, kills, within).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

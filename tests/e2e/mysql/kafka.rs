@@ -3,7 +3,7 @@
 use super::faults::killed_at_random_moments;
 use super::{TABLE, of_orders};
 use crate::history::History;
-use crate::network::RATE;
+use crate::network::{RATE, comes_on};
 use crate::support::daemon::{Daemon, log_alone, with};
 use crate::support::eventually;
 use crate::support::kafka::{Broker, on_broker, on_kafka};
@@ -35,14 +35,11 @@ async fn a_broker_that_is_killed_is_taken_up_again() {
     daemon.streaming().await;
     let writer = Writer::run(database.commits(Some(RATE)), seed(), History::default());
     for _ in 0..2 {
-        let before = daemon.source().await;
-        eventually("it comes on", async || {
-            (daemon.source().await["records"].as_u64() > before["records"].as_u64()).then_some(())
-        })
-        .await;
+        let errors = daemon.source().await["errors"].as_u64();
+        comes_on(&daemon).await;
         broker.kill().await;
         eventually("the broker is missed", async || {
-            (daemon.source().await["errors"].as_u64() > before["errors"].as_u64()).then_some(())
+            (daemon.source().await["errors"].as_u64() > errors).then_some(())
         })
         .await;
         broker.start_again();

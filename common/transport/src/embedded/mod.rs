@@ -58,7 +58,7 @@ pub struct EmbeddedConfig {
     /// The most bytes of appends that are taken and not yet durable; an append past it waits.
     /// At least 64 KiB; default 16 MiB.
     pub append_bytes_in_flight_max: usize,
-    /// What the storage holds in memory before it writes a table; up to three times this, while it
+    /// What the storage holds in memory before it writes a table; up to five times this, while it
     /// writes. Default 4 MiB.
     pub memtable_bytes_max: u64,
     /// Blocks of the storage's files kept in memory. Default 8 MiB.

@@ -45,7 +45,7 @@ fn a_name_has_the_same_rows_behind_an_online_change_alone() {
 
 #[test]
 fn stored_tables_come_back() {
-    let mut dropped = StoredTables::dropped(&BTreeMap::new()).unwrap();
+    let mut dropped = Dropped::read(&BTreeMap::new()).unwrap();
     let item = dropped.add([name("t")]).unwrap().unwrap();
     assert_eq!(dropped.add([name("t")]).unwrap(), None);
     let mut suspects = Suspects::default();
@@ -57,7 +57,7 @@ fn stored_tables_come_back() {
     let other = suspects.add(altered(&["b"])).unwrap().unwrap();
     let items = [item, other].map(|item| (item.key, item.value.unwrap()));
     let items = BTreeMap::from(items);
-    assert_eq!(StoredTables::dropped(&items).unwrap(), dropped);
+    assert_eq!(Dropped::read(&items).unwrap(), dropped);
     let suspects = Suspects::read(&items).unwrap();
     assert_eq!(suspects.gone(&name("u")).unwrap(), ["a", "b"]);
     assert!(dropped.remove(&name("t")).unwrap().is_some());

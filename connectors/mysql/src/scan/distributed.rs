@@ -12,12 +12,6 @@ use crate::xa::XaId;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 impl Scanning<'_> {
-    #[inline]
-    pub(super) fn is_distributed(&self) -> bool {
-        let transaction = self.scan.place.cursor.transaction.as_ref();
-        transaction.is_some_and(|transaction| transaction.is_distributed)
-    }
-
     /// Marks are not among what is held: who writes them writes them alone, and one that came later would
     /// say nothing of the log where it stands.
     pub(super) fn held_table(&mut self, map: &TableMap<'_>, event: &[u8]) -> Result<Step> {
