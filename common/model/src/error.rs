@@ -254,6 +254,22 @@ impl Error {
         self.inner.help.as_deref()
     }
 
+    /// The same failure for another one who waits for it; its causes as text.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let mut copy = Self::new(self.kind(), self.operation());
+        copy.inner.message.clone_from(&self.inner.message);
+        copy.inner.context.clone_from(&self.inner.context);
+        copy.inner.help.clone_from(&self.inner.help);
+        let mut causes = Vec::new();
+        let mut cause = StdError::source(self);
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        if causes.is_empty() { copy } else { copy.caused_by(causes.join(": ")) }
+    }
+
     /// The whole error in one line: this error, its causes, and the help.
     #[must_use]
     pub fn report(&self) -> String {
@@ -317,6 +333,18 @@ mod tests {
             "cannot start replication: the slot is gone (slot=tidemesh_shop)"
         );
         assert!(error.report().ends_with(": inner; set on_position_lost"));
+    }
+
+    #[test]
+    fn a_failure_is_told_again_word_for_word() {
+        let cause = Error::new(ErrorKind::Timeout, "read").caused_by(std::io::Error::other("inner"));
+        let error = Error::new(ErrorKind::Storage, "append")
+            .because("the disk is full")
+            .with("folder", "x")
+            .caused_by(cause)
+            .help("make room");
+        assert_eq!(error.again().report(), error.report());
+        assert_eq!(error.again().kind(), ErrorKind::Storage);
     }
 
     #[test]

@@ -48,6 +48,6 @@ pub use topic::{
     check_topic_name,
 };
 pub use transport::{
-    Append, Appended, Committer, FetchLimit, GroupOffset, PartitionBatch, Progress, Reader, Start,
-    Subscription, Transport, WriterEpoch,
+    Append, Appended, Committer, FetchLimit, GroupOffset, OffsetBreak, PartitionBatch, Progress,
+    Reader, Start, Subscription, Transport, WriterEpoch,
 };

@@ -62,6 +62,31 @@ impl Records {
         self.bytes.capacity()
     }
 
+    /// Becomes a copy of `other` in the memory that it has.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&other.bytes);
+        (self.count, self.start) = (other.count, other.start);
+    }
+
+    /// Becomes a copy of what was fetched, from the first record that was asked for on. Offset deltas
+    /// become 0, 1, 2, …: what compaction has taken leaves no gaps.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` as [`FetchedBatch::iter`].
+    pub fn copy_fetched(&mut self, batch: &FetchedBatch) -> Result<()> {
+        self.clear();
+        for record in batch.iter() {
+            let (_, record) = record?;
+            self.start = self.bytes.len();
+            self.bytes.extend_from_slice(record.raw);
+            self.bytes[self.start + 4..self.start + 8].copy_from_slice(&self.count.to_le_bytes());
+            self.count += 1;
+        }
+        Ok(())
+    }
+
     /// Forgets the records and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -410,6 +435,33 @@ mod tests {
                 record.headers().count();
             }
         }
+    }
+
+    #[test]
+    fn what_was_fetched_is_copied_from_what_was_asked_for_on() {
+        let mut records = Records::default();
+        for value in ["a", "b", "c"] {
+            records.push(1, None, &[("h", b"x")], Some(value.as_bytes())).unwrap();
+        }
+        let batch = FetchedBatch {
+            topic: "t".into(),
+            partition: 0,
+            base_offset: 10,
+            from_offset: 11,
+            next_offset: 13,
+            bytes: Bytes::copy_from_slice(records.as_bytes()),
+        };
+        let mut copy = Records::default();
+        copy.copy_fetched(&batch).unwrap();
+        let mut wanted = Records::default();
+        for value in ["b", "c"] {
+            wanted.push(1, None, &[("h", b"x")], Some(value.as_bytes())).unwrap();
+        }
+        assert_eq!(copy.as_bytes(), wanted.as_bytes());
+        assert_eq!(copy.count(), 2);
+        copy.push(1, None, &[], None).unwrap();
+        wanted.copy_from(&copy);
+        assert_eq!(wanted, copy);
     }
 
     #[test]

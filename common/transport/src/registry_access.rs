@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Result, Secret};
 
-/// The largest file of a certificate or a token that is read.
+/// The largest file of a certificate that is read.
+#[cfg(feature = "tls")]
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What a client of a registry has; by default nothing.
@@ -35,16 +36,16 @@ impl RegistryAccess {
     ///
     /// # Errors
     ///
-    /// `Config`, naming the file.
+    /// `Config`, naming the file, or for certificates where this was built without TLS.
     pub fn client(&self, timeout: Duration) -> Result<reqwest::Client> {
+        let builder = self.secure(reqwest::Client::builder().timeout(timeout))?;
+        builder.build().map_err(wrong)
+    }
+
+    #[cfg(feature = "tls")]
+    fn secure(&self, mut builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder> {
         // The HTTP client has none of its own; one that the program has chosen before stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let wrong = |error| {
-            Error::new(ErrorKind::Config, "make a registry client")
-                .because("its certificates cannot be used")
-                .caused_by(error)
-        };
-        let mut builder = reqwest::Client::builder().timeout(timeout);
         if let Some(file) = &self.ca_file {
             let certificates = reqwest::Certificate::from_pem_bundle(&read(file)?);
             builder = builder.tls_certs_only(certificates.map_err(wrong)?);
@@ -53,7 +54,17 @@ impl RegistryAccess {
             let pem = [read(certificate)?, read(key)?].join(&b'\n');
             builder = builder.identity(reqwest::Identity::from_pem(&pem).map_err(wrong)?);
         }
-        builder.build().map_err(wrong)
+        Ok(builder)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn secure(&self, builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder> {
+        if self.ca_file.is_none() && self.identity.is_none() {
+            return Ok(builder);
+        }
+        Err(Error::new(ErrorKind::Config, "make a registry client")
+            .because("it has certificates, and was built without TLS")
+            .help("build with the feature `tls`"))
     }
 
     /// The request with who sends it.
@@ -79,6 +90,13 @@ impl RegistryAccess {
     }
 }
 
+fn wrong(error: reqwest::Error) -> Error {
+    Error::new(ErrorKind::Config, "make a registry client")
+        .because("its certificates cannot be used")
+        .caused_by(error)
+}
+
+#[cfg(feature = "tls")]
 fn read(file: &Path) -> Result<Vec<u8>> {
     if std::fs::metadata(file).map_err(|e| unread(file, e))?.len() > FILE_BYTES_MAX {
         return Err(Error::new(ErrorKind::Config, "make a registry client")
@@ -126,6 +144,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "tls")]
     #[test]
     fn a_file_that_cannot_be_used_is_named() {
         let ca_file = Some(PathBuf::from("/nowhere/ca.pem"));

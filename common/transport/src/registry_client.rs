@@ -140,16 +140,11 @@ impl RegistryClient {
     ///
     /// `Incompatible` if the subject has another; as [`RegistryClient::register`].
     pub async fn register_alone(&self, subject: &str, schema: &str) -> Result<u32> {
-        let url = format!("{}/subjects/{}", self.url, escape(subject));
-        let body = serde_json::json!({ "schema": schema });
-        let request = self.http.post(&url).json(&body);
-        let found: Result<Registered> = self.send("look up a schema", subject, request).await;
-        match found {
-            Ok(registered) => return Ok(registered.id),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        if let Some(id) = self.find(subject, schema).await? {
+            return Ok(id);
         }
-        let request = self.http.get(format!("{url}/versions/latest"));
+        let url = format!("{}/subjects/{}/versions/latest", self.url, escape(subject));
+        let request = self.http.get(url);
         let latest: Result<Registered> = self.send("look up a schema", subject, request).await;
         match latest {
             Ok(other) => Err(Error::new(ErrorKind::Incompatible, "register a schema")
@@ -159,6 +154,23 @@ impl RegistryClient {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.register(subject, schema).await
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The id of `schema` under `subject`; none if it is none of the subject's versions.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` if the registry is away; `Malformed` if it takes the text for no schema.
+    pub async fn find(&self, subject: &str, schema: &str) -> Result<Option<u32>> {
+        let url = format!("{}/subjects/{}", self.url, escape(subject));
+        let body = serde_json::json!({ "schema": schema });
+        let request = self.http.post(url).json(&body);
+        let found: Result<Registered> = self.send("look up a schema", subject, request).await;
+        match found {
+            Ok(registered) => Ok(Some(registered.id)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -7,6 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Result, StateItem};
 
+/// What a writer gathers for one append to the embedded log: of an append's size, its storage keeps
+/// up to five in memory.
+const GATHERED_BYTES: u64 = 2 * 1024 * 1024;
+
 /// The right to append in a writer's name: the newest epoch of an id has it, older ones are fenced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriterEpoch {
@@ -58,8 +62,33 @@ pub struct Append {
 pub struct Appended {
     /// The first record's offset, for each batch in the append's order.
     pub base_offsets: Vec<u64>,
+    /// Where a batch's offsets do not rise by one: others wrote in between. By batch and place in it.
+    /// Empty where nobody can.
+    pub breaks: Vec<OffsetBreak>,
     /// The append's batches' records, emptied, for use again. May be fewer.
     pub recycled: Vec<Records>,
+}
+
+/// A record of an append whose offset is not the one behind the record before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffsetBreak {
+    /// The batch, in the append's order.
+    pub batch: usize,
+    /// The record's place in the batch.
+    pub index: u32,
+    /// Its offset.
+    pub offset: u64,
+}
+
+impl Appended {
+    /// The offset of the record at `index` of the batch; none if there is no such batch.
+    #[must_use]
+    pub fn offset(&self, batch: usize, index: u32) -> Option<u64> {
+        let base = self.base_offsets.get(batch)?;
+        let before = self.breaks.iter().filter(|b| b.batch == batch && b.index <= index);
+        let last = before.max_by_key(|b| b.index);
+        Some(last.map_or(base + u64::from(index), |b| b.offset + u64::from(index - b.index)))
+    }
 }
 
 /// Where a reader begins.
@@ -130,6 +159,12 @@ pub trait Transport: Send + Sync + 'static {
     /// The most bytes of a record's key and value.
     fn record_bytes_max(&self) -> usize {
         RECORD_BYTES_MAX
+    }
+
+    /// How many bytes of records a writer with much to write best gathers for one append: more costs
+    /// memory, fewer cost time. Not a bound on appends.
+    fn gathered_bytes(&self) -> u64 {
+        GATHERED_BYTES
     }
 
     /// Makes a topic; one that is there stays as it is, whatever its configuration.

@@ -30,9 +30,6 @@ use tokio::task::JoinHandle;
 /// How long a batch that is being written may take once the process is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
-/// The most bytes of records that are gathered while an append is being written.
-const GATHERED_BYTES_MAX: u64 = 2 * 1024 * 1024;
-
 /// Where a batch ends.
 #[derive(Debug, Clone, Copy)]
 struct End {
@@ -298,7 +295,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
         }
         self.gather(batch, reached)?;
         self.note_opened(&opened)?;
-        if self.in_flight.is_some() && self.events.bytes() >= GATHERED_BYTES_MAX {
+        if self.in_flight.is_some() && self.events.bytes() >= self.transport.gathered_bytes() {
             self.settle().await?;
         }
         if self.in_flight.is_none() {
@@ -445,7 +442,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
                 }
                 for key in keys {
                     self.events.delete_key(&truncated.schema, &truncated.origin(), &key)?;
-                    if self.events.bytes() >= GATHERED_BYTES_MAX {
+                    if self.events.bytes() >= self.transport.gathered_bytes() {
                         self.append_ahead().await?;
                     }
                 }

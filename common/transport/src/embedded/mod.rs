@@ -251,9 +251,28 @@ impl EmbeddedTransport {
     }
 
     async fn clean_at(&self, now_ms: i64) -> Result<()> {
+        self.cleaning(move |cleaner| cleaner.clean(now_ms)).await
+    }
+
+    /// Drops what a partition's readers need no more: the batches that end at or before `offset`. A
+    /// reader that has not come so far goes on behind them.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a topic or partition that is not there; as [`EmbeddedTransport::clean`].
+    pub async fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<()> {
+        let topic = topic.to_owned();
+        self.cleaning(move |cleaner| cleaner.trim(&topic, partition, offset)).await
+    }
+
+    /// Runs a cleaner on a thread that may wait.
+    async fn cleaning(
+        &self,
+        clean: impl FnOnce(&Cleaner) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
         let jobs = self.writing.jobs.as_ref().ok_or_else(gone)?.downgrade();
         let cleaner = Cleaner { shared: Arc::downgrade(&self.shared), jobs };
-        let cleaning = tokio::task::spawn_blocking(move || cleaner.clean(now_ms));
+        let cleaning = tokio::task::spawn_blocking(move || clean(&cleaner));
         cleaning
             .await
             .map_err(|error| Error::new(ErrorKind::Internal, "clean topics").caused_by(error))?

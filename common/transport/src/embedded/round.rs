@@ -5,7 +5,7 @@ use super::Shared;
 use super::batch::{self, Header, Piece};
 use super::state::{Change, Partition, Puts, State, not_found};
 use super::store::{Writes, record_key};
-use super::writer::{self, Answer, Clear, Commit, CommitOffset, Rewrite, Work};
+use super::writer::{Answer, Clear, Commit, CommitOffset, Rewrite, Work};
 use crate::topic::check_topic_name;
 use crate::{
     Append, Appended, GroupOffset, PartitionBatch, Retention, TopicConfig, TopicInfo, WriterEpoch,
@@ -95,7 +95,7 @@ impl<'s> Round<'s> {
         match done {
             Err(error) => drop(answer.send(Err(error))),
             Ok(value) => self.answers.push(Box::new(move |written| {
-                drop(answer.send(written.map(|()| value).map_err(writer::again)));
+                drop(answer.send(written.map(|()| value).map_err(Error::again)));
             })),
         }
     }

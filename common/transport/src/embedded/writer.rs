@@ -127,7 +127,7 @@ struct Writer<'s> {
 impl Writer<'_> {
     fn round(&mut self, group: Vec<Job>) {
         if let Err(error) = self.heal() {
-            group.into_iter().for_each(|job| job.work.refuse(again(&error)));
+            group.into_iter().for_each(|job| job.work.refuse(error.again()));
             return;
         }
         let mut round = Round::new(self.shared, &mut self.state);
@@ -209,22 +209,4 @@ fn unknown(error: Error, shared: &Shared) -> Error {
         .because("the write failed and could not be taken back: whether it happened is unknown")
         .with("folder", shared.folder.path().display())
         .caused_by(error)
-}
-
-/// The same failure for another caller.
-pub(super) fn again(error: &Error) -> Error {
-    let mut copy = Error::new(error.kind(), error.operation());
-    if let Some(message) = error.message() {
-        copy = copy.because(message);
-    }
-    for (name, value) in error.context() {
-        copy = copy.with(name, value);
-    }
-    if let Some(help) = error.help_text() {
-        copy = copy.help(help);
-    }
-    match std::error::Error::source(error) {
-        Some(cause) => copy.caused_by(cause.to_string()),
-        None => copy,
-    }
 }

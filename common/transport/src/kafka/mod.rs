@@ -36,6 +36,9 @@ const JOB_BYTES: usize = 1024;
 /// Kafka's documentation 4.3, "Record Batch"), and headers.
 const RECORD_HEAD_BYTES: usize = 512;
 
+/// What a writer gathers for one append: a transaction's commit is paid once for it.
+const GATHERED_BYTES: u64 = 4 * 1024 * 1024;
+
 /// The writer of appends that name none; no source's name has a colon.
 const ANONYMOUS: &str = "anonymous:";
 
@@ -155,6 +158,10 @@ impl Transport for KafkaTransport {
 
     fn topic_prefix(&self) -> &str {
         &self.shared.config.prefix
+    }
+
+    fn gathered_bytes(&self) -> u64 {
+        GATHERED_BYTES
     }
 
     fn record_bytes_max(&self) -> usize {

@@ -3,7 +3,7 @@
 use super::checkpoints::record_key;
 use super::config::{Delivery, KafkaConfig};
 use super::error::{Quiet, Told, failed};
-use crate::{Append, Appended, GroupOffset, RecordIter, RecordRef, Records};
+use crate::{Append, Appended, GroupOffset, OffsetBreak, RecordIter, RecordRef, Records};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
@@ -48,9 +48,31 @@ pub(super) struct Context {
 
 #[derive(Debug, Default)]
 struct Delivered {
-    /// The first offset of each batch.
-    base_offsets: Vec<Option<u64>>,
+    batches: Vec<Offsets>,
     failed: Option<KafkaError>,
+}
+
+/// The offsets of a batch's records, which are told in the batch's order.
+#[derive(Debug, Default, Clone)]
+struct Offsets {
+    base: Option<u64>,
+    count: u32,
+    /// The offset behind the last one.
+    next: u64,
+    /// What other producers wrote in between: the record's place in the batch, its offset.
+    breaks: Vec<(u32, u64)>,
+}
+
+impl Offsets {
+    fn note(&mut self, offset: u64) {
+        if self.base.is_none() {
+            self.base = Some(offset);
+        } else if offset != self.next {
+            self.breaks.push((self.count, offset));
+        }
+        self.count += 1;
+        self.next = offset + 1;
+    }
 }
 
 impl Context {
@@ -78,8 +100,8 @@ impl ProducerContext for Context {
         match result {
             Ok(message) => {
                 let offset = u64::try_from(message.offset()).unwrap_or(0);
-                if let Some(base) = delivered.base_offsets.get_mut(batch) {
-                    *base = Some(base.map_or(offset, |base| base.min(offset)));
+                if let Some(offsets) = delivered.batches.get_mut(batch) {
+                    offsets.note(offset);
                 }
             }
             Err((error, _)) => {
@@ -178,16 +200,24 @@ impl Running {
     fn append(&mut self, append: Append, topics: &[String]) -> Result<Appended> {
         let deadline = Instant::now() + self.config.transaction_timeout;
         *self.producer.context().delivered() =
-            Delivered { base_offsets: vec![None; append.batches.len()], failed: None };
+            Delivered { batches: vec![Offsets::default(); append.batches.len()], failed: None };
         let written = self.write(&append, topics, deadline);
         if let Err(error) = written {
             self.take_back();
             return Err(error);
         }
-        let bases = std::mem::take(&mut self.producer.context().delivered().base_offsets);
-        let base_offsets = bases.into_iter().map(Option::unwrap_or_default).collect();
+        let offsets = std::mem::take(&mut self.producer.context().delivered().batches);
+        let base_offsets = offsets.iter().map(|batch| batch.base.unwrap_or_default()).collect();
+        let breaks = offsets.iter().enumerate().flat_map(|(batch, offsets)| {
+            offsets.breaks.iter().map(move |(index, offset)| OffsetBreak {
+                batch,
+                index: *index,
+                offset: *offset,
+            })
+        });
+        let breaks = breaks.collect();
         let recycled = append.batches.into_iter().map(|batch| emptied(batch.records)).collect();
-        Ok(Appended { base_offsets, recycled })
+        Ok(Appended { base_offsets, breaks, recycled })
     }
 
     fn write(&mut self, append: &Append, topics: &[String], deadline: Instant) -> Result<()> {

@@ -340,7 +340,7 @@ impl Transport for RemoteTransport {
             records.clear();
             records
         });
-        Ok(Appended { base_offsets, recycled: recycled.collect() })
+        Ok(Appended { base_offsets, breaks: Vec::new(), recycled: recycled.collect() })
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<RemoteReader> {

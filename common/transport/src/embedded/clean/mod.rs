@@ -133,6 +133,39 @@ impl Cleaner {
         if begin > place.info.begin {
             let topic = &place.wanted.topic;
             tracing::info!(%topic, partition = place.wanted.partition, begin, "retention");
+        }
+        self.drop_before(shared, place, begin, freed)
+    }
+
+    /// Drops the batches of a partition that end at or before `offset`. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if it is not there.
+    pub(super) fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<()> {
+        let Some(shared) = self.shared.upgrade() else { return Ok(()) };
+        let _one = shared.cleaning.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = place(&shared, &topic.into(), partition) else {
+            return Err(super::state::not_found(topic));
+        };
+        let (mut begin, mut freed) = (place.info.begin, 0);
+        let mut looking = true;
+        while looking && begin < place.wanted.end {
+            for stored in read(&shared, &place.wanted, begin)? {
+                looking = stored.header.next <= offset;
+                if !looking {
+                    break;
+                }
+                begin = stored.header.next;
+                freed += stored.records().len() as u64;
+            }
+        }
+        self.drop_before(&shared, &place, begin, freed)
+    }
+
+    /// Drops what lies before `begin`, `freed` bytes of records.
+    fn drop_before(&self, shared: &Shared, place: &Place, begin: u64, freed: u64) -> Result<()> {
+        if begin > place.info.begin {
             self.rewrite(place, Vec::new(), begin, freed, None)?;
         }
         // First readers are told the new beginning, then what lies before it goes: so nobody misses

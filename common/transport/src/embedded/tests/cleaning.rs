@@ -347,3 +347,26 @@ async fn a_removed_topics_records_and_offsets_leave_the_disk() {
     drop(log);
     assert!(open(folder.path()).shared.read_state().gone.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_readers_need_no_more_is_dropped_by_whole_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path())).unwrap();
+    let config = TopicConfig { cleanup_policy: CleanupPolicy::Delete, ..TopicConfig::default() };
+    log.create_topic("t", &config).await.unwrap();
+    for value in ["1", "2", "3"] {
+        append_batch(&log, &[("a", Some(value)), ("b", Some(value))]).await;
+    }
+    log.trim("t", 0, 3).await.unwrap();
+    let offsets = |all: Vec<Found>| all.into_iter().map(|found| found.0).collect::<Vec<_>>();
+    assert_eq!(offsets(contents(&log).await), [2, 3, 4, 5], "a batch stays whole");
+    let bytes = log.topic("t").await.unwrap().partitions[0].bytes.unwrap();
+    log.trim("t", 0, 4).await.unwrap();
+    assert!(log.topic("t").await.unwrap().partitions[0].bytes.unwrap() < bytes);
+    log.trim("t", 0, 100).await.unwrap();
+    assert_eq!(contents(&log).await, []);
+    append_batch(&log, &[("c", Some("4"))]).await;
+    log.trim("t", 0, 0).await.unwrap();
+    assert_eq!(offsets(contents(&log).await), [6], "offsets go on");
+    assert_eq!(log.trim("x", 0, 1).await.unwrap_err().kind(), ErrorKind::NotFound);
+}

@@ -1,0 +1,421 @@
+//! How an emitter is made: where its events go, what they are, what it may hold.
+
+use crate::counts::Counted;
+use crate::emitter::{Emitter, Settled, Shared};
+use crate::event::Event;
+#[cfg(feature = "spool")]
+use crate::forward::Forwarder;
+#[cfg(feature = "spool")]
+use crate::gate::Gate;
+use crate::own::{take_over, writer_id};
+use crate::queue::Queue;
+use crate::register::{Declared, Registered, check, register};
+use crate::sender::Sender;
+use crate::settings::{Bounds, QUEUE_BYTES, Topic, WhenFull};
+#[cfg(feature = "spool")]
+use crate::spool::{OpenSpool, Spool};
+use crate::stream::Stream;
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tidemesh_model::{Error, ErrorKind, Remedy, Result};
+#[cfg(feature = "kafka")]
+use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
+#[cfg(feature = "remote")]
+use tidemesh_transport::RemoteTransport;
+#[cfg(feature = "embedded")]
+use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport};
+use tidemesh_transport::{RegistryAccess, RegistryClient, Transport};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+/// How long is waited before registry and topics are asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Makes an [`Emitter`]: [`Emitter::builder`].
+#[derive(Debug)]
+#[must_use = "an emitter is made by `connect`"]
+pub struct EmitterBuilder {
+    name: String,
+    target: Option<Target>,
+    registry: String,
+    access: RegistryAccess,
+    bounds: Bounds,
+    declared: Vec<(Option<TypeId>, Declared)>,
+    #[cfg(feature = "spool")]
+    spool: Option<Spool>,
+}
+
+/// Where events go.
+#[derive(Debug)]
+enum Target {
+    #[cfg(feature = "remote")]
+    Remote(String),
+    #[cfg(feature = "kafka")]
+    Kafka(Box<KafkaConfig>),
+    #[cfg(feature = "embedded")]
+    Embedded(EmbeddedConfig),
+}
+
+impl Emitter {
+    /// Begins an emitter of this name: 1 to 200 of `a-z A-Z 0-9 . _ -`.
+    ///
+    /// One emitter of a name runs at a time: the newest fences those before it, as Kafka's
+    /// `transactional.id` has it. Give each running instance of an application a name of its own, which
+    /// stays the same over restarts, as a pod's in a stateful set.
+    pub fn builder(name: impl Into<String>) -> EmitterBuilder {
+        EmitterBuilder {
+            name: name.into(),
+            target: None,
+            registry: "http://127.0.0.1:8081".to_owned(),
+            access: RegistryAccess::default(),
+            bounds: Bounds::default(),
+            declared: Vec::new(),
+            #[cfg(feature = "spool")]
+            spool: None,
+        }
+    }
+}
+
+impl EmitterBuilder {
+    /// To the embedded log of a running `tidemesh up`, through its data port: `tcp://127.0.0.1:8092` or
+    /// `unix:///path`.
+    #[cfg(feature = "remote")]
+    pub fn remote(mut self, url: impl Into<String>) -> Self {
+        self.target = Some(Target::Remote(url.into()));
+        self
+    }
+
+    /// To Apache Kafka.
+    #[cfg(feature = "kafka")]
+    pub fn kafka(mut self, config: KafkaConfig) -> Self {
+        self.target = Some(Target::Kafka(Box::new(config)));
+        self
+    }
+
+    /// To a log of this process's own.
+    #[cfg(feature = "embedded")]
+    pub fn embedded(mut self, config: EmbeddedConfig) -> Self {
+        self.target = Some(Target::Embedded(config));
+        self
+    }
+
+    /// The schema registry. Default `http://127.0.0.1:8081`.
+    pub fn registry(mut self, url: impl Into<String>) -> Self {
+        self.registry = url.into();
+        self
+    }
+
+    /// How the registry is reached, where it asks who comes.
+    pub fn registry_access(mut self, access: RegistryAccess) -> Self {
+        self.access = access;
+        self
+    }
+
+    /// Events of a type, to the topic that the type says.
+    pub fn event<E: Event>(self) -> Self {
+        self.event_to::<E>(Topic::new())
+    }
+
+    /// Events of a type, to this topic. A type goes to one topic.
+    pub fn event_to<E: Event>(mut self, settings: Topic) -> Self {
+        let topic = settings.name.clone().unwrap_or_else(|| E::TOPIC.to_owned());
+        let own = || E::KEY.iter().map(|&field| field.to_owned()).collect();
+        let key = settings.key.clone().unwrap_or_else(own);
+        let schema = Some(E::schema().into_owned());
+        self.declared.push((Some(TypeId::of::<E>()), Declared { topic, schema, key, settings }));
+        self
+    }
+
+    /// A topic for [`Emitter::topic`], whose schema is the newest that the registry has for it.
+    pub fn topic(self, name: impl Into<String>, settings: Topic) -> Self {
+        self.declare(name.into(), None, settings)
+    }
+
+    /// A topic for [`Emitter::topic`] with this schema.
+    pub fn topic_with_schema(
+        self,
+        name: impl Into<String>,
+        schema: impl Into<String>,
+        settings: Topic,
+    ) -> Self {
+        self.declare(name.into(), Some(schema.into()), settings)
+    }
+
+    fn declare(mut self, topic: String, schema: Option<String>, settings: Topic) -> Self {
+        let key = settings.key.clone().unwrap_or_default();
+        self.declared.push((None, Declared { topic, schema, key, settings }));
+        self
+    }
+
+    /// The most bytes of events that are taken and not yet durable, 64 KiB to 1 GiB. Default 32 MiB.
+    pub fn queue_bytes_max(mut self, bytes: usize) -> Self {
+        self.bounds.queue_bytes_max = bytes;
+        self
+    }
+
+    /// What to do with an event that finds the queue full. Default: wait.
+    pub fn when_full(mut self, when_full: WhenFull) -> Self {
+        self.bounds.when_full = when_full;
+        self
+    }
+
+    /// How long events are tried to be made durable, from when they were taken; those that are not then
+    /// fail with `Timeout`. Default: for ever.
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.delivery_timeout = Some(timeout);
+        self
+    }
+
+    /// How long `connect` waits for a registry and topics that are away. Default 30 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.bounds.connect_timeout = timeout;
+        self
+    }
+
+    /// Keeps events on local disk until they are delivered: an event is taken once it is durable there,
+    /// also while the topics' store is away, and survives the end of the process.
+    #[cfg(feature = "spool")]
+    pub fn spool(mut self, spool: Spool) -> Self {
+        self.spool = Some(spool);
+        self
+    }
+
+    /// Registers or finds every schema, makes the topics that are not there, and takes over as the
+    /// emitter of this name.
+    ///
+    /// # Errors
+    ///
+    /// `Config` for what was declared, naming it; `Incompatible` with the registry's explanation for a
+    /// schema that its topic's readers cannot read; `NotFound` for one that is not registered and may not
+    /// be; `Unavailable` or `Timeout` if registry or topics are away for longer than the connect timeout.
+    /// With a spool that knows all of its topics from an earlier start it begins without either.
+    pub async fn connect(mut self) -> Result<Emitter> {
+        let target = self.target.take().ok_or_else(|| {
+            wrong("it is not told where events go").help("name a target: `.remote(…)` or `.kafka(…)`")
+        })?;
+        self.check()?;
+        match target {
+            #[cfg(feature = "remote")]
+            Target::Remote(url) => self.start(RemoteTransport::new(&url)?).await,
+            #[cfg(feature = "kafka")]
+            Target::Kafka(config) => self.start(KafkaTransport::new(&config)?).await,
+            #[cfg(feature = "embedded")]
+            Target::Embedded(config) => {
+                let opening = tokio::task::spawn_blocking(move || EmbeddedTransport::open(&config));
+                let opened = opening.await.map_err(|error| wrong("its log").caused_by(error))?;
+                self.start(opened?).await
+            }
+        }
+    }
+
+    /// What can be told without asking anybody.
+    fn check(&self) -> Result<()> {
+        writer_id(&self.name)?;
+        if !QUEUE_BYTES.contains(&self.bounds.queue_bytes_max) {
+            return Err(wrong("queue_bytes_max must be 64 KiB to 1 GiB")
+                .with("queue_bytes_max", self.bounds.queue_bytes_max));
+        }
+        if self.declared.is_empty() {
+            return Err(wrong("it is told of no events").help("name them: `.event::<…>()`"));
+        }
+        for (place, (kind, declared)) in self.declared.iter().enumerate() {
+            let before = &self.declared[..place];
+            let twice = |what: &str| Err(wrong(what).with("topic", &declared.topic));
+            if before.iter().any(|(_, other)| other.topic == declared.topic) {
+                return twice("a topic is named twice");
+            }
+            if kind.is_some() && before.iter().any(|(other, _)| other == kind) {
+                return twice("a type of events is named twice");
+            }
+            if let Some(schema) = &declared.schema {
+                check(&declared.topic, schema, &declared.key)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start<T: Transport>(self, transport: T) -> Result<Emitter> {
+        let transport = Arc::new(transport);
+        let registry = RegistryClient::with_access(&self.registry, self.access.clone())?;
+        let instance = random();
+        #[cfg(feature = "spool")]
+        if let Some(spool) = self.spool.clone() {
+            let spool = OpenSpool::open(&spool, &self.name, instance).await?;
+            return self.start_spooled(transport, registry, spool).await;
+        }
+        let until = Instant::now() + self.bounds.connect_timeout;
+        let mut registered = Vec::new();
+        for (_, declared) in &self.declared {
+            registered.push(registered_by(declared, &registry, transport.as_ref(), until).await?);
+        }
+        let id = writer_id(&self.name)?;
+        let writer = asked(until, || take_over(transport.as_ref(), &id, instance)).await?;
+        let queue = Arc::new(Queue::new(load_bytes(transport.as_ref()), instance));
+        let zeros = |topic: &Registered| vec![0; topic.partitions as usize];
+        let lanes: Vec<Vec<u64>> = registered.iter().map(zeros).collect();
+        let shared = self.shared(queue, registered, &lanes, transport.record_bytes_max());
+        let sender = Sender {
+            transport,
+            queue: Arc::clone(&shared.queue),
+            room: Arc::clone(&shared.room),
+            counted: Arc::clone(&shared.counted),
+            settled: Arc::clone(&shared.settled),
+            #[cfg(feature = "spool")]
+            gate: None,
+            delivery_timeout: shared.bounds.delivery_timeout,
+            writer,
+            instance,
+            next: 0,
+            spare: Vec::new(),
+        };
+        shared.spawn(sender.run());
+        Ok(Emitter::of(shared))
+    }
+
+    #[cfg(feature = "spool")]
+    async fn start_spooled<T: Transport>(
+        self,
+        transport: Arc<T>,
+        registry: RegistryClient,
+        mut spool: OpenSpool,
+    ) -> Result<Emitter> {
+        let until = Instant::now() + self.bounds.connect_timeout;
+        let (mut registered, mut lanes) = (Vec::new(), Vec::new());
+        for (_, declared) in &self.declared {
+            let remembered = spool.remembered(declared)?;
+            // What is known needs no wait for those who are away.
+            let until = if remembered.is_some() { Instant::now() } else { until };
+            let mut topic =
+                match (registered_by(declared, &registry, transport.as_ref(), until).await, remembered) {
+                    (Err(error), Some(topic)) if error.remedy() == Remedy::Retry => {
+                        let topic_name = &topic.topic;
+                        tracing::warn!(topic_name, error = error.report(), "starts by what the spool knows");
+                        topic
+                    }
+                    (registered, _) => registered?,
+                };
+            let sequences = spool.prepare(&topic).await?;
+            topic.partitions = u32::try_from(sequences.len()).unwrap_or(u32::MAX);
+            registered.push(topic);
+            lanes.push(sequences);
+        }
+        let log = Arc::clone(&spool.log);
+        let gate = Gate::new(Arc::clone(&log), spool.bytes_max);
+        let queue = Arc::new(Queue::new(load_bytes(log.as_ref()), spool.instance));
+        let writer = writer_id(&self.name)?;
+        let mut shared = self.shared(queue, registered, &lanes, transport.record_bytes_max());
+        shared.gate = Some(gate.clone());
+        let forwarder = Forwarder {
+            target: transport,
+            spool: Arc::clone(&log),
+            writer,
+            instance: spool.instance,
+            queue: Arc::clone(&shared.queue),
+            gate: gate.clone(),
+            counted: Arc::clone(&shared.counted),
+            is_owner: false,
+        };
+        let sender = Sender {
+            transport: log,
+            queue: Arc::clone(&shared.queue),
+            room: Arc::clone(&shared.room),
+            counted: Arc::clone(&shared.counted),
+            settled: Arc::clone(&shared.settled),
+            gate: Some(gate),
+            delivery_timeout: shared.bounds.delivery_timeout,
+            writer: spool.writer,
+            instance: spool.instance,
+            next: 0,
+            spare: Vec::new(),
+        };
+        shared.spawn(sender.run());
+        shared.spawn(forwarder.run());
+        Ok(Emitter::of(shared))
+    }
+
+    fn shared(
+        self,
+        queue: Arc<Queue>,
+        registered: Vec<Registered>,
+        sequences: &[Vec<u64>],
+        record_bytes_max: usize,
+    ) -> Shared {
+        let (mut types, mut streams) = (HashMap::new(), HashMap::new());
+        let kinds = self.declared.iter().map(|(kind, _)| *kind);
+        for ((kind, topic), sequences) in kinds.zip(registered).zip(sequences) {
+            let name: Arc<str> = topic.topic.into();
+            let stream = Arc::new(Stream {
+                lane: queue.add_lanes(&name, sequences),
+                topic: Arc::clone(&name),
+                plan: topic.plan,
+                value_id: topic.value_id,
+                key_id: topic.key_id,
+                partitions: topic.partitions,
+                turn: AtomicU32::new(0),
+            });
+            if let Some(kind) = kind {
+                types.insert(kind, Arc::clone(&stream));
+            }
+            streams.insert(name, stream);
+        }
+        Shared {
+            counted: Arc::new(Counted::new(&self.name)),
+            room: Arc::new(Semaphore::new(self.bounds.queue_bytes_max)),
+            name: self.name,
+            bounds: self.bounds,
+            record_bytes_max,
+            types,
+            streams,
+            queue,
+            settled: Arc::default(),
+            remembered: crate::remember::Remembered::default(),
+            tasks: Mutex::default(),
+            #[cfg(feature = "spool")]
+            gate: None,
+        }
+    }
+}
+
+/// How many bytes an append gathers.
+fn load_bytes<T: Transport>(transport: &T) -> usize {
+    usize::try_from(transport.gathered_bytes()).unwrap_or(usize::MAX)
+}
+
+async fn registered_by<T: Transport>(
+    declared: &Declared,
+    registry: &RegistryClient,
+    transport: &T,
+    until: Instant,
+) -> Result<Registered> {
+    asked(until, || register(declared, registry, transport)).await
+}
+
+/// Asks until there is an answer, or one that will not pass, or it is late.
+async fn asked<A, F: Future<Output = Result<A>>>(until: Instant, ask: impl Fn() -> F) -> Result<A> {
+    loop {
+        match ask().await {
+            Err(error) if error.remedy() == Remedy::Retry && Instant::now() + ASK_AGAIN < until => {
+                tracing::debug!(error = error.report(), "is asked again");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn wrong(message: &str) -> Error {
+    Error::new(ErrorKind::Config, "make an emitter").because(message)
+}
+
+/// A number that no other emitter has.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library seeds each of its hashers with randomness of the system.
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    hasher.write_i64(crate::stream::now_ms());
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}

@@ -1,0 +1,211 @@
+//! Schema first: before an event can be taken, its schema is registered or found, and its topic is there.
+
+use crate::settings::Topic;
+use serde_json::{Value as Json, json};
+use tidemesh_avro::name::namespace;
+use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
+use tidemesh_avro::serial::Plan;
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::{RegistryClient, Transport, check_topic_name};
+
+/// A topic that an emitter was told of.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub(crate) topic: String,
+    /// The schema's text; none: the newest that the registry has.
+    pub(crate) schema: Option<String>,
+    pub(crate) key: Vec<String>,
+    pub(crate) settings: Topic,
+}
+
+/// A topic with its schemas.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) topic: String,
+    pub(crate) plan: Plan,
+    pub(crate) schema: String,
+    pub(crate) value_id: u32,
+    pub(crate) key_id: Option<u32>,
+    pub(crate) key_fields: Vec<String>,
+    pub(crate) partitions: u32,
+}
+
+/// What is known of a topic without asking anybody: its schema is read, its key is checked.
+pub(crate) struct Checked {
+    pub(crate) plan: Plan,
+    /// The key's schema; none without a key.
+    pub(crate) key: Option<String>,
+}
+
+/// Reads a topic's schema and checks its key.
+///
+/// # Errors
+///
+/// `Config` or `Malformed`, naming topic, and field or place in the schema.
+pub(crate) fn check(topic: &str, schema: &str, key: &[String]) -> Result<Checked> {
+    check_topic_name(topic)?;
+    let about = |error: Error| error.with("topic", topic);
+    let schema = Schema::parse(schema).map_err(about)?;
+    let Kind::Record(fields) = &schema.node(schema.root()).kind else {
+        return Err(wrong("the schema of events must be a record").with("topic", topic));
+    };
+    let columns = key.iter().map(|name| {
+        let field = field(fields, name).map_err(about)?;
+        let bare = bare_type(&schema, field.node, true).ok_or_else(|| {
+            wrong("a key's field is a boolean, int, long, string or bytes, or one of these or null")
+                .with("topic", topic)
+                .with("field", &field.name)
+        })?;
+        Ok(json!({ "name": field.name, "type": bare }))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let names: Vec<&str> = key.iter().map(|name| &**name).collect();
+    let plan = Plan::compile_with_key(&schema, &names).map_err(about)?;
+    if key.is_empty() {
+        return Ok(Checked { plan, key: None });
+    }
+    // Bare types only: the schema's id is part of the key's bytes, and changes with anything in it.
+    let key = json!({ "type": "record", "name": "Key", "namespace": namespace(topic), "fields": columns });
+    Ok(Checked { plan, key: Some(key.to_string()) })
+}
+
+fn field<'f>(fields: &'f [Field], name: &str) -> Result<&'f Field> {
+    fields.iter().find(|field| field.name == name).ok_or_else(|| {
+        let names: Vec<&str> = fields.iter().map(|field| &*field.name).collect();
+        wrong("its schema lacks a field of the key").with("field", name).with("fields", names.join(", "))
+    })
+}
+
+/// A type without properties that a key can have.
+fn bare_type(schema: &Schema, node: NodeId, may_be_union: bool) -> Option<Json> {
+    match &schema.node(node).kind {
+        Kind::Boolean | Kind::Int | Kind::Long | Kind::String | Kind::Bytes => {
+            Some(schema.at(node).type_name().into())
+        }
+        Kind::Null if !may_be_union => Some("null".into()),
+        Kind::Union(branches) if may_be_union && branches.len() == 2 => {
+            let branches = branches.iter().map(|branch| bare_type(schema, *branch, false));
+            branches.collect::<Option<Vec<_>>>().map(Json::Array)
+        }
+        _ => None,
+    }
+}
+
+fn wrong(message: &str) -> Error {
+    Error::new(ErrorKind::Config, "prepare a topic of events").because(message)
+}
+
+/// Registers or finds a topic's schemas, and makes it if it is not there.
+///
+/// # Errors
+///
+/// As [`check`]; `Incompatible` with the registry's explanation; `NotFound` where nothing may be
+/// registered, or there is nothing to find; `Unavailable` if registry or topics are away.
+pub(crate) async fn register<T: Transport>(
+    declared: &Declared,
+    registry: &RegistryClient,
+    transport: &T,
+) -> Result<Registered> {
+    let Declared { topic, key, settings, .. } = declared;
+    let subject = format!("{topic}-value");
+    let (schema, found) = match &declared.schema {
+        Some(schema) => (schema.clone(), None),
+        None => newest(registry, &subject).await?,
+    };
+    let Checked { plan, key: key_schema } = check(topic, &schema, key)?;
+    let value_id = match found {
+        Some(id) => id,
+        None => value_id(registry, &subject, &schema, settings.register).await?,
+    };
+    let key_id = match key_schema {
+        None => None,
+        Some(text) => Some(registry.register_alone(&format!("{topic}-key"), &text).await?),
+    };
+    let info = transport.create_topic(topic, &settings.config).await?;
+    let partitions = u32::try_from(info.partitions.len()).unwrap_or(u32::MAX);
+    Ok(Registered {
+        topic: topic.clone(),
+        plan,
+        schema,
+        value_id,
+        key_id,
+        key_fields: key.clone(),
+        partitions,
+    })
+}
+
+async fn newest(registry: &RegistryClient, subject: &str) -> Result<(String, Option<u32>)> {
+    let Some((id, schema)) = registry.latest(subject).await? else {
+        return Err(Error::new(ErrorKind::NotFound, "prepare a topic of events")
+            .because("the registry has no schema for it")
+            .with("subject", subject)
+            .help("register one, or give the emitter the schema"));
+    };
+    Ok((schema.to_string(), Some(id)))
+}
+
+async fn value_id(
+    registry: &RegistryClient,
+    subject: &str,
+    schema: &str,
+    may_register: bool,
+) -> Result<u32> {
+    if may_register {
+        return registry.register(subject, schema).await.map_err(|error| {
+            match error.kind() {
+                ErrorKind::Incompatible => error.help(
+                    "change the schema so that its readers can follow, or emit to a topic of another name",
+                ),
+                _ => error,
+            }
+        });
+    }
+    registry.find(subject, schema).await?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "prepare a topic of events")
+            .because("its schema is not registered, and the emitter may not register it")
+            .with("subject", subject)
+            .help("register it, as by `tidemesh schema register`, or let the emitter register it")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ORDER: &str = r#"{"type":"record","name":"Order","fields":[
+        {"name":"note","type":["null","string"]},
+        {"name":"id","type":{"type":"long","logicalType":"timestamp-micros"}},
+        {"name":"price","type":"double"},
+        {"name":"lines","type":{"type":"array","items":"int"}}]}"#;
+
+    fn key(fields: &[&str]) -> Result<Checked> {
+        let fields: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
+        check("shop.orders", ORDER, &fields)
+    }
+
+    #[test]
+    fn a_keys_schema_has_bare_types_in_the_keys_order() {
+        let text = key(&["id", "note"]).unwrap().key.unwrap();
+        let schema: Json = serde_json::from_str(&text).unwrap();
+        assert_eq!(schema["fields"][0], json!({ "name": "id", "type": "long" }));
+        assert_eq!(schema["fields"][1], json!({ "name": "note", "type": ["null", "string"] }));
+        assert!(key(&[]).unwrap().key.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_a_key_is_named() {
+        for (fields, named) in [
+            (&["price"][..], "field=price"),
+            (&["lines"], "field=lines"),
+            (&["missing"], "fields=note, id, price, lines"),
+        ] {
+            let error = key(fields).map(|_| ()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.to_string().contains(named), "{error}");
+            assert!(error.to_string().contains("topic=shop.orders"), "{error}");
+        }
+        for (topic, schema) in [("a b", ORDER), ("t", "{"), ("t", "\"long\"")] {
+            assert!(check(topic, schema, &[]).is_err(), "{topic} {schema}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A topic that events go to, with everything that an event's bytes need.
+
+use crate::options::{EventOptions, Place};
+use serde::Serialize;
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use tidemesh_avro::frame;
+use tidemesh_avro::serial::{Plan, Spans};
+use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::partition_of;
+
+/// A topic that events go to.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) topic: Arc<str>,
+    pub(crate) plan: Plan,
+    pub(crate) value_id: u32,
+    /// The id of its key's schema, if it has one.
+    pub(crate) key_id: Option<u32>,
+    pub(crate) partitions: u32,
+    /// The lane of its first partition.
+    pub(crate) lane: usize,
+    /// Deals events without a key round.
+    pub(crate) turn: AtomicU32,
+}
+
+/// An event's bytes, framed.
+#[derive(Debug, Default)]
+pub(crate) struct Encoded {
+    pub(crate) value: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+    spans: Spans,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Encoded> = RefCell::default();
+}
+
+/// Lends this thread's buffers; others to who emits within an emission.
+pub(crate) fn with_scratch<R>(run: impl FnOnce(&mut Encoded) -> R) -> R {
+    SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+        Ok(mut scratch) => run(&mut scratch),
+        Err(_) => run(&mut Encoded::default()),
+    })
+}
+
+impl Stream {
+    /// Writes an event's value, and its key if the topic has one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::encode`], naming topic and field.
+    pub(crate) fn encode<E: Serialize + ?Sized>(&self, event: &E, into: &mut Encoded) -> Result<()> {
+        into.value.clear();
+        into.key.clear();
+        into.value.extend_from_slice(&frame::head(self.value_id));
+        self.plan
+            .encode_with_key(event, &mut into.value, &mut into.spans)
+            .map_err(|error| error.with("topic", &self.topic))?;
+        if let Some(id) = self.key_id {
+            into.key.extend_from_slice(&frame::head(id));
+            self.plan.write_key(&into.value, &into.spans, &mut into.key)?;
+        }
+        Ok(())
+    }
+
+    /// The lane that an event goes to.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a partition that the topic does not have.
+    pub(crate) fn lane(&self, encoded: &Encoded, options: &EventOptions<'_>) -> Result<usize> {
+        let partition = match options.place {
+            Place::Partition(partition) if partition < self.partitions => partition,
+            Place::Partition(partition) => {
+                return Err(Error::new(ErrorKind::NotFound, "emit an event")
+                    .because("its topic has no such partition")
+                    .with("topic", &self.topic)
+                    .with("partition", partition)
+                    .with("partitions", self.partitions));
+            }
+            Place::By(key) => partition_of(key, self.partitions),
+            Place::ByKey if self.key_id.is_some() => partition_of(&encoded.key, self.partitions),
+            Place::ByKey => self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions,
+        };
+        Ok(self.lane + partition as usize)
+    }
+}
+
+/// Milliseconds since 1970-01-01 00:00:00 UTC.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
