@@ -1,7 +1,7 @@
 //! How an emitter is made: where its events go, what they are, what it may hold.
 
 use crate::counts::Counted;
-use crate::emitter::{Emitter, Settled, Shared};
+use crate::emitter::{Emitter, Shared};
 use crate::event::Event;
 #[cfg(feature = "spool")]
 use crate::forward::Forwarder;

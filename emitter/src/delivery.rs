@@ -3,7 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{Error, Result};
 use tidemesh_transport::Appended;
 use tokio::sync::Notify;
 

@@ -8,7 +8,7 @@ use crate::counts::Counted;
 use crate::gate::{Gate, Places};
 use crate::own::{open_again, take_over};
 use crate::queue::Queue;
-use crate::spool::{OpenSpool, carried_item, carried_prefix};
+use crate::spool::{carried_item, carried_prefix};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -80,7 +80,7 @@ fn field<'f>(fields: &'f [Field], name: &str) -> Result<&'f Field> {
 fn bare_type(schema: &Schema, node: NodeId, may_be_union: bool) -> Option<Json> {
     match &schema.node(node).kind {
         Kind::Boolean | Kind::Int | Kind::Long | Kind::String | Kind::Bytes => {
-            Some(schema.at(node).type_name().into())
+            Some(schema.node(node).type_name().to_ascii_lowercase().into())
         }
         Kind::Null if !may_be_union => Some("null".into()),
         Kind::Union(branches) if may_be_union && branches.len() == 2 => {

@@ -1,0 +1,146 @@
+//! Schema first: what does not conform is refused, and says why.
+
+use crate::support::{Mesh, ORDER, Order, ids, order, serve_registry};
+use serde::Serialize;
+use serde_json::json;
+use std::borrow::Cow;
+use std::time::Duration;
+use tidemesh_emitter::{Emitter, ErrorKind, Event, EventOptions, Topic};
+use tidemesh_transport::Transport;
+
+/// The same topic with another type of a field.
+#[derive(Serialize)]
+struct Changed {
+    id: String,
+}
+
+impl Event for Changed {
+    const TOPIC: &'static str = "shop.orders";
+    const KEY: &'static [&'static str] = &[];
+
+    fn schema() -> Cow<'static, str> {
+        r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"string"}]}"#.into()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_does_not_conform_is_refused_and_its_field_named() {
+    let mesh = Mesh::new().await;
+    let topic = Topic::new().key(["id"]);
+    let builder = mesh.builder("shop").topic_with_schema("shop.orders", ORDER, topic);
+    let emitter = builder.connect().await.unwrap();
+    let orders = emitter.topic("shop.orders").unwrap();
+    for (value, named) in [
+        (json!({ "id": "x", "customer": "c" }), "id"),
+        (json!({ "id": 1 }), "customer"),
+        (json!({ "id": 1, "customer": "c", "colour": "red" }), "colour"),
+        (json!({ "id": 1, "customer": "c", "note": 1.5 }), "note"),
+        (json!([1]), "record"),
+    ] {
+        let error = orders.emit(&value, EventOptions::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(named) && text.contains("topic=shop.orders"), "{text}");
+        assert!(!text.contains("red"), "no values are told: {text}");
+    }
+    assert_eq!(emitter.counts().refused, 5);
+    orders.emit(&order(1), EventOptions::new()).await.unwrap();
+    assert_eq!(ids(&mesh.read("shop.orders").await), [1], "what came before left nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incompatible_schema_is_refused_at_start_with_the_registrys_explanation() {
+    let mesh = Mesh::new().await;
+    mesh.builder("a").event::<Order>().connect().await.unwrap();
+    let error = mesh.builder("b").event::<Changed>().connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+    let text = error.report();
+    assert!(text.contains("id") && text.contains("shop.orders-value"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_registered_must_be_there() {
+    let mesh = Mesh::new().await;
+    let builder = || mesh.builder("a").event_to::<Order>(Topic::new().register(false));
+    let error = builder().connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    mesh.client().register("shop.orders-value", ORDER).await.unwrap();
+    builder().connect().await.unwrap();
+    let error = mesh.builder("a").topic("none", Topic::new()).connect().await.unwrap_err();
+    assert!(error.report().contains("none-value"), "{}", error.report());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_declared_wrongly_is_named_before_anybody_is_asked() {
+    let nowhere = || Emitter::builder("shop").remote("tcp://127.0.0.1:1");
+    let declared = |topic: &str, schema: &str, key: &[&str]| {
+        nowhere().topic_with_schema(topic, schema, Topic::new().key(key.iter().copied()))
+    };
+    for (builder, named) in [
+        (nowhere(), "no events"),
+        (Emitter::builder("shop").event::<Order>(), "where events go"),
+        (Emitter::builder("a b").remote("tcp://h:1").event::<Order>(), "emitter=a b"),
+        (nowhere().event::<Order>().queue_bytes_max(1), "queue_bytes_max=1"),
+        (nowhere().event::<Order>().event::<Changed>(), "topic=shop.orders"),
+        (nowhere().event::<Order>().event_to::<Order>(Topic::new().name("b")), "topic=b"),
+        (declared("a b", ORDER, &[]), "topic=a b"),
+        (declared("t", "{}", &[]), "topic=t"),
+        (declared("t", "\"long\"", &[]), "record"),
+        (declared("t", ORDER, &["missing"]), "field=missing"),
+        (Emitter::builder("shop").remote("http://h").event::<Order>(), "tcp://HOST:PORT"),
+    ] {
+        let error = builder.connect().await.unwrap_err();
+        assert!(error.report().contains(named), "{named}: {}", error.report());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_is_away_is_waited_for_at_start_and_not_needed_later() {
+    let mesh = Mesh::new().await;
+    // A port that is free now.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let builder = || {
+        let builder = Emitter::builder("shop").remote(mesh.url()).event::<Order>();
+        builder.registry(format!("http://{address}"))
+    };
+    let short = builder().connect_timeout(Duration::from_millis(300));
+    let error = short.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let connecting = tokio::spawn(builder().connect_timeout(Duration::from_secs(60)).connect());
+    serve_registry(&mesh.folder.path().join("late.db"), &address.to_string()).await;
+    let emitter = connecting.await.unwrap().unwrap();
+    emitter.emit(&order(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_changes_under_a_running_emitter_leaves_it_what_it_began_with() {
+    let mesh = Mesh::new().await;
+    let emitter = mesh.builder("shop").event::<Order>().connect().await.unwrap();
+    emitter.emit(&order(1)).await.unwrap();
+    let wider = ORDER.replace("]}", r#",{"name":"vip","type":"boolean","default":false}]}"#);
+    mesh.client().register("shop.orders-value", &wider).await.unwrap();
+    emitter.emit(&order(2)).await.unwrap();
+    let newest = mesh.builder("b").topic("shop.orders", Topic::new().key(["customer"]));
+    let newest = newest.connect().await.unwrap();
+    let value = json!({ "id": 3, "customer": "c", "vip": true });
+    newest.topic("shop.orders").unwrap().emit(&value, EventOptions::new()).await.unwrap();
+    let found = mesh.read("shop.orders").await;
+    assert_eq!(ids(&found), [1, 2, 3]);
+    assert_eq!(found[1].value.get("vip"), None);
+    assert_eq!(found[2].value["vip"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_goes_away_fails_its_events_and_leaves_the_others() {
+    let mesh = Mesh::new().await;
+    let builder = mesh.builder("shop").event::<Order>();
+    let builder = builder.topic_with_schema("other", ORDER, Topic::new());
+    let emitter = builder.connect().await.unwrap();
+    mesh.log.delete_topic("shop.orders").await.unwrap();
+    let error = emitter.emit(&order(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    emitter.topic("other").unwrap().emit(&order(2), EventOptions::new()).await.unwrap();
+    assert_eq!(ids(&mesh.read("other").await), [2]);
+    assert_eq!(emitter.flush().await.unwrap_err().kind(), ErrorKind::NotFound);
+    emitter.flush().await.unwrap();
+}

@@ -1,0 +1,10 @@
+//! Emitters against a real log behind its data port, and a real registry, each in this process.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod conforming;
+mod emitting;
+mod full;
+mod lost;
+#[cfg(feature = "spool")]
+mod spooled;
+mod support;
