@@ -274,7 +274,7 @@ impl SerializeStruct for Fields<'_, '_> {
         value: &T,
     ) -> Result<(), Fault> {
         match self.ordered.get(self.next) {
-            Some(field) if *field.name == *name => self.in_order(field, value),
+            Some(field) if field.is_named(name) => self.in_order(field, value),
             _ => self.other(name, value),
         }
     }
