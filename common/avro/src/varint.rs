@@ -7,11 +7,18 @@ pub(crate) const VARINT_BYTES_MAX: usize = 10;
 /// Appends `value` as an Avro int or long.
 #[inline]
 pub fn write_long(out: &mut Vec<u8>, value: i64) {
-    let mut rest = zigzag(value);
+    let rest = zigzag(value);
     if rest < 0x80 {
         out.push(low_byte(rest));
         return;
     }
+    write_bytes(out, rest);
+}
+
+/// More than one byte. All that there can be are appended and those not needed cut off: a copy of
+/// a length that is known is a store, of one that is not a call.
+#[inline(never)]
+fn write_bytes(out: &mut Vec<u8>, mut rest: u64) {
     let mut bytes = [0; VARINT_BYTES_MAX];
     let mut length = 0;
     while rest >= 0x80 {
@@ -20,7 +27,9 @@ pub fn write_long(out: &mut Vec<u8>, value: i64) {
         length += 1;
     }
     bytes[length] = low_byte(rest);
-    out.extend_from_slice(&bytes[..=length]);
+    let end = out.len() + length + 1;
+    out.extend_from_slice(&bytes);
+    out.truncate(end);
 }
 
 /// Appends a length or count, which in memory never passes `i64::MAX`.
