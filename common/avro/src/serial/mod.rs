@@ -51,6 +51,9 @@
 //! are told that the format is human readable, since chrono, time, uuid, `rust_decimal` and
 //! bigdecimal give text only then.
 //!
+//! serde_json's numbers of arbitrary precision, if some crate has switched them on, are numbers, and
+//! decimals too.
+//!
 //! Absent here: frames (see `frame`), and reading (see `datum` and `resolve`).
 
 mod decimal;
@@ -58,6 +61,7 @@ mod elements;
 mod error;
 mod fields;
 mod key;
+mod number;
 mod plan;
 mod probe;
 mod scalar;
@@ -146,7 +150,7 @@ impl Plan {
     /// as it was then.
     #[inline]
     pub fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<()> {
-        self.write(value, out, &mut Vec::new(), &mut Scratch::default())
+        self.write(value, out, &mut [], &mut Scratch::default())
     }
 
     /// As [`Plan::encode`], and notes in `spans` where the key's fields stand.
@@ -195,7 +199,7 @@ impl Plan {
         &self,
         value: &T,
         out: &mut Vec<u8>,
-        ranges: &mut Vec<(usize, usize)>,
+        ranges: &mut [(usize, usize)],
         scratch: &mut Scratch,
     ) -> Result<()> {
         let before = out.len();

@@ -113,7 +113,7 @@ fn value(shape: &Shape, dice: &mut Dice) -> Datum {
     match shape {
         Shape::Leaf("null") => Datum::Null,
         Shape::Leaf("boolean") => Datum::Boolean(dice.below(2) == 1),
-        Shape::Leaf("int") => Datum::Int(dice.next() as u32 as i32),
+        Shape::Leaf("int") => Datum::Int((dice.next() as u32).cast_signed()),
         Shape::Leaf("long") => Datum::Long(dice.next().cast_signed()),
         Shape::Leaf("float") => Datum::Float(dice.below(1000) as f32 / 7.0),
         Shape::Leaf("double") => Datum::Double(dice.below(1000) as f64 / 7.0),

@@ -151,13 +151,8 @@ fn maps_take_maps_and_structs() {
     }
     let datum = Datum::Map(vec![("x".into(), Datum::Long(1)), ("y".into(), Datum::Long(2))]);
     assert_eq!(written(schema, &Point { x: 1, y: 2 }), datum);
-    let key = [((1, 2), 3)];
-    assert!(refused(schema, &serde_json_like(&key)).contains("a map's key is no text"));
-}
-
-/// A map of what JSON has no map for.
-fn serde_json_like(entries: &[((i32, i32), i32)]) -> BTreeMap<(i32, i32), i32> {
-    entries.iter().copied().collect()
+    let by_pair = BTreeMap::from([((1, 2), 3)]);
+    assert!(refused(schema, &by_pair).contains("a map's key is no text"));
 }
 
 #[test]
@@ -268,4 +263,30 @@ fn a_key_that_cannot_be_is_refused() {
         assert_eq!(Plan::compile_with_key(&schema, key).unwrap_err().kind(), ErrorKind::Config);
     }
     assert!(Plan::compile_with_key(&Schema::parse("\"long\"").unwrap(), &["a"]).is_err());
+}
+
+#[test]
+fn a_plan_is_shared_between_threads_and_types() {
+    #[derive(Serialize)]
+    struct Same {
+        a: i64,
+        b: String,
+    }
+    let plan = plan(&record(&format!("{A},{B}")));
+    let encode = |value: &dyn Fn(&mut Vec<u8>) -> Result<()>| {
+        let mut out = Vec::new();
+        value(&mut out).unwrap();
+        assert_eq!(out, [0x36, 6, b'f', b'o', b'o']);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    encode(&|out| plan.encode(&Pair { a: 27, b: "foo" }, out));
+                    encode(&|out| plan.encode(&Same { a: 27, b: "foo".into() }, out));
+                    encode(&|out| plan.encode(&json!({"a": 27, "b": "foo"}), out));
+                }
+            });
+        }
+    });
 }

@@ -143,8 +143,6 @@ fn a_sequence_has_as_many_elements_as_came() {
 
 #[test]
 fn dates_and_times_are_read_from_text() {
-    use crate::schema::Logical;
-    let _ = Logical::Date;
     assert_eq!(written(&logical("int", "date"), "1970-01-11"), Datum::Int(10));
     assert_eq!(written(&logical("int", "date"), &10), Datum::Int(10));
     assert_eq!(written(&logical("int", "time-millis"), "00:00:01.5"), Datum::Int(1500));
@@ -231,4 +229,25 @@ fn what_a_type_says_of_its_values_is_not_repeated() {
     }
     let text = refused("\"long\"", &Own);
     assert!(text.contains("refused the value") && !text.contains("secret"), "{text}");
+}
+
+#[test]
+fn numbers_of_arbitrary_precision_are_numbers() {
+    #[derive(Serialize)]
+    #[serde(rename = "$serde_json::private::Number")]
+    struct Number {
+        #[serde(rename = "$serde_json::private::Number")]
+        text: &'static str,
+    }
+    let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":6,"scale":2}"#;
+    assert_eq!(written("\"long\"", &Number { text: "-5" }), Datum::Long(-5));
+    assert_eq!(written("\"double\"", &Number { text: "1.5e3" }), Datum::Double(1500.0));
+    assert_eq!(written(decimal, &Number { text: "-1.00" }), Datum::Bytes(vec![0x9c]));
+    let union = format!(r#"["null","string",{decimal}]"#);
+    assert_eq!(written(&union, &Number { text: "-1" }), Datum::Bytes(vec![0x9c]));
+    assert_eq!(written(r#"["string","long"]"#, &Number { text: "7" }), Datum::Long(7));
+    assert_eq!(written(r#"["null","double"]"#, &Number { text: "7" }), Datum::Double(7.0));
+    refused("\"string\"", &Number { text: "7" });
+    refused("\"long\"", &Number { text: "x" });
+    refused("\"long\"", &Number { text: "1.5" });
 }
