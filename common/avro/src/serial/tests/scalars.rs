@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use serde::Serializer;
 use serde_json::json;
 
@@ -250,4 +251,22 @@ fn numbers_of_arbitrary_precision_are_numbers() {
     refused("\"string\"", &Number { text: "7" });
     refused("\"long\"", &Number { text: "x" });
     refused("\"long\"", &Number { text: "1.5" });
+}
+
+proptest! {
+    #[test]
+    fn a_floats_decimal_digits_are_kept(bits: u32) {
+        let float = f32::from_bits(bits);
+        prop_assume!(!float.is_nan());
+        let digits: f64 = float.to_string().parse().unwrap();
+        prop_assert_eq!(written("\"float\"", &digits), Datum::Float(float));
+        prop_assert_eq!(written("\"float\"", &f64::from(float)), Datum::Float(float));
+    }
+
+    #[test]
+    fn a_double_is_written_as_a_float_only_with_all_its_digits(value: f64) {
+        let float: f32 = value.to_string().parse().unwrap();
+        let kept = f64::from(float) == value || float.to_string().parse() == Ok(value);
+        prop_assert_eq!(encode("\"float\"", &value).is_ok(), kept);
+    }
 }
