@@ -8,6 +8,7 @@ use super::Part;
 use super::elements::Blocks;
 use super::error::{Fault, shown};
 use super::key::Key;
+use super::number;
 use super::plan::{FieldPlan, NO_KEY, Node, RecordPlan};
 use super::union::Given;
 use super::writer::{Ser, Writer, put};
@@ -35,6 +36,8 @@ enum Target<'a> {
         values: &'a Node,
         blocks: Blocks,
     },
+    /// A number that serde_json gives as a struct of its text.
+    Number(&'a Node),
 }
 
 /// Fields out of order.
@@ -73,6 +76,10 @@ impl<'w, 'a> Fields<'w, 'a> {
         count: Option<usize>,
         found: &'static str,
     ) -> Result<Self, Fault> {
+        if matches!(given, Given::Struct(number::TOKEN)) {
+            writer.open()?;
+            return Ok(Self { writer, ordered: &[], next: 0, target: Target::Number(node) });
+        }
         match writer.branch(node, &given, found)? {
             node @ Node::Record(_) => Self::open(Ser { writer, node }, given, count, found),
             Node::Map(values) => {
@@ -119,6 +126,10 @@ impl<'w, 'a> Fields<'w, 'a> {
             Target::Map { .. } => {
                 self.writer.run(name.as_bytes());
                 self.entry(value)
+            }
+            Target::Number(node) => {
+                let ser = Ser { writer: &mut *self.writer, node };
+                value.serialize(Key(|text: &str| number::text(ser, text)))
             }
         }
     }
@@ -185,6 +196,7 @@ impl<'w, 'a> Fields<'w, 'a> {
             }
             Target::Record { .. } => return Err(Fault::new("a map's key has no value")),
             Target::Map { blocks, .. } => blocks.end(writer.out),
+            Target::Number(_) => {}
         }
         writer.close();
         Ok(())
@@ -274,7 +286,7 @@ impl SerializeStruct for Fields<'_, '_> {
         value: &T,
     ) -> Result<(), Fault> {
         match self.ordered.get(self.next) {
-            Some(field) if *field.name == *name => self.in_order(field, value),
+            Some(field) if field.is_named(name) => self.in_order(field, value),
             _ => self.other(name, value),
         }
     }
@@ -324,6 +336,7 @@ impl SerializeMap for Fields<'_, '_> {
                 };
                 *pending = key.serialize(Key(place))?;
             }
+            Target::Number(_) => return Err(Fault::new("a map was given for a number")),
             Target::Map { blocks, .. } => {
                 let writer = &mut *self.writer;
                 key.serialize(Key(|text: &str| {

@@ -51,6 +51,9 @@
 //! are told that the format is human readable, since chrono, time, uuid, `rust_decimal` and
 //! bigdecimal give text only then.
 //!
+//! serde_json's numbers of arbitrary precision, if some crate has switched them on, are numbers, and
+//! decimals too.
+//!
 //! Absent here: frames (see `frame`), and reading (see `datum` and `resolve`).
 
 mod decimal;
@@ -58,6 +61,7 @@ mod elements;
 mod error;
 mod fields;
 mod key;
+mod number;
 mod plan;
 mod probe;
 mod scalar;
@@ -76,6 +80,43 @@ use tidemesh_model::{Error, ErrorKind, Result};
 use writer::{Writer, put};
 
 /// How values of one schema are written. Compiled once; cheap to clone, shared between threads.
+///
+/// ```
+/// use serde::Serialize;
+/// use tidemesh_avro::schema::Schema;
+/// use tidemesh_avro::serial::{Plan, Spans};
+///
+/// #[derive(Serialize)]
+/// struct Paid {
+///     order: i64,
+///     note: Option<&'static str>,
+/// }
+///
+/// let schema = Schema::parse(
+///     r#"{"type":"record","name":"Paid","fields":[
+///         {"name":"order","type":"long"},
+///         {"name":"note","type":["null","string"],"default":null}]}"#,
+/// )?;
+/// let plan = Plan::compile_with_key(&schema, &["order"])?;
+/// let (mut row, mut key, mut spans) = (Vec::new(), Vec::new(), Spans::default());
+/// plan.encode_with_key(&Paid { order: 27, note: Some("hi") }, &mut row, &mut spans)?;
+/// plan.write_key(&row, &spans, &mut key)?;
+/// assert_eq!(row, [0x36, 2, 4, b'h', b'i']);
+/// assert_eq!(key, [0x36]);
+///
+/// #[derive(Serialize)]
+/// struct Wrong {
+///     order: &'static str,
+/// }
+///
+/// let error = plan.encode(&Wrong { order: "secret" }, &mut row).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "cannot encode an event: the value is not of the schema's type \
+///      (path=order, expected=long, found=text)"
+/// );
+/// # Ok::<(), tidemesh_model::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Plan {
     nodes: Arc<[Node]>,
@@ -146,7 +187,7 @@ impl Plan {
     /// as it was then.
     #[inline]
     pub fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<()> {
-        self.write(value, out, &mut Vec::new(), &mut Scratch::default())
+        self.write(value, out, &mut [], &mut Scratch::default())
     }
 
     /// As [`Plan::encode`], and notes in `spans` where the key's fields stand.
@@ -195,7 +236,7 @@ impl Plan {
         &self,
         value: &T,
         out: &mut Vec<u8>,
-        ranges: &mut Vec<(usize, usize)>,
+        ranges: &mut [(usize, usize)],
         scratch: &mut Scratch,
     ) -> Result<()> {
         let before = out.len();

@@ -5,6 +5,8 @@ use crate::datum;
 use crate::resolve::default_datum;
 use crate::schema::{Field, Kind, Logical, NodeId, Schema};
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// A node's place in its plan.
@@ -78,6 +80,38 @@ pub(super) struct FieldPlan {
     pub(super) default: Option<Box<[u8]>>,
     /// Its place in the key, or [`NO_KEY`].
     pub(super) key: usize,
+    /// Where its name stands in the program, as the first struct with that field gave it.
+    seen: Seen,
+}
+
+/// The address of a static text, or zero. A struct gives the same static text for its field each
+/// time: the same address and length are the same name, without a look at the letters.
+#[derive(Debug, Default)]
+struct Seen(AtomicUsize);
+
+impl Clone for Seen {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl FieldPlan {
+    /// Whether it has the name of a struct's field.
+    #[inline]
+    pub(super) fn is_named(&self, name: &'static str) -> bool {
+        let same_length = self.name.len() == name.len();
+        same_length && (self.seen.0.load(Relaxed) == name.as_ptr().addr() || self.meets(name))
+    }
+
+    #[inline(never)]
+    fn meets(&self, name: &'static str) -> bool {
+        let same = *self.name == *name;
+        // Of an empty text the address says nothing; no field has one.
+        if same && self.seen.0.load(Relaxed) == 0 {
+            self.seen.0.store(name.as_ptr().addr(), Relaxed);
+        }
+        same
+    }
 }
 
 /// Without its namespace.
@@ -282,7 +316,13 @@ impl Compiler<'_> {
             }
         };
         let node = self.node(field.node)?;
-        Ok(FieldPlan { name: field.name.as_str().into(), node, default, key: NO_KEY })
+        Ok(FieldPlan {
+            name: field.name.as_str().into(),
+            node,
+            default,
+            key: NO_KEY,
+            seen: Seen::default(),
+        })
     }
 
     fn union(&mut self, branches: &[NodeId]) -> Result<Node> {

@@ -6,8 +6,10 @@ use tidemesh_model::{civil, days_of};
 const DAY_SECONDS: i64 = 86_400;
 
 const FORM: Wrong = Some("the text is no date or time of the type's form");
-const DIGITS: Wrong =
-    Some("the text has more digits of a second than the type, and none is dropped");
+const DIGITS: Wrong = Some(
+    "the text has more digits of a second than the type, and none is dropped: round it before \
+     (chrono: trunc_subsecs), or use a finer type",
+);
 const LEAP: Wrong = Some("a leap second has no place in the type");
 const NO_OFFSET: Wrong = Some("a timestamp is a moment: the text needs an offset from UTC, or Z");
 const OFFSET: Wrong =

@@ -188,6 +188,13 @@ impl<'a> Writer<'a> {
             Given::Struct(name) => fault.found(format!("{found} {}", shown(name))),
             _ => fault.found(found),
         };
-        fault.expected(node.describe(self.nodes))
+        let fault = fault.expected(node.describe(self.nodes));
+        match (node, given) {
+            (Node::Union(union), Given::Map | Given::Struct(_)) if union.several_records => fault
+                .help(
+                    "give the struct a record's name (serde's rename), or exactly a record's fields",
+                ),
+            _ => fault,
+        }
     }
 }

@@ -140,11 +140,13 @@ macro_rules! integer {
     };
 }
 
+#[inline]
 fn long(ser: Ser<'_, '_>, value: impl Into<i64>) -> Result<(), Fault> {
     write_long(ser.writer.out, value.into());
     Ok(())
 }
 
+#[inline]
 fn byte(ser: Ser<'_, '_>, value: u8) -> Result<(), Fault> {
     ser.writer.out.push(value);
     Ok(())
