@@ -6,7 +6,7 @@ use crate::serde_names;
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream};
+use syn::parse::ParseStream;
 use syn::{Attribute, Data, DeriveInput, Error, Fields, LitStr, Result, Token};
 
 /// `impl Event`, of a type, its topic, its key and the expression of its schema.
@@ -106,7 +106,7 @@ impl Partial {
             let word = input.call(Ident::parse_any)?;
             input.parse::<Token![=]>()?;
             match word.to_string().as_str() {
-                "topic" => once(&mut self.topic, &word, LitStr::parse(input)?)?,
+                "topic" => once(&mut self.topic, &word, input.parse()?)?,
                 "key" => once(&mut self.key, &word, texts(input)?)?,
                 other => {
                     return Err(Error::new(

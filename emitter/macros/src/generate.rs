@@ -8,7 +8,7 @@ use crate::types::{Rust, Types, Union, branch_name};
 use crate::{check, derive};
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
-use syn::{Error, Result};
+use syn::Error;
 use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 
 /// What `avro_event!` becomes, of a file with that text, which the compiler finds at `path`.
@@ -17,7 +17,7 @@ use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 ///
 /// What is wrong with the schema, at the literal that names its file, or with the key, at the
 /// field's.
-pub(crate) fn generate(input: &Input, text: &str, path: &str) -> Result<TokenStream> {
+pub(crate) fn generate(input: &Input, text: &str, path: &str) -> syn::Result<TokenStream> {
     let file = input.file.value();
     let wrong = |why: &dyn std::fmt::Display| Error::new(input.file.span(), format!("{file}: {why}"));
     let schema = Schema::parse(text).map_err(|error| wrong(&malformed(&error)))?;
@@ -46,14 +46,14 @@ fn malformed(error: &tidemesh_model::Error) -> String {
 }
 
 /// The identifiers of a record's fields.
-pub(crate) fn fields(fields: &[Field]) -> std::result::Result<Vec<Ident>, String> {
+pub(crate) fn fields(fields: &[Field]) -> Result<Vec<Ident>, String> {
     let pairs: Vec<_> =
         fields.iter().map(|field| (field.name.clone(), snake(&field.name))).collect();
     beside(&pairs)
 }
 
 /// The identifiers of an enum's symbols.
-pub(crate) fn symbols(symbols: &[String]) -> std::result::Result<Vec<Ident>, String> {
+pub(crate) fn symbols(symbols: &[String]) -> Result<Vec<Ident>, String> {
     let pairs: Vec<_> = symbols.iter().map(|symbol| (symbol.clone(), pascal(symbol))).collect();
     beside(&pairs)
 }
@@ -64,7 +64,7 @@ struct Generator<'a> {
     file: &'a str,
 }
 
-type Made = std::result::Result<TokenStream, String>;
+type Made = Result<TokenStream, String>;
 
 impl Generator<'_> {
     fn all(&self) -> Made {
@@ -128,7 +128,8 @@ impl Generator<'_> {
                 }
             }
         });
-        let unions = all.iter().map(|field| self.unions(field.node)).collect::<Result<Vec<_>, _>>()?;
+        let unions: Result<Vec<_>, _> = all.iter().map(|field| self.unions(field.node)).collect();
+        let unions = unions?;
         Ok(quote! {
             #docs
             #head

@@ -106,8 +106,8 @@ fn read(input: &input::Input, path: &Path) -> Result<String> {
         Error::new(
             input.file.span(),
             format!(
-                "cannot read {}: {error}. The path is relative to the folder of the crate's Cargo.toml",
-                path.display()
+                "cannot read {:?}: {error}. The path is relative to the folder of the crate's Cargo.toml",
+                input.file.value()
             ),
         )
     })
