@@ -1,6 +1,7 @@
 //! Publishes an application's events to Tidemesh: schema first, each accepted event once.
 
 // What the macros write names this crate, within it too.
+#[allow(unused_extern_crates, reason = "the macros are used here in tests alone")]
 extern crate self as tidemesh_emitter;
 
 pub mod bytes;
@@ -11,15 +12,13 @@ pub use event::Event;
 /// An event's type from a file:
 ///
 /// ```
-/// # mod schema { // (the file stands in this crate's own tests)
-/// tidemesh_emitter::avro_event! {
-///     file = "tests/schemas/order_placed.avsc",
+/// use tidemesh_emitter::{Event, avro_event};
+///
+/// avro_event! {
+///     file = "schemas/order_placed.avsc",
 ///     topic = "shop.orders",
 ///     key = ["order_id"],
 /// }
-/// # }
-/// # use schema::*;
-/// use tidemesh_emitter::Event;
 ///
 /// let order = OrderPlaced {
 ///     order_id: 7,

@@ -43,12 +43,8 @@ fn the_schema_is_what_the_derive_says_and_serde_writes() {
     // Made once: it is the same text each time.
     assert!(std::ptr::eq(&*text, &*Order::schema()));
 
-    let order = Order {
-        order_id: 1,
-        line: 2,
-        note: None,
-        parts: vec![Part { sku: "A-1".to_owned() }],
-    };
+    let order =
+        Order { order_id: 1, line: 2, note: None, parts: vec![Part { sku: "A-1".to_owned() }] };
     let schema = apache_avro::Schema::parse_str(&text).unwrap();
     let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
     let bytes = writer.write_ser_to_vec(&order).unwrap();

@@ -50,7 +50,8 @@ fn value(types: &Types<'_>, id: NodeId, owner: Option<NodeId>, json: &Json) -> O
             quote!(#owner::#variant)
         }
         (Kind::Array(items), Json::Array(list)) => {
-            let list: Option<Vec<_>> = list.iter().map(|item| value(types, *items, None, item)).collect();
+            let list: Option<Vec<_>> =
+                list.iter().map(|item| value(types, *items, None, item)).collect();
             let list = list?;
             quote!(::std::vec::Vec::from([#(#list),*]))
         }
@@ -130,7 +131,9 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
 fn text_of_logical(logical: Option<Logical>, kind: &Kind, json: &Json) -> Option<Option<String>> {
     let bytes = || json.as_str().and_then(bytes);
     match (logical?, kind) {
-        (Logical::Decimal { scale, .. }, _) => Some(bytes().and_then(|bytes| decimal(&bytes, scale))),
+        (Logical::Decimal { scale, .. }, _) => {
+            Some(bytes().and_then(|bytes| decimal(&bytes, scale)))
+        }
         (Logical::Uuid, Kind::Fixed(_)) => Some(bytes().and_then(|bytes| uuid(&bytes))),
         _ => None,
     }

@@ -65,7 +65,9 @@ fn named_fields(input: &DeriveInput) -> Result<&Fields> {
     };
     Err(Error::new_spanned(
         &input.ident,
-        format!("an event is a record, which has named fields, and {what}: use a struct with a field for it"),
+        format!(
+            "an event is a record, which has named fields, and {what}: use a struct with a field for it"
+        ),
     ))
 }
 

@@ -63,7 +63,8 @@ fn meaning(logical: Logical) -> String {
             return "A UUID as text: `f81d4fae-7dec-11d0-a765-00a0c91e6bf6` (`uuid`).".to_owned();
         }
         Logical::Duration => {
-            return "Months, days and milliseconds, each a little-endian `u32` (`duration`).".to_owned();
+            return "Months, days and milliseconds, each a little-endian `u32` (`duration`)."
+                .to_owned();
         }
         Logical::Date => ("date", "Days", "since 1970-01-01"),
         Logical::TimeMillis => ("time-millis", "Milliseconds", MIDNIGHT),

@@ -19,7 +19,8 @@ use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 /// field's.
 pub(crate) fn generate(input: &Input, text: &str, path: &str) -> syn::Result<TokenStream> {
     let file = input.file.value();
-    let wrong = |why: &dyn std::fmt::Display| Error::new(input.file.span(), format!("{file}: {why}"));
+    let wrong =
+        |why: &dyn std::fmt::Display| Error::new(input.file.span(), format!("{file}: {why}"));
     let schema = Schema::parse(text).map_err(|error| wrong(&malformed(&error)))?;
     let Kind::Record(fields) = &schema.node(schema.root()).kind else {
         return Err(wrong(&format!(
@@ -73,7 +74,9 @@ impl Generator<'_> {
             let node = self.types.schema.node(*id);
             let name = self.types.full_name(*id);
             match &node.kind {
-                Kind::Record(fields) => out.extend(self.record(*id, fields).map_err(within(&name))?),
+                Kind::Record(fields) => {
+                    out.extend(self.record(*id, fields).map_err(within(&name))?)
+                }
                 Kind::Enum { symbols, .. } => {
                     out.extend(self.enumeration(*id, symbols).map_err(within(&name))?);
                 }
@@ -149,8 +152,8 @@ impl Generator<'_> {
         };
         let (rename, with) = (rename(ident, &field.name), bytes(&rust));
         // Without `with`, serde takes what is missing for none by itself.
-        let absent = (with.is_some() && matches!(rust, Rust::Option(_)))
-            .then(|| quote!(#[serde(default)]));
+        let absent =
+            (with.is_some() && matches!(rust, Rust::Option(_))).then(|| quote!(#[serde(default)]));
         let (visibility, rust) = (&self.input.visibility, rust.tokens());
         quote!(#docs #rename #with #absent #visibility #ident: #rust)
     }

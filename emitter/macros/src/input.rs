@@ -48,7 +48,8 @@ impl Parse for Input {
         let topic = partial.topic.ok_or_else(|| missing("topic", "shop.orders"))?;
         check::topic(&topic)?;
         let key = partial.key.unwrap_or_default();
-        let visibility = partial.visibility.unwrap_or(Visibility::Public(Token![pub](input.span())));
+        let visibility =
+            partial.visibility.unwrap_or(Visibility::Public(Token![pub](input.span())));
         Ok(Self { attributes, visibility, file, topic, key })
     }
 }

@@ -78,8 +78,8 @@ pub fn avro_event(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
 /// ```
 ///
 /// Its schema is what `AvroSchema` says, made once. Key fields are named as serde writes them (`rename`
-/// and `rename_all` are honoured); with `flatten`, `transparent`, `into` or `remote` that cannot be told
-/// here, and a wrong one is found when the emitter connects, as is one whose type cannot be a key's.
+/// and `rename_all` are honoured); with `flatten`, `transparent`, `into`, `remote` or `tag` that cannot be
+/// told here, and a wrong one is found when the emitter connects, as is one whose type cannot be a key's.
 ///
 /// # Errors
 ///

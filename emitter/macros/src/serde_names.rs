@@ -5,8 +5,8 @@ use syn::meta::ParseNestedMeta;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, Fields, LitStr, Meta, Result, Token};
 
-/// The names of the fields that serde writes; none where that cannot be told here (`flatten`, or
-/// what this does not know), and the emitter finds a wrong key when it connects.
+/// The names of the fields that serde writes; none where that cannot be told here (`flatten` and
+/// others), and the emitter finds a wrong key when it connects.
 pub(crate) fn of(attributes: &[Attribute], fields: &Fields) -> Result<Option<Vec<String>>> {
     let container = Said::of(attributes)?;
     if container.unknown {
@@ -55,7 +55,7 @@ impl Said {
             self.rename_all = written_name(meta)?.or(self.rename_all.take());
         } else {
             self.skipped |= meta.path.is_ident("skip") || meta.path.is_ident("skip_serializing");
-            let unknown = ["flatten", "transparent", "into", "remote"];
+            let unknown = ["flatten", "transparent", "into", "remote", "tag"];
             self.unknown |= unknown.iter().any(|word| meta.path.is_ident(word));
             pass_over(meta)?;
         }

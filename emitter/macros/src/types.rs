@@ -188,7 +188,9 @@ impl<'s> Types<'s> {
                 .into_iter()
                 .find(|name| taken.insert(name.clone()))
                 .ok_or_else(|| {
-                    format!("the union of {place} would be {name:?}, as another type is: rename one")
+                    format!(
+                        "the union of {place} would be {name:?}, as another type is: rename one"
+                    )
                 })?;
             let union = Union {
                 ident: ident(&free)?,
@@ -261,8 +263,13 @@ fn collect<'s>(
         Kind::Record(fields) => {
             order.push(id);
             for field in fields {
-                let found =
-                    Found { id: field.node, record: id, field, within: String::new(), by_value: true };
+                let found = Found {
+                    id: field.node,
+                    record: id,
+                    field,
+                    within: String::new(),
+                    by_value: true,
+                };
                 inside(schema, found, order, unions);
             }
         }

@@ -131,8 +131,12 @@ fn each_type_has_its_own_in_rust() {
 #[test]
 fn bytes_are_told_to_serde_wherever_they_stand_and_units_are_documented() {
     let with = r#"#[serde(with="::tidemesh_emitter::bytes")]"#;
-    for avro in [r#""bytes""#, r#"{"type":"array","items":["null","bytes"]}"#, r#"["int","bytes"]"#] {
-        assert!(text(&record(&format!(r#"{{"name":"f","type":{avro}}}"#))).contains(with), "{avro}");
+    for avro in [r#""bytes""#, r#"{"type":"array","items":["null","bytes"]}"#, r#"["int","bytes"]"#]
+    {
+        assert!(
+            text(&record(&format!(r#"{{"name":"f","type":{avro}}}"#))).contains(with),
+            "{avro}"
+        );
     }
     let decimal = r#"{"name":"f","type":{"type":"bytes","logicalType":"decimal","precision":9}}"#;
     assert!(!text(&record(decimal)).contains(with));
@@ -151,7 +155,8 @@ fn types_of_one_name_are_told_apart_by_their_namespaces() {
     assert_eq!(names(&both), ["R", "HomeAddress", "WorkAddress"]);
     let one = record(&address("home"));
     assert_eq!(names(&one), ["R", "Address"]);
-    let root = record(r#"{"name":"f","type":{"type":"record","name":"R","namespace":"a.b","fields":[]}}"#);
+    let root =
+        record(r#"{"name":"f","type":{"type":"record","name":"R","namespace":"a.b","fields":[]}}"#);
     assert_eq!(names(&root), ["R", "BR"]);
     let same = r#"{"name":"f","type":{"type":"record","name":"n.r","fields":[]}},
         {"name":"g","type":{"type":"record","name":"n.N_R","fields":[]}}"#;
@@ -177,7 +182,8 @@ fn a_unions_enum_names_its_branches_as_avro_does() {
     ));
     assert!(text.contains(r#"#[serde(rename="long")]Long(i64)"#), "{text}");
     assert!(text.contains(r#"#[serde(rename="bank.card")]Card(Card)"#), "{text}");
-    let clash = record(r#"{"name":"f","type":["long",{"type":"record","name":"Long","fields":[]}]}"#);
+    let clash =
+        record(r#"{"name":"f","type":["long",{"type":"record","name":"Long","fields":[]}]}"#);
     let file = made(&clash);
     let Some(Item::Enum(item)) = file.items.iter().find(|item| named(item) == "RF") else {
         panic!("no enum")
@@ -219,7 +225,10 @@ fn a_default_is_made_only_where_each_field_has_one_that_rust_can_say() {
 fn what_is_no_schema_of_an_event_is_refused_with_its_place() {
     let cases = [
         ("{", "s.avsc: cannot read an Avro schema: it is not JSON: EOF"),
-        (r#"{"type":"record","name":"R","fields":[{"name":"a","type":"strin"}]}"#, "/fields/0/type"),
+        (
+            r#"{"type":"record","name":"R","fields":[{"name":"a","type":"strin"}]}"#,
+            "/fields/0/type",
+        ),
         (r#"["null","int"]"#, "an event is a record, and this schema is of the type union"),
         (r#"{"type":"enum","name":"E","symbols":["A"]}"#, "of the type E"),
     ];
