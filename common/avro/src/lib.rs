@@ -18,6 +18,7 @@ pub mod project;
 pub mod resolve;
 pub mod row;
 pub mod schema;
+pub mod serial;
 pub mod side;
 pub mod table;
 pub mod types;

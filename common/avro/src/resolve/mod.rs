@@ -42,6 +42,19 @@ struct Program {
     root: StepId,
 }
 
+/// The datum that a field's default stands for, of the type at `id`.
+///
+/// # Errors
+///
+/// `Malformed` for a default that is not of the type; `TooLarge` for one past a limit.
+pub(crate) fn default_datum(
+    schema: &Schema,
+    id: NodeId,
+    default: &serde_json::Value,
+) -> Result<Datum> {
+    default::datum(schema, &mut FieldNames::default(), id, default).map(|(datum, _)| datum)
+}
+
 type StepId = usize;
 
 /// How one type of the writer becomes one of the reader.

@@ -14,6 +14,7 @@ mod time;
 
 pub use check::ColumnCheck;
 pub(crate) use debezium::{envelope_names, row_name};
+pub(crate) use number::long_number;
 pub(crate) use text::write_text;
 pub(crate) use time::{timestamp_millis, write_zoned_timestamp};
 

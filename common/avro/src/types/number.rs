@@ -45,7 +45,7 @@ fn write_unscaled(number: DecimalRef<'_>, out: &mut Vec<u8>) {
 
 /// Two's complement, big-endian, of any number of digits. The one number that takes memory.
 #[cold]
-fn long_number(whole: &str, fraction: &str, negative: bool) -> Vec<u8> {
+pub(crate) fn long_number(whole: &str, fraction: &str, negative: bool) -> Vec<u8> {
     let digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
     // The lowest word first.
     let mut words: Vec<u32> = Vec::with_capacity(digits.len() / STEP_DIGITS + 2);
