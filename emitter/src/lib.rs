@@ -1,7 +1,7 @@
 //! Publishes an application's events to Tidemesh: schema first, each accepted event once.
 
 // What the macros write names this crate, within it too.
-#[allow(unused_extern_crates, reason = "the macros are used here in tests alone")]
+#![allow(unused_extern_crates)]
 extern crate self as tidemesh_emitter;
 
 pub mod bytes;

@@ -1,5 +1,6 @@
 //! What a topic's name and a key may be.
 
+use crate::types::not_null;
 use syn::{Error, LitStr, Result};
 use tidemesh_avro::schema::{Field, Kind, Schema};
 
@@ -63,8 +64,8 @@ pub(crate) fn key(key: &[LitStr], owner: &str, schema: &Schema, fields: &[Field]
         return Err(Error::new(
             part.span(),
             format!(
-                "the field {:?} cannot be part of a key: {reason}. Keys are made of boolean, int, \
-                 long, string, bytes, fixed and enum",
+                "the field {:?} cannot be part of a key: {reason}. A key's field is a boolean, int, \
+                 long, string or bytes, or one of these or null",
                 part.value()
             ),
         ));
@@ -72,24 +73,31 @@ pub(crate) fn key(key: &[LitStr], owner: &str, schema: &Schema, fields: &[Field]
     Ok(())
 }
 
-/// Why a field cannot be part of a key: records of one key must have the same bytes, in every
-/// language that writes them, and a log is compacted by them.
+/// Why a field cannot be part of a key. The emitter asks the same when it connects: records of one key
+/// must have the same bytes, in every language that writes them, and the key's schema is one for ever.
 fn no_key(schema: &Schema, field: &Field) -> Option<&'static str> {
     match &schema.node(field.node).kind {
-        Kind::Boolean
-        | Kind::Int
-        | Kind::Long
-        | Kind::Bytes
-        | Kind::String
-        | Kind::Enum { .. }
-        | Kind::Fixed(_) => None,
+        Kind::Null => Some("it is always null"),
+        Kind::Union(branches) if branches.len() == 2 => match *not_null(schema, branches) {
+            [only] => no_key_type(&schema.node(only).kind),
+            _ => Some("it is a union of more than one type and null"),
+        },
+        Kind::Union(_) => Some("it is a union of more than one type and null"),
+        kind => no_key_type(kind),
+    }
+}
+
+fn no_key_type(kind: &Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Boolean | Kind::Int | Kind::Long | Kind::Bytes | Kind::String => None,
         Kind::Float | Kind::Double => {
             Some("floating point numbers that are equal can have different bytes (0 and -0, NaN)")
         }
-        Kind::Null => Some("it is always null"),
-        Kind::Union(_) => Some("it is a union, and a key's values are never null"),
+        Kind::Enum { .. } => Some("it is an enum, to which symbols may come; a key's schema stays"),
+        Kind::Fixed(_) => Some("it is a fixed, and keys have no named types"),
         Kind::Array(_) => Some("it is an array"),
         Kind::Map(_) => Some("it is a map, whose entries have no order"),
         Kind::Record(_) => Some("it is a record: name a field of the event's own"),
+        Kind::Null | Kind::Union(_) => Some("it is a union within a union"),
     }
 }

@@ -29,9 +29,9 @@ use syn::{DeriveInput, Error, Result, parse_macro_input};
 /// visibility = pub(crate),              // optional: of types and fields; `pub` without it
 /// ```
 ///
-/// Key fields are fields of the record itself, by Avro's names, and of the types boolean, int, long,
-/// string, bytes, fixed and enum. Not of floating point, whose equal numbers have different bytes; not
-/// unions, since a key's values are never null; not arrays, maps and records.
+/// Key fields are fields of the record itself, by Avro's names: a boolean, int, long, string or bytes, or
+/// one of these or null. Not floating point, whose equal numbers have different bytes; not what the
+/// schema names (an enum's symbols change, a key's schema does not); not arrays, maps and records.
 ///
 /// # What is made
 ///

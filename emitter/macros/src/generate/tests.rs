@@ -246,14 +246,21 @@ fn what_is_no_schema_of_an_event_is_refused_with_its_place() {
 
 #[test]
 fn a_key_is_of_fields_that_can_be_one() {
-    for good in [r#""boolean""#, r#""int""#, r#""long""#, r#""string""#, r#""bytes""#] {
+    let uuid = r#"{"type":"string","logicalType":"uuid"}"#;
+    let (maybe, last) = (r#"["null","int"]"#, r#"["string","null"]"#);
+    for good in [r#""boolean""#, r#""int""#, r#""long""#, r#""bytes""#, uuid, maybe, last] {
         let schema = record(&format!(r#"{{"name":"f","type":{good}}}"#));
         assert!(generate(&input(r#"["f"]"#), &schema, "/x").is_ok(), "{good}");
     }
     let bad = [
         (r#""double""#, "floating point"),
         (r#""null""#, "always null"),
-        (r#"["null","int"]"#, "a union"),
+        (r#"["null","double"]"#, "floating point"),
+        (r#"["string","int"]"#, "more than one type"),
+        (r#"["null","string","int"]"#, "more than one type"),
+        (r#"["string"]"#, "a union"),
+        (r#"{"type":"enum","name":"E","symbols":["A"]}"#, "an enum"),
+        (r#"{"type":"fixed","name":"F","size":2}"#, "a fixed"),
         (r#"{"type":"array","items":"int"}"#, "an array"),
         (r#"{"type":"map","values":"int"}"#, "a map"),
         (r#"{"type":"record","name":"S","fields":[]}"#, "a record"),
