@@ -38,7 +38,7 @@ pub use tidemesh_emitter_macros::avro_event;
 /// Beside apache-avro's derive, of which the schema comes:
 ///
 /// ```
-/// use tidemesh_emitter::{AvroSchema, Event};
+/// use tidemesh_emitter::{AvroSchema, Event}; // the trait `Event` too
 ///
 /// #[derive(serde::Serialize, AvroSchema, Event)]
 /// #[event(topic = "shop.orders", key = ["order_id"])]
@@ -62,6 +62,9 @@ pub use tidemesh_emitter_macros::avro_event;
 /// serde = { version = "1", features = ["derive"] }
 /// serde_json = "1"
 /// ```
+///
+/// To apache-avro a `Vec<u8>` is an array of int. What shall be bytes says so twice, once for the schema:
+/// `#[avro(with)] #[serde(with = "apache_avro::serde::bytes")]`.
 #[cfg(feature = "derive")]
 pub use tidemesh_emitter_macros::Event;
 

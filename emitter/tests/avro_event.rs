@@ -85,6 +85,8 @@ fn everything() -> all::Everything {
         two: TwoAddress { zip: 12345 },
         amount: text("-12.50"),
         amount_maybe: Some(text("0.01")),
+        price: Some(EverythingPrice::Bytes(text("1.5"))),
+        key_16: text("01010101-0101-0101-0101-010101010101"),
         id: text("f81d4fae-7dec-11d0-a765-00a0c91e6bf6"),
         day: 1,
         at_millis: 2,
@@ -115,7 +117,8 @@ fn everything_json() -> Json {
         "choice_maybe": {"long": 5},
         "choices": [{"boolean": false}, {"map": {"k": {"double": 0.5}}}],
         "only": {"string": "o"}, "one": {"street": "First"}, "two": {"zip": 12345},
-        "amount": "-12.50", "amount_maybe": "0.01", "id": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+        "amount": "-12.50", "amount_maybe": "0.01", "price": {"bytes": "1.5"},
+        "key_16": "01010101-0101-0101-0101-010101010101", "id": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
         "day": 1, "at_millis": 2, "at_micros": 3, "ts_millis": 4, "ts_micros": 5, "ts_nanos": 6,
         "local_millis": 7, "local_micros": 8, "local_nanos": 9, "span": vec![1; 12],
         "tree": {"left": leaf, "right": {"test.all.Tree": leaf}, "leaves": [leaf]},
@@ -165,7 +168,7 @@ fn every_type_is_written_to_the_branch_that_was_meant() {
         "digest": "\t".repeat(48), "colour": "self", "self": "s",
         "choice": {"test.one.Address": {"street": "Main"}}, "choice_maybe": {"long": 5},
         "choices": [{"boolean": false}, {"map": {"k": {"double": 0.5}}}], "only": {"string": "o"},
-        "amount": "\u{fb}\u{1e}", "id": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+        "amount": "\u{fb}\u{1e}", "price": {"bytes": "\u{f}"}, "key_16": "\u{1}".repeat(16), "id": "f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
         "ts_micros": {"long": 5}, "span": "\u{1}".repeat(12),
         "tree": {
             "left": {"test.all.Tree": leaf}, "right": {"test.all.Tree": leaf}, "leaves": [leaf]

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "derive")]
 
+use apache_avro::reader::datum::GenericDatumReader;
 use serde::{Deserialize, Serialize};
 use tidemesh_avro::schema::{Kind, Schema};
+use tidemesh_avro::serial::Plan;
 use tidemesh_emitter::{AvroSchema, Event};
 
 /// An order.
@@ -18,6 +20,9 @@ struct Order {
     line: i32,
     note: Option<String>,
     parts: Vec<Part>,
+    #[avro(with)]
+    #[serde(with = "apache_avro::serde::bytes")]
+    seal: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, AvroSchema)]
@@ -39,16 +44,21 @@ fn the_schema_is_what_the_derive_says_and_serde_writes() {
     let schema = Schema::parse(&text).unwrap();
     let Kind::Record(fields) = &schema.node(schema.root()).kind else { panic!("a record") };
     let names: Vec<_> = fields.iter().map(|field| field.name.as_str()).collect();
-    assert_eq!(names, ["orderId", "lineNumber", "note", "parts"]);
+    assert_eq!(names, ["orderId", "lineNumber", "note", "parts", "seal"]);
     // Made once: it is the same text each time.
     assert!(std::ptr::eq(&*text, &*Order::schema()));
 
-    let order =
-        Order { order_id: 1, line: 2, note: None, parts: vec![Part { sku: "A-1".to_owned() }] };
+    let order = Order {
+        order_id: 1,
+        line: 2,
+        note: None,
+        parts: vec![Part { sku: "A-1".to_owned() }],
+        seal: vec![0, 255],
+    };
+    let mut bytes = Vec::new();
+    Plan::compile_with_key(&schema, Order::KEY).unwrap().encode(&order, &mut bytes).unwrap();
     let schema = apache_avro::Schema::parse_str(&text).unwrap();
-    let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build().unwrap();
-    let bytes = writer.write_ser_to_vec(&order).unwrap();
-    let reader = apache_avro::reader::datum::GenericDatumReader::builder(&schema).build().unwrap();
+    let reader = GenericDatumReader::builder(&schema).build().unwrap();
     assert_eq!(reader.read_deser::<Order>(&mut bytes.as_slice()).unwrap(), order);
 }
 

@@ -86,7 +86,7 @@ impl Generator<'_> {
         Ok(out)
     }
 
-    /// What stands before each type. Names that Rust would write otherwise are the schema's.
+    /// What stands before each type. What is there, and is named as Rust would not, is the schema's.
     fn head(&self) -> TokenStream {
         let attributes = &self.input.attributes;
         quote! {
@@ -98,7 +98,7 @@ impl Generator<'_> {
                 ::tidemesh_emitter::__private::serde::Deserialize,
             )]
             #[serde(crate = "::tidemesh_emitter::__private::serde")]
-            #[allow(non_camel_case_types, non_snake_case)]
+            #[allow(dead_code, non_camel_case_types, non_snake_case)]
             #[allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
             #(#attributes)*
         }

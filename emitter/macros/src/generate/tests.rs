@@ -69,7 +69,7 @@ fn a_record_becomes_a_struct_that_is_an_event() {
             ::tidemesh_emitter::__private::serde::Deserialize,
         )]
         #[serde(crate = "::tidemesh_emitter::__private::serde")]
-        #[allow(non_camel_case_types, non_snake_case)]
+        #[allow(dead_code, non_camel_case_types, non_snake_case)]
         #[allow(rustdoc::bare_urls, rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
         #[derive(Hash)]
         #[serde(rename = "order_placed")]
