@@ -9,7 +9,7 @@ mod event;
 
 pub use event::Event;
 
-/// An event's type from a file:
+/// The type of an event, from an `.avsc` file that is checked while the crate is compiled.
 ///
 /// ```
 /// use tidemesh_emitter::{Event, avro_event};
@@ -35,7 +35,7 @@ pub use event::Event;
 /// ```
 pub use tidemesh_emitter_macros::avro_event;
 
-/// Beside apache-avro's derive, of which the schema comes:
+/// `Event` for a type of one's own, beside apache-avro's derive, of which the schema comes.
 ///
 /// ```
 /// use tidemesh_emitter::{AvroSchema, Event}; // the trait `Event` too

@@ -27,7 +27,7 @@ pub(crate) fn topic(topic: &LitStr) -> Result<()> {
     ))
 }
 
-/// Refuses a key that names a field twice, one that `names` does not have, or none at all.
+/// Refuses a key that names a field twice, or one that is not among `names`.
 pub(crate) fn key_names(key: &[LitStr], owner: &str, names: &[String]) -> Result<()> {
     for (index, field) in key.iter().enumerate() {
         let name = field.value();

@@ -102,10 +102,8 @@ fn union_value(
     let others = not_null(types.schema, branches);
     let optional = others.len() < branches.len();
     if optional && json.is_null() {
-        return Some(match others.is_empty() {
-            true => quote!(()),
-            false => quote!(::core::option::Option::None),
-        });
+        let none = quote!(::core::option::Option::None);
+        return Some(if others.is_empty() { quote!(()) } else { none });
     }
     let value = match types.union(id) {
         None => value(types, *others.first()?, owner, json)?,

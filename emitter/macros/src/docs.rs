@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use tidemesh_avro::schema::{Logical, NodeId, Schema};
+use tidemesh_avro::schema::{Kind, Logical, NodeId, Schema};
 
 /// `text` as documentation, with `notes` in paragraphs behind it.
 pub(crate) fn docs(text: &str, notes: &[String]) -> TokenStream {
@@ -32,7 +32,6 @@ pub(crate) fn notes(schema: &Schema, id: NodeId) -> Vec<String> {
 }
 
 fn logical_notes(schema: &Schema, id: NodeId, notes: &mut Vec<String>) {
-    use tidemesh_avro::schema::Kind;
     let node = schema.node(id);
     if let Some(logical) = node.logical {
         notes.push(meaning(logical));

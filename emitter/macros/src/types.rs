@@ -135,10 +135,8 @@ impl<'s> Types<'s> {
             Kind::Enum { .. } => Rust::Made(self.ident(id).clone()),
             Kind::Record(_) => {
                 let ident = self.ident(id).clone();
-                match owner.is_some_and(|owner| self.reaches(id, owner)) {
-                    true => Rust::Boxed(ident),
-                    false => Rust::Made(ident),
-                }
+                let boxed = owner.is_some_and(|owner| self.reaches(id, owner));
+                if boxed { Rust::Boxed(ident) } else { Rust::Made(ident) }
             }
             Kind::Union(branches) => self.union_type(id, branches, owner),
         }
@@ -151,10 +149,8 @@ impl<'s> Types<'s> {
             (None, Some(only)) => self.rust(*only, owner),
             (None, None) => return Rust::Unit,
         };
-        match others.len() == branches.len() {
-            true => inner,
-            false => Rust::Option(Box::new(inner)),
-        }
+        let optional = others.len() < branches.len();
+        if optional { Rust::Option(Box::new(inner)) } else { inner }
     }
 
     /// Whether a value of the record `from` holds one of `to` without a list or map between.
