@@ -21,10 +21,10 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
-#[cfg(feature = "kafka")]
-use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 #[cfg(feature = "remote")]
 use tidemesh_transport::RemoteTransport;
+#[cfg(feature = "kafka")]
+use tidemesh_transport::kafka::{KafkaConfig, KafkaTransport};
 #[cfg(feature = "embedded")]
 use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport};
 use tidemesh_transport::{RegistryAccess, RegistryClient, Transport};
@@ -194,7 +194,8 @@ impl EmitterBuilder {
     /// With a spool that knows all of its topics from an earlier start it begins without either.
     pub async fn connect(mut self) -> Result<Emitter> {
         let target = self.target.take().ok_or_else(|| {
-            wrong("it is not told where events go").help("name a target: `.remote(…)` or `.kafka(…)`")
+            wrong("it is not told where events go")
+                .help("name a target: `.remote(…)` or `.kafka(…)`")
         })?;
         self.check()?;
         match target {
@@ -288,15 +289,21 @@ impl EmitterBuilder {
             let remembered = spool.remembered(declared)?;
             // What is known needs no wait for those who are away.
             let until = if remembered.is_some() { Instant::now() } else { until };
-            let mut topic =
-                match (registered_by(declared, &registry, transport.as_ref(), until).await, remembered) {
-                    (Err(error), Some(topic)) if error.remedy() == Remedy::Retry => {
-                        let topic_name = &topic.topic;
-                        tracing::warn!(topic_name, error = error.report(), "starts by what the spool knows");
-                        topic
-                    }
-                    (registered, _) => registered?,
-                };
+            let mut topic = match (
+                registered_by(declared, &registry, transport.as_ref(), until).await,
+                remembered,
+            ) {
+                (Err(error), Some(topic)) if error.remedy() == Remedy::Retry => {
+                    let topic_name = &topic.topic;
+                    tracing::warn!(
+                        topic_name,
+                        error = error.report(),
+                        "starts by what the spool knows"
+                    );
+                    topic
+                }
+                (registered, _) => registered?,
+            };
             let sequences = spool.prepare(&topic).await?;
             topic.partitions = u32::try_from(sequences.len()).unwrap_or(u32::MAX);
             registered.push(topic);

@@ -56,7 +56,8 @@ impl std::fmt::Debug for Counted {
 impl Counted {
     /// The counters of the emitter of this name.
     pub(crate) fn new(name: &str) -> Self {
-        let counter = |metric: &'static str| metrics::counter!(metric, "emitter" => name.to_owned());
+        let counter =
+            |metric: &'static str| metrics::counter!(metric, "emitter" => name.to_owned());
         Self {
             numbers: Numbers::default(),
             delivered: counter("tidemesh_emitter_delivered_total"),
@@ -71,7 +72,8 @@ impl Counted {
 
     pub(crate) fn counts(&self) -> Counts {
         let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        let Numbers { taken, spooled, delivered, failed, dropped, refused, retried } = &self.numbers;
+        let Numbers { taken, spooled, delivered, failed, dropped, refused, retried } =
+            &self.numbers;
         // What has ended is read before what was taken, so that it is never more.
         let (delivered, failed) = (get(delivered), get(failed));
         Counts {

@@ -181,7 +181,9 @@ impl Emitter {
     /// `Config` for a topic that the builder was not told of.
     pub fn topic(&self, name: &str) -> Result<TopicEmitter> {
         let stream = self.shared.streams.get(name).cloned().ok_or_else(|| {
-            unknown().with("topic", name).help("name it to the builder: `.topic(…)` or `.event::<…>(…)`")
+            unknown()
+                .with("topic", name)
+                .help("name it to the builder: `.topic(…)` or `.event::<…>(…)`")
         })?;
         Ok(TopicEmitter { shared: Arc::clone(&self.shared), stream })
     }
@@ -207,15 +209,23 @@ impl Emitter {
     /// As [`Emitter::flush`].
     pub async fn close(self) -> Result<()> {
         self.shared.queue.close(closed());
-        let tasks = std::mem::take(
-            &mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner),
-        );
-        for task in tasks {
+        for task in self.shared.take_tasks() {
             task.await.map_err(|error| {
                 Error::new(ErrorKind::Internal, "close an emitter").caused_by(error)
             })?;
         }
         self.flush().await
+    }
+
+    /// Ends at once, as a process does that is killed: what is not durable yet is lost. For tests of what
+    /// an application does then.
+    pub async fn abort(self) {
+        self.shared.queue.close(closed());
+        for task in self.shared.take_tasks() {
+            task.abort();
+            // Aborted is what it is to be.
+            let _ = task.await;
+        }
     }
 
     /// What it has done since it was connected.
@@ -308,6 +318,10 @@ impl Shared {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.push(tokio::spawn(task));
+    }
+
+    fn take_tasks(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes an event, waiting for room if it may.

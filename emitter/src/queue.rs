@@ -168,12 +168,6 @@ impl Queue {
         inner.sealed.pop_front()
     }
 
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        let inner = self.inner();
-        inner.open.is_none() && inner.sealed.is_empty()
-    }
-
     /// Gives buffers back, emptied.
     pub(crate) fn give_back(&self, parts: Vec<Part>) {
         let mut inner = self.inner();
@@ -220,13 +214,7 @@ impl Inner {
 
 impl Load {
     fn new() -> Self {
-        Self {
-            parts: Vec::new(),
-            batch: Arc::default(),
-            bytes: 0,
-            count: 0,
-            since: Instant::now(),
-        }
+        Self { parts: Vec::new(), batch: Arc::default(), bytes: 0, count: 0, since: Instant::now() }
     }
 }
 

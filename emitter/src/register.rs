@@ -72,7 +72,9 @@ pub(crate) fn check(topic: &str, schema: &str, key: &[String]) -> Result<Checked
 fn field<'f>(fields: &'f [Field], name: &str) -> Result<&'f Field> {
     fields.iter().find(|field| field.name == name).ok_or_else(|| {
         let names: Vec<&str> = fields.iter().map(|field| &*field.name).collect();
-        wrong("its schema lacks a field of the key").with("field", name).with("fields", names.join(", "))
+        wrong("its schema lacks a field of the key")
+            .with("field", name)
+            .with("fields", names.join(", "))
     })
 }
 
@@ -83,12 +85,18 @@ fn bare_type(schema: &Schema, node: NodeId, may_be_union: bool) -> Option<Json> 
             Some(schema.node(node).type_name().to_ascii_lowercase().into())
         }
         Kind::Null if !may_be_union => Some("null".into()),
-        Kind::Union(branches) if may_be_union && branches.len() == 2 => {
+        Kind::Union(branches) if may_be_union && is_nullable(schema, branches) => {
             let branches = branches.iter().map(|branch| bare_type(schema, *branch, false));
             branches.collect::<Option<Vec<_>>>().map(Json::Array)
         }
         _ => None,
     }
+}
+
+/// Whether a union is one type or null.
+fn is_nullable(schema: &Schema, branches: &[NodeId]) -> bool {
+    let is_null = |branch: &NodeId| matches!(schema.node(*branch).kind, Kind::Null);
+    branches.len() == 2 && branches.iter().any(is_null)
 }
 
 fn wrong(message: &str) -> Error {

@@ -154,7 +154,11 @@ impl<T: Transport> Sender<T> {
             Err(error) => {
                 self.counted.failed(count);
                 self.settled.note(count, Some(error));
-                tracing::error!(events = count, error = error.report(), "events could not be delivered");
+                tracing::error!(
+                    events = count,
+                    error = error.report(),
+                    "events could not be delivered"
+                );
             }
         }
         if let Err(error) = &delivered
@@ -170,7 +174,9 @@ impl<T: Transport> Sender<T> {
 
 fn late(error: Error, load: &Load) -> Error {
     Error::new(ErrorKind::Timeout, "deliver events")
-        .because("they did not become durable in their time; whether they did in the end is not known")
+        .because(
+            "they did not become durable in their time; whether they did in the end is not known",
+        )
         .with("events", load.count)
         .caused_by(error)
         .help("raise delivery_timeout, or have a spool keep them")

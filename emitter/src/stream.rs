@@ -52,7 +52,11 @@ impl Stream {
     /// # Errors
     ///
     /// As [`Plan::encode`], naming topic and field.
-    pub(crate) fn encode<E: Serialize + ?Sized>(&self, event: &E, into: &mut Encoded) -> Result<()> {
+    pub(crate) fn encode<E: Serialize + ?Sized>(
+        &self,
+        event: &E,
+        into: &mut Encoded,
+    ) -> Result<()> {
         into.value.clear();
         into.key.clear();
         into.value.extend_from_slice(&frame::head(self.value_id));

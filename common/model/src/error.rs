@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_again_word_for_word() {
-        let cause = Error::new(ErrorKind::Timeout, "read").caused_by(std::io::Error::other("inner"));
+        let cause =
+            Error::new(ErrorKind::Timeout, "read").caused_by(std::io::Error::other("inner"));
         let error = Error::new(ErrorKind::Storage, "append")
             .because("the disk is full")
             .with("folder", "x")

@@ -47,7 +47,8 @@ async fn events_of_a_key_keep_their_order_and_their_partition() {
     audit(&found);
     for task in 0..8 {
         let customer = format!("c{task}");
-        let own: Vec<_> = found.iter().filter(|f| f.value["customer"] == *customer).cloned().collect();
+        let own: Vec<_> =
+            found.iter().filter(|f| f.value["customer"] == *customer).cloned().collect();
         assert_eq!(ids(&own), (0..500).collect::<Vec<_>>());
         assert!(own.iter().all(|found| found.partition == own[0].partition));
     }

@@ -35,7 +35,8 @@ async fn events_are_taken_while_their_topics_are_away_and_delivered_once_afterwa
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_process_has_left_in_the_spool_is_delivered_by_the_next_though_all_are_away_at_its_start() {
+async fn what_a_process_has_left_in_the_spool_is_delivered_by_the_next_though_all_are_away_at_its_start()
+ {
     let mut mesh = Mesh::new().await;
     let folder = mesh.folder.path().join("spool");
     let emitter = mesh.spooled(&folder).connect().await.unwrap();
@@ -47,7 +48,8 @@ async fn what_a_process_has_left_in_the_spool_is_delivered_by_the_next_though_al
     }
     // As a process that ends at once: nothing is waited for.
     emitter.abort().await;
-    let nowhere = |builder: tidemesh_emitter::EmitterBuilder| builder.registry("http://127.0.0.1:1");
+    let nowhere =
+        |builder: tidemesh_emitter::EmitterBuilder| builder.registry("http://127.0.0.1:1");
     let emitter = eventually(async || nowhere(mesh.spooled(&folder)).connect().await.ok()).await;
     emitter.emit(&order(20)).await.unwrap();
     mesh.come_back().await;

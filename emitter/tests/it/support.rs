@@ -144,7 +144,11 @@ pub(crate) struct Found {
 }
 
 /// What stands in a topic, by partition and offset.
-pub(crate) async fn read<T: Transport>(log: &T, registry: &RegistryClient, topic: &str) -> Vec<Found> {
+pub(crate) async fn read<T: Transport>(
+    log: &T,
+    registry: &RegistryClient,
+    topic: &str,
+) -> Vec<Found> {
     let subscription =
         Subscription { topics: vec![topic.to_owned()], group: None, start: Start::Earliest };
     let mut reader = log.subscribe(subscription).await.unwrap();
@@ -212,7 +216,10 @@ pub(crate) struct Line {
 
 impl Line {
     /// Cuts each connection after a number of bytes, in either direction, that `next` gives.
-    pub(crate) async fn to(target: SocketAddr, next: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+    pub(crate) async fn to(
+        target: SocketAddr,
+        next: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (cuts, calm) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());

@@ -1,0 +1,9 @@
+use tidemesh_emitter_macros::Event;
+
+#[derive(Event)]
+#[event(topic = "shop/orders")]
+struct Order {
+    order_id: i64,
+}
+
+fn main() {}

@@ -1,0 +1,7 @@
+tidemesh_emitter_macros::avro_event! {
+    file = "schemas/order.avsc",
+    topic = "shop.orders",
+    key = ["orderId"],
+}
+
+fn main() {}

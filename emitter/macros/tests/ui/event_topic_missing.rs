@@ -1,0 +1,6 @@
+tidemesh_emitter_macros::avro_event! {
+    file = "schemas/order.avsc",
+    key = ["order_id"],
+}
+
+fn main() {}
