@@ -411,6 +411,20 @@ impl Relation {
         !self.is_stale && self.shape == *shape
     }
 
+    /// Whether it is of the table as the catalog has it: of the same columns, though others may have had
+    /// their names, and under REPLICA IDENTITY FULL, where the log flags every column, of the same key.
+    pub(crate) fn fits(&self, facts: &TableFacts) -> bool {
+        let key = &facts.primary_key;
+        // A table that is no more tells nothing.
+        let has_key = self.shape.replica_identity != b'f' || key.is_empty() || self.has_key(key);
+        let mut fields = self.schema.fields.iter().zip(&self.numbers);
+        has_key
+            && fields.all(|(field, number)| {
+                let today = facts.columns.get(&field.name);
+                number.zip(today).is_none_or(|(number, today)| number == today.number)
+            })
+    }
+
     /// With its columns' kinds, which older versions did not store.
     fn with_kinds(mut self) -> Self {
         let schema = Arc::make_mut(&mut self.schema);
@@ -480,7 +494,7 @@ impl Relation {
     }
 
     /// Whether rows are keyed by these columns.
-    pub(crate) fn has_key(&self, key: &[String]) -> bool {
+    fn has_key(&self, key: &[String]) -> bool {
         let RowKey { origin, columns } = &self.schema.key;
         let names = columns.iter().map(|column| &self.schema.fields[*column].name);
         *origin == KeyOrigin::PrimaryKey && columns.len() == key.len() && names.eq(key)
