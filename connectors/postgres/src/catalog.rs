@@ -408,7 +408,10 @@ const FIND: &str = "
 SELECT c.oid, c.relreplident FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
 
-const PLACE: &str = "SELECT pg_logical_emit_message(true, $1, 'sync nobody')::text";
+/// A mark that nobody waits for, as no standby is waited for.
+const PLACE: &str = "
+SELECT pg_logical_emit_message(true, $1, 'sync nobody')::text
+FROM set_config('synchronous_commit', 'local', true)";
 
 const PRIMARY_KEY: &str = "
 SELECT a.attname::text

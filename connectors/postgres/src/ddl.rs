@@ -119,10 +119,10 @@ impl PostgresSource {
         Ok(())
     }
 
-    /// Whether the log tells nothing more of tables whose names are others' by now.
+    /// Whether the log tells nothing more of tables whose names are others' by now: in the midst of a
+    /// transaction, too, since those that are committed before it have come.
     pub(crate) fn has_come_to_remade(&self) -> bool {
-        let is_behind = |remade: &Remade| self.place.end.commit >= remade.until_lsn;
-        self.place.transaction.is_none() && self.remade.as_ref().is_some_and(is_behind)
+        self.remade.as_ref().is_some_and(|remade| self.place.end.commit >= remade.until_lsn)
     }
 
     /// Takes in tables that were made anew while nothing was read, and of which the log has told nothing

@@ -197,6 +197,47 @@ async fn it_is_seen_in_the_transaction_that_changed_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_computed_no_more_is_read() {
+    let database = make().await;
+    run(&database, TABLE).await;
+    run(&database, "ALTER TABLE t ADD COLUMN n text GENERATED ALWAYS AS (upper(c)) STORED").await;
+    let mut reading = Reading::open(&database, None).await;
+    run(&database, TELL).await;
+    assert!(reading.rewritten().await.is_empty());
+    run(&database, "ALTER TABLE t ALTER COLUMN n DROP EXPRESSION").await;
+    run(&database, TELL).await;
+    assert_eq!(reading.rewritten().await, ["t"]);
+    reading.source.close().await.unwrap();
+    database.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partitioned_table_is_looked_at_as_a_whole() {
+    let database = make().await;
+    run(
+        &database,
+        "CREATE TABLE t (id int PRIMARY KEY, a text, c text) PARTITION BY RANGE (id);
+         CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (3);
+         CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (3) TO (9);
+         INSERT INTO t SELECT g, 'a', 'c' FROM generate_series(1, 5) g",
+    )
+    .await;
+    let mut reading = Reading::open(&database, None).await;
+    for ddl in ["ALTER TABLE t DROP COLUMN c, ADD COLUMN c text", REWRITES[8]] {
+        run(&database, "UPDATE t SET id = id").await;
+        assert!(reading.rewritten().await.is_empty(), "{ddl}");
+        run(&database, ddl).await;
+        run(&database, "UPDATE t SET id = id").await;
+        assert_eq!(reading.rewritten().await, ["t"], "{ddl}");
+    }
+    run(&database, "VACUUM FULL t").await;
+    run(&database, "UPDATE t SET id = id").await;
+    assert!(reading.rewritten().await.is_empty());
+    reading.source.close().await.unwrap();
+    database.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_whose_values_stay_are_not_read_anew() {
     for steps in OTHERS {
         let database = make().await;
