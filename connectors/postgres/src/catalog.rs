@@ -387,16 +387,17 @@ WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated
 ORDER BY a.attnum";
 
 const STORAGES: &str = "
-SELECT c.oid, NULLIF(CASE WHEN c.relkind = 'p' THEN (
-                         SELECT l.relfilenode FROM pg_partition_tree(c.oid) t
-                         JOIN pg_class l ON l.oid = t.relid
-                         WHERE t.isleaf AND l.relfilenode <> 0 ORDER BY l.oid LIMIT 1)
-                     ELSE c.relfilenode END, 0::oid) AS file,
-       a.attname::text, a.attnum, a.xmin::text::bigint::oid AS written_by, a.atthasmissing,
-       a.attgenerated <> '' AS is_generated, COALESCE(d.oid, 0::oid) AS default
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-WHERE c.oid = ANY($1)";
+WITH s AS MATERIALIZED (
+    SELECT c.oid, NULLIF(CASE WHEN c.relkind = 'p' THEN (
+                             SELECT l.relfilenode FROM pg_partition_tree(c.oid) t
+                             JOIN pg_class l ON l.oid = t.relid
+                             WHERE t.isleaf AND l.relfilenode <> 0 ORDER BY l.oid LIMIT 1)
+                         ELSE c.relfilenode END, 0::oid) AS file
+    FROM pg_class c WHERE c.oid = ANY($1))
+SELECT s.oid, s.file, a.attname::text, a.attnum, a.xmin::text::bigint::oid AS written_by,
+       a.atthasmissing, a.attgenerated <> '' AS is_generated, COALESCE(d.oid, 0::oid) AS default
+FROM s JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum";
 
 /// Locks go once what their transaction did is visible.
 const HELD: &str = "

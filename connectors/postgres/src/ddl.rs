@@ -3,7 +3,6 @@
 //! was rewritten, and another table under a known name, is read anew.
 
 use crate::batch::{PostgresBatch, Transaction};
-use crate::catalog::TableFacts;
 use crate::relation::{self, Relation, RelationShape};
 use crate::source::PostgresSource;
 use crate::storage::Storage;
@@ -62,9 +61,12 @@ impl PostgresSource {
             self.describe(id, None);
             return Ok(());
         }
-        let relation = self.version(shape).await?;
-        // Behind the version: DDL between both then shows as another number at the next description.
-        let storage = self.catalog.storages(&[id]).await?.remove(&id);
+        let mut storage = self.catalog.storages(&[id]).await?.remove(&id);
+        let relation = self.version(shape, storage.as_ref()).await?;
+        if !self.is_stored(&relation) {
+            // Behind what was asked for it, so that no DDL is between both unseen.
+            storage = self.catalog.storages(&[id]).await?.remove(&id);
+        }
         // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
         let mut first = self.empty();
         let is_unsure = storage.as_ref().is_some_and(|now| self.is_unsure(&relation, now));
@@ -134,7 +136,7 @@ impl PostgresSource {
             let Some((id, replica_identity)) = self.catalog.find(name).await? else { continue };
             let shape = self.catalog.shape(id, name, replica_identity).await?;
             if self.ids.had_other(name, id) && !shape.columns.is_empty() {
-                found.push(self.version(shape).await?);
+                found.push(self.version(shape, None).await?);
             }
         }
         // Nothing is waited for behind this.
@@ -172,12 +174,23 @@ impl PostgresSource {
         self.place.transaction.map_or(self.place.end.commit, |transaction| transaction.commit_lsn)
     }
 
-    /// The stored version for this place of the log, or a new one from the catalog.
-    async fn version(&self, shape: RelationShape) -> Result<Arc<Relation>> {
+    /// The stored version for this place of the log, or a new one from the catalog, which says today that the
+    /// table is stored so.
+    async fn version(
+        &self,
+        shape: RelationShape,
+        today: Option<&Storage>,
+    ) -> Result<Arc<Relation>> {
         let commit_lsn = self.commit_lsn();
-        let today = self.facts_of_today(&shape, commit_lsn).await?;
-        let fits =
-            |relation: &Arc<Relation>| today.as_ref().is_none_or(|facts| relation.fits(facts));
+        let mut versions = self.versions.get(&shape.id).into_iter().flatten();
+        // A later version that is stored says what came of it.
+        let is_latest = !versions.any(|known| known.since_lsn > commit_lsn);
+        let today = today.filter(|_| is_latest);
+        let key = if is_latest { self.key_of_today(&shape).await? } else { None };
+        let fits = |relation: &Arc<Relation>| {
+            key.as_ref().is_none_or(|key| relation.has_key(key))
+                && today.is_none_or(|today| relation.has_numbers_of(today))
+        };
         let versions = self.versions.get(&shape.id).map_or(&[][..], Vec::as_slice);
         if let Some(known) = relation::known(versions, &shape, commit_lsn).filter(fits) {
             relation::check_composites(&self.catalog, &known).await?;
@@ -212,17 +225,14 @@ impl PostgresSource {
         relation::state_item(shape.id, versions).map(Some)
     }
 
-    /// What the catalog says of a table today; none where a later version is stored, which says what came
-    /// of it.
-    async fn facts_of_today(
-        &self,
-        shape: &RelationShape,
-        commit_lsn: u64,
-    ) -> Result<Option<TableFacts>> {
-        let mut versions = self.versions.get(&shape.id).into_iter().flatten();
-        if versions.any(|known| known.since_lsn > commit_lsn) {
+    /// The primary key by which rows must be keyed, if the log does not show it: with REPLICA
+    /// IDENTITY FULL every column is flagged.
+    async fn key_of_today(&self, shape: &RelationShape) -> Result<Option<Vec<String>>> {
+        if shape.replica_identity != b'f' {
             return Ok(None);
         }
-        self.catalog.table(shape.id).await.map(Some)
+        let key = self.catalog.table(shape.id).await?.primary_key;
+        // A table that is no more tells nothing.
+        Ok(Some(key).filter(|key| !key.is_empty()))
     }
 }

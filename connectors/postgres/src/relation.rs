@@ -5,6 +5,7 @@ use crate::catalog::{Catalog, ColumnFacts, TableFacts};
 use crate::decode::{Cell, OldTuple, RelationMessage, Tuple};
 use crate::kind::{key_default, kind_of, kind_of_stored};
 use crate::snapshot;
+use crate::storage::Storage;
 use crate::types::{AttributeInfo, Composite, Reader, Refused, Types, altered};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -411,18 +412,14 @@ impl Relation {
         !self.is_stale && self.shape == *shape
     }
 
-    /// Whether it is of the table as the catalog has it: of the same columns, though others may have had
-    /// their names, and under REPLICA IDENTITY FULL, where the log flags every column, of the same key.
-    pub(crate) fn fits(&self, facts: &TableFacts) -> bool {
-        let key = &facts.primary_key;
-        // A table that is no more tells nothing.
-        let has_key = self.shape.replica_identity != b'f' || key.is_empty() || self.has_key(key);
+    /// Whether its columns are those that the table has today, as far as it has any of their names: others
+    /// may have had them.
+    pub(crate) fn has_numbers_of(&self, today: &Storage) -> bool {
         let mut fields = self.schema.fields.iter().zip(&self.numbers);
-        has_key
-            && fields.all(|(field, number)| {
-                let today = facts.columns.get(&field.name);
-                number.zip(today).is_none_or(|(number, today)| number == today.number)
-            })
+        fields.all(|(field, number)| {
+            let today = today.columns.get(&field.name);
+            number.zip(today).is_none_or(|(number, today)| number == today.number)
+        })
     }
 
     /// With its columns' kinds, which older versions did not store.
@@ -494,7 +491,7 @@ impl Relation {
     }
 
     /// Whether rows are keyed by these columns.
-    fn has_key(&self, key: &[String]) -> bool {
+    pub(crate) fn has_key(&self, key: &[String]) -> bool {
         let RowKey { origin, columns } = &self.schema.key;
         let names = columns.iter().map(|column| &self.schema.fields[*column].name);
         *origin == KeyOrigin::PrimaryKey && columns.len() == key.len() && names.eq(key)

@@ -7,8 +7,9 @@ mod bench;
 
 use bench::{Database, make};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_model::{ChangeBatch, ErrorKind, Position, Result};
+use tidemesh_model::{ChangeBatch, ErrorKind, Position, Result, TableSchema};
 use tidemesh_postgres::{PostgresBatch, PostgresConnector, PostgresSource, parse_lsn};
 use tidemesh_source::conformance::{Bench, Login, Session};
 use tidemesh_source::{BatchLimit, Checkpoint, Connector, Source};
@@ -54,6 +55,8 @@ struct Reading<'d> {
     checkpoint: Option<Checkpoint>,
     rewritten: Vec<String>,
     replaced: Vec<String>,
+    /// The schema of the rows that came last.
+    schema: Option<Arc<TableSchema>>,
 }
 
 impl<'d> Reading<'d> {
@@ -63,7 +66,7 @@ impl<'d> Reading<'d> {
         connector.await_turn(|_| ()).await.unwrap();
         let source = connector.open(checkpoint.clone(), 1).await.unwrap();
         let (rewritten, replaced) = (Vec::new(), Vec::new());
-        Self { database, source, checkpoint, rewritten, replaced }
+        Self { database, source, checkpoint, rewritten, replaced, schema: None }
     }
 
     /// As after the end of the process.
@@ -82,6 +85,7 @@ impl<'d> Reading<'d> {
     fn store(&mut self, batch: &PostgresBatch) {
         self.rewritten.extend(batch.rewritten().iter().map(|table| table.table.clone()));
         self.replaced.extend(batch.replaced().iter().map(|schema| schema.name.table.clone()));
+        self.schema = batch.schemas().last().cloned().or(self.schema.take());
         let items = self.checkpoint.take().map_or_else(BTreeMap::new, |stored| stored.items);
         let mut checkpoint = Checkpoint { position: batch.end(), items };
         for item in batch.state() {
@@ -276,6 +280,26 @@ async fn names_that_columns_had_while_nobody_read_are_not_lost() {
     .await;
     let mut reading = Reading::open(&database, stored).await;
     assert_eq!(reading.rewritten().await, ["t"]);
+    reading.source.close().await.unwrap();
+    database.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_was_made_again_keeps_its_name_when_it_gets_another() {
+    let database = make().await;
+    run(&database, TABLE).await;
+    let mut reading = Reading::open(&database, None).await;
+    run(&database, TELL).await;
+    assert!(reading.rewritten().await.is_empty());
+    run(&database, REWRITES[0]).await;
+    run(&database, TELL).await;
+    assert_eq!(reading.rewritten().await, ["t"]);
+    run(&database, "ALTER TABLE t RENAME c TO d").await;
+    run(&database, TELL).await;
+    assert!(reading.rewritten().await.is_empty());
+    let schema = reading.schema.clone().unwrap();
+    let field = schema.fields.iter().find(|field| field.name == "d").unwrap();
+    assert_eq!(field.aliases, ["c"], "under which rows were told");
     reading.source.close().await.unwrap();
     database.end().await;
 }
