@@ -41,6 +41,26 @@ async fn a_table_that_is_made_anew_is_read_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_was_made_anew_while_nothing_was_read_is_though_nobody_changes_it() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database.execute(FILL).await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    daemon.kill();
+    // The log still has a change of the one before, and will have none of the new one.
+    database.execute("UPDATE orders SET n = 0 WHERE id = 3").await;
+    database.execute(&format!("DROP TABLE orders; {TABLE}")).await;
+    database.execute("INSERT INTO orders SELECT g, -g, 'new' FROM generate_series(50, 60) g").await;
+    let daemon = Daemon::up(folder.path(), &config).await;
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_swapped_by_its_name_is_read_anew() {
     let database = Database::new().await;
     database.execute(TABLE).await;

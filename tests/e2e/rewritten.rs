@@ -58,6 +58,67 @@ async fn a_column_whose_default_is_computed_for_each_row_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_made_again_has_nothing_of_the_one_before() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database
+        .execute("INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 500) g")
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    // The log told nothing of the table before. The last column: the table looks as it did.
+    verified(&daemon);
+    database
+        .execute(
+            "ALTER TABLE orders DROP COLUMN ok;
+             ALTER TABLE orders ADD COLUMN ok bool;
+             INSERT INTO orders (id, n) VALUES (1000, 1)",
+        )
+        .await;
+    daemon.logged("was rewritten by DDL: it is read anew").await;
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    // While it is down, with rows between.
+    daemon.kill();
+    database
+        .execute(
+            "ALTER TABLE orders DROP COLUMN note;
+             UPDATE orders SET n = 0 WHERE id < 10;
+             ALTER TABLE orders ADD COLUMN note text DEFAULT 'again';
+             UPDATE orders SET n = 1 WHERE id < 5",
+        )
+        .await;
+    daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_whose_values_are_made_others_under_its_type_is_read() {
+    let database = Database::new().await;
+    database.execute(TABLE).await;
+    database
+        .execute("INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 500) g")
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    database
+        .execute(
+            "ALTER TABLE orders ALTER COLUMN note TYPE text USING upper(note);
+             UPDATE orders SET n = 0 WHERE id = 1",
+        )
+        .await;
+    daemon.logged("was rewritten by DDL: it is read anew").await;
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_constant_default_and_a_table_that_is_only_moved_are_not() {
     let database = Database::new().await;
     database.execute(TABLE).await;
@@ -146,22 +207,38 @@ async fn it_is_seen_though_the_call_that_looks_is_dropped_at_any_moment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_seen_though_nobody_sees_the_commit_yet() {
+    seen_though_held(
+        "ALTER TABLE orders ADD COLUMN chance text DEFAULT md5(random()::text);
+         INSERT INTO orders (id, n) VALUES (1000, 1)",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_made_again_is_though_nobody_sees_the_commit_yet() {
+    seen_though_held(
+        "ALTER TABLE orders DROP COLUMN ok;
+         ALTER TABLE orders ADD COLUMN ok bool;
+         INSERT INTO orders (id, n) VALUES (1000, 1)",
+    )
+    .await;
+}
+
+/// A transaction with DDL, of which the log tells before anybody sees it, has the table read anew.
+async fn seen_though_held(ddl: &'static str) {
     let server = Server::start("");
     let database = Database::on_port(server.port).await;
     database.execute(TABLE).await;
-    database.execute("INSERT INTO orders SELECT g, g FROM generate_series(1, 50) g").await;
+    database
+        .execute("INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 50) g")
+        .await;
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
     daemon.streaming().await;
     database.execute("UPDATE orders SET n = 0 WHERE id = 1").await;
     verified(&daemon);
     database.hold_commits().await;
-    let held = database
-        .execute_held(
-            "ALTER TABLE orders ADD COLUMN chance text DEFAULT md5(random()::text);
-             INSERT INTO orders (id, n) VALUES (1000, 1)",
-        )
-        .await;
+    let held = database.execute_held(ddl).await;
     looks_for_the_commit(&database).await;
     database.let_commits_go().await;
     held.await.unwrap();
@@ -173,7 +250,8 @@ async fn it_is_seen_though_nobody_sees_the_commit_yet() {
 pub(crate) async fn looks_for_the_commit(database: &Database) {
     eventually("the log has told of it", async || {
         let looking = "SELECT count(*)::text FROM pg_stat_activity
-                       WHERE query = 'SELECT pg_current_snapshot()::text'";
+                       WHERE query = 'SELECT pg_current_snapshot()::text'
+                          OR (query LIKE '%FROM pg_locks%' AND pid <> pg_backend_pid())";
         (database.text(looking).await != "0").then_some(())
     })
     .await;

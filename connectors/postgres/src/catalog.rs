@@ -1,10 +1,12 @@
 //! What the database's catalog says of today: types, keys, nullability, constant defaults. Over
 //! `tokio-postgres`, beside the replication connection.
 
+use crate::batch::MARK_PREFIX;
 use crate::client::{database_error, endpoint};
-use crate::config::selection;
+use crate::config::{parse_lsn, selection};
 use crate::relation::{ColumnShape, RelationShape};
 use crate::snapshot::{VIEW, View};
+use crate::storage::{Column, Storage};
 use crate::types::{AttributeInfo, Reader, TypeInfo, Types};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use tidemesh_model::{
     TlsMode, Value, Values,
 };
 use tidemesh_source::{Selection, client_config};
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 
 /// How long the server may take for a question that waits for no lock: a connection that is half-open
 /// would never answer.
@@ -197,11 +199,44 @@ impl Catalog {
         Ok(RelationShape { id, name: name.clone(), replica_identity, columns })
     }
 
-    /// The storages (`relfilenode`) of tables, by their ids: DDL that rewrites a table gives it another.
-    /// A partitioned table has none of its own: that of its oldest partition tells.
-    pub(crate) async fn storages(&self, oids: &[u32]) -> Result<HashMap<u32, u32>> {
-        let rows = self.client.query(STORAGES, &[&oids]).await.map_err(asking)?;
-        Ok(rows.iter().map(|row| (row.get("oid"), row.get("relfilenode"))).collect())
+    /// How tables are stored, by their ids. A partitioned table has no file of its own: that of its oldest
+    /// partition tells. File and columns come of one view: DDL changes both, or neither.
+    pub(crate) async fn storages(&self, oids: &[u32]) -> Result<HashMap<u32, Storage>> {
+        let mut found: HashMap<u32, Storage> = HashMap::new();
+        for row in self.client.query(STORAGES, &[&oids]).await.map_err(asking)? {
+            let storage = found.entry(row.get("oid")).or_default();
+            storage.file = row.get("file");
+            let column = Column {
+                number: row.get("attnum"),
+                written_by: row.get("written_by"),
+                default: row.get("default"),
+                has_missing: row.get("atthasmissing"),
+                is_generated: row.get("is_generated"),
+            };
+            storage.columns.insert(row.get("attname"), column);
+        }
+        Ok(found)
+    }
+
+    /// Whether somebody holds a table as a transaction does that alters its columns, until that is visible.
+    pub(crate) async fn is_held(&self, oid: u32) -> Result<bool> {
+        Ok(self.client.query_one(HELD, &[&oid]).await.map_err(asking)?.get(0))
+    }
+
+    /// The table with this name today: its id and its replica identity.
+    pub(crate) async fn find(&self, name: &TableName) -> Result<Option<(u32, u8)>> {
+        let names: &[&(dyn ToSql + Sync)] = &[&name.schema, &name.table];
+        let row = self.client.query_opt(FIND, names).await.map_err(asking)?;
+        Ok(row.map(|row| (row.get("oid"), row.get::<_, i8>("relreplident").cast_unsigned())))
+    }
+
+    /// Writes into the log; answers a place of it behind all that is visible now.
+    pub(crate) async fn place(&self) -> Result<u64> {
+        let row = self.client.query_one(PLACE, &[&MARK_PREFIX]).await.map_err(asking)?;
+        parse_lsn(row.get(0)).ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, "ask PostgreSQL's catalog")
+                .because("a place of the log is not understood")
+        })
     }
 
     /// Whether a transaction of the log, which has committed, is visible.
@@ -352,13 +387,32 @@ WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated
 ORDER BY a.attnum";
 
 const STORAGES: &str = "
-SELECT s.oid, s.relfilenode FROM (
-    SELECT c.oid, CASE WHEN c.relkind = 'p' THEN (
-               SELECT l.relfilenode FROM pg_partition_tree(c.oid) t JOIN pg_class l ON l.oid = t.relid
-               WHERE t.isleaf AND l.relfilenode <> 0 ORDER BY l.oid LIMIT 1)
-           ELSE c.relfilenode END AS relfilenode
-    FROM pg_class c WHERE c.oid = ANY($1)) s
-WHERE s.relfilenode <> 0";
+WITH s AS MATERIALIZED (
+    SELECT c.oid, NULLIF(CASE WHEN c.relkind = 'p' THEN (
+                             SELECT l.relfilenode FROM pg_partition_tree(c.oid) t
+                             JOIN pg_class l ON l.oid = t.relid
+                             WHERE t.isleaf AND l.relfilenode <> 0 ORDER BY l.oid LIMIT 1)
+                         ELSE c.relfilenode END, 0::oid) AS file
+    FROM pg_class c WHERE c.oid = ANY($1))
+SELECT s.oid, s.file, a.attname::text, a.attnum, a.xmin::text::bigint::oid AS written_by,
+       a.atthasmissing, a.attgenerated <> '' AS is_generated, COALESCE(d.oid, 0::oid) AS default
+FROM s JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum";
+
+/// Locks go once what their transaction did is visible.
+const HELD: &str = "
+SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+               WHERE l.locktype = 'relation' AND d.datname = current_database()
+                 AND l.relation = $1 AND l.mode = 'AccessExclusiveLock' AND l.granted)";
+
+const FIND: &str = "
+SELECT c.oid, c.relreplident FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";
+
+/// A mark that nobody waits for, as no standby is waited for.
+const PLACE: &str = "
+SELECT pg_logical_emit_message(true, $1, 'sync nobody')::text
+FROM set_config('synchronous_commit', 'local', true)";
 
 const PRIMARY_KEY: &str = "
 SELECT a.attname::text

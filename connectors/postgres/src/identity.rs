@@ -1,7 +1,7 @@
 //! Which log and which tables a checkpoint is of: what the start compares with what it finds.
 
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use tidemesh_model::{Result, StateItem, TableName};
 use tidemesh_source::{read_stored, stored_item};
 
@@ -10,9 +10,6 @@ const IDENTITY_KEY: &str = "identity";
 
 /// The item under which [`TableIds`] is stored.
 const TABLES_KEY: &str = "tables";
-
-/// The key of the tables' storages.
-const STORAGES_KEY: &str = "storages";
 
 /// The version of both stored forms.
 const VERSION: u32 = 1;
@@ -86,47 +83,10 @@ impl TableIds {
         self.0.get(name).is_some_and(|known| *known != id)
     }
 
-    /// From here on the name is this table's.
-    pub(crate) fn set(&mut self, name: &TableName, id: u32) {
-        self.0.insert(name.clone(), id);
-    }
-}
-
-/// The storages (`relfilenode`) of the tables, as they were when the log last told of their columns: DDL
-/// that rewrites rows, of which the log tells nothing, gives a table another.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Storages(BTreeMap<u32, u32>);
-
-#[derive(Serialize, Deserialize)]
-struct StoredStorages {
-    version: u32,
-    /// A table's id and its storage.
-    tables: Vec<(u32, u32)>,
-}
-
-impl Storages {
-    /// As [`Identity::read`]; empty where nothing is stored.
-    pub(crate) fn read(items: &BTreeMap<String, Vec<u8>>) -> Result<Self> {
-        let stored = read(items, STORAGES_KEY, |stored: &StoredStorages| stored.version)?;
-        Ok(Self(stored.map(|stored| stored.tables.into_iter().collect()).unwrap_or_default()))
-    }
-
-    pub(crate) fn item(&self) -> Result<StateItem> {
-        let tables = self.0.iter().map(|(table, storage)| (*table, *storage)).collect();
-        stored_item(STORAGES_KEY, &StoredStorages { version: VERSION, tables })
-    }
-
-    /// Takes in tables that are not known yet, and forgets those that are no more.
-    pub(crate) fn update(&mut self, today: &HashMap<u32, u32>) {
-        self.0.retain(|table, _| today.contains_key(table));
-        for (table, storage) in today {
-            self.0.entry(*table).or_insert(*storage);
-        }
-    }
-
-    /// Takes in a table's storage; whether it had another before.
-    pub(crate) fn set(&mut self, table: u32, storage: u32) -> bool {
-        self.0.insert(table, storage).is_some_and(|before| before != storage)
+    /// From here on the name is this table's; answers whose it was, if that one has no name here any more.
+    pub(crate) fn set(&mut self, name: &TableName, id: u32) -> Option<u32> {
+        let before = self.0.insert(name.clone(), id);
+        before.filter(|before| self.0.values().all(|known| known != before))
     }
 }
 
@@ -156,20 +116,11 @@ mod tests {
         let item = ids.item().unwrap();
         let items = BTreeMap::from([(item.key, item.value.unwrap())]);
         assert_eq!(TableIds::read(&items).unwrap(), ids);
-        ids.set(&name("a"), 9);
+        assert_eq!(ids.set(&name("a"), 9), Some(1));
         assert!(!ids.had_other(&name("a"), 9));
-    }
-
-    #[test]
-    fn another_storage_is_told_once() {
-        let mut storages = Storages::default();
-        storages.update(&HashMap::from([(1, 10), (2, 20)]));
-        storages.update(&HashMap::from([(1, 11)]));
-        let item = storages.item().unwrap();
-        let mut again = Storages::read(&BTreeMap::from([(item.key, item.value.unwrap())])).unwrap();
-        assert_eq!(again, storages);
-        assert!(again.set(1, 11) && !again.set(1, 11));
-        assert!(!again.set(2, 21), "it was forgotten");
+        // Two tables that swap their names.
+        assert_eq!(ids.set(&name("c"), 9), Some(3));
+        assert_eq!(ids.set(&name("a"), 3), None, "it is the other name's still");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The tables that are known, shared by the log and by those who read tables: both have one schema
-//! of a table as long as its shape is the same, and a column's earlier names.
+//! of a table as long as its shape is the same, and a column's earlier names. Beside them, which tables the
+//! log's reader goes by.
 
 use crate::relation::{Relation, RelationShape, VERSIONS_MAX};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidemesh_model::TableName;
 
@@ -10,11 +11,32 @@ use tidemesh_model::TableName;
 #[derive(Debug, Default)]
 pub(crate) struct KnownTables {
     tables: Mutex<HashMap<TableName, Vec<Arc<Relation>>>>,
+    /// The id of the table that each captured name stands for, or will once the log is read up to it.
+    standing: Mutex<BTreeMap<TableName, u32>>,
 }
 
 impl KnownTables {
     fn tables(&self) -> MutexGuard<'_, HashMap<TableName, Vec<Arc<Relation>>>> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn standing_now(&self) -> MutexGuard<'_, BTreeMap<TableName, u32>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the captured names stand for.
+    pub(crate) fn standing(&self) -> BTreeMap<TableName, u32> {
+        self.standing_now().clone()
+    }
+
+    /// What the captured names stand for in this session.
+    pub(crate) fn set_standing(&self, tables: BTreeMap<TableName, u32>) {
+        *self.standing_now() = tables;
+    }
+
+    /// A name stands for another table.
+    pub(crate) fn stand(&self, name: TableName, id: u32) {
+        self.standing_now().insert(name, id);
     }
 
     /// The latest relation, if it has this shape. An earlier one of the same shape does not do: a
@@ -38,8 +60,11 @@ impl KnownTables {
     pub(crate) fn add(&self, relation: Arc<Relation>) -> Arc<Relation> {
         let mut tables = self.tables();
         let known = tables.entry(relation.shape.name.clone()).or_default();
-        let is_same =
-            |k: &&Arc<Relation>| k.is_of(&relation.shape) && k.schema.key == relation.schema.key;
+        let is_same = |k: &&Arc<Relation>| {
+            k.is_of(&relation.shape)
+                && k.schema.key == relation.schema.key
+                && k.numbers == relation.numbers
+        };
         if let Some(first) = known.last().filter(is_same) {
             return Arc::clone(first);
         }

@@ -5,16 +5,18 @@ use crate::catalog::{Catalog, asking};
 use crate::client::Client;
 use crate::client::stream::Stream;
 use crate::config::{Config, lsn_text, parse_lsn};
+use crate::ddl::Remade;
 use crate::discover;
-use crate::identity::{Identity, Storages, TableIds};
+use crate::identity::{Identity, TableIds};
 use crate::known::KnownTables;
 use crate::precheck;
 use crate::relation;
 use crate::snapshot::PostgresReader;
 use crate::source::{Place, PostgresSource, block};
+use crate::storage::Storages;
 use crate::turn;
 use crate::watch::{Watch, look};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -164,10 +166,12 @@ impl Connector for PostgresConnector {
         let known_ids = checkpoint.as_ref().map(|c| TableIds::read(&c.items)).transpose()?;
         let mut ids = known_ids.clone().unwrap_or_default();
         ids.update(&tables, |name| config.wanted.means(name));
-        let known_storages = checkpoint.as_ref().map(|c| Storages::read(&c.items)).transpose()?;
-        let mut storages = known_storages.clone().unwrap_or_default();
+        let remade = remade(&catalog, &ids, &tables).await?;
+        let mut storages =
+            checkpoint.as_ref().map(|c| Storages::read(&c.items)).transpose()?.unwrap_or_default();
         let all: Vec<u32> = tables.values().copied().collect();
-        storages.update(&catalog.storages(&all).await?);
+        let storage_items = storages.update(catalog.storages(&all).await?)?;
+        self.known.set_standing(tables);
         for relation in versions.values().flatten() {
             self.known.add(Arc::clone(relation));
         }
@@ -184,6 +188,8 @@ impl Connector for PostgresConnector {
             relations: Arc::default(),
             ids,
             storages,
+            remade,
+            asked_at: HashMap::new(),
             described: None,
             known: Arc::clone(&self.known),
             versions,
@@ -193,16 +199,31 @@ impl Connector for PostgresConnector {
             ends: VecDeque::new(),
             watch,
         };
-        let is_known = stored.as_ref() == Some(&identity)
-            && known_ids.as_ref() == Some(&source.ids)
-            && known_storages.as_ref() == Some(&source.storages);
-        if !is_known {
+        let is_known =
+            stored.as_ref() == Some(&identity) && known_ids.as_ref() == Some(&source.ids);
+        if !is_known || !storage_items.is_empty() {
             let mut first = source.empty();
-            first.state = vec![identity.item()?, source.ids.item()?, source.storages.item()?];
+            first.state = vec![identity.item()?, source.ids.item()?];
+            first.state.extend(storage_items);
             source.first = Some(first);
         }
         Ok(source)
     }
+}
+
+/// The captured tables that are others than those that the topics tell of. Which rows of those before are in
+/// the log is told by the place that it is at now: they went before.
+async fn remade(
+    catalog: &Catalog,
+    told: &TableIds,
+    today: &BTreeMap<TableName, u32>,
+) -> Result<Option<Remade>> {
+    let others = today.iter().filter(|(name, id)| told.had_other(name, **id));
+    let tables: Vec<TableName> = others.map(|(name, _)| name.clone()).collect();
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Remade { until_lsn: catalog.place().await?, tables }))
 }
 
 /// A slot as it is.

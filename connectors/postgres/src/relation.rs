@@ -5,6 +5,7 @@ use crate::catalog::{Catalog, ColumnFacts, TableFacts};
 use crate::decode::{Cell, OldTuple, RelationMessage, Tuple};
 use crate::kind::{key_default, kind_of, kind_of_stored};
 use crate::snapshot;
+use crate::storage::Storage;
 use crate::types::{AttributeInfo, Composite, Reader, Refused, Types, altered};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -409,6 +410,16 @@ impl Relation {
     /// Whether it reads rows of this shape.
     pub(crate) fn is_of(&self, shape: &RelationShape) -> bool {
         !self.is_stale && self.shape == *shape
+    }
+
+    /// Whether its columns are those that the table has today, as far as it has any of their names: others
+    /// may have had them.
+    pub(crate) fn has_numbers_of(&self, today: &Storage) -> bool {
+        let mut fields = self.schema.fields.iter().zip(&self.numbers);
+        fields.all(|(field, number)| {
+            let today = today.columns.get(&field.name);
+            number.zip(today).is_none_or(|(number, today)| number == today.number)
+        })
     }
 
     /// With its columns' kinds, which older versions did not store.

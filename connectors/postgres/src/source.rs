@@ -4,15 +4,16 @@ use crate::batch::{BLOCK_FIELDS, PostgresBatch, Relations, Transaction, message_
 use crate::catalog::Catalog;
 use crate::client::stream::{EPOCH_US, Stream};
 use crate::config::Config;
+use crate::ddl::Remade;
 use crate::decode::{Message, decode, row_relation};
 use crate::frame::{Frame, next_frame};
-use crate::identity::{Storages, TableIds};
+use crate::identity::TableIds;
 use crate::known::KnownTables;
-use crate::relation::{self, Relation, RelationShape};
+use crate::relation::{Relation, RelationShape};
+use crate::storage::Storages;
 use crate::watch::Watch;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 use tidemesh_model::{Error, Position, Result, SourceBlock, TableSchema};
 use tidemesh_source::{BatchLimit, Pending, Pieces, Source};
 use tokio::time::Instant;
@@ -20,9 +21,6 @@ use tokio::time::Instant;
 /// Batches' ends that are remembered until they are confirmed; the oldest goes first, which only
 /// delays what the database may forget.
 const ENDS_MAX: usize = 1024;
-
-/// How often it is looked whether a table's change is visible.
-const UNSEEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// A PostgreSQL log that is being read.
 pub struct PostgresSource {
@@ -37,6 +35,10 @@ pub struct PostgresSource {
     pub(crate) relations: Arc<Relations>,
     pub(crate) ids: TableIds,
     pub(crate) storages: Storages,
+    /// Tables that are others than those that the topics tell of, from a place of the log on.
+    pub(crate) remade: Option<Remade>,
+    /// At which commit the catalog was asked for a table, by its id.
+    pub(crate) asked_at: HashMap<u32, u64>,
     /// The table whose description, which comes next, was taken in already.
     pub(crate) described: Option<u32>,
     /// Shared with those who read tables.
@@ -89,6 +91,10 @@ impl PostgresSource {
             // What a table's description has to store comes before the rows that follow it.
             if let Some(first) = self.first.take() {
                 return Ok(first);
+            }
+            if self.has_come_to_remade() {
+                self.take_remade().await?;
+                continue;
             }
             while self.pending.bytes() < limit.bytes_max && self.failed.is_none() {
                 match self.stream.try_next() {
@@ -193,7 +199,7 @@ impl PostgresSource {
             Message::Relation(relation) => {
                 let shape = RelationShape::of(&relation);
                 let is_described = scan.bytes == 0 && self.described == Some(shape.id);
-                if !is_described && self.is_new(&shape) {
+                if !is_described && self.is_new(&shape, scan.place.transaction) {
                     scan.changed = Some(shape);
                     return Ok(Step::Before);
                 }
@@ -225,12 +231,17 @@ impl PostgresSource {
         }
     }
 
-    fn is_new(&self, shape: &RelationShape) -> bool {
+    /// Whether the catalog is to be asked for a table. Also where its shape is the same: another primary key
+    /// may not show in it, nor a column that was dropped and made again. Once in a transaction, since the
+    /// catalog had all of it by then.
+    fn is_new(&self, shape: &RelationShape, transaction: Option<Transaction>) -> bool {
         match self.relations.get(&shape.id) {
             None => true,
             Some(None) => self.config.tables.contains(&shape.name),
-            // With REPLICA IDENTITY FULL another primary key has the same shape.
-            Some(Some(relation)) => relation.shape != *shape || shape.replica_identity == b'f',
+            Some(Some(relation)) => {
+                let commit_lsn = transaction.map(|transaction| transaction.commit_lsn);
+                relation.shape != *shape || self.asked_at.get(&shape.id) != commit_lsn.as_ref()
+            }
         }
     }
 
@@ -288,135 +299,6 @@ impl PostgresSource {
             self.ends.pop_front();
         }
         self.ends.push_back((end, self.place.flush));
-    }
-
-    /// Waits until the catalog has what it will be asked for of a table: the log tells a commit before
-    /// readers see it. False if it has not by the deadline.
-    async fn is_visible(&self, shape: &RelationShape, deadline: Instant) -> Result<bool> {
-        let before = self.versions.get(&shape.id).and_then(|versions| versions.last());
-        let is_altered = match before {
-            Some(before) => before.shape.columns != shape.columns,
-            None => self.known.find(shape).is_none(),
-        };
-        // Under REPLICA IDENTITY FULL the shape does not show another key.
-        let is_asked = is_altered || shape.replica_identity == b'f';
-        let Some(transaction) = self.place.transaction.filter(|_| is_asked) else {
-            return Ok(true);
-        };
-        while !self.catalog.sees(transaction.xid).await? {
-            if Instant::now() >= deadline {
-                return Ok(false);
-            }
-            tokio::time::sleep(UNSEEN_PAUSE).await;
-        }
-        Ok(true)
-    }
-
-    /// Takes in a table that is new or changed; its schema is stored with the next batch.
-    async fn learn(&mut self, shape: RelationShape) -> Result<()> {
-        let id = shape.id;
-        if !self.config.tables.contains(&shape.name) {
-            self.describe(id, None);
-            return Ok(());
-        }
-        let relation = self.version(shape).await?;
-        let storage = self.catalog.storages(&[id]).await?.get(&id).copied();
-        // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
-        let before = self.versions.get(&id).and_then(|versions| versions.last());
-        let has_other_columns =
-            before.is_some_and(|before| before.shape.columns != relation.shape.columns);
-        self.remember(&relation);
-        let schema = Arc::clone(&relation.schema);
-        self.describe(id, Some(relation));
-        let mut first = self.empty();
-        if let Some(versions) = self.versions.get(&id) {
-            first.state = vec![relation::state_item(id, versions)?];
-        }
-        // Only with other columns: what is read again after a restart describes the table as it was,
-        // while the catalog is of today. A `VACUUM FULL` since looks the same, and costs a snapshot.
-        let is_moved =
-            has_other_columns && storage.is_some_and(|storage| self.storages.set(id, storage));
-        if is_moved {
-            first.state.push(self.storages.item()?);
-        }
-        // Where rows are passed over, the topics tell of what came after this table already.
-        if self.ids.had_other(&schema.name, id) && !self.is_passed_over() {
-            tracing::warn!(table = %schema.name, "is another table than before: it is read anew");
-            self.ids.set(&schema.name, id);
-            first.state.push(self.ids.item()?);
-            first.schemas = vec![Arc::clone(&schema)];
-            first.replaced = vec![schema];
-        } else if is_moved {
-            tracing::info!(table = %schema.name, "was rewritten by DDL: it is read anew");
-            first.rewritten = vec![schema.name.clone()];
-        }
-        self.first = Some(first);
-        Ok(())
-    }
-
-    /// Whether the row that comes next is in the topics already.
-    fn is_passed_over(&self) -> bool {
-        let next = |transaction: Transaction| Transaction {
-            ordinal: transaction.ordinal + 1,
-            ..transaction
-        };
-        let next = self.place.transaction.map(next);
-        next.is_some_and(|next| next.position(self.epoch) <= self.resume_after)
-    }
-
-    fn describe(&mut self, id: u32, relation: Option<Arc<Relation>>) {
-        Arc::make_mut(&mut self.relations).insert(id, relation);
-        self.described = Some(id);
-    }
-
-    /// The stored version for this place of the log, or a new one from the catalog.
-    async fn version(&self, shape: RelationShape) -> Result<Arc<Relation>> {
-        let commit_lsn = self.place.transaction.map_or(0, |transaction| transaction.commit_lsn);
-        let key = self.key_of_today(&shape, commit_lsn).await?;
-        let has_key = |relation: &Arc<Relation>| key.as_ref().is_none_or(|k| relation.has_key(k));
-        let versions = self.versions.get(&shape.id).map_or(&[][..], Vec::as_slice);
-        if let Some(known) = relation::known(versions, &shape, commit_lsn).filter(has_key) {
-            relation::check_composites(&self.catalog, &known).await?;
-            return Ok(known);
-        }
-        let resolved = match self.known.find(&shape).filter(has_key) {
-            Some(known) => Relation { since_lsn: commit_lsn, ..known.as_ref().clone() },
-            None => {
-                let earlier = self.known.earlier(&shape.name);
-                relation::resolve(&self.catalog, &shape, commit_lsn, &earlier).await?
-            }
-        };
-        relation::check_composites(&self.catalog, &resolved).await?;
-        Ok(Arc::new(resolved))
-    }
-
-    /// Adds a version, unless it is a stored one.
-    fn remember(&mut self, relation: &Arc<Relation>) {
-        let shape = &relation.shape;
-        let versions = self.versions.entry(shape.id).or_default();
-        if versions.iter().any(|known| Arc::ptr_eq(known, relation)) {
-            return;
-        }
-        self.known.add(Arc::clone(relation));
-        tracing::info!(table = %shape.name, columns = shape.columns.len(), "schema");
-        relation::remember(versions, Arc::clone(relation));
-    }
-
-    /// The primary key by which rows must be keyed, if the log does not show it: with REPLICA
-    /// IDENTITY FULL every column is flagged. None where it is shown, or where the stored version
-    /// says what it was.
-    async fn key_of_today(
-        &self,
-        shape: &RelationShape,
-        commit_lsn: u64,
-    ) -> Result<Option<Vec<String>>> {
-        let mut versions = self.versions.get(&shape.id).into_iter().flatten();
-        if shape.replica_identity != b'f' || versions.any(|known| known.since_lsn > commit_lsn) {
-            return Ok(None);
-        }
-        let key = self.catalog.table(shape.id).await?.primary_key;
-        // A table that is no more tells nothing.
-        Ok(Some(key).filter(|key| !key.is_empty()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is asked of the database again and again while its log is read: how far the log has come, what
 //! the slot keeps of it, and whether every table is still published, since a table that is dropped
-//! and made anew, or swapped by its name, is not; whether a table was made that the settings mean; and
+//! and made anew, or swapped by its name, is not; whether one is another than its name stood for, of which
+//! the log need not tell; whether a table was made that the settings mean; and
 //! whether composite types are what they were, of which the log tells nothing.
 
 use crate::catalog::{Catalog, answered};
@@ -100,6 +101,12 @@ async fn watch(
                 .with("publication", &config.publication)
                 .help("a table that was made anew is added and read anew"));
         }
+        if let Some(table) = remade(catalog, known).await? {
+            return Ok(Error::new(ErrorKind::Unavailable, "read the log")
+                .because("a table is another one than before")
+                .with("table", quoted_table(&table))
+                .help("its topic's rows are deleted, and it is read anew"));
+        }
         tokio::time::sleep(LAG_INTERVAL).await;
     }
 }
@@ -138,6 +145,20 @@ async fn unpublished(catalog: &Catalog, config: &Config) -> Result<Option<TableN
     Ok(rows.first().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))))
 }
 
+/// A captured table that is another one than its name stands for so far: the log may tell nothing of it.
+async fn remade(catalog: &Catalog, known: &KnownTables) -> Result<Option<TableName>> {
+    let standing = known.standing();
+    let ids: Vec<u32> = standing.values().copied().collect();
+    let (schemas, tables): (Vec<&str>, Vec<&str>) =
+        standing.keys().map(|table| (table.schema.as_str(), table.table.as_str())).unzip();
+    let rows = catalog
+        .client
+        .query(REMADE, &[&schemas, &tables, &ids])
+        .await
+        .map_err(crate::catalog::asking)?;
+    Ok(rows.first().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))))
+}
+
 /// A standby has no place to which it writes, but one up to which it has replayed.
 const LOOK: &str = "
 SELECT log.at::text AS log_end, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us,
@@ -147,6 +168,14 @@ SELECT log.at::text AS log_end, (extract(epoch FROM clock_timestamp()) * 1000000
 FROM (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
              ELSE pg_current_wal_lsn() END AS at) log
 LEFT JOIN pg_replication_slots s ON s.slot_name = $1";
+
+const REMADE: &str = "
+SELECT n.nspname::text, c.relname::text
+FROM unnest($1::text[], $2::text[], $3::oid[]) AS known(schema_name, table_name, id)
+JOIN pg_namespace n ON n.nspname = known.schema_name
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = known.table_name
+     AND c.relkind IN ('r', 'p')
+WHERE c.oid <> known.id LIMIT 1";
 
 const UNPUBLISHED: &str = "
 SELECT n.nspname::text, c.relname::text

@@ -77,6 +77,26 @@ fn relation(mask: Mask) -> Relation {
     Relation { since_lsn: 7, shape, schema, readers, numbers, is_stale: false }
 }
 
+#[test]
+fn columns_that_were_made_again_are_others() {
+    let relation = relation(Mask::Redact);
+    let column = |number| crate::storage::Column {
+        number,
+        written_by: 1,
+        default: 0,
+        has_missing: false,
+        is_generated: false,
+    };
+    let has_all_of = |columns: &[(&str, i16)]| {
+        let columns = columns.iter().map(|(name, number)| ((*name).to_owned(), column(*number)));
+        relation.has_numbers_of(&Storage { file: None, columns: columns.collect() })
+    };
+    assert!(has_all_of(&[("id", 2), ("email", 4), ("note", 5), ("secret", 1)]));
+    assert!(has_all_of(&[("id", 2), ("mail", 4), ("note", 5)]), "one was renamed since");
+    assert!(has_all_of(&[("secret", 9), ("id", 2), ("email", 4), ("note", 5)]), "not captured");
+    assert!(!has_all_of(&[("id", 2), ("email", 6), ("note", 5)]));
+}
+
 /// A cell: its bytes, null (`n`) or not in the log (`u`).
 type Given = std::result::Result<&'static str, u8>;
 
