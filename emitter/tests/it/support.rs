@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tidemesh_avro::{frame, json::to_json, schema::Schema};
 use tidemesh_emitter::{EMITTER_HEADER, Emitter, EmitterBuilder, Event};
-use tidemesh_schema_registry::{Registry, RegistryConfig, StoreConfig, http};
+use tidemesh_schema_registry::{Registry, RegistryConfig, StoreConfig, serve};
 use tidemesh_transport::{
     EmbeddedConfig, EmbeddedTransport, FetchLimit, Reader, RegistryClient, Start, Subscription,
     Transport, serve_remote,
@@ -113,7 +113,7 @@ pub(crate) async fn serve_registry(file: &Path, address: &str) -> String {
     let registry = Arc::new(Registry::open(&config).unwrap());
     let listener = TcpListener::bind(address).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(http::serve(listener, registry, std::future::pending()));
+    tokio::spawn(serve(listener, registry, std::future::pending()));
     url
 }
 
