@@ -20,6 +20,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("schema-registry", &["model", "avro", "store"]),
     ("controller", &["model", "avro", "plan", "store", "transport"]),
+    ("emitter-macros", &["model", "avro"]),
+    // The registry in its tests alone.
+    ("emitter", &["model", "avro", "transport", "emitter-macros", "schema-registry"]),
 ];
 
 /// Files that may allow `unsafe_code`, each with a SAFETY comment.

@@ -6,6 +6,7 @@ extern crate self as tidemesh_emitter;
 
 mod builder;
 pub mod bytes;
+mod catalog;
 mod counts;
 mod delivery;
 mod emitter;
