@@ -1,6 +1,7 @@
 //! How an emitter is made: where its events go, what they are, what it may hold.
 
 use crate::catalog::{Tally, Told};
+use crate::check::Declaration;
 use crate::counts::Counted;
 use crate::emitter::{Emitter, Shared};
 use crate::event::Event;
@@ -211,6 +212,13 @@ impl EmitterBuilder {
                 self.start(opened?).await
             }
         }
+    }
+
+    /// What it declares: for `tidemesh schema check --emitter`, which reads it as JSON, and
+    /// [`check_declarations`](crate::check_declarations). Without the topics whose schema is to be found.
+    #[must_use]
+    pub fn declarations(&self) -> Vec<Declaration> {
+        self.declared.iter().filter_map(|(_, declared)| Declaration::of(declared)).collect()
     }
 
     /// What can be told without asking anybody.
