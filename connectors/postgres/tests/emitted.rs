@@ -6,6 +6,7 @@
 mod bench;
 
 use bench::{Database, make};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{
@@ -79,22 +80,25 @@ async fn open(connector: &PostgresConnector, checkpoint: Option<Checkpoint>) -> 
 }
 
 /// Reads until `last` was told; answers whether batches said that they have events of applications, and
-/// where the last one ends.
-async fn read(source: &mut PostgresSource, told: &mut Told, last: &str) -> (bool, Position) {
+/// what is stored with the last one.
+async fn read(source: &mut PostgresSource, told: &mut Told, last: &str) -> (bool, Checkpoint) {
     let limit = BatchLimit { bytes_max: 1024 * 1024, wait_max: Duration::from_millis(100) };
-    let mut has_emitted = false;
+    let (mut has_emitted, mut items) = (false, BTreeMap::new());
     let reading = async {
         loop {
             let batch = source.next_batch(limit).await.unwrap();
             batch.visit(told).unwrap();
             has_emitted |= batch.has_emitted();
+            let state = batch.state().iter().cloned();
+            items.extend(state.filter_map(|item| Some((item.key, item.value?))));
             if told.what().last() == Some(&last) {
                 return batch.end();
             }
         }
     };
-    let end = tokio::time::timeout(Duration::from_secs(60), reading).await.expect("never told");
-    (has_emitted, end)
+    let reading = tokio::time::timeout(Duration::from_secs(60), reading);
+    let position = reading.await.expect("never told");
+    (has_emitted, Checkpoint { position, items })
 }
 
 fn emit(content: &str) -> String {
@@ -123,23 +127,22 @@ async fn what_was_committed_is_told_in_its_place_and_nothing_else() {
     );
     session.run(&sql).await;
     let mut told = Told::default();
-    let (has_emitted, _) = read(&mut source, &mut told, "d").await;
+    let (has_emitted, stored) = read(&mut source, &mut told, "d").await;
     assert!(has_emitted, "topics are made before the batch is written");
     assert_eq!(told.what(), ["a", "row", "b", "c", "row", "d"]);
     assert!(told.events.iter().is_sorted_by(|a, b| a.1 < b.1), "{told:?}");
     assert!(told.events.iter().all(|event| event.2 > 0), "each is of a transaction");
     source.close().await.unwrap();
     // From the midst of a transaction on: what stands there is not told again.
-    let position = told.events[1].1;
-    let checkpoint = Checkpoint { position, items: Default::default() };
+    let checkpoint = Checkpoint { position: told.events[1].1, items: stored.items.clone() };
     let before = std::mem::take(&mut told.events);
     let mut source = open(&connector, Some(checkpoint)).await;
-    let (_, position) = read(&mut source, &mut told, "d").await;
+    read(&mut source, &mut told, "d").await;
     assert_eq!(told.events, before[2..], "with the same places");
     source.close().await.unwrap();
     // From behind all on.
     told.events.clear();
-    let mut source = open(&connector, Some(Checkpoint { position, items: Default::default() })).await;
+    let mut source = open(&connector, Some(stored)).await;
     session.run(&emit("e")).await;
     read(&mut source, &mut told, "e").await;
     assert_eq!(told.what(), ["e"]);
