@@ -380,7 +380,10 @@ async fn registered_by<T: Transport>(
 }
 
 /// Asks until there is an answer, or one that will not pass, or it is late.
-pub(crate) async fn asked<A, F: Future<Output = Result<A>>>(until: Instant, ask: impl Fn() -> F) -> Result<A> {
+pub(crate) async fn asked<A, F: Future<Output = Result<A>>>(
+    until: Instant,
+    ask: impl Fn() -> F,
+) -> Result<A> {
     loop {
         match ask().await {
             Err(error) if error.remedy() == Remedy::Retry && Instant::now() + ASK_AGAIN < until => {

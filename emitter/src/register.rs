@@ -44,9 +44,7 @@ impl Declared {
 pub(crate) fn check_all(all: &[(Option<TypeId>, Declared)]) -> Result<()> {
     let refused = |message: &str| Error::new(ErrorKind::Config, "make an emitter").because(message);
     if all.is_empty() {
-        return Err(
-            refused("it is told of no events").help("name them: `.event::<…>()`")
-        );
+        return Err(refused("it is told of no events").help("name them: `.event::<…>()`"));
     }
     for (place, (kind, declared)) in all.iter().enumerate() {
         let before = &all[..place];

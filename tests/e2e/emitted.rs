@@ -76,8 +76,7 @@ async fn told(daemon: &Daemon, ids: &[i64]) -> Vec<Json> {
         (events.len() >= ids.len()).then_some(events)
     })
     .await;
-    let found: Vec<i64> =
-        events.iter().filter_map(|event| event["value"]["id"].as_i64()).collect();
+    let found: Vec<i64> = events.iter().filter_map(|event| event["value"]["id"].as_i64()).collect();
     assert_eq!(found, ids, "{events:?}");
     for (event, id) in events.iter().zip(ids) {
         let expected = placed(*id);
@@ -150,10 +149,8 @@ async fn what_may_not_be_written_stops_the_source_or_is_a_dead_letter() {
     let database = Database::new().await;
     database.execute("CREATE TABLE orders (id bigint PRIMARY KEY, n int)").await;
     let folder = tempfile::tempdir().unwrap();
-    let other = with(
-        &configuration(&database, &["public.orders"], ""),
-        "emit = {topics = [\"other.*\"]}",
-    );
+    let other =
+        with(&configuration(&database, &["public.orders"], ""), "emit = {topics = [\"other.*\"]}");
     let mut daemon = Daemon::up(folder.path(), &other).await;
     daemon.streaming().await;
     let outbox = outbox(&daemon).await;

@@ -12,9 +12,7 @@ use crate::table::{default_json, source_record};
 use crate::varint::write_long;
 use serde_json::{Map, Value as Json, json};
 use std::fmt::Write;
-use tidemesh_model::{
-    Position, RowImage, SourceBlock, TableName, TableSchema, Value, Values,
-};
+use tidemesh_model::{Position, RowImage, SourceBlock, TableName, TableSchema, Value, Values};
 
 /// What a record beside the tables' events is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

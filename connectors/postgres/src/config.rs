@@ -2,7 +2,8 @@
 
 use crate::discover::Wanted;
 use tidemesh_model::{
-    EMIT_PREFIX, Error, ErrorKind, NumericSpecial, PostgresSettings, Result, SourceSettings, TableName,
+    EMIT_PREFIX, Error, ErrorKind, NumericSpecial, PostgresSettings, Result, SourceSettings,
+    TableName,
 };
 use tidemesh_source::{Selection, Terms};
 

@@ -141,15 +141,14 @@ impl PostgresSource {
 
     /// Looks how far the next batch reaches, without decoding rows.
     fn scan(&self, bytes_max: usize) -> Result<Scan> {
-        let mut scan =
-            Scan {
-                bytes: 0,
-                place: self.place,
-                relations: Vec::new(),
-                rows: 0,
-                changed: None,
-                has_emitted: false,
-            };
+        let mut scan = Scan {
+            bytes: 0,
+            place: self.place,
+            relations: Vec::new(),
+            rows: 0,
+            changed: None,
+            has_emitted: false,
+        };
         'all: for piece in self.pending.pieces() {
             let mut input = piece;
             loop {

@@ -7,8 +7,8 @@ use crate::snapshot::{
 use crate::truncate::Truncated;
 use std::sync::Arc;
 use tidemesh_model::{
-    Change, ChangeVisitor, EMIT_PREFIX, Operation, Origin, Position, Result, RowImage, TableName, TableSchema,
-    TruncateMode,
+    Change, ChangeVisitor, EMIT_PREFIX, Operation, Origin, Position, Result, RowImage, TableName,
+    TableSchema, TruncateMode,
 };
 use tidemesh_transport::EventWriter;
 

@@ -4,9 +4,7 @@
 use crate::snapshot::{Chunk, RowVisitor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tidemesh_model::{
-    Change, ChangeVisitor, EMIT_PREFIX, Origin, Result, RowImage, TableSchema,
-};
+use tidemesh_model::{Change, ChangeVisitor, EMIT_PREFIX, Origin, Result, RowImage, TableSchema};
 use tidemesh_transport::EventWriter;
 
 /// Topics that are not ready, each with the schema of a row that names it: one for each kind of payload,

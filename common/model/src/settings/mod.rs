@@ -284,9 +284,8 @@ impl SourceSettings {
         let outbox = self.outbox.as_ref().filter(|o| o.format == OutboxFormat::Tidemesh);
         match (&self.emit, outbox) {
             (Some(_), None) if self.postgres.is_none() => {
-                Err(wrong("emit", "events come from this database by an outbox's rows alone").help(
-                    "add a [source.outbox] with format = \"tidemesh\", or leave emit out",
-                ))
+                Err(wrong("emit", "events come from this database by an outbox's rows alone")
+                    .help("add a [source.outbox] with format = \"tidemesh\", or leave emit out"))
             }
             (None, Some(_)) => Err(wrong("outbox.format", "tidemesh needs emit.topics")
                 .help("name the topics that its rows may be for: emit = {topics = [\"…\"]}")),

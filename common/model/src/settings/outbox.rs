@@ -53,8 +53,9 @@ impl OutboxSettings {
     /// With `format = "tidemesh"` rows say topic and headers themselves.
     pub(super) fn validate_emitted(&self) -> Result<()> {
         if self.topic != defaults::outbox_topic() {
-            return Err(wrong("outbox.topic", "has no use with format = \"tidemesh\"")
-                .help("leave it out: each row names its whole topic, which emit.topics must allow"));
+            return Err(wrong("outbox.topic", "has no use with format = \"tidemesh\"").help(
+                "leave it out: each row names its whole topic, which emit.topics must allow",
+            ));
         }
         if !self.headers.is_empty() {
             return Err(wrong("outbox.headers", "has no use with format = \"tidemesh\"")

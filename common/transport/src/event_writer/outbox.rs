@@ -59,10 +59,7 @@ impl OutboxTopics {
         Self::take_of(PREFIX, items)
     }
 
-    pub(super) fn take_of(
-        prefix: &str,
-        items: &mut BTreeMap<String, Vec<u8>>,
-    ) -> Result<Self> {
+    pub(super) fn take_of(prefix: &str, items: &mut BTreeMap<String, Vec<u8>>) -> Result<Self> {
         let stored: Vec<Stored> = take_stored(items, prefix, VERSION, "read an outbox's topic")?;
         Ok(Self(stored.into_iter().map(|stored| stored.topic).collect()))
     }

@@ -81,8 +81,7 @@ async fn an_event_arrives_byte_for_byte_with_its_place_in_the_log() {
     let many: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
     let few = [("__idempotency_key", &b"order-7"[..]), ("trace", b"\xff")];
     for headers in [&few[..], &many] {
-        let message =
-            content("shop.events.orders", Some(KEY), EmittedPlace::ByKey, headers);
+        let message = content("shop.events.orders", Some(KEY), EmittedPlace::ByKey, headers);
         log.take(&mut events, &message).await.unwrap();
     }
     let (append, counts) = events.finish();
