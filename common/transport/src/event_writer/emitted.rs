@@ -10,7 +10,7 @@ use std::iter::once;
 use tidemesh_avro::emitted::{Emitted, EmittedHeaders, EmittedPlace, is_own_header};
 use tidemesh_avro::frame;
 use tidemesh_avro::name::topic_part;
-use tidemesh_avro::side::{DeadLetter, SideKind, emitted_shown};
+use tidemesh_avro::side::emitted_shown;
 use tidemesh_model::{
     CleanupPolicy, EmitSettings, Error, ErrorKind, Origin, Result, StateItem, TableName,
     TablePattern,
