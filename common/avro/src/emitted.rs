@@ -23,6 +23,9 @@ use tidemesh_model::{Error, ErrorKind, Result};
 /// The version of the form.
 pub const VERSION: u8 = 1;
 
+/// The newest version that there may be: texts begin with none.
+const VERSIONS_MAX: u8 = 15;
+
 /// The most headers of one event.
 pub const HEADERS_MAX: usize = 100;
 
@@ -202,10 +205,12 @@ struct Input<'a> {
 impl<'a> Input<'a> {
     fn head(&mut self) -> Result<EmittedHead<'a>> {
         let version = self.u8("the version")?;
-        if version == 0 || version > VERSION {
-            let kind = if version == 0 { ErrorKind::Malformed } else { ErrorKind::NewerVersion };
-            return Err(Error::new(kind, "read an emitted event")
-                .because("its form is of another version")
+        if !(1..=VERSIONS_MAX).contains(&version) {
+            return Err(malformed("its first byte is no version of its form").with("byte", version));
+        }
+        if version > VERSION {
+            return Err(Error::new(ErrorKind::NewerVersion, "read an emitted event")
+                .because("its form is of a newer version")
                 .with("version", version)
                 .with("known", VERSION)
                 .help("run a connector that is as new as the application's emitter"));
@@ -361,8 +366,10 @@ mod tests {
         let error = Emitted::read(&bytes).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NewerVersion);
         assert!(error.to_string().contains("version=2"), "{error}");
-        bytes[0] = 0;
-        assert_eq!(Emitted::read(&bytes).unwrap_err().kind(), ErrorKind::Malformed);
+        for no_version in [0, 16, b'{'] {
+            bytes[0] = no_version;
+            assert_eq!(Emitted::read(&bytes).unwrap_err().kind(), ErrorKind::Malformed);
+        }
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn a_database_without_messages_emits_by_rows_alone() {
         "mysql": {"user": "u", "password": "hush", "tables": ["shop.a"]}
     });
     let mut settings: SourceSettings = serde_json::from_value(json).unwrap();
-    assert!(settings.validate().unwrap_err().to_string().contains("[source.outbox]"));
+    assert!(settings.validate().unwrap_err().report().contains("[source.outbox]"));
     let outbox = serde_json::json!({"table": "shop.tidemesh_outbox", "format": "tidemesh"});
     settings.outbox = Some(serde_json::from_value(outbox).unwrap());
     settings.validate().unwrap();
