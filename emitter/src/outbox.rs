@@ -142,18 +142,19 @@ fn stream(topic: Registered) -> Stream {
 /// whose topics its setting `emit.topics` names.
 ///
 /// ```no_run
-/// # use tidemesh_emitter::{AvroSchema, Event, EventOptions, Message, Outbox, Result};
-/// #[derive(serde::Serialize, AvroSchema, Event)]
-/// #[event(topic = "shop.events.orders", key = ["order_id"])]
-/// struct OrderShipped {
-///     order_id: i64,
+/// use tidemesh_emitter::{EventOptions, Message, Outbox, avro_event};
+///
+/// avro_event! {
+///     file = "schemas/order_placed.avsc",
+///     topic = "shop.events.orders",
+///     key = ["order_id"],
 /// }
 ///
-/// # async fn example() -> Result<()> {
-/// let outbox = Outbox::builder().event::<OrderShipped>().connect().await?;
+/// # async fn example(order: OrderPlaced) -> tidemesh_emitter::Result<()> {
+/// let outbox = Outbox::builder().event::<OrderPlaced>().connect().await?;
 ///
-/// // In the transaction that changes the order, here with tokio-postgres:
-/// let message = outbox.message(&OrderShipped { order_id: 7 }, EventOptions::new())?;
+/// // In the transaction that places the order, here with tokio-postgres:
+/// let message = outbox.message(&order, EventOptions::new())?;
 /// // transaction.execute(Message::SQL, &[&message.prefix, &message.content]).await?;
 /// # let _ = (Message::SQL, message);
 /// # Ok(())
