@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tidemesh_model::{
-    MysqlSettings, PostgresSettings, SnapshotSettings, SourceSettings, TopicSettings,
+    EmitSettings, MysqlSettings, PostgresSettings, SnapshotSettings, SourceSettings, TopicSettings,
 };
 
 /// Which of our packages each may import (`ARCHITECTURE.md`, "Imports").
@@ -144,12 +144,13 @@ fn keys<T: serde::de::DeserializeOwned>() -> Vec<String> {
 fn documented(page: &str, connector: Vec<String>) {
     let text = std::fs::read_to_string(root().join(page)).unwrap();
     let nested = [
+        ("emit.", keys::<EmitSettings>()),
         ("snapshot.", keys::<SnapshotSettings>()),
         ("topics.", keys::<TopicSettings>()),
         ("", connector),
         ("", keys::<SourceSettings>()),
     ];
-    let tables = ["outbox", "snapshot", "topics", "postgres", "mysql"];
+    let tables = ["emit", "outbox", "snapshot", "topics", "postgres", "mysql"];
     let mut seen = 0;
     for (prefix, keys) in nested {
         for key in keys.iter().filter(|key| !tables.contains(&key.as_str())) {

@@ -11,7 +11,7 @@ use crate::forward::Forwarder;
 use crate::gate::Gate;
 use crate::own::{take_over, writer_id};
 use crate::queue::Queue;
-use crate::register::{Declared, Registered, check, register};
+use crate::register::{Declared, Registered, check_all, register};
 use crate::sender::Sender;
 use crate::settings::{Bounds, QUEUE_BYTES, Topic, WhenFull};
 #[cfg(feature = "spool")]
@@ -123,11 +123,7 @@ impl EmitterBuilder {
 
     /// Events of a type, to this topic. A type goes to one topic.
     pub fn event_to<E: Event>(mut self, settings: Topic) -> Self {
-        let topic = settings.name.clone().unwrap_or_else(|| E::TOPIC.to_owned());
-        let own = || E::KEY.iter().map(|&field| field.to_owned()).collect();
-        let key = settings.key.clone().unwrap_or_else(own);
-        let schema = Some(E::schema().into_owned());
-        self.declared.push((Some(TypeId::of::<E>()), Declared { topic, schema, key, settings }));
+        self.declared.push((Some(TypeId::of::<E>()), Declared::of::<E>(settings)));
         self
     }
 
@@ -147,8 +143,7 @@ impl EmitterBuilder {
     }
 
     fn declare(mut self, topic: String, schema: Option<String>, settings: Topic) -> Self {
-        let key = settings.key.clone().unwrap_or_default();
-        self.declared.push((None, Declared { topic, schema, key, settings }));
+        self.declared.push((None, Declared::named(topic, schema, settings)));
         self
     }
 
@@ -228,23 +223,7 @@ impl EmitterBuilder {
             return Err(wrong("queue_bytes_max must be 64 KiB to 1 GiB")
                 .with("queue_bytes_max", self.bounds.queue_bytes_max));
         }
-        if self.declared.is_empty() {
-            return Err(wrong("it is told of no events").help("name them: `.event::<…>()`"));
-        }
-        for (place, (kind, declared)) in self.declared.iter().enumerate() {
-            let before = &self.declared[..place];
-            let twice = |what: &str| Err(wrong(what).with("topic", &declared.topic));
-            if before.iter().any(|(_, other)| other.topic == declared.topic) {
-                return twice("a topic is named twice");
-            }
-            if kind.is_some() && before.iter().any(|(other, _)| other == kind) {
-                return twice("a type of events is named twice");
-            }
-            if let Some(schema) = &declared.schema {
-                check(&declared.topic, schema, &declared.key)?;
-            }
-        }
-        Ok(())
+        check_all(&self.declared)
     }
 
     async fn start<T: Transport>(self, transport: T) -> Result<Emitter> {
@@ -423,7 +402,10 @@ async fn registered_by<T: Transport>(
 }
 
 /// Asks until there is an answer, or one that will not pass, or it is late.
-async fn asked<A, F: Future<Output = Result<A>>>(until: Instant, ask: impl Fn() -> F) -> Result<A> {
+pub(crate) async fn asked<A, F: Future<Output = Result<A>>>(
+    until: Instant,
+    ask: impl Fn() -> F,
+) -> Result<A> {
     loop {
         match ask().await {
             Err(error) if error.remedy() == Remedy::Retry && Instant::now() + ASK_AGAIN < until => {

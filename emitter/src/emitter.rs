@@ -463,7 +463,7 @@ impl Shared {
     }
 }
 
-fn check_headers(options: &EventOptions<'_>) -> Result<()> {
+pub(crate) fn check_headers(options: &EventOptions<'_>) -> Result<()> {
     let is_own = |name: &str| name.starts_with("__") && name != crate::IDEMPOTENCY_HEADER;
     let own = options.headers.iter().find(|(name, _)| is_own(name));
     own.map_or(Ok(()), |(name, _)| {

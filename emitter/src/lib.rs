@@ -17,6 +17,8 @@ mod forward;
 #[cfg(feature = "spool")]
 mod gate;
 mod options;
+#[cfg(feature = "outbox")]
+mod outbox;
 mod own;
 mod queue;
 mod register;
@@ -34,6 +36,8 @@ pub use delivery::{Delivery, Receipt};
 pub use emitter::{Emitter, TopicEmitter};
 pub use event::Event;
 pub use options::EventOptions;
+#[cfg(feature = "outbox")]
+pub use outbox::{Dialect, Message, Outbox, OutboxBuilder, Row, TopicOutbox};
 pub use remember::IDEMPOTENCY_KEYS_MAX;
 pub use settings::{Topic, WhenFull};
 #[cfg(feature = "spool")]
@@ -51,7 +55,7 @@ pub use tidemesh_transport::{RegistryAccess, RegistryClient, RegistryLogin, Topi
 pub const EMITTER_HEADER: &str = "__emitter";
 
 /// The header that has an event's idempotency key, where it was given one.
-pub const IDEMPOTENCY_HEADER: &str = "__idempotency_key";
+pub const IDEMPOTENCY_HEADER: &str = tidemesh_avro::emitted::IDEMPOTENCY_HEADER;
 
 /// The type of an event, from an `.avsc` file that is checked while the crate is compiled.
 ///

@@ -1,7 +1,9 @@
 //! Schema first: before an event can be taken, its schema is registered or found, and its topic is there.
 
+use crate::event::Event;
 use crate::settings::Topic;
 use serde_json::{Value as Json, json};
+use std::any::TypeId;
 use tidemesh_avro::name::namespace;
 use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 use tidemesh_avro::serial::Plan;
@@ -16,6 +18,48 @@ pub(crate) struct Declared {
     pub(crate) schema: Option<String>,
     pub(crate) key: Vec<String>,
     pub(crate) settings: Topic,
+}
+
+impl Declared {
+    /// The topic of a type's events.
+    pub(crate) fn of<E: Event>(settings: Topic) -> Self {
+        let topic = settings.name.clone().unwrap_or_else(|| E::TOPIC.to_owned());
+        let own = || E::KEY.iter().map(|&field| field.to_owned()).collect();
+        let key = settings.key.clone().unwrap_or_else(own);
+        Self { topic, schema: Some(E::schema().into_owned()), key, settings }
+    }
+
+    /// A topic of events of any type.
+    pub(crate) fn named(topic: String, schema: Option<String>, settings: Topic) -> Self {
+        let key = settings.key.clone().unwrap_or_default();
+        Self { topic, schema, key, settings }
+    }
+}
+
+/// Checks what can be told of all topics without asking anybody.
+///
+/// # Errors
+///
+/// `Config` where there is none, or one is there twice; as [`check`].
+pub(crate) fn check_all(all: &[(Option<TypeId>, Declared)]) -> Result<()> {
+    let refused = |message: &str| Error::new(ErrorKind::Config, "make an emitter").because(message);
+    if all.is_empty() {
+        return Err(refused("it is told of no events").help("name them: `.event::<…>()`"));
+    }
+    for (place, (kind, declared)) in all.iter().enumerate() {
+        let before = &all[..place];
+        let twice = |what: &str| Err(refused(what).with("topic", &declared.topic));
+        if before.iter().any(|(_, other)| other.topic == declared.topic) {
+            return twice("a topic is named twice");
+        }
+        if kind.is_some() && before.iter().any(|(other, _)| other == kind) {
+            return twice("a type of events is named twice");
+        }
+        if let Some(schema) = &declared.schema {
+            check(&declared.topic, schema, &declared.key)?;
+        }
+    }
+    Ok(())
 }
 
 /// A topic with its schemas.
@@ -107,12 +151,27 @@ fn wrong(message: &str) -> Error {
 ///
 /// # Errors
 ///
-/// As [`check`]; `Incompatible` with the registry's explanation; `NotFound` where nothing may be
-/// registered, or there is nothing to find; `Unavailable` if registry or topics are away.
+/// As [`register_schemas`]; `Unavailable` if topics are away.
 pub(crate) async fn register<T: Transport>(
     declared: &Declared,
     registry: &RegistryClient,
     transport: &T,
+) -> Result<Registered> {
+    let registered = register_schemas(declared, registry).await?;
+    let info = transport.create_topic(&declared.topic, &declared.settings.config).await?;
+    let partitions = u32::try_from(info.partitions.len()).unwrap_or(u32::MAX);
+    Ok(Registered { partitions, ..registered })
+}
+
+/// Registers or finds a topic's schemas; its partitions are not known then.
+///
+/// # Errors
+///
+/// As [`check`]; `Incompatible` with the registry's explanation; `NotFound` where nothing may be
+/// registered, or there is nothing to find; `Unavailable` if the registry is away.
+pub(crate) async fn register_schemas(
+    declared: &Declared,
+    registry: &RegistryClient,
 ) -> Result<Registered> {
     let Declared { topic, key, settings, .. } = declared;
     let subject = format!("{topic}-value");
@@ -129,8 +188,6 @@ pub(crate) async fn register<T: Transport>(
         None => None,
         Some(text) => Some(registry.register_alone(&format!("{topic}-key"), &text).await?),
     };
-    let info = transport.create_topic(topic, &settings.config).await?;
-    let partitions = u32::try_from(info.partitions.len()).unwrap_or(u32::MAX);
     Ok(Registered {
         topic: topic.clone(),
         plan,
@@ -138,7 +195,7 @@ pub(crate) async fn register<T: Transport>(
         value_id,
         key_id,
         key_fields: key.clone(),
-        partitions,
+        partitions: 0,
     })
 }
 

@@ -11,6 +11,7 @@ mod catalog;
 mod clients;
 mod dead_letters;
 mod emitter;
+mod emitted;
 mod event_trigger;
 mod evolution;
 mod faults;

@@ -7,6 +7,7 @@ pub mod compose;
 pub mod consumption;
 pub mod datum;
 pub mod diff;
+pub mod emitted;
 pub mod envelope;
 pub mod event;
 pub mod explain;

@@ -11,9 +11,8 @@ use crate::json::decimal_text;
 use crate::table::{default_json, source_record};
 use crate::varint::write_long;
 use serde_json::{Map, Value as Json, json};
-use tidemesh_model::{
-    Operation, Position, RowImage, SourceBlock, TableName, TableSchema, Value, Values,
-};
+use std::fmt::Write;
+use tidemesh_model::{Position, RowImage, SourceBlock, TableName, TableSchema, Value, Values};
 
 /// What a record beside the tables' events is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,10 +32,10 @@ pub enum SideKind {
 pub struct DeadLetter<'a> {
     /// The source.
     pub source: &'a str,
-    /// Its table.
+    /// Its table; of a message what stands in its place.
     pub table: &'a TableName,
-    /// What happened to it.
-    pub operation: Operation,
+    /// What happened to it, as Debezium's `op`: the code of an operation, or `m` of a message.
+    pub op: &'a str,
     /// Where it stands.
     pub position: Position,
     /// When its transaction was committed, in microseconds since 1970 UTC.
@@ -79,6 +78,23 @@ pub fn row_shown(schema: &TableSchema, row: &impl RowImage) -> String {
         shown.insert(field.name.clone(), value);
     }
     Json::Object(shown).to_string()
+}
+
+/// What is shown of an event that an application wrote into the log and that cannot be written to its
+/// topic, as [`row_shown`] does a row: its topic, where that could be read, how long it is, and how it begins.
+#[must_use]
+pub fn emitted_shown(topic: Option<&str>, content: &[u8]) -> String {
+    let shown = &content[..content.len().min(SHOWN_MAX / 2)];
+    let mut text = String::with_capacity(SHOWN_MAX + 8);
+    text.push_str("0x");
+    for byte in shown {
+        // Writing to a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    if shown.len() < content.len() {
+        text.push('…');
+    }
+    json!({"topic": topic, "bytes": content.len(), "content": text}).to_string()
 }
 
 fn value_shown(value: &Value) -> Json {
@@ -244,11 +260,11 @@ impl SideRecord {
 
     /// A row that cannot be encoded.
     pub fn dead_letter(&mut self, ids: SchemaIds, letter: &DeadLetter<'_>) {
-        let DeadLetter { source, table, operation, position, at_us, reason, row } = letter;
+        let DeadLetter { source, table, op, position, at_us, reason, row } = letter;
         self.begin(ids, &table.to_string());
         let value = &mut self.value;
         let position = position.to_string();
-        for text in [*source, &table.schema, &table.table, operation.code(), &position] {
+        for text in [*source, &table.schema, &table.table, *op, &position] {
             write_text(value, text);
         }
         write_long(value, *at_us);

@@ -228,6 +228,12 @@ pub trait ChangeBatch: Send + Sync {
         &[]
     }
 
+    /// Whether it has messages of [`EMIT_PREFIX`](crate::EMIT_PREFIX): events for topics that may not be
+    /// there yet.
+    fn has_emitted(&self) -> bool {
+        false
+    }
+
     /// When the log was written up to [`ChangeBatch::end`], by the source's clock, in microseconds
     /// since 1970-01-01 00:00:00 UTC.
     fn end_at_us(&self) -> i64;

@@ -29,10 +29,10 @@ pub use position::Position;
 pub use row::{CellVisitor, RowImage, Values};
 pub use schema::{Field, KeyOrigin, RowKey, TableName, TableSchema};
 pub use settings::{
-    CONNECTORS, CleanupPolicy, EnvelopeForm, EventFormat, MysqlSettings, MysqlTime, MysqlTypes,
-    NumericSpecial, OnIncompatible, OnPositionLost, OutboxFormat, OutboxSettings, PostgresSettings,
-    RowTypes, Secret, SecretsMut, SnapshotMode, SnapshotSettings, SourceSettings, TlsMode, Toast,
-    TopicSettings, TruncateMode, UnsignedBigint, ZeroDates,
+    CONNECTORS, CleanupPolicy, EMIT_PREFIX, EmitSettings, EnvelopeForm, EventFormat, MysqlSettings,
+    MysqlTime, MysqlTypes, NumericSpecial, OnIncompatible, OnPositionLost, OutboxFormat,
+    OutboxSettings, PostgresSettings, RowTypes, Secret, SecretsMut, SnapshotMode, SnapshotSettings,
+    SourceSettings, TlsMode, Toast, TopicSettings, TruncateMode, UnsignedBigint, ZeroDates,
 };
 pub use shaping::{MaskForm, MaskSettings, Partitions};
 pub use source_kind::SourceKind;

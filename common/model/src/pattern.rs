@@ -66,6 +66,12 @@ impl TablePattern {
         exact.then(|| TableName::new(&self.schema, &self.table))
     }
 
+    /// The schema that it names; none if that may be several.
+    #[must_use]
+    pub fn exact_schema(&self) -> Option<&str> {
+        (!has_wildcard(&self.schema)).then_some(&*self.schema)
+    }
+
     /// Whether a table is one of those that are meant.
     #[must_use]
     pub fn matches(&self, name: &TableName) -> bool {

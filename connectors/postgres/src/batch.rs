@@ -62,6 +62,8 @@ pub struct PostgresBatch {
     pub(crate) replaced: Vec<Arc<TableSchema>>,
     pub(crate) rewritten: Vec<TableName>,
     pub(crate) state: Vec<StateItem>,
+    /// Whether it has messages that are events for topics.
+    pub(crate) has_emitted: bool,
     pub(crate) end: Position,
     pub(crate) end_at_us: i64,
 }
@@ -81,6 +83,10 @@ impl ChangeBatch for PostgresBatch {
 
     fn rewritten(&self) -> &[TableName] {
         &self.rewritten
+    }
+
+    fn has_emitted(&self) -> bool {
+        self.has_emitted
     }
 
     fn end_at_us(&self) -> i64 {

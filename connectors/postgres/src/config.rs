@@ -2,7 +2,8 @@
 
 use crate::discover::Wanted;
 use tidemesh_model::{
-    Error, ErrorKind, NumericSpecial, PostgresSettings, Result, SourceSettings, TableName,
+    EMIT_PREFIX, Error, ErrorKind, NumericSpecial, PostgresSettings, Result, SourceSettings,
+    TableName,
 };
 use tidemesh_source::{Selection, Terms};
 
@@ -22,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) publication: String,
     /// Whether messages of applications are carried.
     pub(crate) messages: bool,
+    /// Whether messages that are events for topics are carried.
+    pub(crate) emits: bool,
 }
 
 impl TryFrom<&SourceSettings> for Config {
@@ -46,6 +49,7 @@ impl TryFrom<&SourceSettings> for Config {
             slot: settings.slot_of(&source.name),
             publication: settings.publication_of(&source.name),
             messages: source.message_topic.is_some(),
+            emits: source.emit.is_some(),
             settings,
         })
     }
@@ -54,6 +58,9 @@ impl TryFrom<&SourceSettings> for Config {
 impl Config {
     /// Whether an application's message of this prefix is carried.
     pub(crate) fn takes_message(&self, prefix: &str) -> bool {
+        if self.emits && prefix == EMIT_PREFIX {
+            return true;
+        }
         self.messages && self.settings.takes_message(prefix)
     }
 }

@@ -198,6 +198,7 @@ impl Connector for PostgresConnector {
             place: Place { transaction: None, end: resume_after, end_at_us: 0, flush: 0 },
             ends: VecDeque::new(),
             watch,
+            told_of_emitted: false,
         };
         let is_known =
             stored.as_ref() == Some(&identity) && known_ids.as_ref() == Some(&source.ids);

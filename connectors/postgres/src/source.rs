@@ -14,7 +14,7 @@ use crate::storage::Storages;
 use crate::watch::Watch;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use tidemesh_model::{Error, Position, Result, SourceBlock, TableSchema};
+use tidemesh_model::{EMIT_PREFIX, Error, Position, Result, SourceBlock, TableSchema};
 use tidemesh_source::{BatchLimit, Pending, Pieces, Source};
 use tokio::time::Instant;
 
@@ -51,6 +51,8 @@ pub struct PostgresSource {
     pub(crate) place: Place,
     pub(crate) ends: VecDeque<(Position, u64)>,
     pub(crate) watch: Watch,
+    /// Whether it was said that applications' events are left out.
+    pub(crate) told_of_emitted: bool,
 }
 
 /// Where in the log the next batch begins.
@@ -73,6 +75,8 @@ struct Scan {
     rows: u64,
     /// A table that is new or changed, before which the batch ends.
     changed: Option<RelationShape>,
+    /// Whether it has messages that are events for topics.
+    has_emitted: bool,
 }
 
 /// What to do with a message.
@@ -137,8 +141,14 @@ impl PostgresSource {
 
     /// Looks how far the next batch reaches, without decoding rows.
     fn scan(&self, bytes_max: usize) -> Result<Scan> {
-        let mut scan =
-            Scan { bytes: 0, place: self.place, relations: Vec::new(), rows: 0, changed: None };
+        let mut scan = Scan {
+            bytes: 0,
+            place: self.place,
+            relations: Vec::new(),
+            rows: 0,
+            changed: None,
+            has_emitted: false,
+        };
         'all: for piece in self.pending.pieces() {
             let mut input = piece;
             loop {
@@ -214,7 +224,10 @@ impl PostgresSource {
                 return Ok(Step::Behind);
             }
             // All of them, so that what is carried of them moves no row's place.
-            Message::Logical(logical) if logical.transactional => self.count(scan),
+            Message::Logical(logical) if logical.transactional => {
+                scan.has_emitted |= logical.prefix == EMIT_PREFIX;
+                self.count(scan);
+            }
             Message::Logical(logical) if scan.place.transaction.is_none() => {
                 scan.place.end = scan.place.end.max(message_position(self.epoch, logical.lsn));
             }
@@ -259,12 +272,22 @@ impl PostgresSource {
             .filter_map(|id| self.relations.get(id)?.as_ref())
             .map(|relation| Arc::clone(&relation.schema))
             .collect();
+        let has_emitted = scan.has_emitted;
+        if has_emitted && !self.config.emits && !self.told_of_emitted {
+            self.told_of_emitted = true;
+            tracing::warn!(
+                source = self.config.source,
+                prefix = EMIT_PREFIX,
+                "applications write events that are left out: name their topics in source.emit.topics"
+            );
+        }
         let pieces = self.pending.take(scan.bytes);
         self.remember_end();
         let mut batch = self.empty();
         batch.pieces = pieces.returned_to(self.stream.spare());
         batch.transaction = transaction;
         batch.schemas = schemas;
+        batch.has_emitted = has_emitted && self.config.emits;
         batch
     }
 
@@ -285,6 +308,7 @@ impl PostgresSource {
             replaced: Vec::new(),
             rewritten: Vec::new(),
             state: Vec::new(),
+            has_emitted: false,
             end: self.place.end.max(self.resume_after),
             end_at_us: self.place.end_at_us,
         }

@@ -7,8 +7,8 @@ use crate::snapshot::{
 use crate::truncate::Truncated;
 use std::sync::Arc;
 use tidemesh_model::{
-    Change, ChangeVisitor, Operation, Origin, Position, Result, RowImage, TableName, TableSchema,
-    TruncateMode,
+    Change, ChangeVisitor, EMIT_PREFIX, Operation, Origin, Position, Result, RowImage, TableName,
+    TableSchema, TruncateMode,
 };
 use tidemesh_transport::EventWriter;
 
@@ -102,7 +102,15 @@ impl<K: Chunk> ChangeVisitor for Encode<'_, K> {
     }
 
     fn message(&mut self, origin: &Origin<'_>, prefix: &str, content: &[u8]) -> Result<()> {
-        self.events.message(origin, prefix, content)
+        if prefix != EMIT_PREFIX || !self.events.takes_emitted() {
+            return self.events.message(origin, prefix, content);
+        }
+        match self.events.emitted(origin, content) {
+            Err(error) if self.events.is_dead_letter(&error) => {
+                self.events.emitted_letter(origin, content, &error)
+            }
+            written => written,
+        }
     }
 
     fn mark(&mut self, origin: &Origin<'_>, mark: &str) -> Result<()> {

@@ -1,10 +1,10 @@
-//! Looks ahead over a batch for the topics that rows of an outbox name, which are made before any of
+//! Looks ahead over a batch for the topics that rows of an outbox and events of applications name, which are made before any of
 //! the batch is encoded.
 
 use crate::snapshot::{Chunk, RowVisitor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tidemesh_model::{Change, ChangeVisitor, Origin, Result, RowImage, TableSchema};
+use tidemesh_model::{Change, ChangeVisitor, EMIT_PREFIX, Origin, Result, RowImage, TableSchema};
 use tidemesh_transport::EventWriter;
 
 /// Topics that are not ready, each with the schema of a row that names it: one for each kind of payload,
@@ -12,17 +12,23 @@ use tidemesh_transport::EventWriter;
 pub(crate) struct MissingTopics<'w> {
     events: &'w EventWriter,
     topics: BTreeMap<(String, bool), Arc<TableSchema>>,
+    /// Topics of events that come as messages.
+    emitted: BTreeSet<String>,
 }
 
 impl<'w> MissingTopics<'w> {
     pub(crate) fn new(events: &'w EventWriter) -> Self {
-        Self { events, topics: BTreeMap::new() }
+        Self { events, topics: BTreeMap::new(), emitted: BTreeSet::new() }
     }
 
     /// Looks at a chunk that waits for its high mark.
     pub(crate) fn chunk<K: Chunk>(&mut self, chunk: &K) -> Result<()> {
         let schema = Arc::clone(chunk.schema());
         chunk.visit(&mut Rows { topics: self, schema: &schema })
+    }
+
+    pub(crate) fn take_emitted(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.emitted)
     }
 
     pub(crate) fn into_topics(self) -> Vec<(String, Arc<TableSchema>)> {
@@ -52,6 +58,16 @@ impl ChangeVisitor for MissingTopics<'_> {
     }
 
     fn incomplete(&mut self, _: &Arc<TableSchema>, _: &Origin<'_>, _: Vec<String>) -> Result<()> {
+        Ok(())
+    }
+
+    fn message(&mut self, _: &Origin<'_>, prefix: &str, content: &[u8]) -> Result<()> {
+        if prefix == EMIT_PREFIX
+            && let Some(topic) = self.events.emitted_topic_missing(content)
+            && !self.emitted.contains(topic)
+        {
+            self.emitted.insert(topic.to_owned());
+        }
         Ok(())
     }
 

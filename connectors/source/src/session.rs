@@ -112,6 +112,7 @@ impl<C: Connector, T: Transport> Session<C, T> {
             Engine::new(&runner.connector, settings, items.get_or_insert_default())?;
         let generations = Generations::take(items.get_or_insert_default())?;
         let outbox_topics = OutboxTopics::take(items.get_or_insert_default())?;
+        let emitted_topics = OutboxTopics::take_emitted(items.get_or_insert_default())?;
         let written = WrittenSchemas::take(items.get_or_insert_default())?;
         runner.status.generations(&generations);
         let mut end = checkpoint.as_ref().map(|c| End { position: c.position, at_us: 0 });
@@ -145,7 +146,8 @@ impl<C: Connector, T: Transport> Session<C, T> {
         let events = EventWriter::new(block, settings.format(), topics, runner.registry.clone())
             .with_generations(generations, settings.on_incompatible)
             .with_written(written)
-            .with_outbox(settings.outbox.clone(), outbox_topics)?;
+            .with_outbox(settings.outbox.clone(), outbox_topics)?
+            .with_emitted(settings.emit.clone(), emitted_topics, &settings.table_patterns()?);
         let wait_max = Duration::from_millis(settings.heartbeat_interval_ms);
         let mut session = Self {
             source,
@@ -399,18 +401,23 @@ impl<C: Connector, T: Transport> Session<C, T> {
         Ok(())
     }
 
-    /// Makes ready for the topics that rows of an outbox name.
+    /// Makes ready for the topics that rows of an outbox name, and events of applications.
     async fn prepare_outbox<B: ChangeBatch>(&mut self, batch: &B) -> Result<()> {
         let is_outbox = |schema: &Arc<TableSchema>| self.events.is_outbox(&schema.name);
         let mut missing = MissingTopics::new(&self.events);
-        if batch.schemas().iter().any(is_outbox) {
+        let has_emitted = batch.has_emitted() && self.events.takes_emitted();
+        if has_emitted || batch.schemas().iter().any(is_outbox) {
             batch.visit(&mut missing)?;
         }
         for chunk in self.snapshots.windows.chunks().filter(|chunk| is_outbox(chunk.schema())) {
             missing.chunk(chunk)?;
         }
+        let emitted = missing.take_emitted();
         for (topic, schema) in missing.into_topics() {
             self.events.prepare_outbox_topic(self.transport.as_ref(), &schema, &topic).await?;
+        }
+        for topic in emitted {
+            self.events.prepare_emitted_topic(self.transport.as_ref(), &topic).await?;
         }
         Ok(())
     }

@@ -5,6 +5,8 @@ mod conforming;
 mod emitting;
 mod full;
 mod lost;
+#[cfg(feature = "outbox")]
+mod outbox;
 #[cfg(feature = "spool")]
 mod spooled;
 mod support;

@@ -2,12 +2,14 @@
 //! `Source` document. Settings as written are checked by [`SourceSettings::validate`] before use.
 
 mod connector;
+mod emit;
 mod mysql;
 mod outbox;
 mod postgres;
 mod secret;
 
 pub use connector::{CONNECTORS, SecretsMut};
+pub use emit::{EMIT_PREFIX, EmitSettings};
 pub use mysql::{MysqlSettings, MysqlTime, MysqlTypes, UnsignedBigint, ZeroDates};
 pub use outbox::{OutboxFormat, OutboxSettings};
 pub use postgres::{NumericSpecial, PostgresSettings, TlsMode, Toast};
@@ -72,6 +74,10 @@ pub struct SourceSettings {
     /// A table whose inserted rows are events of an application. None: no table is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outbox: Option<OutboxSettings>,
+    /// Events that applications write in their transactions, made by the emitter's outbox. None: none is
+    /// taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emit: Option<EmitSettings>,
     /// How tables are read beside the log.
     #[serde(default)]
     pub snapshot: SnapshotSettings,
@@ -273,6 +279,23 @@ impl SourceSettings {
         Ok(())
     }
 
+    /// Events of applications need a way on which they come, and topics that they may be for.
+    fn validate_emit(&self) -> Result<()> {
+        let outbox = self.outbox.as_ref().filter(|o| o.format == OutboxFormat::Tidemesh);
+        match (&self.emit, outbox) {
+            (Some(_), None) if self.postgres.is_none() => {
+                Err(wrong("emit", "events come from this database by an outbox's rows alone")
+                    .help("add a [source.outbox] with format = \"tidemesh\", or leave emit out"))
+            }
+            (None, Some(_)) => Err(wrong("outbox.format", "tidemesh needs emit.topics")
+                .help("name the topics that its rows may be for: emit = {topics = [\"…\"]}")),
+            (emit, outbox) => {
+                outbox.map_or(Ok(()), OutboxSettings::validate_emitted)?;
+                emit.as_ref().map_or(Ok(()), EmitSettings::validate)
+            }
+        }
+    }
+
     /// What a truncate becomes.
     #[must_use]
     pub fn truncate(&self) -> TruncateMode {
@@ -319,6 +342,7 @@ impl SourceSettings {
         if let Some(outbox) = &self.outbox {
             outbox.table_name()?;
         }
+        self.validate_emit()?;
         let special = self.postgres.as_ref().map(|postgres| postgres.numeric_special);
         if special == Some(NumericSpecial::DeadLetter) && self.dead_letter_topic.is_none() {
             return Err(wrong("postgres.numeric_special", "dead_letter needs a dead_letter_topic")

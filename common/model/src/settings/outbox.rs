@@ -44,9 +44,26 @@ pub enum OutboxFormat {
     Avro,
     /// The text's or payload's bytes as they are: applications that serialise by themselves.
     Raw,
+    /// Rows of the table that the emitter's outbox has: topic, key and payload as they are, and a column
+    /// `headers` with headers, event time and partition. Needs [`EmitSettings`](super::EmitSettings).
+    Tidemesh,
 }
 
 impl OutboxSettings {
+    /// With `format = "tidemesh"` rows say topic and headers themselves.
+    pub(super) fn validate_emitted(&self) -> Result<()> {
+        if self.topic != defaults::outbox_topic() {
+            return Err(wrong("outbox.topic", "has no use with format = \"tidemesh\"").help(
+                "leave it out: each row names its whole topic, which emit.topics must allow",
+            ));
+        }
+        if !self.headers.is_empty() {
+            return Err(wrong("outbox.headers", "has no use with format = \"tidemesh\"")
+                .help("leave it out: each row has its headers in the column `headers`"));
+        }
+        Ok(())
+    }
+
     /// The table's name.
     ///
     /// # Errors

@@ -126,3 +126,51 @@ fn what_shapes_a_source_is_checked_entry_by_entry() {
     }
     assert_eq!(settings().postgres.unwrap().partitions, Partitions::Root);
 }
+
+#[test]
+fn events_of_applications_need_topics_that_they_may_be_for() {
+    let mut settings = settings();
+    let emit = |topics: &[&str]| {
+        let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
+        Some(EmitSettings { topics })
+    };
+    settings.emit = emit(&["shop.events.*", "audit"]);
+    settings.validate().unwrap();
+    let allowed = settings.emit.as_ref().unwrap();
+    assert!(allowed.allows("shop.events.orders") && allowed.allows("audit"));
+    assert!(!allowed.allows("shop.events") && !allowed.allows("audits"));
+    for wrong in [&[][..], &[""], &["a b"], &[&"x".repeat(250)]] {
+        settings.emit = emit(wrong);
+        assert!(settings.validate().unwrap_err().to_string().contains("emit.topics"), "{wrong:?}");
+    }
+}
+
+#[test]
+fn rows_that_name_their_topics_need_leave_for_them() {
+    let mut settings = settings();
+    let outbox = serde_json::json!({"table": "public.tidemesh_outbox", "format": "tidemesh"});
+    settings.outbox = Some(serde_json::from_value(outbox.clone()).unwrap());
+    assert!(settings.validate().unwrap_err().to_string().contains("emit.topics"));
+    settings.emit = Some(EmitSettings { topics: vec!["shop.*".into()] });
+    settings.validate().unwrap();
+    for (key, value) in [("topic", "x".into()), ("headers", serde_json::json!(["a"]))] {
+        let mut outbox = outbox.clone();
+        outbox[key] = value;
+        settings.outbox = Some(serde_json::from_value(outbox).unwrap());
+        assert!(settings.validate().unwrap_err().to_string().contains(key), "{key}");
+    }
+}
+
+#[test]
+fn a_database_without_messages_emits_by_rows_alone() {
+    let json = serde_json::json!({
+        "name": "shop",
+        "emit": {"topics": ["shop.*"]},
+        "mysql": {"user": "u", "password": "hush", "tables": ["shop.a"]}
+    });
+    let mut settings: SourceSettings = serde_json::from_value(json).unwrap();
+    assert!(settings.validate().unwrap_err().report().contains("[source.outbox]"));
+    let outbox = serde_json::json!({"table": "shop.tidemesh_outbox", "format": "tidemesh"});
+    settings.outbox = Some(serde_json::from_value(outbox).unwrap());
+    settings.validate().unwrap();
+}

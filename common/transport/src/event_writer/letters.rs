@@ -3,7 +3,7 @@
 use super::EventWriter;
 use std::sync::Arc;
 use tidemesh_avro::side::{DeadLetter, SideKind, row_shown};
-use tidemesh_model::{Change, Error, ErrorKind, Origin, Result, RowImage, TableSchema};
+use tidemesh_model::{Change, Error, ErrorKind, Origin, Result, RowImage, TableName, TableSchema};
 
 impl EventWriter {
     /// Whether an error is of one row alone, which goes to the dead letters then.
@@ -65,8 +65,6 @@ impl EventWriter {
         change: &Change<R>,
         error: &Error,
     ) -> Result<()> {
-        let (source, reason) = (self.block.name.clone(), error.report());
-        let (table, operation) = (&schema.name, change.operation());
         let row = match change {
             Change::Read { after } | Change::Create { after } | Change::Update { after, .. } => {
                 row_shown(schema, after)
@@ -74,15 +72,28 @@ impl EventWriter {
             Change::Delete { before } => row_shown(schema, before),
             Change::Truncate => String::new(),
         };
+        self.letter(origin, &schema.name, change.operation().code(), error, &row)
+    }
+
+    /// Writes a dead letter.
+    pub(super) fn letter(
+        &mut self,
+        origin: &Origin<'_>,
+        table: &TableName,
+        op: &str,
+        error: &Error,
+        row: &str,
+    ) -> Result<()> {
+        let (source, reason) = (self.block.name.clone(), error.report());
         tracing::warn!(%table, position = %origin.position, reason, "a row goes to the dead letters");
         let letter = DeadLetter {
             source: &source,
             table,
-            operation,
+            op,
             position: origin.position,
             at_us: origin.committed_at_us,
             reason: &reason,
-            row: &row,
+            row,
         };
         self.side(SideKind::DeadLetter, origin, |record, ids, _, _| {
             record.dead_letter(ids, &letter);

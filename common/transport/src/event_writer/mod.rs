@@ -1,6 +1,7 @@
 //! The writer of events: registers a table's schemas, makes its topic, and encodes change events
 //! into one [`Append`] a batch, in buffers that are used again.
 
+mod emitted;
 mod letters;
 mod outbox;
 mod outputs;
@@ -16,6 +17,7 @@ use crate::partition::partition_of;
 use crate::registry_client::RegistryClient;
 use crate::table_topic::generation_topic;
 use crate::{Append, Generations, Records, TopicConfig, Transport};
+use emitted::EmittedTopics;
 use outbox::{Outbox, OutboxColumns};
 use side::{SideTopics, TransactionCount};
 use std::sync::Arc;
@@ -62,6 +64,7 @@ pub struct EventWriter {
     now_us: i64,
     sides: SideTopics,
     outbox: Option<Outbox>,
+    emitted: Option<EmittedTopics>,
     /// The transaction whose events come, if they are counted.
     transaction: TransactionCount,
     /// Whether the event that could not be encoded last has a record all the same: of a changed key the
@@ -125,6 +128,7 @@ impl EventWriter {
             now_us: 0,
             sides: SideTopics::default(),
             outbox: None,
+            emitted: None,
             transaction: TransactionCount::default(),
             is_partly_written: false,
         }
@@ -402,6 +406,7 @@ impl EventWriter {
     pub fn take_items(&mut self) -> Result<Vec<StateItem>> {
         let mut items = self.written.take_items()?;
         items.extend(self.take_outbox_items()?);
+        items.extend(self.take_emitted_items()?);
         Ok(items)
     }
 

@@ -2,7 +2,7 @@
 //! goes to the topic that the row names. The columns are those of Debezium's outbox event router
 //! (documentation 3.7, "Outbox Event Router"). Its updates and deletes are no events.
 
-use super::{EventWriter, POSITION_HEADER, Sink};
+use super::{EventWriter, POSITION_HEADER, Sink, emitted};
 use crate::partition::partition_of;
 use crate::stored::{stored_item, take_stored};
 use crate::{TopicConfig, Transport, check_topic_name};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tidemesh_avro::emitted::{Emitted, EmittedHead};
 use tidemesh_avro::envelope::{SchemaIds, begin_frame, write_bytes};
 use tidemesh_avro::event::EventEncoder;
 use tidemesh_avro::json::decimal_text;
@@ -32,6 +33,9 @@ const PREFIX: &str = "outbox/";
 /// The version of their stored form.
 const VERSION: u32 = 1;
 
+/// The column of headers, event time and partition of rows that the emitter's outbox makes.
+const HEAD_COLUMN: &str = "headers";
+
 /// The header that carries an event's id, which consumers tell repeated ones by.
 const ID_HEADER: &str = "id";
 
@@ -52,17 +56,26 @@ impl OutboxTopics {
     ///
     /// `Corrupt` and `NewerVersion`, with the item.
     pub fn take(items: &mut BTreeMap<String, Vec<u8>>) -> Result<Self> {
-        let stored: Vec<Stored> = take_stored(items, PREFIX, VERSION, "read an outbox's topic")?;
+        Self::take_of(PREFIX, items)
+    }
+
+    pub(super) fn take_of(prefix: &str, items: &mut BTreeMap<String, Vec<u8>>) -> Result<Self> {
+        let stored: Vec<Stored> = take_stored(items, prefix, VERSION, "read an outbox's topic")?;
         Ok(Self(stored.into_iter().map(|stored| stored.topic).collect()))
     }
 
-    fn item(topic: &str) -> Result<StateItem> {
+    pub(super) fn item(prefix: &str, topic: &str) -> Result<StateItem> {
         let stored = Stored { version: VERSION, topic: topic.to_owned() };
-        stored_item(format!("{PREFIX}{topic}"), &stored, "store an outbox's topic")
+        stored_item(format!("{prefix}{topic}"), &stored, "store an outbox's topic")
+    }
+
+    /// Adds a topic; whether it is another than those before.
+    pub(super) fn insert(&mut self, topic: &str) -> bool {
+        self.0.insert(topic.to_owned())
     }
 
     /// Whether a topic is one more than there may be.
-    fn is_beyond(&self, topic: &str) -> bool {
+    pub(super) fn is_beyond(&self, topic: &str) -> bool {
         self.0.len() >= TOPICS_MAX && !self.0.contains(topic)
     }
 }
@@ -101,6 +114,21 @@ pub(super) struct OutboxColumns {
     is_bytes: bool,
     /// Columns that become headers, with these names.
     headers: Vec<(usize, String)>,
+    /// Of rows that the emitter's outbox makes: the column of headers, event time and partition.
+    head: Option<usize>,
+}
+
+/// Refuses a column that the emitter's outbox fills with bytes and that is none of them.
+fn bytes_column(schema: &TableSchema, column: usize) -> Result<()> {
+    let field = &schema.fields[column];
+    if field.data_type == DataType::Bytes {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "read an outbox")
+        .because("a column is not of bytes, which format = \"tidemesh\" needs")
+        .with("table", &schema.name)
+        .with("column", &field.name)
+        .help("make the table by the statement that the emitter's Outbox::table_ddl has"))
 }
 
 impl OutboxColumns {
@@ -119,6 +147,12 @@ impl OutboxColumns {
             Ok((column(name)?, header.to_owned()))
         };
         let payload = column(&settings.payload)?;
+        let is_emitted = settings.format == OutboxFormat::Tidemesh;
+        if is_emitted {
+            for name in [&settings.key, &settings.payload, HEAD_COLUMN] {
+                bytes_column(schema, column(name)?)?;
+            }
+        }
         if let DataType::Array(_) | DataType::Record(_) | DataType::Float32 | DataType::Float64 =
             &schema.fields[payload].data_type
         {
@@ -135,6 +169,7 @@ impl OutboxColumns {
             payload,
             is_bytes: schema.fields[payload].data_type == DataType::Bytes,
             headers: settings.headers.iter().map(header).collect::<Result<_>>()?,
+            head: is_emitted.then(|| column(HEAD_COLUMN)).transpose()?,
         })
     }
 }
@@ -149,7 +184,7 @@ impl Outbox {
 
     /// A topic is ready for payloads that are bytes, or are not.
     fn is_ready(&mut self, topic: &str, is_bytes: bool, ready: OutboxTopic) {
-        if self.known.0.insert(topic.to_owned()) {
+        if self.known.insert(topic) {
             self.made.push(topic.to_owned());
         }
         self.topics.insert((topic.to_owned(), is_bytes), ready);
@@ -212,7 +247,7 @@ impl EventWriter {
     /// `Internal` if it cannot be written as JSON, which does not happen.
     pub(super) fn take_outbox_items(&mut self) -> Result<Vec<StateItem>> {
         let made = self.outbox.as_mut().map(|outbox| std::mem::take(&mut outbox.made));
-        made.unwrap_or_default().iter().map(|topic| OutboxTopics::item(topic)).collect()
+        made.unwrap_or_default().iter().map(|topic| OutboxTopics::item(PREFIX, topic)).collect()
     }
 
     /// Whether a table is the outbox: its rows may need topics that are not there yet.
@@ -248,7 +283,12 @@ impl EventWriter {
         let route = &self.routes[self.route_of(schema).ok()?];
         // What is wrong with a row is told where it is encoded.
         let columns = route.outbox.as_ref()?;
-        let topic = outbox.topic(columns, &Values::of(row).ok()?).ok()?;
+        let row = Values::of(row).ok()?;
+        if columns.head.is_some() {
+            let topic = row.get(columns.route_by).and_then(text_of)?;
+            return self.is_emitted_topic_missing(&topic).then_some((topic, columns.is_bytes));
+        }
+        let topic = outbox.topic(columns, &row).ok()?;
         let topic = (topic, columns.is_bytes);
         (!outbox.topics.contains_key(&topic) && !self.is_side_topic(&topic.0)).then_some(topic)
     }
@@ -266,6 +306,9 @@ impl EventWriter {
     ) -> Result<()> {
         let route = &self.routes[self.route_of(schema)?];
         let (Some(outbox), Some(columns)) = (&self.outbox, &route.outbox) else { return Ok(()) };
+        if columns.head.is_some() {
+            return self.prepare_emitted_topic(transport, topic).await;
+        }
         if outbox.known.is_beyond(topic) {
             // What is told of the row that names it.
             return Ok(());
@@ -273,7 +316,7 @@ impl EventWriter {
         let is_bytes = columns.is_bytes;
         let payload = if is_bytes { "\"bytes\"" } else { "\"string\"" };
         let ids = match outbox.settings.format {
-            OutboxFormat::Raw => SchemaIds { key: 0, value: 0 },
+            OutboxFormat::Raw | OutboxFormat::Tidemesh => SchemaIds { key: 0, value: 0 },
             OutboxFormat::Avro => {
                 let subject = format!("{}{topic}", transport.topic_prefix());
                 let key = self.registry.register(&format!("{subject}-key"), "\"string\"").await?;
@@ -329,6 +372,10 @@ impl EventWriter {
             return Ok(());
         };
         let row = Values::of(row)?;
+        if let Some(head) = columns.head {
+            let columns = [columns.route_by, columns.key, columns.payload, head];
+            return self.emitted_row(origin, &row, columns);
+        }
         let topic = outbox.topic(columns, &row)?;
         let topic = (topic, columns.is_bytes);
         let Some(ready) = outbox.topics.get(&topic).copied() else {
@@ -357,6 +404,30 @@ impl EventWriter {
         self.outputs.push_with(place, timestamp_ms, key, value, &headers)?;
         self.outputs.counts.events += 1;
         Ok(())
+    }
+}
+
+impl EventWriter {
+    /// Writes the event that a row of the emitter's outbox is, by the places of its topic, key, payload and
+    /// headers.
+    fn emitted_row(
+        &mut self,
+        origin: &Origin<'_>,
+        row: &[Value],
+        [topic, key, payload, head]: [usize; 4],
+    ) -> Result<()> {
+        let bytes = |column: usize| match row.get(column) {
+            Some(Value::Bytes(bytes)) => Some(bytes.as_slice()),
+            _ => None,
+        };
+        let topic = row.get(topic).and_then(text_of);
+        let topic = topic.ok_or_else(|| emitted::wrong("its row names no topic"))?;
+        let head = bytes(head).ok_or_else(|| emitted::wrong("its row lacks its headers"))?;
+        let head = EmittedHead::read(head).map_err(|error| {
+            emitted::wrong("its headers do not have the form of such").caused_by(error)
+        })?;
+        let event = Emitted { head, topic: &topic, key: bytes(key), value: bytes(payload) };
+        self.write_emitted(origin, &event)
     }
 }
 
@@ -414,6 +485,7 @@ mod tests {
         payload: 0,
         is_bytes: false,
         headers: Vec::new(),
+        head: None,
     };
 
     /// Where a row goes that names this topic.
@@ -439,7 +511,7 @@ mod tests {
         }
         assert_eq!(routed(&first, "t999").unwrap(), "t999", "the thousandth");
         first.is_ready("t999", false, ready);
-        let stored = first.made.iter().map(|topic| OutboxTopics::item(topic).unwrap());
+        let stored = first.made.iter().map(|topic| OutboxTopics::item(PREFIX, topic).unwrap());
         let mut items: BTreeMap<String, Vec<u8>> =
             stored.map(|item| (item.key, item.value.unwrap())).collect();
         items.insert("x".into(), vec![1]);
