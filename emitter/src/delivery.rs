@@ -3,7 +3,7 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use tidemesh_model::{Error, Result};
+use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::Appended;
 use tokio::sync::Notify;
 
@@ -25,20 +25,39 @@ pub struct Receipt {
 /// Events that are appended together: all of them are durable, or none is.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// Without offsets: the events are there, and where is not known.
-    end: OnceLock<Result<Appended, Error>>,
+    end: OnceLock<End>,
     ended: Notify,
+}
+
+/// How a batch has ended. An append without offsets: the events are there, and where is not known.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// All of it in one append.
+    Whole(Result<Appended, Error>),
+    /// Each part in one of its own, since together they could not be: so those of a topic that is gone fail
+    /// alone.
+    Parts(Vec<Result<Appended, Error>>),
+}
+
+impl End {
+    /// The append that has a part, and the part's place in it.
+    fn of(&self, part: usize) -> Option<(&Result<Appended, Error>, usize)> {
+        match self {
+            Self::Whole(end) => Some((end, part)),
+            Self::Parts(ends) => ends.get(part).map(|end| (end, 0)),
+        }
+    }
 }
 
 impl Batch {
     /// Tells everybody who waits how it ended; the first end counts.
-    pub(crate) fn end(&self, end: Result<Appended, Error>) {
+    pub(crate) fn end(&self, end: End) {
         if self.end.set(end).is_ok() {
             self.ended.notify_waiters();
         }
     }
 
-    pub(crate) async fn wait(&self) -> &Result<Appended, Error> {
+    async fn wait(&self) -> &End {
         loop {
             let ended = self.ended.notified();
             if let Some(end) = self.end.get() {
@@ -86,7 +105,10 @@ impl Delivery {
     pub(crate) fn has_failed(&self) -> bool {
         match &self.state {
             State::Dropped => true,
-            State::Taken(taken) => matches!(taken.batch.end.get(), Some(Err(_))),
+            State::Taken(taken) => {
+                let end = taken.batch.end.get().and_then(|end| end.of(taken.part));
+                end.is_some_and(|(end, _)| end.is_err())
+            }
         }
     }
 
@@ -99,11 +121,14 @@ impl Delivery {
     /// event was dropped.
     pub async fn receipt(&self) -> Result<Receipt> {
         let State::Taken(taken) = &self.state else { return Err(crate::queue::dropped()) };
-        match taken.batch.wait().await {
+        let Some((end, part)) = taken.batch.wait().await.of(taken.part) else {
+            return Err(Error::new(ErrorKind::Internal, "look for a receipt"));
+        };
+        match end {
             Ok(appended) => Ok(Receipt {
                 topic: Arc::clone(&taken.topic),
                 partition: taken.partition,
-                offset: appended.offset(taken.part, taken.index),
+                offset: appended.offset(part, taken.index),
                 sequence: taken.sequence,
             }),
             Err(error) => Err(error.again().with("topic", &taken.topic)),

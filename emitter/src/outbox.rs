@@ -34,6 +34,7 @@ pub struct OutboxBuilder {
     access: RegistryAccess,
     declared: Vec<(Option<TypeId>, Declared)>,
     connect_timeout: Duration,
+    topic_prefix: String,
     record_bytes_max: usize,
 }
 
@@ -80,6 +81,13 @@ impl OutboxBuilder {
         self
     }
 
+    /// What the source's mesh puts before topics' names (`kafka.prefix` there), under which the schemas are
+    /// registered. Default empty.
+    pub fn topic_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.topic_prefix = prefix.into();
+        self
+    }
+
     /// How long `connect` waits for a registry that is away. Default 30 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -107,7 +115,7 @@ impl OutboxBuilder {
         let until = Instant::now() + self.connect_timeout;
         let (mut types, mut streams) = (HashMap::new(), HashMap::new());
         for (kind, declared) in &self.declared {
-            let ask = || register_schemas(declared, &registry);
+            let ask = || register_schemas(declared, &registry, &self.topic_prefix);
             let stream = Arc::new(stream(crate::builder::asked(until, ask).await?));
             if let Some(kind) = kind {
                 types.insert(*kind, Arc::clone(&stream));
@@ -240,6 +248,7 @@ impl Outbox {
             access: RegistryAccess::default(),
             declared: Vec::new(),
             connect_timeout: Duration::from_secs(30),
+            topic_prefix: String::new(),
             record_bytes_max: RECORD_BYTES_MAX,
         }
     }

@@ -157,13 +157,14 @@ pub(crate) async fn register<T: Transport>(
     registry: &RegistryClient,
     transport: &T,
 ) -> Result<Registered> {
-    let registered = register_schemas(declared, registry).await?;
+    let registered = register_schemas(declared, registry, transport.topic_prefix()).await?;
     let info = transport.create_topic(&declared.topic, &declared.settings.config).await?;
     let partitions = u32::try_from(info.partitions.len()).unwrap_or(u32::MAX);
     Ok(Registered { partitions, ..registered })
 }
 
-/// Registers or finds a topic's schemas; its partitions are not known then.
+/// Registers or finds a topic's schemas, under the name that other readers know the topic by; its partitions
+/// are not known then.
 ///
 /// # Errors
 ///
@@ -172,9 +173,10 @@ pub(crate) async fn register<T: Transport>(
 pub(crate) async fn register_schemas(
     declared: &Declared,
     registry: &RegistryClient,
+    prefix: &str,
 ) -> Result<Registered> {
     let Declared { topic, key, settings, .. } = declared;
-    let subject = format!("{topic}-value");
+    let subject = format!("{prefix}{topic}-value");
     let (schema, found) = match &declared.schema {
         Some(schema) => (schema.clone(), None),
         None => newest(registry, &subject).await?,
@@ -186,7 +188,10 @@ pub(crate) async fn register_schemas(
     };
     let key_id = match key_schema {
         None => None,
-        Some(text) => Some(registry.register_alone(&format!("{topic}-key"), &text).await?),
+        Some(text) => {
+            let subject = format!("{prefix}{topic}-key");
+            Some(key_id(registry, &subject, &text, settings.register).await?)
+        }
     };
     Ok(Registered {
         topic: topic.clone(),
@@ -225,12 +230,26 @@ async fn value_id(
             }
         });
     }
-    registry.find(subject, schema).await?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "prepare a topic of events")
-            .because("its schema is not registered, and the emitter may not register it")
-            .with("subject", subject)
-            .help("register it, as by `tidemesh schema register`, or let the emitter register it")
-    })
+    registry.find(subject, schema).await?.ok_or_else(|| not_registered(subject))
+}
+
+async fn key_id(
+    registry: &RegistryClient,
+    subject: &str,
+    schema: &str,
+    may_register: bool,
+) -> Result<u32> {
+    if may_register {
+        return registry.register_alone(subject, schema).await;
+    }
+    registry.find(subject, schema).await?.ok_or_else(|| not_registered(subject))
+}
+
+fn not_registered(subject: &str) -> Error {
+    Error::new(ErrorKind::NotFound, "prepare a topic of events")
+        .because("its schema is not registered, and the emitter may not register it")
+        .with("subject", subject)
+        .help("register it, as by `tidemesh schema register`, or let the emitter register it")
 }
 
 #[cfg(test)]

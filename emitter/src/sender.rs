@@ -7,6 +7,7 @@
 
 use crate::catalog::Tally;
 use crate::counts::Counted;
+use crate::delivery::End;
 use crate::emitter::Settled;
 #[cfg(feature = "spool")]
 use crate::gate::Gate;
@@ -75,8 +76,8 @@ impl<T: Transport> Sender<T> {
             if let Some(gate) = &self.gate {
                 gate.wait().await;
             }
-            let delivered = self.deliver(&load).await;
-            self.settle(load, delivered);
+            let end = self.deliver(&load).await;
+            self.settle(load, end);
         }
         #[cfg(feature = "spool")]
         if let Some(gate) = &self.gate {
@@ -90,14 +91,27 @@ impl<T: Transport> Sender<T> {
         }
     }
 
-    /// Appends until it is durable, or cannot be.
-    async fn deliver(&mut self, load: &Load) -> Result<Appended> {
+    /// Delivers a load: at once, or where that is refused for good, each part for itself.
+    async fn deliver(&mut self, load: &Load) -> End {
+        match self.append_all(&load.parts, load).await {
+            Err(error) if error.remedy() == Remedy::Stop && load.parts.len() > 1 => {}
+            end => return End::Whole(end),
+        }
+        let mut ends = Vec::with_capacity(load.parts.len());
+        for part in &load.parts {
+            ends.push(self.append_all(std::slice::from_ref(part), load).await);
+        }
+        End::Parts(ends)
+    }
+
+    /// Appends parts of a load until they are durable, or cannot be.
+    async fn append_all(&mut self, parts: &[Part], load: &Load) -> Result<Appended> {
         let until = self.delivery_timeout.map(|timeout| load.since + timeout);
         let mut pause = PAUSE_MIN;
         // What may be under way is of a load that was given up.
         self.under_way = self.under_way.map(|_| Whose::Earlier);
         loop {
-            let error = match self.attempt(load).await {
+            let error = match self.attempt(parts).await {
                 Ok(appended) => {
                     self.next += 1;
                     return Ok(appended);
@@ -116,7 +130,7 @@ impl<T: Transport> Sender<T> {
         }
     }
 
-    async fn attempt(&mut self, load: &Load) -> Result<Appended> {
+    async fn attempt(&mut self, parts: &[Part]) -> Result<Appended> {
         if let Some(whose) = self.under_way {
             let next = self.reached().await?;
             let is_there = next > self.next;
@@ -127,7 +141,7 @@ impl<T: Transport> Sender<T> {
                 _ => {}
             }
         }
-        let appended = self.append(load).await;
+        let appended = self.append(parts).await;
         if let Err(error) = &appended
             && error.remedy() == Remedy::Retry
         {
@@ -136,8 +150,8 @@ impl<T: Transport> Sender<T> {
         appended
     }
 
-    async fn append(&mut self, load: &Load) -> Result<Appended> {
-        let batches = load.parts.iter().map(|part| self.copy(part)).collect();
+    async fn append(&mut self, parts: &[Part]) -> Result<Appended> {
+        let batches = parts.iter().map(|part| self.copy(part)).collect();
         let state = vec![Owner { instance: self.instance, next: self.next + 1 }.item()];
         let writer = Some(self.writer.clone());
         let append = Append { writer, batches, state, offsets: Vec::new() };
@@ -174,33 +188,40 @@ impl<T: Transport> Sender<T> {
     }
 
     /// Tells of a load's end and makes room.
-    fn settle(&mut self, load: Load, delivered: Result<Appended>) {
+    fn settle(&mut self, load: Load, end: End) {
         let Load { parts, batch, bytes, count, since } = load;
-        match &delivered {
-            Ok(_) => {
-                if self.is_to_spool() {
-                    self.counted.spooled(count);
-                } else {
-                    self.counted.delivered(count, since.elapsed());
-                    for part in &parts {
-                        self.tally.add(&part.topic, u64::from(part.records.count()));
-                    }
+        match &end {
+            End::Whole(end) => self.count(&parts, end, count, since),
+            End::Parts(ends) => {
+                for (part, end) in parts.iter().zip(ends) {
+                    let count = u64::from(part.records.count());
+                    self.count(std::slice::from_ref(part), end, count, since);
                 }
-                self.settled.note(count, None);
-            }
-            Err(error) => {
-                self.counted.failed(count);
-                self.settled.note(count, Some(error));
-                tracing::error!(
-                    events = count,
-                    error = error.report(),
-                    "events could not be delivered"
-                );
             }
         }
-        batch.end(delivered);
+        batch.end(end);
         self.queue.give_back(parts);
         self.room.add_permits(bytes);
+    }
+
+    /// Counts the end of so many events, those of these parts.
+    fn count(&self, parts: &[Part], end: &Result<Appended>, count: u64, since: Instant) {
+        if let Err(error) = end {
+            self.counted.failed(count);
+            tracing::error!(
+                events = count,
+                error = error.report(),
+                "events could not be delivered"
+            );
+        } else if self.is_to_spool() {
+            self.counted.spooled(count);
+        } else {
+            self.counted.delivered(count, since.elapsed());
+            for part in parts {
+                self.tally.add(&part.topic, u64::from(part.records.count()));
+            }
+        }
+        self.settled.note(count, end.as_ref().err());
     }
 }
 

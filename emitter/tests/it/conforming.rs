@@ -91,6 +91,9 @@ async fn what_may_not_be_registered_must_be_there() {
     let error = builder().connect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     mesh.client().register("shop.orders-value", ORDER).await.unwrap();
+    let error = builder().connect().await.unwrap_err();
+    assert!(error.to_string().contains("subject=shop.orders-key"), "{error}");
+    mesh.builder("b").event::<Order>().connect().await.unwrap();
     builder().connect().await.unwrap();
     let error = mesh.builder("a").topic("none", Topic::new()).connect().await.unwrap_err();
     assert!(error.report().contains("none-value"), "{}", error.report());
@@ -169,4 +172,23 @@ async fn a_topic_that_goes_away_fails_its_events_and_leaves_the_others() {
     assert_eq!(ids(&mesh.read("other").await), [2]);
     assert_eq!(emitter.flush().await.unwrap_err().kind(), ErrorKind::NotFound);
     emitter.flush().await.unwrap();
+    // Also where they are taken at once.
+    let other = emitter.topic("other").unwrap();
+    let mut deliveries = Vec::new();
+    for id in 3..100 {
+        deliveries.push((id, emitter.emit_nowait(&order(id)).unwrap()));
+        deliveries.push((-id, other.emit_nowait(&order(-id), EventOptions::new()).unwrap()));
+    }
+    for (id, delivery) in deliveries {
+        assert_eq!(delivery.await.is_ok(), id < 0, "{id}");
+    }
+    assert_eq!(
+        ids(&mesh.read("other").await),
+        (3..100).map(|id| -id).fold(vec![2], |mut all, id| {
+            all.push(id);
+            all
+        })
+    );
+    let counts = emitter.counts();
+    assert_eq!((counts.delivered, counts.failed), (98, 98));
 }
