@@ -307,6 +307,12 @@ impl EmitterBuilder {
         let gate = Gate::new(Arc::clone(&log), spool.bytes_max);
         let queue = Arc::new(Queue::new(load_bytes(log.as_ref()), spool.instance));
         let writer = writer_id(&self.name)?;
+        // What will not pass is told now; what will, the forwarder waits for.
+        let is_owner = match take_over(transport.as_ref(), &writer, spool.instance).await {
+            Ok(_) => true,
+            Err(error) if error.remedy() == Remedy::Retry => false,
+            Err(error) => return Err(error),
+        };
         let tally = Arc::new(Tally::of(registered.iter()));
         let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
         let mut shared = self.shared(queue, registered, &lanes, transport.record_bytes_max());
@@ -321,7 +327,7 @@ impl EmitterBuilder {
             gate: gate.clone(),
             counted: Arc::clone(&shared.counted),
             tally: Arc::clone(&tally),
-            is_owner: false,
+            is_owner,
         };
         let sender = Sender {
             transport: log,

@@ -13,7 +13,7 @@ use crate::spool::{carried_item, carried_prefix};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_transport::{
     Append, EmbeddedReader, EmbeddedTransport, FetchLimit, FetchedBatch, PartitionBatch, Reader,
     Records, Start, Subscription, Transport, WriterEpoch,
@@ -67,6 +67,13 @@ impl<T: Transport> Forwarder<T> {
             };
             let Err(error) = ended else { return };
             self.counted.retried(&error);
+            if error.remedy() == Remedy::Stop {
+                let error = error.report();
+                tracing::error!(
+                    error,
+                    "the spool keeps what cannot be delivered; it is tried again"
+                );
+            }
             if self.counted.counts().delivered > before {
                 pause = PAUSE_MIN;
             }

@@ -3,8 +3,8 @@
 use tidemesh_model::{Error, ErrorKind, Result, StateItem};
 use tidemesh_transport::{Append, Transport, WriterEpoch};
 
-/// What stands before emitters' names where writers are named: no source's name has a colon.
-const PREFIX: &str = "emitter:";
+/// What stands before emitters' names where writers are named: no source's name has a dot.
+const PREFIX: &str = "emitter.";
 
 /// The item of the state.
 const ITEM: &str = "emitter";
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_name_that_cannot_be_one_is_refused() {
-        assert_eq!(writer_id("orders-api.1").unwrap(), "emitter:orders-api.1");
+        assert_eq!(writer_id("orders-api.1").unwrap(), "emitter.orders-api.1");
         for name in ["", "a b", "a:b", "a/b", &"x".repeat(201)] {
             assert!(writer_id(name).unwrap_err().to_string().contains("1 to 200"), "{name}");
         }

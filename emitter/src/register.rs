@@ -67,6 +67,8 @@ pub(crate) fn check_all(all: &[(Option<TypeId>, Declared)]) -> Result<()> {
 pub(crate) struct Registered {
     pub(crate) topic: String,
     pub(crate) plan: Plan,
+    /// The schema's text, which a spool keeps.
+    #[cfg(feature = "spool")]
     pub(crate) schema: String,
     pub(crate) value_id: u32,
     pub(crate) key_id: Option<u32>,
@@ -196,6 +198,7 @@ pub(crate) async fn register_schemas(
     Ok(Registered {
         topic: topic.clone(),
         plan,
+        #[cfg(feature = "spool")]
         schema,
         value_id,
         key_id,

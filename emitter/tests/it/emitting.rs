@@ -134,7 +134,7 @@ async fn what_was_taken_is_delivered_when_an_emitter_is_dropped_or_closed() {
     let error = clone.emit(&order(101)).await.unwrap_err();
     assert!(error.to_string().contains("closed"), "{error}");
     assert_eq!(ids(&mesh.read("shop.orders").await), (0..101).collect::<Vec<_>>());
-    assert!(mesh.log.state("emitter:shop").await.unwrap().is_empty(), "nothing is left behind");
+    assert!(mesh.log.state("emitter.shop").await.unwrap().is_empty(), "nothing is left behind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
