@@ -36,6 +36,10 @@ use tokio::time::Instant;
 /// How long is waited before registry and topics are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long an emitter whose spool knows its topics waits for those who could say more.
+#[cfg(feature = "spool")]
+const ASKED_MAX: Duration = Duration::from_secs(3);
+
 /// Makes an [`Emitter`]: [`Emitter::builder`].
 #[derive(Debug)]
 #[must_use = "an emitter is made by `connect`"]
@@ -280,23 +284,10 @@ impl EmitterBuilder {
         let until = Instant::now() + self.bounds.connect_timeout;
         let (mut registered, mut lanes) = (Vec::new(), Vec::new());
         for (_, declared) in &self.declared {
-            let remembered = spool.remembered(declared)?;
-            // What is known needs no wait for those who are away.
-            let until = if remembered.is_some() { Instant::now() } else { until };
-            let mut topic = match (
-                registered_by(declared, &registry, transport.as_ref(), until).await,
-                remembered,
-            ) {
-                (Err(error), Some(topic)) if error.remedy() == Remedy::Retry => {
-                    let topic_name = &topic.topic;
-                    tracing::warn!(
-                        topic_name,
-                        error = error.report(),
-                        "starts by what the spool knows"
-                    );
-                    topic
-                }
-                (registered, _) => registered?,
+            let asking = registered_by(declared, &registry, transport.as_ref(), until);
+            let mut topic = match spool.remembered(declared)? {
+                None => asking.await?,
+                Some(known) => newer(asking, known).await?,
             };
             let sequences = spool.prepare(&topic).await?;
             topic.partitions = u32::try_from(sequences.len()).unwrap_or(u32::MAX);
@@ -308,7 +299,7 @@ impl EmitterBuilder {
         let queue = Arc::new(Queue::new(load_bytes(log.as_ref()), spool.instance));
         let writer = writer_id(&self.name)?;
         // What will not pass is told now; what will, the forwarder waits for.
-        let is_owner = match take_over(transport.as_ref(), &writer, spool.instance).await {
+        let is_owner = match soon(take_over(transport.as_ref(), &writer, spool.instance)).await {
             Ok(_) => true,
             Err(error) if error.remedy() == Remedy::Retry => false,
             Err(error) => return Err(error),
@@ -391,6 +382,30 @@ impl EmitterBuilder {
             gate: None,
         }
     }
+}
+
+/// A topic as it is registered now; where nobody says so soon, as the spool knows it.
+#[cfg(feature = "spool")]
+async fn newer(
+    asking: impl Future<Output = Result<Registered>>,
+    known: Registered,
+) -> Result<Registered> {
+    match soon(asking).await {
+        Err(error) if error.remedy() == Remedy::Retry => {
+            let (topic, error) = (&known.topic, error.report());
+            tracing::warn!(topic, error, "it starts by what the spool knows");
+            Ok(known)
+        }
+        asked => asked,
+    }
+}
+
+/// The answer, if it comes soon.
+#[cfg(feature = "spool")]
+async fn soon<A>(asking: impl Future<Output = Result<A>>) -> Result<A> {
+    tokio::time::timeout(ASKED_MAX, asking).await.unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Timeout, "make an emitter").because("nobody has answered soon"))
+    })
 }
 
 /// How many bytes an append gathers.
