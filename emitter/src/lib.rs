@@ -9,6 +9,7 @@ pub mod bytes;
 mod counts;
 mod delivery;
 mod emitter;
+mod encoded;
 mod event;
 #[cfg(feature = "spool")]
 mod forward;
