@@ -242,7 +242,8 @@ fn avro_events(body: &Bytes, events_max: usize) -> Result<Vec<Incoming>, Refusal
 }
 
 fn too_many(events_max: usize) -> Refusal {
-    let message = format!("there are more events than a request may have ({events_max}): send several");
+    let message =
+        format!("there are more events than a request may have ({events_max}): send several");
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::TooLarge, message)
 }
 

@@ -178,8 +178,11 @@ fn parse(text: &str) -> Result<Clients> {
     let file: File = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start.min(text.len()));
         let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-        wrong("clients_file", "it must be TOML of [[client]] tables with name, token_sha256 and topics")
-            .with("line", line)
+        wrong(
+            "clients_file",
+            "it must be TOML of [[client]] tables with name, token_sha256 and topics",
+        )
+        .with("line", line)
     })?;
     if file.client.is_empty() {
         return Err(wrong("clients_file", "there is no client in it, so nobody could send"));
@@ -211,7 +214,8 @@ fn unhex(text: &str) -> Option<Hash> {
         .chars()
         .map(|digit| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect();
-    let bytes: Vec<u8> = digits?.chunks(2).map(|pair| pair.iter().fold(0, |all, d| all << 4 | d)).collect();
+    let bytes: Vec<u8> =
+        digits?.chunks(2).map(|pair| pair.iter().fold(0, |all, d| all << 4 | d)).collect();
     if text.len() == 64 { bytes.try_into().ok() } else { None }
 }
 

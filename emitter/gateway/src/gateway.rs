@@ -85,9 +85,7 @@ impl Gateway {
         let until = Instant::now() + self.limits.answer_timeout;
         let (slot, topic) = self.topics.get(topic).await?;
         let outcomes = emit(&topic, events, until).await;
-        let is_fenced = |outcome: &Outcome| {
-            matches!(outcome, Outcome::Refused(error) if error.kind() == ErrorKind::Fenced)
-        };
+        let is_fenced = |outcome: &Outcome| matches!(outcome, Outcome::Refused(error) if error.kind() == ErrorKind::Fenced);
         if outcomes.iter().any(is_fenced) {
             slot.fence();
         }
@@ -117,7 +115,8 @@ impl Caller {
         if self.may_use(topic) {
             return Ok(());
         }
-        let message = "the client may not use this topic: its `topics` in the clients' file have none such";
+        let message =
+            "the client may not use this topic: its `topics` in the clients' file have none such";
         Err(Refusal::new(StatusCode::FORBIDDEN, ErrorKind::Privilege, message))
     }
 }

@@ -5,7 +5,7 @@ use crate::body::{Defaults, Format};
 use crate::gateway::{Caller, Gateway};
 use crate::listener::Bounded;
 use crate::topics::State as TopicState;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Path, Query};
 use axum::extract::{Request, State};
@@ -22,13 +22,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 /// The contract.
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// How long a body may take to come.
 const BODY_MAX: Duration = Duration::from_secs(30);
+
+/// The most bytes of a body that nobody wants, and how long they may take.
+const PASSED_OVER_BYTES_MAX: usize = 64 * 1024;
+const PASSED_OVER_MAX: Duration = Duration::from_secs(5);
 
 /// How long open requests may hold up a shutdown.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
@@ -107,7 +111,10 @@ async fn counted(request: Request, next: Next) -> Response {
 impl FromRequestParts<Arc<Gateway>> for Caller {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, gateway: &Arc<Gateway>) -> Result<Self, Refusal> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        gateway: &Arc<Gateway>,
+    ) -> Result<Self, Refusal> {
         gateway.admit(&parts.headers)
     }
 }
@@ -160,27 +167,25 @@ async fn topic(
 
 async fn emit(
     State(gateway): App,
-    caller: Caller,
+    caller: Result<Caller, Refusal>,
     name: Result<Path<String>, PathRejection>,
     query: Result<Query<Defaults>, QueryRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let name = named(name)?;
-    caller.check(&name)?;
-    gateway.topics.rule(&name)?;
-    let Query(defaults) = query.map_err(|_| {
-        let message = "the address takes event_time_ms, ordering_key and partition, and nothing else";
-        Refusal::new(StatusCode::BAD_REQUEST, ErrorKind::Malformed, message)
-    })?;
-    let format = Format::of(request.headers())?;
-    let place = gateway.enter()?;
-    let headers: HeaderMap = request.headers().clone();
-    let body = body(request).await?;
-    let events = format.events(&body, gateway.limits.events_max, &defaults, &headers)?;
+    let headers = request.headers().clone();
+    let (work, place) = match Work::admit(&gateway, caller, name, query, &headers) {
+        Ok(admitted) => admitted,
+        Err(refusal) => {
+            pass_over(request.into_body()).await;
+            return Err(refusal);
+        }
+    };
+    let body = read(request).await?;
+    let events = work.format.events(&body, gateway.limits.events_max, &work.defaults, &headers)?;
     // On a task of its own: axum drops this with its client, in the midst of what was sent together.
     let working = tokio::spawn(async move {
         let _place = place;
-        gateway.emit(&name, events).await
+        gateway.emit(&work.topic, events).await
     });
     let outcomes = working.await.map_err(|broke| {
         let error = Error::new(ErrorKind::Internal, "emit events").caused_by(broke);
@@ -190,6 +195,41 @@ async fn emit(
     Ok(answer(outcomes))
 }
 
+/// What a request to emit says before its body.
+struct Work {
+    topic: String,
+    format: Format,
+    defaults: Defaults,
+}
+
+impl Work {
+    /// What can be told of a request without its body, and its place among those that are worked on.
+    fn admit(
+        gateway: &Gateway,
+        caller: Result<Caller, Refusal>,
+        name: Result<Path<String>, PathRejection>,
+        query: Result<Query<Defaults>, QueryRejection>,
+        headers: &HeaderMap,
+    ) -> Result<(Self, OwnedSemaphorePermit), Refusal> {
+        let (caller, topic) = (caller?, named(name)?);
+        caller.check(&topic)?;
+        gateway.topics.rule(&topic)?;
+        let Query(defaults) = query.map_err(|_| {
+            let message =
+                "the address takes event_time_ms, ordering_key and partition, and nothing else";
+            Refusal::new(StatusCode::BAD_REQUEST, ErrorKind::Malformed, message)
+        })?;
+        let format = Format::of(headers)?;
+        Ok((Self { topic, format, defaults }, gateway.enter()?))
+    }
+}
+
+/// Reads a short body that nobody wants, so that its client can write it to its end, sees the answer, and
+/// keeps its connection. A longer one ends the connection.
+async fn pass_over(body: Body) {
+    let _ = tokio::time::timeout(PASSED_OVER_MAX, to_bytes(body, PASSED_OVER_BYTES_MAX)).await;
+}
+
 fn named(name: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
     name.map(|Path(name)| name).map_err(|_| {
         let message = "the topic's name in the address is no UTF-8";
@@ -197,7 +237,8 @@ fn named(name: Result<Path<String>, PathRejection>) -> Result<String, Refusal> {
     })
 }
 
-async fn body(request: Request) -> Result<Bytes, Refusal> {
+/// The body, up to the limit that the router's layer has.
+async fn read(request: Request) -> Result<Bytes, Refusal> {
     let Ok(read) = tokio::time::timeout(BODY_MAX, Bytes::from_request(request, &())).await else {
         let message = "the body took longer to come than it may";
         return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorKind::Timeout, message));

@@ -76,7 +76,8 @@ impl Topics {
 
     /// The topics that the configuration names, and those that were used, with how they are.
     pub(crate) fn list(&self) -> BTreeMap<String, State> {
-        let named = self.config.topics.iter().filter_map(|rule| rule.pattern().exact().map(str::to_owned));
+        let named =
+            self.config.topics.iter().filter_map(|rule| rule.pattern().exact().map(str::to_owned));
         let mut all: BTreeMap<String, State> = named.map(|name| (name, State::Unused)).collect();
         all.extend(self.table().iter().map(|(name, slot)| (name.clone(), slot.state())));
         all
@@ -162,7 +163,8 @@ impl Topics {
 
     /// Connects the topics that the configuration names, so that a mistake is told before the first event.
     pub(crate) async fn connect_named(&self) {
-        let named = self.config.topics.iter().filter_map(|rule| rule.pattern().exact().map(str::to_owned));
+        let named =
+            self.config.topics.iter().filter_map(|rule| rule.pattern().exact().map(str::to_owned));
         for topic in named.collect::<Vec<_>>() {
             if let Err(error) = self.get(&topic).await {
                 tracing::warn!(

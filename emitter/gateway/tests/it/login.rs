@@ -15,7 +15,9 @@ async fn a_client_sends_to_its_topics_alone() {
     let file = mesh.folder.path().join("clients.toml");
     let entry = |name: &str, topic: &str| {
         let hash = hex(name);
-        format!("[[client]]\nname = \"{name}\"\ntoken_sha256 = \"{hash}\"\ntopics = [\"{topic}\"]\n")
+        format!(
+            "[[client]]\nname = \"{name}\"\ntoken_sha256 = \"{hash}\"\ntopics = [\"{topic}\"]\n"
+        )
     };
     std::fs::write(&file, entry("shop", "shop.*") + &entry("other", "other")).unwrap();
     let mut config = config(&mesh);

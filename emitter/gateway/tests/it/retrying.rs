@@ -8,7 +8,11 @@ use serde_json::json;
 const JSON: &str = "content-type: application/json\r\n";
 
 /// Emits with a key for the whole request.
-async fn emit_as(client: &mut Client, key: &str, ids: std::ops::Range<i64>) -> crate::client::Answer {
+async fn emit_as(
+    client: &mut Client,
+    key: &str,
+    ids: std::ops::Range<i64>,
+) -> crate::client::Answer {
     let events: Vec<_> = ids.map(|id| json!({ "value": order(id) })).collect();
     let body = json!({ "events": events }).to_string();
     let headers = format!("{JSON}idempotency-key: {key}\r\n");
