@@ -20,6 +20,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("schema-registry", &["model", "avro", "store"]),
     ("controller", &["model", "avro", "plan", "store", "transport"]),
+    // Its tests have a registry in their process.
+    ("emit-gateway", &["model", "avro", "transport", "emitter", "schema-registry"]),
 ];
 
 /// Files that may allow `unsafe_code`, each with a SAFETY comment.

@@ -8,6 +8,7 @@ mod login;
 #[path = "../../../tests/it/support.rs"]
 #[allow(dead_code, reason = "the emitter's tests use the rest")]
 mod mesh;
+mod python;
 mod refusing;
 mod retrying;
 mod started;

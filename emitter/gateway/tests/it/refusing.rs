@@ -206,8 +206,9 @@ fn any_bytes_are_refused_and_never_more_than_that() {
         Ok(())
     });
     run.unwrap();
+    let mut client = client.into_inner();
     runtime.block_on(async {
-        let answer = client.borrow_mut().emit(ORDERS, &[order(1)]).await;
+        let answer = client.emit(ORDERS, &[order(1)]).await;
         assert_eq!(answer.status, 200);
         tokio::time::timeout(Duration::from_secs(30), mesh.read(ORDERS)).await.unwrap();
     });
