@@ -270,6 +270,8 @@ impl EmitterBuilder {
             writer,
             instance,
             next: 0,
+            under_way: None,
+            is_taken: false,
             spare: Vec::new(),
         };
         shared.spawn(sender.run());
@@ -336,6 +338,8 @@ impl EmitterBuilder {
             writer: spool.writer,
             instance: spool.instance,
             next: 0,
+            under_way: None,
+            is_taken: false,
             spare: Vec::new(),
         };
         shared.spawn(sender.run());

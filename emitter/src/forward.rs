@@ -6,7 +6,7 @@
 
 use crate::counts::Counted;
 use crate::gate::{Gate, Places};
-use crate::own::{open_again, take_over};
+use crate::own::{open_again, take_over, taken};
 use crate::queue::Queue;
 use crate::spool::{carried_item, carried_prefix};
 use std::collections::BTreeMap;
@@ -58,19 +58,12 @@ impl<T: Transport> Forwarder<T> {
         let mut pause = PAUSE_MIN;
         loop {
             let before = self.counted.counts().delivered;
-            let tried = self.begin().await;
-            let is_fenced = matches!(&tried, Err(error) if error.kind() == ErrorKind::Fenced);
-            let ended = match tried {
-                Ok(stretch) => self.carry_on(stretch).await,
+            let ended = match self.begin().await {
+                Ok(Some(stretch)) => self.carry_on(stretch).await,
+                Ok(None) => return self.give_up(),
                 Err(error) => Err(error),
             };
             let Err(error) = ended else { return };
-            if is_fenced {
-                tracing::error!(error = error.report(), "the spool keeps what is not delivered");
-                self.queue.close(error.again());
-                self.gate.give_up(error);
-                return;
-            }
             self.counted.retried(&error);
             if self.counted.counts().delivered > before {
                 pause = PAUSE_MIN;
@@ -100,11 +93,23 @@ impl<T: Transport> Forwarder<T> {
         }
     }
 
-    /// Takes over as the emitter's writer and goes on where its state says.
-    async fn begin(&mut self) -> Result<Stretch> {
+    /// Another has the name: what is not delivered stays in the spool.
+    fn give_up(&self) {
+        let error = taken(&self.writer);
+        tracing::error!(error = error.report(), "the spool keeps what is not delivered");
+        self.queue.close(error.again());
+        self.gate.give_up(error);
+    }
+
+    /// Takes over as the emitter's writer and goes on where its state says; none if another has taken
+    /// the name since.
+    async fn begin(&mut self) -> Result<Option<Stretch>> {
         let target = self.target.as_ref();
         let epoch = if self.is_owner {
-            open_again(target, &self.writer, self.instance).await?.0
+            let Some((epoch, _)) = open_again(target, &self.writer, self.instance).await? else {
+                return Ok(None);
+            };
+            epoch
         } else {
             take_over(target, &self.writer, self.instance).await?
         };
@@ -121,7 +126,7 @@ impl<T: Transport> Forwarder<T> {
         let start = Start::Offsets(places.clone());
         let subscription = Subscription { topics, group: None, start };
         let reader = self.spool.subscribe(subscription).await?;
-        Ok(Stretch { epoch, reader, spare: Vec::new(), places, bytes: 1 })
+        Ok(Some(Stretch { epoch, reader, spare: Vec::new(), places, bytes: 1 }))
     }
 
     async fn carry(&self, stretch: &mut Stretch, fetched: &[FetchedBatch]) -> Result<()> {

@@ -75,32 +75,38 @@ pub(crate) async fn take_over<T: Transport>(
     Ok(epoch)
 }
 
-/// Opens the writer again after a failure, if the name is still this one's; and how far it has come.
+/// Opens the writer again after a failure, and tells how far it has come; none if another has taken the
+/// name.
 ///
 /// # Errors
 ///
-/// `Fenced` if another has taken the name; what the transport answers.
+/// What the transport answers, `Fenced` among it: two that open at once fence each other, and only the
+/// state tells whose the name is.
 pub(crate) async fn open_again<T: Transport>(
     transport: &T,
     writer: &str,
     instance: u64,
-) -> Result<(WriterEpoch, Owner)> {
+) -> Result<Option<(WriterEpoch, Owner)>> {
     // Whoever has taken the name is not to be fenced by one that it has fenced.
-    owner(transport, writer, instance).await?;
+    if owner(transport, writer, instance).await?.is_none() {
+        return Ok(None);
+    }
     let epoch = transport.open_writer(writer).await?;
-    let owner = owner(transport, writer, instance).await?;
-    Ok((epoch, owner))
+    Ok(owner(transport, writer, instance).await?.map(|owner| (epoch, owner)))
 }
 
-async fn owner<T: Transport>(transport: &T, writer: &str, instance: u64) -> Result<Owner> {
+async fn owner<T: Transport>(transport: &T, writer: &str, instance: u64) -> Result<Option<Owner>> {
     let state = transport.state(writer).await?;
     let owner = state.get(ITEM).map(|value| Owner::read(value)).transpose()?;
-    owner.filter(|owner| owner.instance == instance).ok_or_else(|| {
-        Error::new(ErrorKind::Fenced, "deliver events")
-            .because("another emitter of this name has taken over")
-            .with("writer", writer)
-            .help("give each running instance a name of its own, as orders-api-1")
-    })
+    Ok(owner.filter(|owner| owner.instance == instance))
+}
+
+/// What is told of one whose name another has taken.
+pub(crate) fn taken(writer: &str) -> Error {
+    Error::new(ErrorKind::Fenced, "deliver events")
+        .because("another emitter of this name has taken over")
+        .with("writer", writer)
+        .help("give each running instance a name of its own, as orders-api-1")
 }
 
 #[cfg(test)]

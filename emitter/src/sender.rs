@@ -9,7 +9,7 @@ use crate::counts::Counted;
 use crate::emitter::Settled;
 #[cfg(feature = "spool")]
 use crate::gate::Gate;
-use crate::own::{Owner, open_again};
+use crate::own::{Owner, open_again, taken};
 use crate::queue::{Load, Part, Queue};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,8 +41,21 @@ pub(crate) struct Sender<T> {
     pub(crate) instance: u64,
     /// The number of the append that is next.
     pub(crate) next: u64,
+    /// Of whose load an append may be under way, or have happened.
+    pub(crate) under_way: Option<Whose>,
+    /// Whether another has the name.
+    pub(crate) is_taken: bool,
     /// Emptied buffers.
     pub(crate) spare: Vec<Records>,
+}
+
+/// Whose an append is whose answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Of the load that is being delivered.
+    This,
+    /// Of one that was given up.
+    Earlier,
 }
 
 impl<T: Transport> Sender<T> {
@@ -79,18 +92,17 @@ impl<T: Transport> Sender<T> {
     async fn deliver(&mut self, load: &Load) -> Result<Appended> {
         let until = self.delivery_timeout.map(|timeout| load.since + timeout);
         let mut pause = PAUSE_MIN;
-        // Of the next append nothing can be there yet.
-        let mut may_be_there = false;
+        // What may be under way is of a load that was given up.
+        self.under_way = self.under_way.map(|_| Whose::Earlier);
         loop {
-            let tried = self.attempt(load, may_be_there).await;
-            let error = match tried {
-                Ok(appended) => return Ok(appended),
+            let error = match self.attempt(load).await {
+                Ok(appended) => {
+                    self.next += 1;
+                    return Ok(appended);
+                }
+                Err(error) if self.is_taken || error.remedy() == Remedy::Stop => return Err(error),
                 Err(error) => error,
             };
-            if error.remedy() == Remedy::Stop || error.kind() == ErrorKind::Fenced {
-                return Err(error);
-            }
-            may_be_there = true;
             self.counted.retried(&error);
             if let Some(until) = until
                 && Instant::now() + pause > until
@@ -102,33 +114,53 @@ impl<T: Transport> Sender<T> {
         }
     }
 
-    async fn attempt(&mut self, load: &Load, may_be_there: bool) -> Result<Appended> {
-        if may_be_there && self.is_there().await? {
-            self.next += 1;
-            return Ok(Appended::default());
+    async fn attempt(&mut self, load: &Load) -> Result<Appended> {
+        if let Some(whose) = self.under_way {
+            let next = self.reached().await?;
+            let is_there = next > self.next;
+            self.under_way = None;
+            match whose {
+                Whose::This if is_there => return Ok(Appended::default()),
+                Whose::Earlier if is_there => self.next = next,
+                _ => {}
+            }
         }
+        let appended = self.append(load).await;
+        if let Err(error) = &appended
+            && error.remedy() == Remedy::Retry
+        {
+            self.under_way = Some(Whose::This);
+        }
+        appended
+    }
+
+    async fn append(&mut self, load: &Load) -> Result<Appended> {
         let batches = load.parts.iter().map(|part| self.copy(part)).collect();
         let state = vec![Owner { instance: self.instance, next: self.next + 1 }.item()];
         let writer = Some(self.writer.clone());
         let append = Append { writer, batches, state, offsets: Vec::new() };
         let mut appended = self.transport.append(append).await?;
-        self.next += 1;
         self.spare = std::mem::take(&mut appended.recycled);
         Ok(appended)
+    }
+
+    /// Opens the writer anew, which fences what is under way, and looks how far it has come.
+    async fn reached(&mut self) -> Result<u64> {
+        let again = open_again(self.transport.as_ref(), &self.writer.id, self.instance).await?;
+        let Some((epoch, owner)) = again else {
+            let taken = taken(&self.writer.id);
+            self.queue.close(taken.again());
+            self.is_taken = true;
+            return Err(taken);
+        };
+        self.writer = epoch;
+        Ok(owner.next)
     }
 
     fn copy(&mut self, part: &Part) -> PartitionBatch {
         let mut records = self.spare.pop().unwrap_or_default();
         records.copy_from(&part.records);
         PartitionBatch { topic: Arc::clone(&part.topic), partition: part.partition, records }
-    }
-
-    /// Opens the writer anew and looks whether the append under way has happened.
-    async fn is_there(&mut self) -> Result<bool> {
-        let again = open_again(self.transport.as_ref(), &self.writer.id, self.instance).await?;
-        let (epoch, owner) = again;
-        self.writer = epoch;
-        Ok(owner.next > self.next)
     }
 
     fn is_to_spool(&self) -> bool {
@@ -160,11 +192,6 @@ impl<T: Transport> Sender<T> {
                     "events could not be delivered"
                 );
             }
-        }
-        if let Err(error) = &delivered
-            && error.kind() == ErrorKind::Fenced
-        {
-            self.queue.close(error.again());
         }
         batch.end(delivered);
         self.queue.give_back(parts);

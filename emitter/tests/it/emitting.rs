@@ -13,7 +13,8 @@ async fn an_event_is_durable_in_its_topic_with_key_and_receipt() {
     for id in 0..3 {
         let receipt = emitter.emit(&order(id)).await.unwrap();
         assert_eq!((&*receipt.topic, receipt.partition), ("shop.orders", 0));
-        assert_eq!((receipt.offset, receipt.sequence), (Some(id as u64), id as u64));
+        let number = u64::try_from(id).unwrap();
+        assert_eq!((receipt.offset, receipt.sequence), (Some(number), number));
     }
     let found = mesh.read("shop.orders").await;
     assert_eq!(found[1].value, json!({ "id": 1, "customer": "c1", "note": null }));
