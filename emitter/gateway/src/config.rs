@@ -217,7 +217,8 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_named_with_its_key() {
         config().check().unwrap();
-        let cases: [(&str, fn(&mut GatewayConfig)); 8] = [
+        type Change = fn(&mut GatewayConfig);
+        let cases: [(&str, Change); 8] = [
             ("gateway.name", |config| config.name = "a b".to_owned()),
             ("gateway.insecure = true", |config| config.listen = "0.0.0.0:1".parse().unwrap()),
             ("gateway.topic", |config| config.topics.clear()),
