@@ -75,7 +75,7 @@ async fn what_is_said_beside_the_value_is_in_the_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn avro_data_is_checked_and_passed_on_byte_for_byte() {
+async fn avro_data_is_checked_and_is_the_same_event_as_json() {
     let (mesh, started) = started().await;
     let mut client = started.client().await;
     let one = client.post_as(ORDERS, "content-type: avro/binary\r\n", &encoded(1)).await;
