@@ -275,6 +275,18 @@ impl TopicEmitter {
         &self.stream.schema
     }
 
+    /// The same topic with another schema, as the registry has it under this id: for events that are taken
+    /// by what is answered. Those of both go over one queue, in the order in which they are taken.
+    ///
+    /// # Errors
+    ///
+    /// `Config` or `Malformed` for a schema that is none of events or lacks a field of the key;
+    /// `Incompatible` if the key's fields have other types in it.
+    pub fn with_schema(&self, id: u32, schema: &str) -> Result<Self> {
+        let stream = Arc::new(self.stream.with_schema(id, schema)?);
+        Ok(Self { shared: Arc::clone(&self.shared), stream })
+    }
+
     /// The fields of its key; none if its records have no key.
     #[must_use]
     pub fn key_fields(&self) -> &[String] {

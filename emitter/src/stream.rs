@@ -2,6 +2,7 @@
 
 use crate::encoded::Reader;
 use crate::options::{EventOptions, Place};
+use crate::register::check;
 use serde::Serialize;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -74,6 +75,36 @@ impl Stream {
             self.plan.write_key(&into.value, &into.spans, &mut into.key)?;
         }
         Ok(())
+    }
+
+    /// The same topic with another schema, for events that are taken from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`], naming the topic; `Incompatible` if it would change the key's schema.
+    pub(crate) fn with_schema(&self, value_id: u32, schema: &str) -> Result<Self> {
+        let now = check(&self.topic, schema, &self.key_fields)?;
+        let before = check(&self.topic, &self.schema, &self.key_fields)?;
+        if now.key != before.key {
+            return Err(Error::new(ErrorKind::Incompatible, "take up a topic's schema")
+                .because(
+                    "the key's fields would have other types, and a topic's key keeps its schema",
+                )
+                .with("topic", &self.topic)
+                .with("schema_id", value_id));
+        }
+        Ok(Self {
+            topic: Arc::clone(&self.topic),
+            plan: now.plan,
+            schema: schema.into(),
+            key_fields: self.key_fields.clone(),
+            reader: OnceLock::new(),
+            value_id,
+            key_id: self.key_id,
+            partitions: self.partitions,
+            lane: self.lane,
+            turn: AtomicU32::new(self.turn.load(Ordering::Relaxed)),
+        })
     }
 
     /// Takes an event's value as it is encoded, once it is known to be of the schema, and makes its key.

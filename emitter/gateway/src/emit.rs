@@ -2,9 +2,10 @@
 
 use crate::answer::Outcome;
 use crate::body::{Content, Incoming};
+use crate::topics::Schemas;
 use std::time::{Duration, UNIX_EPOCH};
 use tidemesh_avro::frame;
-use tidemesh_emitter::{Delivery, EventOptions, TopicEmitter};
+use tidemesh_emitter::{Delivery, EventOptions};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::time::{Instant, timeout_at};
 
@@ -12,11 +13,7 @@ use tokio::time::{Instant, timeout_at};
 ///
 /// Once an event has found no room, those behind it are refused too: so the order of what is sent again
 /// stays. One that does not conform keeps no other from being taken.
-pub(crate) async fn emit(
-    topic: &TopicEmitter,
-    events: Vec<Incoming>,
-    until: Instant,
-) -> Vec<Outcome> {
+pub(crate) async fn emit(schemas: &Schemas, events: Vec<Incoming>, until: Instant) -> Vec<Outcome> {
     let mut taken: Vec<Result<Delivery>> = Vec::with_capacity(events.len());
     let mut full: Option<Error> = None;
     for event in events {
@@ -24,7 +21,7 @@ pub(crate) async fn emit(
             taken.push(Err(error.again()));
             continue;
         }
-        let delivery = match timeout_at(until, take(topic, &event)).await {
+        let delivery = match timeout_at(until, take(schemas, &event)).await {
             Ok(delivery) => delivery,
             Err(_) => Err(no_room()),
         };
@@ -55,21 +52,22 @@ fn is_of_event(error: &Error) -> bool {
     )
 }
 
-async fn take(topic: &TopicEmitter, event: &Incoming) -> Result<Delivery> {
-    let options = options(event);
+async fn take(schemas: &Schemas, event: &Incoming) -> Result<Delivery> {
+    let (topic, options) = (schemas.newest(), options(event));
     match &event.content {
         Content::Json(value) => topic.enqueue(value, options).await,
         Content::Avro(data) => topic.enqueue_encoded(data, options).await,
         Content::Framed(framed) => {
             let (id, data) = frame::split(framed)?;
-            if id != topic.schema_id() {
-                return Err(Error::new(ErrorKind::Incompatible, "emit an event")
+            let named = schemas.of_id(id).ok_or_else(|| {
+                Error::new(ErrorKind::Incompatible, "emit an event")
                     .because("it is written with another schema than the topic's")
                     .with("topic", topic.topic())
                     .with("schema_id", id)
-                    .with("expected", topic.schema_id()));
-            }
-            topic.enqueue_encoded(data, options).await
+                    .with("expected", topic.schema_id())
+                    .help("a schema that is new in the registry is taken up within half a minute")
+            })?;
+            named.enqueue_encoded(data, options).await
         }
     }
 }

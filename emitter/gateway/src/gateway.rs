@@ -9,10 +9,14 @@ use crate::topics::{State, Topics};
 use axum::http::{HeaderMap, StatusCode, header};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tidemesh_emitter::TopicEmitter;
 use tidemesh_model::{ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
+
+/// How often the registry is asked for newer schemas of topics that are connected.
+const SCHEMAS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A gateway: [`serve`](crate::serve) puts it on a port.
 #[derive(Debug)]
@@ -45,7 +49,21 @@ impl Gateway {
         let gateway = Arc::new(Self { topics: Topics::new(config)?, limits, guard, requests });
         let connecting = Arc::clone(&gateway);
         tokio::spawn(async move { connecting.topics.connect_named().await });
+        let following = Arc::downgrade(&gateway);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SCHEMAS_INTERVAL).await;
+                let Some(gateway) = following.upgrade() else { return };
+                gateway.look().await;
+            }
+        });
         Ok(gateway)
+    }
+
+    /// Takes up schemas that are new in the registry; by itself it does so twice a minute. Events of the
+    /// earlier ones are taken on.
+    pub async fn look(&self) {
+        self.topics.look().await;
     }
 
     /// Delivers what was taken and takes no more, for ten seconds at most.
@@ -83,8 +101,8 @@ impl Gateway {
     /// Takes a request's events and waits for them.
     pub(crate) async fn emit(&self, topic: &str, events: Vec<Incoming>) -> Result<Vec<Outcome>> {
         let until = Instant::now() + self.limits.answer_timeout;
-        let (slot, topic) = self.topics.get(topic).await?;
-        let outcomes = emit(&topic, events, until).await;
+        let (slot, schemas) = self.topics.get(topic).await?;
+        let outcomes = emit(&schemas, events, until).await;
         let is_fenced = |outcome: &Outcome| matches!(outcome, Outcome::Refused(error) if error.kind() == ErrorKind::Fenced);
         if outcomes.iter().any(is_fenced) {
             slot.fence();
@@ -94,7 +112,7 @@ impl Gateway {
 
     /// A topic, connected.
     pub(crate) async fn topic(&self, topic: &str) -> Result<TopicEmitter> {
-        Ok(self.topics.get(topic).await?.1)
+        Ok(self.topics.get(topic).await?.1.newest().clone())
     }
 
     /// The topics that a caller may use.

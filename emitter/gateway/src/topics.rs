@@ -1,10 +1,11 @@
-//! The topics of a gateway: an emitter each, connected when it is first used.
+//! The topics of a gateway: an emitter each, connected when it is first used, and the schemas that their
+//! events may have.
 
 use crate::config::{GatewayConfig, Target, TopicRule};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use tidemesh_emitter::{Emitter, TopicEmitter};
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -16,6 +17,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// How long the end waits for what was taken to become durable, all topics together.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
+
+/// How many schemas of a topic are known, the newest first: clients that send Avro go on with an older one.
+const SCHEMAS_MAX: usize = 16;
 
 /// The topics that are connected, and those that are being.
 #[derive(Debug)]
@@ -33,11 +37,44 @@ pub(crate) struct Slot {
     fenced: AtomicBool,
 }
 
-/// An emitter with its topic.
+/// An emitter with its topic, by each of its schemas.
 #[derive(Debug)]
 struct Connected {
     emitter: Emitter,
-    topic: TopicEmitter,
+    schemas: RwLock<Schemas>,
+}
+
+/// A topic by each schema that its events may have, the newest first. There is one at least.
+#[derive(Debug, Clone)]
+pub(crate) struct Schemas {
+    newest: TopicEmitter,
+    older: Vec<TopicEmitter>,
+}
+
+impl Schemas {
+    /// What events without a schema of their own go by.
+    pub(crate) fn newest(&self) -> &TopicEmitter {
+        &self.newest
+    }
+
+    /// What events go by that name their schema.
+    pub(crate) fn of_id(&self, id: u32) -> Option<&TopicEmitter> {
+        std::iter::once(&self.newest).chain(&self.older).find(|topic| topic.schema_id() == id)
+    }
+
+    /// The same with a newer one.
+    fn followed_by(&self, newest: TopicEmitter) -> Self {
+        let id = newest.schema_id();
+        let before = std::iter::once(&self.newest).chain(&self.older);
+        let older = before.filter(|topic| topic.schema_id() != id).take(SCHEMAS_MAX - 1).cloned();
+        Self { newest, older: older.collect() }
+    }
+}
+
+impl Connected {
+    fn schemas(&self) -> Schemas {
+        self.schemas.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// How a topic is.
@@ -89,7 +126,7 @@ impl Topics {
     ///
     /// `NotFound` if it is none of the gateway's, or has no schema; `Exhausted` if there are too many;
     /// as `EmitterBuilder::connect`.
-    pub(crate) async fn get(&self, topic: &str) -> Result<(Arc<Slot>, TopicEmitter)> {
+    pub(crate) async fn get(&self, topic: &str) -> Result<(Arc<Slot>, Schemas)> {
         let rule = self.rule(topic)?;
         let there = self.table().get(topic).cloned();
         let slot = match there {
@@ -101,8 +138,8 @@ impl Topics {
         };
         // Of those who come at once one connects, and the others wait for it.
         let connected = slot.connected.get_or_try_init(|| self.connect(rule, topic)).await?;
-        let emitter = connected.topic.clone();
-        Ok((slot, emitter))
+        let schemas = connected.schemas();
+        Ok((slot, schemas))
     }
 
     /// Places are for topics that have a schema alone: else whoever asks for any name would use them up.
@@ -156,9 +193,10 @@ impl Topics {
             None => builder.topic(topic, settings),
         };
         let emitter = Box::pin(builder.connect()).await?;
-        let connected = Connected { topic: emitter.topic(topic)?, emitter };
-        tracing::info!(topic, schema_id = connected.topic.schema_id(), "a topic is connected");
-        Ok(connected)
+        let newest = emitter.topic(topic)?;
+        tracing::info!(topic, schema_id = newest.schema_id(), "a topic is connected");
+        let schemas = RwLock::new(Schemas { newest, older: Vec::new() });
+        Ok(Connected { emitter, schemas })
     }
 
     /// Connects the topics that the configuration names, so that a mistake is told before the first event.
@@ -176,15 +214,42 @@ impl Topics {
         }
     }
 
+    /// Takes up schemas that are new in the registry, of topics that go by what the registry has.
+    pub(crate) async fn look(&self) {
+        let slots: Vec<_> =
+            self.table().iter().map(|(name, slot)| (name.clone(), Arc::clone(slot))).collect();
+        for (topic, slot) in slots {
+            let Some(connected) = slot.connected.get() else { continue };
+            if self.rule(&topic).is_ok_and(|rule| rule.schema.is_none())
+                && let Err(error) = self.renew(&topic, connected).await
+            {
+                let error = error.report();
+                tracing::warn!(topic, error, "a topic goes on with the schema that it has");
+            }
+        }
+    }
+
+    async fn renew(&self, topic: &str, connected: &Connected) -> Result<()> {
+        let newest = self.registry.latest(&format!("{topic}-value")).await?;
+        let schemas = connected.schemas();
+        let Some((id, text)) = newest.filter(|(id, _)| *id != schemas.newest.schema_id()) else {
+            return Ok(());
+        };
+        let renewed = schemas.followed_by(schemas.newest.with_schema(id, &text)?);
+        *connected.schemas.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        tracing::info!(topic, schema_id = id, "a topic has a new schema");
+        Ok(())
+    }
+
     /// Delivers what was taken, and takes no more.
     pub(crate) async fn close(&self) {
-        let slots: Vec<_> = self.table().values().cloned().collect();
+        let slots: Vec<_> =
+            self.table().iter().map(|(name, slot)| (name.clone(), Arc::clone(slot))).collect();
         let closing = async {
-            for slot in &slots {
+            for (topic, slot) in &slots {
                 if let Some(connected) = slot.connected.get()
                     && let Err(error) = connected.emitter.clone().close().await
                 {
-                    let topic = connected.topic.topic();
                     tracing::error!(topic, error = error.report(), "a topic ended with an error");
                 }
             }

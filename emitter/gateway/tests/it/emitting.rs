@@ -129,3 +129,35 @@ async fn a_topic_that_is_new_since_the_start_is_connected_when_it_is_used() {
     assert_eq!(client.get("/v1/openapi.json").await.body["openapi"], "3.1.0");
     started.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_schema_is_taken_up_and_events_of_the_old_one_are_taken_on() {
+    let (mesh, started) = started().await;
+    let mut client = started.client().await;
+    let registry = mesh.client();
+    let topic = "shop.evolving";
+    let old = registry.register("shop.evolving-value", ORDER).await.unwrap();
+    assert_eq!(client.emit(topic, &[order(1)]).await.status, 200);
+    let wider =
+        ORDER.replacen("]}", r#"{"name":"colour","type":["null","string"],"default":null}]}"#, 1);
+    let wider = wider.replacen("\"default\":null}{", "\"default\":null},{", 1);
+    let mut red = order(2);
+    red["colour"] = "red".into();
+    let early = client.emit(topic, std::slice::from_ref(&red)).await;
+    assert_eq!((early.status, &early.body["path"]), (422, &json!("colour")));
+    let new = registry.register("shop.evolving-value", &wider).await.unwrap();
+    started.gateway.look().await;
+    let retried = |key: &str| json!({"events": [{"value": red, "idempotency_key": key}]});
+    assert_eq!(client.post(topic, &retried("k")).await.status, 200);
+    started.gateway.look().await;
+    assert_eq!(client.post(topic, &retried("k")).await.status, 200);
+    let content = "content-type: application/vnd.tidemesh.avro-batch\r\n";
+    assert_eq!(client.post_as(topic, content, &batch(old, &[encoded(3)])).await.status, 200);
+    let described = client.get("/v1/topics/shop.evolving").await.body;
+    assert_eq!(described["schema_id"], new);
+    let found = mesh.read(topic).await;
+    audit(&found);
+    assert_eq!(ids(&found), [1, 2, 3]);
+    assert_eq!(found[1].value["colour"], "red");
+    assert!(found[2].value.get("colour").is_none(), "it is of the schema that it names");
+}

@@ -15,6 +15,7 @@ pub(crate) const ORDERS: &str = "shop.orders";
 /// A gateway on a port.
 pub(crate) struct Started {
     pub(crate) address: SocketAddr,
+    pub(crate) gateway: Arc<Gateway>,
     end: Option<oneshot::Sender<()>>,
     serving: JoinHandle<tidemesh_emitter::Result<()>>,
 }
@@ -26,8 +27,8 @@ impl Started {
         let gateway: Arc<Gateway> = Gateway::open(config).unwrap();
         let (end, ended) = oneshot::channel();
         let shutdown = async move { ended.await.unwrap_or_default() };
-        let serving = tokio::spawn(serve(listener, gateway, shutdown));
-        Self { address, end: Some(end), serving }
+        let serving = tokio::spawn(serve(listener, Arc::clone(&gateway), shutdown));
+        Self { address, gateway, end: Some(end), serving }
     }
 
     pub(crate) async fn client(&self) -> Client {
