@@ -25,7 +25,7 @@ pub struct GatewaySettings {
     /// Default: nobody has to log in.
     pub clients_file: Option<PathBuf>,
     /// What to do with events that find a topic's queue full. Default `wait`.
-    pub when_full: Full,
+    pub when_full: GatewayWhenFull,
     /// Bytes of a request's body. 1024 to 67108864; default 4194304.
     pub body_bytes_max: Option<usize>,
     /// Events of a request. 1 to 100000; default 10000.
@@ -48,7 +48,7 @@ pub struct GatewaySettings {
 /// What to do with events that find a topic's queue full.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Full {
+pub enum GatewayWhenFull {
     /// The request waits until there is room.
     #[default]
     Wait,
@@ -92,7 +92,7 @@ impl Default for GatewaySettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)),
             insecure: false,
             clients_file: None,
-            when_full: Full::default(),
+            when_full: GatewayWhenFull::default(),
             body_bytes_max: None,
             events_max: None,
             requests_max: None,
@@ -178,9 +178,9 @@ impl RawConfig {
         gateway.insecure = settings.insecure;
         gateway.clients_file.clone_from(&settings.clients_file);
         gateway.when_full = match settings.when_full {
-            Full::Wait => WhenFull::Wait,
-            Full::Fail => WhenFull::Fail,
-            Full::Drop => WhenFull::Drop,
+            GatewayWhenFull::Wait => WhenFull::Wait,
+            GatewayWhenFull::Fail => WhenFull::Fail,
+            GatewayWhenFull::Drop => WhenFull::Drop,
         };
         gateway.limits = settings.limits();
         let rules = settings.topic.into_iter().map(GatewayTopicSettings::rule);

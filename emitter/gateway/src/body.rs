@@ -123,7 +123,7 @@ impl Format {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let traces: Vec<_> =
             TRACE_HEADERS.iter().filter_map(|name| Some((*name, text(name)?))).collect();
-        let key = text(IDEMPOTENCY_KEY);
+        let key = request_key(headers)?;
         for (place, event) in events.iter_mut().enumerate() {
             event.fill(defaults);
             event.check(place)?;
@@ -138,6 +138,15 @@ impl Format {
         }
         Ok(events)
     }
+}
+
+/// The request's own idempotency key. One that cannot be read is no reason to send twice.
+fn request_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    value.to_str().ok().filter(|key| !key.is_empty()).map(Some).ok_or_else(|| {
+        let message = "Idempotency-Key must be ASCII, and not empty";
+        Refusal::new(StatusCode::BAD_REQUEST, ErrorKind::Malformed, message)
+    })
 }
 
 impl Incoming {
@@ -168,6 +177,10 @@ impl Incoming {
         };
         if self.ordering_key.is_some() && self.partition.is_some() {
             return refuse("partition", "ordering_key and partition exclude each other");
+        }
+        // Of those with one key only the first is sent: so what stands for none must not be one.
+        if self.idempotency_key.as_ref().is_some_and(String::is_empty) {
+            return refuse("idempotency_key", "an idempotency key is not empty: leave it out");
         }
         if self.event_time_ms.is_some_and(|time_ms| time_ms > EVENT_TIME_MS_MAX) {
             return refuse("event_time_ms", "the time is past the year 9999");
@@ -271,6 +284,7 @@ mod tests {
             ("{\"events\":[{\"value\":1,\"color\":2}]}", 422),
             ("{\"events\":[{\"value\":1,\"partition\":-1}]}", 422),
             ("{\"events\":[{\"value\":1,\"partition\":1,\"ordering_key\":\"a\"}]}", 422),
+            ("{\"events\":[{\"value\":1,\"idempotency_key\":\"\"}]}", 422),
             ("{\"events\":[{\"value\":1,\"event_time_ms\":253402300800000}]}", 422),
             ("{\"events\":[{\"value\":1},{\"value\":1},{\"value\":1},{\"value\":1}]}", 413),
         ] {
@@ -300,6 +314,15 @@ mod tests {
         assert_eq!(events[1].idempotency_key.as_deref(), Some("own"));
         assert_eq!((events[1].partition, events[1].ordering_key.as_deref()), (None, Some("o")));
         assert_eq!(events[1].headers, [("traceparent".to_owned(), "mine".to_owned())]);
+    }
+
+    #[test]
+    fn a_requests_key_that_cannot_be_read_is_refused() {
+        for (value, is_taken) in [(&b"k"[..], true), (b"", false), (b"\xff", false)] {
+            let value = HeaderValue::from_bytes(value).unwrap();
+            let headers = HeaderMap::from_iter([(IDEMPOTENCY_KEY.parse().unwrap(), value)]);
+            assert_eq!(request_key(&headers).is_ok(), is_taken);
+        }
     }
 
     proptest! {
