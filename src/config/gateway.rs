@@ -212,6 +212,30 @@ mod tests {
         );
     }
 
+    /// The keys of a table, as its own refusal of another one lists them.
+    fn keys<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let Err(error) = toml::from_str::<T>("unknown = 0") else {
+            panic!("unknown keys are not refused");
+        };
+        let message = error.message().to_owned();
+        message.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../docs/emitter/gateway.md");
+        let tables = [
+            ("gateway", keys::<GatewaySettings>()),
+            ("gateway.topic", keys::<GatewayTopicSettings>()),
+        ];
+        for (table, keys) in tables {
+            assert!(keys.len() > 4, "{keys:?}");
+            for key in keys.iter().filter(|key| *key != "topic") {
+                assert!(page.contains(&format!("| `{table}.{key}` |")), "{table}.{key}");
+            }
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_named_with_its_key() {
         for (text, named) in [
