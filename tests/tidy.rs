@@ -20,6 +20,9 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("schema-registry", &["model", "avro", "store"]),
     ("controller", &["model", "avro", "plan", "store", "transport"]),
+    ("emitter-macros", &["model", "avro"]),
+    // The registry in its tests alone.
+    ("emitter", &["model", "avro", "transport", "emitter-macros", "schema-registry"]),
     // Its tests have a registry in their process.
     ("emit-gateway", &["model", "avro", "transport", "emitter", "schema-registry"]),
 ];

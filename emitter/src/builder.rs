@@ -1,5 +1,7 @@
 //! How an emitter is made: where its events go, what they are, what it may hold.
 
+use crate::catalog::{Tally, Told};
+use crate::check::Declaration;
 use crate::counts::Counted;
 use crate::emitter::{Emitter, Shared};
 use crate::event::Event;
@@ -212,6 +214,13 @@ impl EmitterBuilder {
         }
     }
 
+    /// What it declares: for `tidemesh schema check --emitter`, which reads it as JSON, and
+    /// [`check_declarations`](crate::check_declarations). Without the topics whose schema is to be found.
+    #[must_use]
+    pub fn declarations(&self) -> Vec<Declaration> {
+        self.declared.iter().filter_map(|(_, declared)| Declaration::of(declared)).collect()
+    }
+
     /// What can be told without asking anybody.
     fn check(&self) -> Result<()> {
         writer_id(&self.name)?;
@@ -257,12 +266,16 @@ impl EmitterBuilder {
         let queue = Arc::new(Queue::new(load_bytes(transport.as_ref()), instance));
         let zeros = |topic: &Registered| vec![0; topic.partitions as usize];
         let lanes: Vec<Vec<u64>> = registered.iter().map(zeros).collect();
+        let tally = Arc::new(Tally::of(registered.iter()));
+        let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
         let shared = self.shared(queue, registered, &lanes, transport.record_bytes_max());
+        shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);
         let sender = Sender {
             transport,
             queue: Arc::clone(&shared.queue),
             room: Arc::clone(&shared.room),
             counted: Arc::clone(&shared.counted),
+            tally,
             settled: Arc::clone(&shared.settled),
             #[cfg(feature = "spool")]
             gate: None,
@@ -315,7 +328,10 @@ impl EmitterBuilder {
         let gate = Gate::new(Arc::clone(&log), spool.bytes_max);
         let queue = Arc::new(Queue::new(load_bytes(log.as_ref()), spool.instance));
         let writer = writer_id(&self.name)?;
+        let tally = Arc::new(Tally::of(registered.iter()));
+        let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
         let mut shared = self.shared(queue, registered, &lanes, transport.record_bytes_max());
+        shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);
         shared.gate = Some(gate.clone());
         let forwarder = Forwarder {
             target: transport,
@@ -325,6 +341,7 @@ impl EmitterBuilder {
             queue: Arc::clone(&shared.queue),
             gate: gate.clone(),
             counted: Arc::clone(&shared.counted),
+            tally: Arc::clone(&tally),
             is_owner: false,
         };
         let sender = Sender {
@@ -332,6 +349,7 @@ impl EmitterBuilder {
             queue: Arc::clone(&shared.queue),
             room: Arc::clone(&shared.room),
             counted: Arc::clone(&shared.counted),
+            tally,
             settled: Arc::clone(&shared.settled),
             gate: Some(gate),
             delivery_timeout: shared.bounds.delivery_timeout,

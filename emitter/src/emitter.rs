@@ -1,5 +1,6 @@
 //! The emitter: takes events, and says when they are durable.
 
+use crate::catalog::{Announcer, Tally, Told};
 use crate::counts::{Counted, Counts};
 use crate::delivery::{Delivery, Receipt, State};
 use crate::event::Event;
@@ -13,6 +14,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_transport::Transport;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
@@ -366,6 +368,17 @@ impl Shared {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.push(tokio::spawn(task));
+    }
+
+    /// Has the topics announced until the emitter is closed.
+    pub(crate) fn announce<T: Transport>(
+        &self,
+        transport: Arc<T>,
+        tally: Arc<Tally>,
+        topics: Vec<Told>,
+    ) {
+        let (queue, counted) = (Arc::clone(&self.queue), Arc::clone(&self.counted));
+        self.spawn(Announcer { transport, queue, counted, tally, topics }.run());
     }
 
     fn take_tasks(&self) -> Vec<JoinHandle<()>> {

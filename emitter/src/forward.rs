@@ -4,6 +4,7 @@
 //! emitter's writer. After a failure the writer is opened anew and the state says where to go on, so that
 //! an append whose answer was lost is neither lost nor repeated.
 
+use crate::catalog::Tally;
 use crate::counts::Counted;
 use crate::gate::{Gate, Places};
 use crate::own::{open_again, take_over, taken};
@@ -37,6 +38,7 @@ pub(crate) struct Forwarder<T> {
     pub(crate) queue: Arc<Queue>,
     pub(crate) gate: Gate,
     pub(crate) counted: Arc<Counted>,
+    pub(crate) tally: Arc<Tally>,
     /// Whether the name is taken: once it is, another one that has it fences this one for good.
     pub(crate) is_owner: bool,
 }
@@ -132,11 +134,13 @@ impl<T: Transport> Forwarder<T> {
     async fn carry(&self, stretch: &mut Stretch, fetched: &[FetchedBatch]) -> Result<()> {
         let since = Instant::now();
         let mut append = Append { writer: Some(stretch.epoch.clone()), ..Append::default() };
-        let (mut events, mut bytes) = (0, 0);
+        let (mut events, mut bytes, mut carried) = (0, 0, Vec::new());
         for batch in fetched {
             let mut records = stretch.spare.pop().unwrap_or_default();
             records.copy_fetched(batch)?;
-            events += u64::from(records.count());
+            let count = u64::from(records.count());
+            carried.push((Arc::clone(&batch.topic), count));
+            events += count;
             bytes += records.len_bytes() as u64;
             let (topic, partition) = (Arc::clone(&batch.topic), batch.partition);
             let place = (batch.topic.to_string(), partition);
@@ -150,6 +154,9 @@ impl<T: Transport> Forwarder<T> {
         }
         stretch.spare = self.target.append(append).await?.recycled;
         self.counted.delivered(events, since.elapsed());
+        for (topic, count) in carried {
+            self.tally.add(&topic, count);
+        }
         self.gate.carried(&stretch.places);
         stretch.bytes += bytes;
         if stretch.bytes >= self.gate.trim_bytes() {

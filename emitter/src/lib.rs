@@ -6,6 +6,8 @@ extern crate self as tidemesh_emitter;
 
 mod builder;
 pub mod bytes;
+mod catalog;
+mod check;
 mod counts;
 mod delivery;
 mod emitter;
@@ -27,6 +29,7 @@ mod spool;
 mod stream;
 
 pub use builder::EmitterBuilder;
+pub use check::{Declaration, Finding, check_declarations};
 pub use counts::Counts;
 pub use delivery::{Delivery, Receipt};
 pub use emitter::{Emitter, TopicEmitter};
@@ -41,7 +44,7 @@ pub use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 pub use tidemesh_transport::EmbeddedConfig;
 #[cfg(feature = "kafka")]
 pub use tidemesh_transport::kafka::KafkaConfig;
-pub use tidemesh_transport::{RegistryAccess, RegistryLogin, TopicConfig};
+pub use tidemesh_transport::{RegistryAccess, RegistryClient, RegistryLogin, TopicConfig};
 
 /// The header that tells whose event it is and which: 16 bytes, the emitter's instance and the event's
 /// number among that one's in the partition, each a 64-bit integer, big-endian. An instance is one

@@ -5,6 +5,7 @@
 //! writer's state: before it is tried again the writer is opened anew, which fences whatever of it is
 //! still under way, and the state tells whether it is there.
 
+use crate::catalog::Tally;
 use crate::counts::Counted;
 use crate::emitter::Settled;
 #[cfg(feature = "spool")]
@@ -30,6 +31,7 @@ pub(crate) struct Sender<T> {
     /// The bytes that the queue has left.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) counted: Arc<Counted>,
+    pub(crate) tally: Arc<Tally>,
     /// Told of events that have ended.
     pub(crate) settled: Arc<Settled>,
     /// Where they go to a spool: what it may hold.
@@ -180,6 +182,9 @@ impl<T: Transport> Sender<T> {
                     self.counted.spooled(count);
                 } else {
                     self.counted.delivered(count, since.elapsed());
+                    for part in &parts {
+                        self.tally.add(&part.topic, u64::from(part.records.count()));
+                    }
                 }
                 self.settled.note(count, None);
             }

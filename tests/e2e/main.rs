@@ -10,6 +10,7 @@ mod canary;
 mod catalog;
 mod clients;
 mod dead_letters;
+mod emitter;
 mod event_trigger;
 mod evolution;
 mod faults;

@@ -5,7 +5,9 @@ use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
 use std::time::Duration;
-use tidemesh_emitter::{Emitter, ErrorKind, Event, EventOptions, Topic};
+use tidemesh_emitter::{
+    Declaration, Emitter, EmitterBuilder, ErrorKind, Event, EventOptions, Topic, check_declarations,
+};
 use tidemesh_transport::Transport;
 
 /// The same topic with another type of a field.
@@ -56,6 +58,30 @@ async fn an_incompatible_schema_is_refused_at_start_with_the_registrys_explanati
     assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
     let text = error.report();
     assert!(text.contains("id") && text.contains("shop.orders-value"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_declared_is_checked_before_it_is_deployed() {
+    let mesh = Mesh::new().await;
+    let checked = async |builder: EmitterBuilder| {
+        let text = serde_json::to_string(&builder.declarations()).unwrap();
+        let declarations = Declaration::read(&text).unwrap();
+        let mut found = check_declarations(&mesh.client(), &declarations).await.unwrap();
+        assert_eq!(found.len(), 1);
+        found.remove(0)
+    };
+    let own = || mesh.builder("a").event::<Order>();
+    assert_eq!(checked(own()).await.messages, [""; 0], "a new topic");
+    own().connect().await.unwrap();
+    assert!(checked(own()).await.is_compatible);
+    let changed = checked(mesh.builder("a").event::<Changed>()).await;
+    assert!(!changed.is_compatible);
+    assert!(changed.messages.concat().contains("id"), "{changed:?}");
+    let rekeyed = mesh.builder("a").event_to::<Order>(Topic::new().key(["id"]));
+    assert!(checked(rekeyed).await.messages.concat().contains("another key"));
+    let missing = mesh.builder("a").event_to::<Order>(Topic::new().key(["none"]));
+    assert!(checked(missing).await.messages.concat().contains("field=none"));
+    assert_eq!(Declaration::read("[{}]").unwrap_err().kind(), ErrorKind::Malformed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

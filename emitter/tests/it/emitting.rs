@@ -1,10 +1,10 @@
 //! What goes in comes out: topics, keys, partitions, headers, times, receipts.
 
-use crate::support::{Mesh, ORDER, Order, audit, ids, order};
+use crate::support::{Mesh, ORDER, Order, audit, eventually, ids, order};
 use serde_json::json;
 use std::time::{Duration, UNIX_EPOCH};
 use tidemesh_emitter::{ErrorKind, EventOptions, IDEMPOTENCY_HEADER, Topic};
-use tidemesh_transport::Transport;
+use tidemesh_transport::{Transport, announced_by};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_durable_in_its_topic_with_key_and_receipt() {
@@ -135,4 +135,20 @@ async fn what_was_taken_is_delivered_when_an_emitter_is_dropped_or_closed() {
     assert!(error.to_string().contains("closed"), "{error}");
     assert_eq!(ids(&mesh.read("shop.orders").await), (0..101).collect::<Vec<_>>());
     assert!(mesh.log.state("emitter:shop").await.unwrap().is_empty(), "nothing is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emitters_topics_are_announced_to_the_catalog() {
+    let mesh = Mesh::new().await;
+    let emitter = mesh.builder("shop").event::<Order>().connect().await.unwrap();
+    emitter.emit(&order(1)).await.unwrap();
+    let announced = eventually(async || {
+        let all = announced_by(&mesh.log, "shop").await.ok()?;
+        all.into_iter().find(|told| told.newest_at_ms > 0)
+    })
+    .await;
+    assert_eq!((&*announced.topic, &*announced.table), ("shop.orders", "shop.orders"));
+    assert_eq!(announced.key, ["customer"]);
+    assert!(announced.value_schema > 0 && announced.key_schema > 0);
+    assert!(announced.read_to_ms >= announced.newest_at_ms);
 }

@@ -1,13 +1,14 @@
 //! `get`, `list`, `check`: what changes nothing.
 
 use super::super::client::{Daemon, print_line};
-use super::SchemaFile;
 use super::http::Registry;
+use super::{CheckArgs, SchemaFile};
 use serde_json::Value as Json;
 use std::path::Path;
 use std::process::ExitCode;
+use tidemesh_emitter::{Declaration, Finding, check_declarations};
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_transport::{Verdict, escape};
+use tidemesh_transport::{RegistryClient, Verdict, escape};
 
 pub(super) async fn get(subject: Option<&str>, version: &str, daemon: &Daemon) -> Result<()> {
     let Some(subject) = subject else { return list(None, None, false, daemon).await };
@@ -61,11 +62,26 @@ pub(super) fn read_file(file: &Path) -> Result<String> {
     })
 }
 
-pub(super) async fn check(file: &SchemaFile) -> Result<ExitCode> {
-    let schema = read(file)?;
-    let Verdict { is_compatible, messages } =
-        file.daemon.registry().await?.check(&file.subject, &schema).await?;
+pub(super) async fn check(args: &CheckArgs) -> Result<ExitCode> {
+    let registry = args.daemon.registry().await?;
+    let (Some(subject), Some(file)) = (&args.subject, &args.file) else {
+        return check_emitter(&registry, args.emitter.as_deref().unwrap_or(Path::new(""))).await;
+    };
+    let Verdict { is_compatible, messages } = registry.check(subject, &read_file(file)?).await?;
     messages.iter().try_for_each(|message| print_line(message))?;
     print_line(if is_compatible { "compatible" } else { "incompatible" })?;
+    Ok(ExitCode::from(u8::from(!is_compatible)))
+}
+
+async fn check_emitter(registry: &RegistryClient, file: &Path) -> Result<ExitCode> {
+    let declarations =
+        Declaration::read(&read_file(file)?).map_err(|error| error.with("file", file.display()))?;
+    let findings = check_declarations(registry, &declarations).await?;
+    for Finding { topic, is_compatible, messages } in &findings {
+        messages.iter().try_for_each(|message| print_line(message))?;
+        let verdict = if *is_compatible { "compatible" } else { "incompatible" };
+        print_line(&format!("{topic}\t{verdict}"))?;
+    }
+    let is_compatible = findings.iter().all(|finding| finding.is_compatible);
     Ok(ExitCode::from(u8::from(!is_compatible)))
 }

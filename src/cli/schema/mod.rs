@@ -39,11 +39,13 @@ pub(super) enum SchemaCommand {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Check whether a schema may follow those of a subject: exit code 0 if so, 1 if not.
+    /// Check whether a schema may follow those of a subject, or whether an emitter may start with what it
+    /// declares: exit code 0 if so, 1 if not.
     #[command(
-        after_help = "Example:\n  tidemesh schema check shop.public.orders-value orders.avsc"
+        after_help = "Examples:\n  tidemesh schema check shop.public.orders-value orders.avsc\n  \
+                      tidemesh schema check --emitter target/emitter.json"
     )]
-    Check(SchemaFile),
+    Check(CheckArgs),
     /// Tell what changed from one schema of a subject to another, or to a file, and whether that is
     /// compatible by each level: exit code 0 if nothing changed, 1 if something did.
     #[command(after_help = "Examples:\n  tidemesh schema diff payments-value payments.avsc\n  \
@@ -114,6 +116,21 @@ pub(super) struct SchemaFile {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The subject.
+    #[arg(required_unless_present = "emitter")]
+    subject: Option<String>,
+    /// The file that holds the schema.
+    #[arg(required_unless_present = "emitter")]
+    file: Option<PathBuf>,
+    /// What an emitter declares: `EmitterBuilder::declarations` as JSON.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["subject", "file"])]
+    emitter: Option<PathBuf>,
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct Scope {
     /// The subject, or a context as `:.ctx:`; without one, all.
     subject: Option<String>,
@@ -138,7 +155,7 @@ pub(super) async fn run(command: SchemaCommand) -> Result<ExitCode> {
         SchemaCommand::List { subject, prefix, deleted, daemon } => {
             look::list(subject.as_deref(), prefix.as_deref(), deleted, &daemon).await?;
         }
-        SchemaCommand::Check(file) => return look::check(&file).await,
+        SchemaCommand::Check(args) => return look::check(&args).await,
         SchemaCommand::Diff(args) => return diff::run(&args).await,
         SchemaCommand::Register(file) => return change::register(&file).await,
         SchemaCommand::Delete { subject, at, permanent, daemon } => {

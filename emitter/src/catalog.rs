@@ -1,0 +1,141 @@
+//! An emitter in the catalog: its topics are announced beside those of connectors, with their schemas,
+//! rate and freshness. What cannot be announced is tried again; events do not wait for it.
+
+use crate::counts::Counted;
+use crate::queue::Queue;
+use crate::register::Registered;
+use crate::stream::now_ms;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tidemesh_model::Result;
+use tidemesh_transport::{Announced, Transport, announce};
+
+/// How often it is looked for what is new.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a topic that moves is announced, and one that does not, so that it is seen to be alive.
+const FIGURES_EVERY: Duration = Duration::from_secs(5);
+const SIGN_EVERY: Duration = Duration::from_secs(30);
+
+/// What has become durable in each topic.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(BTreeMap<Arc<str>, Tallied>);
+
+#[derive(Debug, Default)]
+struct Tallied {
+    records: AtomicU64,
+    /// When the newest became durable, in milliseconds since 1970.
+    newest_at_ms: AtomicU64,
+}
+
+impl Tally {
+    /// The tally of these topics.
+    pub(crate) fn of<'t>(topics: impl Iterator<Item = &'t Registered>) -> Self {
+        Self(topics.map(|topic| (topic.topic.as_str().into(), Tallied::default())).collect())
+    }
+
+    /// So many records have become durable in a topic.
+    pub(crate) fn add(&self, topic: &str, records: u64) {
+        let Some(tallied) = self.0.get(topic) else { return };
+        tallied.records.fetch_add(records, Ordering::Relaxed);
+        tallied.newest_at_ms.fetch_max(now_ms().max(0).unsigned_abs(), Ordering::Relaxed);
+    }
+}
+
+/// Announces an emitter's topics until it is closed.
+pub(crate) struct Announcer<T> {
+    pub(crate) transport: Arc<T>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) counted: Arc<Counted>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) topics: Vec<Told>,
+}
+
+/// A topic as it was announced last.
+pub(crate) struct Told {
+    announced: Announced,
+    at: Option<Instant>,
+    records: u64,
+}
+
+impl Told {
+    /// A topic of the emitter of this name.
+    pub(crate) fn new(emitter: &str, topic: &Registered) -> Self {
+        let mut announced = Announced::new(emitter, &topic.topic);
+        announced.topic.clone_from(&topic.topic);
+        announced.key.clone_from(&topic.key_fields);
+        announced.key_schema = topic.key_id.unwrap_or(0);
+        announced.value_schema = topic.value_id;
+        Self { announced, at: None, records: 0 }
+    }
+
+    /// What is to be announced now.
+    fn due(&mut self, tallied: &Tallied, is_idle: bool, now: Instant) -> Option<Announced> {
+        let records = tallied.records.load(Ordering::Relaxed);
+        let since = self.at.map(|at| now.saturating_duration_since(at));
+        let is_moving = records > self.records || self.announced.rate_milli > 0;
+        let pause = if is_moving { FIGURES_EVERY } else { SIGN_EVERY };
+        if since.is_some_and(|since| since < pause) {
+            return None;
+        }
+        let ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        self.announced.rate_milli =
+            (records - self.records).saturating_mul(1_000_000).checked_div(ms).unwrap_or(0);
+        self.announced.newest_at_ms = tallied.newest_at_ms.load(Ordering::Relaxed);
+        self.announced.at_ms = now_ms().max(0).unsigned_abs();
+        // With nothing on its way the topic has all that there is.
+        let read_to = if is_idle { self.announced.at_ms } else { self.announced.newest_at_ms };
+        self.announced.read_to_ms = self.announced.read_to_ms.max(read_to);
+        (self.at, self.records) = (Some(now), records);
+        Some(self.announced.clone())
+    }
+}
+
+impl<T: Transport> Announcer<T> {
+    /// Announces until the emitter is closed.
+    pub(crate) async fn run(mut self) {
+        let (queue, mut is_troubled) = (Arc::clone(&self.queue), false);
+        loop {
+            let ends = queue.ends.notified();
+            if queue.closed().is_some() {
+                return;
+            }
+            let looking = async {
+                let announced = self.look().await;
+                if let (Err(error), false) = (&announced, is_troubled) {
+                    let error = error.report();
+                    tracing::warn!(error, "topics cannot be announced; it is tried again");
+                }
+                is_troubled = announced.is_err();
+                tokio::time::sleep(LOOK_EVERY).await;
+            };
+            tokio::select! {
+                () = looking => {}
+                () = ends => {}
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let counts = self.counted.counts();
+        let is_idle = counts.taken <= counts.delivered + counts.failed;
+        let now = Instant::now();
+        let due = self.topics.iter_mut().filter_map(|told| {
+            let tallied = self.tally.0.get(told.announced.topic.as_str())?;
+            told.due(tallied, is_idle, now)
+        });
+        let due: Vec<Announced> = due.collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let announced = announce(self.transport.as_ref(), &due).await;
+        if announced.is_err() {
+            for told in &mut self.topics {
+                told.at = None;
+            }
+        }
+        announced
+    }
+}
