@@ -23,6 +23,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("emitter-macros", &["model", "avro"]),
     // The registry in its tests alone.
     ("emitter", &["model", "avro", "transport", "emitter-macros", "schema-registry"]),
+    // Its tests have a registry in their process.
+    ("emit-gateway", &["model", "avro", "transport", "emitter", "schema-registry"]),
 ];
 
 /// Files that may allow `unsafe_code`, each with a SAFETY comment.

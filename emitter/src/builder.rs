@@ -20,7 +20,7 @@ use crate::stream::Stream;
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 #[cfg(feature = "remote")]
@@ -356,6 +356,9 @@ impl EmitterBuilder {
                 lane: queue.add_lanes(&name, sequences),
                 topic: Arc::clone(&name),
                 plan: topic.plan,
+                schema: topic.schema.into(),
+                key_fields: topic.key_fields,
+                reader: OnceLock::new(),
                 value_id: topic.value_id,
                 key_id: topic.key_id,
                 partitions: topic.partitions,

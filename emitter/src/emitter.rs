@@ -151,7 +151,8 @@ impl Emitter {
         event: &E,
         options: EventOptions<'_>,
     ) -> Result<Delivery> {
-        self.shared.enqueue(self.stream::<E>()?, event, &options).await
+        let stream = self.stream::<E>()?;
+        self.shared.enqueue(stream, |into| stream.encode(event, into), &options).await
     }
 
     /// Takes an event at once, without waiting for anything; its delivery tells when it is durable.
@@ -173,7 +174,8 @@ impl Emitter {
         event: &E,
         options: EventOptions<'_>,
     ) -> Result<Delivery> {
-        self.shared.take(self.stream::<E>()?, event, &options)
+        let stream = self.stream::<E>()?;
+        self.shared.take(stream, |into| stream.encode(event, into), &options)
     }
 
     /// Emits to a topic by its name, values of any type: those that conform to its schema.
@@ -269,6 +271,36 @@ impl TopicEmitter {
         self.stream.value_id
     }
 
+    /// That schema, as the registry or the builder has it.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.stream.schema
+    }
+
+    /// The same topic with another schema, as the registry has it under this id: for events that are taken
+    /// by what is answered. Those of both go over one queue, in the order in which they are taken.
+    ///
+    /// # Errors
+    ///
+    /// `Config` or `Malformed` for a schema that is none of events or lacks a field of the key;
+    /// `Incompatible` if the key's fields have other types in it.
+    pub fn with_schema(&self, id: u32, schema: &str) -> Result<Self> {
+        let stream = Arc::new(self.stream.with_schema(id, schema)?);
+        Ok(Self { shared: Arc::clone(&self.shared), stream })
+    }
+
+    /// The fields of its key; none if its records have no key.
+    #[must_use]
+    pub fn key_fields(&self) -> &[String] {
+        &self.stream.key_fields
+    }
+
+    /// How many partitions the topic has.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        self.stream.partitions
+    }
+
     /// As [`Emitter::emit_with`].
     ///
     /// # Errors
@@ -292,7 +324,8 @@ impl TopicEmitter {
         value: &V,
         options: EventOptions<'_>,
     ) -> Result<Delivery> {
-        self.shared.enqueue(&self.stream, value, &options).await
+        let stream = &self.stream;
+        self.shared.enqueue(stream, |into| stream.encode(value, into), &options).await
     }
 
     /// As [`Emitter::emit_nowait_with`].
@@ -305,7 +338,22 @@ impl TopicEmitter {
         value: &V,
         options: EventOptions<'_>,
     ) -> Result<Delivery> {
-        self.shared.take(&self.stream, value, &options)
+        self.shared.take(&self.stream, |into| self.stream.encode(value, into), &options)
+    }
+
+    /// As [`TopicEmitter::enqueue`], of an event that is Avro data of the topic's schema, without a frame:
+    /// it is read by the schema, and then sent byte for byte.
+    ///
+    /// # Errors
+    ///
+    /// As [`Emitter::enqueue`].
+    pub async fn enqueue_encoded(
+        &self,
+        data: &[u8],
+        options: EventOptions<'_>,
+    ) -> Result<Delivery> {
+        let stream = &self.stream;
+        self.shared.enqueue(stream, |into| stream.take_encoded(data, into), &options).await
     }
 }
 
@@ -338,15 +386,15 @@ impl Shared {
     }
 
     /// Takes an event, waiting for room if it may.
-    async fn enqueue<V: Serialize + ?Sized>(
+    async fn enqueue(
         &self,
         stream: &Stream,
-        value: &V,
+        encode: impl FnOnce(&mut Encoded) -> Result<()>,
         options: &EventOptions<'_>,
     ) -> Result<Delivery> {
         let waits = self.bounds.when_full == WhenFull::Wait;
         let tried = self.counting(|| {
-            self.prepared(stream, value, options, |encoded, bytes| {
+            self.prepared(stream, encode, options, |encoded, bytes| {
                 match self.room.try_acquire_many(bytes) {
                     Ok(room) => self.push(stream, encoded, options, room).map(Tried::Done),
                     Err(_) if waits => Ok(Tried::Full(std::mem::take(encoded), bytes)),
@@ -364,14 +412,14 @@ impl Shared {
     }
 
     /// Takes an event at once.
-    fn take<V: Serialize + ?Sized>(
+    fn take(
         &self,
         stream: &Stream,
-        value: &V,
+        encode: impl FnOnce(&mut Encoded) -> Result<()>,
         options: &EventOptions<'_>,
     ) -> Result<Delivery> {
         self.counting(|| {
-            self.prepared(stream, value, options, |encoded, bytes| {
+            self.prepared(stream, encode, options, |encoded, bytes| {
                 match self.room.try_acquire_many(bytes) {
                     Ok(room) => self.push(stream, encoded, options, room),
                     Err(_) => self.full(),
@@ -381,16 +429,16 @@ impl Shared {
     }
 
     /// Encodes an event and hands on its bytes, and for how many it counts.
-    fn prepared<V: Serialize + ?Sized, R>(
+    fn prepared<R>(
         &self,
         stream: &Stream,
-        value: &V,
+        encode: impl FnOnce(&mut Encoded) -> Result<()>,
         options: &EventOptions<'_>,
         then: impl FnOnce(&mut Encoded, u32) -> Result<R>,
     ) -> Result<R> {
         check_headers(options)?;
         with_scratch(|encoded| {
-            stream.encode(value, encoded)?;
+            encode(encoded)?;
             let bytes = self.check_size(stream, encoded, options)?;
             then(encoded, bytes)
         })

@@ -11,6 +11,7 @@ mod check;
 mod counts;
 mod delivery;
 mod emitter;
+mod encoded;
 mod event;
 #[cfg(feature = "spool")]
 mod forward;

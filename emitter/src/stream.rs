@@ -1,10 +1,12 @@
 //! A topic that events go to, with everything that an event's bytes need.
 
+use crate::encoded::Reader;
 use crate::options::{EventOptions, Place};
+use crate::register::check;
 use serde::Serialize;
 use std::cell::RefCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemesh_avro::frame;
 use tidemesh_avro::serial::{Plan, Spans};
@@ -16,6 +18,11 @@ use tidemesh_transport::partition_of;
 pub(crate) struct Stream {
     pub(crate) topic: Arc<str>,
     pub(crate) plan: Plan,
+    /// The schema that the plan is of.
+    pub(crate) schema: Box<str>,
+    pub(crate) key_fields: Vec<String>,
+    /// Reads what comes as Avro data; made with the first that does.
+    pub(crate) reader: OnceLock<Reader>,
     pub(crate) value_id: u32,
     /// The id of its key's schema, if it has one.
     pub(crate) key_id: Option<u32>,
@@ -67,6 +74,61 @@ impl Stream {
             into.key.extend_from_slice(&frame::head(id));
             self.plan.write_key(&into.value, &into.spans, &mut into.key)?;
         }
+        Ok(())
+    }
+
+    /// The same topic with another schema, for events that are taken from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`], naming the topic; `Incompatible` if it would change the key's schema.
+    pub(crate) fn with_schema(&self, value_id: u32, schema: &str) -> Result<Self> {
+        let now = check(&self.topic, schema, &self.key_fields)?;
+        let before = check(&self.topic, &self.schema, &self.key_fields)?;
+        if now.key != before.key {
+            return Err(Error::new(ErrorKind::Incompatible, "take up a topic's schema")
+                .because(
+                    "the key's fields would have other types, and a topic's key keeps its schema",
+                )
+                .with("topic", &self.topic)
+                .with("schema_id", value_id));
+        }
+        Ok(Self {
+            topic: Arc::clone(&self.topic),
+            plan: now.plan,
+            schema: schema.into(),
+            key_fields: self.key_fields.clone(),
+            reader: OnceLock::new(),
+            value_id,
+            key_id: self.key_id,
+            partitions: self.partitions,
+            lane: self.lane,
+            turn: AtomicU32::new(self.turn.load(Ordering::Relaxed)),
+        })
+    }
+
+    /// Takes an event's value as it is encoded, once it is known to be of the schema, and makes its key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::read`], naming the topic.
+    pub(crate) fn take_encoded(&self, data: &[u8], into: &mut Encoded) -> Result<()> {
+        into.value.clear();
+        into.key.clear();
+        let about = |error: Error| error.with("topic", &self.topic);
+        let reader = match self.reader.get() {
+            Some(reader) => reader,
+            None => {
+                let made = Reader::of(&self.topic, &self.schema, &self.key_fields)?;
+                self.reader.get_or_init(|| made)
+            }
+        };
+        if let Some(id) = self.key_id {
+            into.key.extend_from_slice(&frame::head(id));
+        }
+        reader.read(data, &mut into.key).map_err(about)?;
+        into.value.extend_from_slice(&frame::head(self.value_id));
+        into.value.extend_from_slice(data);
         Ok(())
     }
 

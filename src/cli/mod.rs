@@ -56,6 +56,9 @@ enum Command {
         after_help = "Example:\n  tidemesh registry --listen 127.0.0.1:8081 --store sqlite:registry.sqlite"
     )]
     Registry(registry::RegistryArgs),
+    /// Take events of applications over HTTP, as JSON or Avro, each answered once it is durable.
+    #[command(after_help = "Example:\n  tidemesh emit-gateway --config gateway.toml")]
+    EmitGateway(ConfigFile),
     /// Print the documents of the processors that this binary has registered, as `plan -f` takes them.
     Processors,
     /// Look at topics and read them.
@@ -192,6 +195,9 @@ pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
         Command::Pipeline(args) => roles::pipeline(args, processors).await?,
         Command::Workers(args) => roles::workers(args).await?,
         Command::Registry(args) => registry::run(args).await?,
+        Command::EmitGateway(file) => {
+            daemon::emit_gateway(read(&file.config)?.gateway()?).await?;
+        }
         Command::Topic(command) => topic::run(command).await?,
         Command::Schema(command) => return schema::run(command).await,
         Command::Source(command) => source::run(command).await?,

@@ -4,6 +4,7 @@
 //! Paths in a file are relative to the file's folder.
 
 mod controller;
+mod gateway;
 mod kafka;
 mod mesh;
 mod overrides;
@@ -12,6 +13,7 @@ mod registry;
 mod secrets;
 
 pub use controller::{ControllerSettings, Runtime};
+pub use gateway::{GatewayRole, GatewaySettings, GatewayTopicSettings, GatewayWhenFull};
 pub use kafka::{Compression, Delivery, KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
 pub use mesh::{ControllerRole, PipelineRole};
 pub use raw::{ControlSettings, DataSettings, RawConfig};

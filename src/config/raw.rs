@@ -1,6 +1,7 @@
 //! The configuration as written.
 
 use super::controller::ControllerSettings;
+use super::gateway::GatewaySettings;
 use super::kafka::KafkaSettings;
 use super::registry::RegistrySettings;
 use serde::Deserialize;
@@ -27,6 +28,9 @@ pub struct RawConfig {
     /// The data port.
     #[serde(default)]
     pub data: DataSettings,
+    /// The emit gateway.
+    #[serde(default)]
+    pub gateway: GatewaySettings,
     /// Apache Kafka, in place of the embedded log.
     pub kafka: Option<KafkaSettings>,
     /// The sources.
@@ -81,6 +85,7 @@ impl RawConfig {
         self.data_dir = folder.join(&self.data_dir);
         self.registry.resolve_paths(folder);
         self.controller.resolve_paths(folder);
+        self.gateway.resolve_paths(folder);
         if let Some(kafka) = &mut self.kafka {
             kafka.resolve_paths(folder);
         }

@@ -2,6 +2,7 @@
 
 mod canary;
 mod control;
+mod gateway;
 mod lag;
 mod mesh;
 mod metrics;
@@ -15,6 +16,7 @@ mod watch;
 mod workers;
 
 pub(crate) use control::{Endpoints, VerifyLine};
+pub(crate) use gateway::emit_gateway;
 pub(crate) use mesh::{controller, pipeline};
 pub(crate) use roles::{connector, registry, up};
 pub(crate) use verify::VerifyPipeline;

@@ -57,7 +57,7 @@ async fn franz_go_works() {
 }
 
 /// What the document promises is what the server does, by schemathesis.
-fn is_as_its_document_says(server: &str, url: &str) {
+pub(crate) fn is_as_its_document_says(server: &str, url: &str) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/openapi-check");
     let output = Command::new(script).args([server, url]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

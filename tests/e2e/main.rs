@@ -17,6 +17,7 @@ mod evolution;
 mod faults;
 mod flink;
 mod formats;
+mod gateway;
 mod history;
 mod incompatible;
 mod kafka;

@@ -1,0 +1,140 @@
+//! The machine: who may do what, the topics, and how much is done at the same time.
+
+use crate::answer::{Outcome, Refusal};
+use crate::body::Incoming;
+use crate::clients::{Client, Guard};
+use crate::config::{GatewayConfig, Limits};
+use crate::emit::emit;
+use crate::topics::{State, Topics};
+use axum::http::{HeaderMap, StatusCode, header};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tidemesh_emitter::TopicEmitter;
+use tidemesh_model::{ErrorKind, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// How often the registry is asked for newer schemas of topics that are connected.
+const SCHEMAS_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A gateway: [`serve`](crate::serve) puts it on a port.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(crate) topics: Topics,
+    pub(crate) limits: Limits,
+    guard: Option<Arc<Guard>>,
+    requests: Arc<Semaphore>,
+}
+
+/// Who sends a request; none where nobody has to say.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller(Option<Arc<Client>>);
+
+impl Gateway {
+    /// Checks the settings, reads the clients' file, and begins to connect the topics that are named. To be
+    /// called within a runtime. Registry and log may be away: a topic is tried again when it is used.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming the key.
+    pub fn open(config: GatewayConfig) -> Result<Arc<Self>> {
+        config.check()?;
+        let guard = config.clients_file.as_deref().map(Guard::open).transpose()?.map(Arc::new);
+        if let Some(guard) = &guard {
+            guard.follow();
+        }
+        let limits = config.limits;
+        let requests = Arc::new(Semaphore::new(limits.requests_max));
+        let gateway = Arc::new(Self { topics: Topics::new(config)?, limits, guard, requests });
+        let connecting = Arc::clone(&gateway);
+        tokio::spawn(async move { connecting.topics.connect_named().await });
+        let following = Arc::downgrade(&gateway);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SCHEMAS_INTERVAL).await;
+                let Some(gateway) = following.upgrade() else { return };
+                gateway.look().await;
+            }
+        });
+        Ok(gateway)
+    }
+
+    /// Takes up schemas that are new in the registry; by itself it does so twice a minute. Events of the
+    /// earlier ones are taken on.
+    pub async fn look(&self) {
+        self.topics.look().await;
+    }
+
+    /// Delivers what was taken and takes no more, for ten seconds at most.
+    pub async fn close(&self) {
+        self.topics.close().await;
+    }
+
+    /// Who sends this.
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let Some(guard) = &self.guard else {
+            // Without a log-in a page in somebody's browser could send in their name.
+            if headers.contains_key(header::ORIGIN) {
+                let message = "web pages may not send to a gateway without a log-in";
+                return Err(Refusal::new(StatusCode::FORBIDDEN, ErrorKind::Privilege, message));
+            }
+            return Ok(Caller(None));
+        };
+        let admitted = guard.admit(headers).map(|client| Caller(Some(client)));
+        admitted.map_err(|unknown| {
+            Refusal::new(StatusCode::UNAUTHORIZED, ErrorKind::Authentication, unknown.0)
+        })
+    }
+
+    /// A place among the requests that are worked on.
+    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| {
+            let message = format!(
+                "as many requests as there may be are worked on ({}): send it again",
+                self.limits.requests_max
+            );
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::Exhausted, message)
+        })
+    }
+
+    /// Takes a request's events and waits for them.
+    pub(crate) async fn emit(&self, topic: &str, events: Vec<Incoming>) -> Result<Vec<Outcome>> {
+        let until = Instant::now() + self.limits.answer_timeout;
+        let (slot, schemas) = self.topics.get(topic).await?;
+        let outcomes = emit(&schemas, events, until).await;
+        let is_fenced = |outcome: &Outcome| matches!(outcome, Outcome::Refused(error) if error.kind() == ErrorKind::Fenced);
+        if outcomes.iter().any(is_fenced) {
+            slot.fence();
+        }
+        Ok(outcomes)
+    }
+
+    /// A topic, connected.
+    pub(crate) async fn topic(&self, topic: &str) -> Result<TopicEmitter> {
+        Ok(self.topics.get(topic).await?.1.newest().clone())
+    }
+
+    /// The topics that a caller may use.
+    pub(crate) fn visible(&self, caller: &Caller) -> BTreeMap<String, State> {
+        let mut all = self.topics.list();
+        all.retain(|topic, _| caller.may_use(topic));
+        all
+    }
+}
+
+impl Caller {
+    fn may_use(&self, topic: &str) -> bool {
+        self.0.as_ref().is_none_or(|client| client.may_use(topic))
+    }
+
+    /// Refuses a topic that is not the caller's.
+    pub(crate) fn check(&self, topic: &str) -> Result<(), Refusal> {
+        if self.may_use(topic) {
+            return Ok(());
+        }
+        let message =
+            "the client may not use this topic: its `topics` in the clients' file have none such";
+        Err(Refusal::new(StatusCode::FORBIDDEN, ErrorKind::Privilege, message))
+    }
+}
