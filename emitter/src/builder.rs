@@ -19,8 +19,7 @@ use crate::spool::{OpenSpool, Spool};
 use crate::stream::Stream;
 use std::any::TypeId;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 #[cfg(feature = "remote")]
@@ -351,19 +350,9 @@ impl EmitterBuilder {
         let (mut types, mut streams) = (HashMap::new(), HashMap::new());
         let kinds = self.declared.iter().map(|(kind, _)| *kind);
         for ((kind, topic), sequences) in kinds.zip(registered).zip(sequences) {
-            let name: Arc<str> = topic.topic.into();
-            let stream = Arc::new(Stream {
-                lane: queue.add_lanes(&name, sequences),
-                topic: Arc::clone(&name),
-                plan: topic.plan,
-                schema: topic.schema.into(),
-                key_fields: topic.key_fields,
-                reader: OnceLock::new(),
-                value_id: topic.value_id,
-                key_id: topic.key_id,
-                partitions: topic.partitions,
-                turn: AtomicU32::new(0),
-            });
+            let name: Arc<str> = topic.topic.as_str().into();
+            let lane = queue.add_lanes(&name, sequences);
+            let stream = Arc::new(Stream::new(topic, lane));
             if let Some(kind) = kind {
                 types.insert(kind, Arc::clone(&stream));
             }

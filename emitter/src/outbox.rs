@@ -5,14 +5,13 @@
 use crate::emitter::check_headers;
 use crate::event::Event;
 use crate::options::{EventOptions, Place};
-use crate::register::{Declared, Registered, check_all, register_schemas};
+use crate::register::{Declared, check_all, register_schemas};
 use crate::settings::Topic;
 use crate::stream::{Encoded, Stream, now_ms, with_scratch};
 use serde::Serialize;
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 use tidemesh_avro::emitted::{Emitted, EmittedHead, EmittedPlace, is_own_header};
 use tidemesh_model::{EMIT_PREFIX, Error, ErrorKind, Result};
@@ -116,7 +115,8 @@ impl OutboxBuilder {
         let (mut types, mut streams) = (HashMap::new(), HashMap::new());
         for (kind, declared) in &self.declared {
             let ask = || register_schemas(declared, &registry, &self.topic_prefix);
-            let stream = Arc::new(stream(crate::builder::asked(until, ask).await?));
+            // Which partition an event goes to the source finds.
+            let stream = Arc::new(Stream::new(crate::builder::asked(until, ask).await?, 0));
             if let Some(kind) = kind {
                 types.insert(*kind, Arc::clone(&stream));
             }
@@ -124,19 +124,6 @@ impl OutboxBuilder {
         }
         let record_bytes_max = self.record_bytes_max;
         Ok(Outbox { shared: Arc::new(Shared { types, streams, record_bytes_max }) })
-    }
-}
-
-/// What an event's bytes need. Which partition it goes to the source finds.
-fn stream(topic: Registered) -> Stream {
-    Stream {
-        topic: topic.topic.into(),
-        plan: topic.plan,
-        value_id: topic.value_id,
-        key_id: topic.key_id,
-        partitions: 0,
-        lane: 0,
-        turn: AtomicU32::new(0),
     }
 }
 

@@ -67,8 +67,7 @@ pub(crate) fn check_all(all: &[(Option<TypeId>, Declared)]) -> Result<()> {
 pub(crate) struct Registered {
     pub(crate) topic: String,
     pub(crate) plan: Plan,
-    /// The schema's text, which a spool keeps.
-    #[cfg(feature = "spool")]
+    /// The schema's text.
     pub(crate) schema: String,
     pub(crate) value_id: u32,
     pub(crate) key_id: Option<u32>,
@@ -198,7 +197,6 @@ pub(crate) async fn register_schemas(
     Ok(Registered {
         topic: topic.clone(),
         plan,
-        #[cfg(feature = "spool")]
         schema,
         value_id,
         key_id,

@@ -2,7 +2,7 @@
 
 use crate::encoded::Reader;
 use crate::options::{EventOptions, Place};
-use crate::register::check;
+use crate::register::{Registered, check};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,6 +54,22 @@ pub(crate) fn with_scratch<R>(run: impl FnOnce(&mut Encoded) -> R) -> R {
 }
 
 impl Stream {
+    /// The stream to a topic whose first partition has this lane.
+    pub(crate) fn new(topic: Registered, lane: usize) -> Self {
+        Self {
+            topic: topic.topic.into(),
+            plan: topic.plan,
+            schema: topic.schema.into(),
+            key_fields: topic.key_fields,
+            reader: OnceLock::new(),
+            value_id: topic.value_id,
+            key_id: topic.key_id,
+            partitions: topic.partitions,
+            lane,
+            turn: AtomicU32::new(0),
+        }
+    }
+
     /// Writes an event's value, and its key if the topic has one.
     ///
     /// # Errors
