@@ -236,7 +236,7 @@ impl EmitterBuilder {
         #[cfg(feature = "spool")]
         if let Some(spool) = self.spool.clone() {
             let spool = OpenSpool::open(&spool, &self.name, instance).await?;
-            return self.start_spooled(transport, registry, spool).await;
+            return self.start_spooled(transport, registry, spool, instance).await;
         }
         let until = Instant::now() + self.bounds.connect_timeout;
         let mut registered = Vec::new();
@@ -246,11 +246,9 @@ impl EmitterBuilder {
         let id = writer_id(&self.name)?;
         let writer = asked(until, || take_over(transport.as_ref(), &id, instance)).await?;
         let queue = Arc::new(Queue::new(load_bytes(transport.as_ref()), instance));
-        let zeros = |topic: &Registered| vec![0; topic.partitions as usize];
-        let lanes: Vec<Vec<u64>> = registered.iter().map(zeros).collect();
         let tally = Arc::new(Tally::of(registered.iter()));
         let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
-        let shared = self.shared(queue, registered, &lanes, transport.record_bytes_max());
+        let shared = self.shared(queue, registered, transport.record_bytes_max());
         shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);
         let sender = Sender {
             transport,
@@ -279,23 +277,22 @@ impl EmitterBuilder {
         transport: Arc<T>,
         registry: RegistryClient,
         mut spool: OpenSpool,
+        instance: u64,
     ) -> Result<Emitter> {
         let until = Instant::now() + self.bounds.connect_timeout;
-        let (mut registered, mut lanes) = (Vec::new(), Vec::new());
+        let mut registered = Vec::new();
         for (_, declared) in &self.declared {
             let asking = registered_by(declared, &registry, transport.as_ref(), until);
             let mut topic = match spool.remembered(declared)? {
                 None => asking.await?,
                 Some(known) => newer(asking, known).await?,
             };
-            let sequences = spool.prepare(&topic).await?;
-            topic.partitions = u32::try_from(sequences.len()).unwrap_or(u32::MAX);
+            topic.partitions = spool.prepare(&topic).await?;
             registered.push(topic);
-            lanes.push(sequences);
         }
         let log = Arc::clone(&spool.log);
         let gate = Gate::new(Arc::clone(&log), spool.bytes_max);
-        let queue = Arc::new(Queue::new(load_bytes(log.as_ref()), spool.instance));
+        let queue = Arc::new(Queue::new(load_bytes(log.as_ref()), instance));
         let writer = writer_id(&self.name)?;
         // What will not pass is told now; what will, the forwarder waits for.
         let is_owner = match soon(take_over(transport.as_ref(), &writer, spool.instance)).await {
@@ -305,7 +302,7 @@ impl EmitterBuilder {
         };
         let tally = Arc::new(Tally::of(registered.iter()));
         let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
-        let mut shared = self.shared(queue, registered, &lanes, transport.record_bytes_max());
+        let mut shared = self.shared(queue, registered, transport.record_bytes_max());
         shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);
         shared.gate = Some(gate.clone());
         let forwarder = Forwarder {
@@ -318,6 +315,7 @@ impl EmitterBuilder {
             counted: Arc::clone(&shared.counted),
             tally: Arc::clone(&tally),
             is_owner,
+            refusing: crate::forward::Refusing::default(),
         };
         let sender = Sender {
             transport: log,
@@ -344,14 +342,13 @@ impl EmitterBuilder {
         self,
         queue: Arc<Queue>,
         registered: Vec<Registered>,
-        sequences: &[Vec<u64>],
         record_bytes_max: usize,
     ) -> Shared {
         let (mut types, mut streams) = (HashMap::new(), HashMap::new());
         let kinds = self.declared.iter().map(|(kind, _)| *kind);
-        for ((kind, topic), sequences) in kinds.zip(registered).zip(sequences) {
+        for (kind, topic) in kinds.zip(registered) {
             let name: Arc<str> = topic.topic.as_str().into();
-            let lane = queue.add_lanes(&name, sequences);
+            let lane = queue.add_lanes(&name, topic.partitions);
             let stream = Arc::new(Stream::new(topic, lane));
             if let Some(kind) = kind {
                 types.insert(kind, Arc::clone(&stream));

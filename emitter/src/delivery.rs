@@ -17,7 +17,7 @@ pub struct Receipt {
     /// Its offset in the partition; with a spool, in the spool's partition of that name. None where the
     /// append's answer was lost, and only a look at what had become durable told that it is there.
     pub offset: Option<u64>,
-    /// Its number among this emitter's events in the partition, from 0; also in the record's header
+    /// Its number among the events that this start of the emitter took for the partition, from 0; also in the record's header
     /// [`EMITTER_HEADER`](crate::EMITTER_HEADER).
     pub sequence: u64,
 }
@@ -101,15 +101,24 @@ impl Delivery {
         matches!(self.state, State::Dropped)
     }
 
-    /// Whether it is known to have failed.
+    /// Whether it is known not to be durable.
     pub(crate) fn has_failed(&self) -> bool {
-        match &self.state {
-            State::Dropped => true,
-            State::Taken(taken) => {
-                let end = taken.batch.end.get().and_then(|end| end.of(taken.part));
-                end.is_some_and(|(end, _)| end.is_err())
-            }
+        match self.ended() {
+            Some(Err(error)) => error.kind() != ErrorKind::Timeout,
+            Some(Ok(())) => false,
+            None => self.is_dropped(),
         }
+    }
+
+    /// Whether what has become of it is told.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.is_dropped() || self.ended().is_some()
+    }
+
+    fn ended(&self) -> Option<Result<(), &Error>> {
+        let State::Taken(taken) = &self.state else { return None };
+        let (end, _) = taken.batch.end.get()?.of(taken.part)?;
+        Some(end.as_ref().map(drop))
     }
 
     /// Waits until the event is durable: in the topic; with a spool, in the spool.

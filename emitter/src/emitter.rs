@@ -13,6 +13,7 @@ use serde::Serialize;
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tidemesh_avro::emitted::is_own_header;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::Transport;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -198,7 +199,7 @@ impl Emitter {
     ///
     /// The first failure of an event since the last call.
     pub async fn flush(&self) -> Result<()> {
-        let settled = self.shared.settled.wait(self.shared.counted.counts().taken).await;
+        let settled = self.shared.settled.wait(self.shared.queue.taken()).await;
         #[cfg(feature = "spool")]
         if let Some(gate) = &self.shared.gate {
             gate.flush().await?;
@@ -395,6 +396,9 @@ impl Shared {
         let waits = self.bounds.when_full == WhenFull::Wait;
         let tried = self.counting(|| {
             self.prepared(stream, encode, options, |encoded, bytes| {
+                if let Some(before) = self.known(stream, encoded, options)? {
+                    return Ok(Tried::Done(before));
+                }
                 match self.room.try_acquire_many(bytes) {
                     Ok(room) => self.push(stream, encoded, options, room).map(Tried::Done),
                     Err(_) if waits => Ok(Tried::Full(std::mem::take(encoded), bytes)),
@@ -420,12 +424,26 @@ impl Shared {
     ) -> Result<Delivery> {
         self.counting(|| {
             self.prepared(stream, encode, options, |encoded, bytes| {
+                if let Some(before) = self.known(stream, encoded, options)? {
+                    return Ok(before);
+                }
                 match self.room.try_acquire_many(bytes) {
                     Ok(room) => self.push(stream, encoded, options, room),
                     Err(_) => self.full(),
                 }
             })
         })
+    }
+
+    /// The delivery of an event of this name that was taken before, which needs no room.
+    fn known(
+        &self,
+        stream: &Stream,
+        encoded: &Encoded,
+        options: &EventOptions<'_>,
+    ) -> Result<Option<Delivery>> {
+        let Some(key) = options.idempotency_key else { return Ok(None) };
+        self.remembered.known(&stream.named(key, encoded))
     }
 
     /// Encodes an event and hands on its bytes, and for how many it counts.
@@ -491,7 +509,7 @@ impl Shared {
         };
         match options.idempotency_key {
             None => push(),
-            Some(key) => self.remembered.once(&stream.topic, key, push),
+            Some(key) => self.remembered.once(&stream.named(key, encoded), push),
         }
     }
 
@@ -512,11 +530,10 @@ impl Shared {
 }
 
 pub(crate) fn check_headers(options: &EventOptions<'_>) -> Result<()> {
-    let is_own = |name: &str| name.starts_with("__") && name != crate::IDEMPOTENCY_HEADER;
-    let own = options.headers.iter().find(|(name, _)| is_own(name));
+    let own = options.headers.iter().find(|(name, _)| is_own_header(name));
     own.map_or(Ok(()), |(name, _)| {
         Err(Error::new(ErrorKind::Config, "emit an event")
-            .because("headers whose names begin with __ are the platform's")
+            .because("headers whose names begin with __ or tidemesh. are the platform's")
             .with("header", name.escape_debug()))
     })
 }

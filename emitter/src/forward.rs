@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_transport::{
     Append, EmbeddedReader, EmbeddedTransport, FetchLimit, FetchedBatch, PartitionBatch, Reader,
-    Records, Start, Subscription, Transport, WriterEpoch,
+    Records, Start, Subscription, TopicInfo, Transport, WriterEpoch,
 };
 
 /// The first pause after a failure; each one is twice as long as the one before.
@@ -24,6 +24,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// How long is waited before it is tried again to free the disk of what was carried.
+const TRIM_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long is waited for events before it is looked whether there is an end.
 const WAIT: Duration = Duration::from_millis(100);
@@ -41,17 +44,50 @@ pub(crate) struct Forwarder<T> {
     pub(crate) tally: Arc<Tally>,
     /// Whether the name is taken: once it is, another one that has it fences this one for good.
     pub(crate) is_owner: bool,
+    pub(crate) refusing: Refusing,
 }
 
 /// One stretch without failure.
 struct Stretch {
     epoch: WriterEpoch,
-    reader: EmbeddedReader,
+    /// None while every topic refuses.
+    reader: Option<EmbeddedReader>,
     spare: Vec<Records>,
     /// How far partitions have been carried.
     places: Places,
     /// What has been carried since the disk was last freed of it.
     bytes: u64,
+    /// Not before then it is tried to free it again.
+    trim_at: Option<Instant>,
+}
+
+impl Stretch {
+    /// What is next, after a wait at most.
+    async fn poll(&mut self, limit: FetchLimit) -> Result<Vec<FetchedBatch>> {
+        match &mut self.reader {
+            Some(reader) => reader.poll(limit).await,
+            None => {
+                tokio::time::sleep(limit.wait_max).await;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+/// Topics that refuse what is carried to them: why, and until when they are left alone.
+#[derive(Default)]
+pub(crate) struct Refusing {
+    topics: BTreeMap<String, (Error, Instant)>,
+    /// Whether each topic gets an append of its own, so that one that refuses is found.
+    is_sought: bool,
+}
+
+/// How a stretch has ended.
+enum Ended {
+    /// All is carried that will come, but for what topics refuse.
+    Complete,
+    /// It is to begin anew: topics are left alone from here on, or tried again.
+    Again,
 }
 
 impl<T: Transport> Forwarder<T> {
@@ -62,18 +98,19 @@ impl<T: Transport> Forwarder<T> {
             let before = self.counted.counts().delivered;
             let ended = match self.begin().await {
                 Ok(Some(stretch)) => self.carry_on(stretch).await,
-                Ok(None) => return self.give_up(),
+                Ok(None) => return self.give_up(taken(&self.writer)),
+                Err(error) if error.kind() == ErrorKind::PositionLost => {
+                    return self.give_up(error);
+                }
                 Err(error) => Err(error),
             };
-            let Err(error) = ended else { return };
+            let error = match ended {
+                Ok(Ended::Complete) => return self.end(),
+                Ok(Ended::Again) => continue,
+                Err(error) => error,
+            };
             self.counted.retried(&error);
-            if error.remedy() == Remedy::Stop {
-                let error = error.report();
-                tracing::error!(
-                    error,
-                    "the spool keeps what cannot be delivered; it is tried again"
-                );
-            }
+            self.refusing.is_sought |= error.remedy() == Remedy::Stop;
             if self.counted.counts().delivered > before {
                 pause = PAUSE_MIN;
             }
@@ -82,7 +119,7 @@ impl<T: Transport> Forwarder<T> {
         }
     }
 
-    async fn carry_on(&self, mut stretch: Stretch) -> Result<()> {
+    async fn carry_on(&mut self, mut stretch: Stretch) -> Result<Ended> {
         let limit = FetchLimit {
             bytes_max: usize::try_from(self.target.gathered_bytes()).unwrap_or(usize::MAX),
             wait_max: WAIT,
@@ -90,21 +127,61 @@ impl<T: Transport> Forwarder<T> {
         loop {
             // Asked before what is there is: what comes later is none of this end.
             let is_complete = self.gate.is_complete();
-            let batches = stretch.reader.poll(limit).await?;
-            if !batches.is_empty() {
-                self.carry(&mut stretch, &batches).await?;
+            let batches = stretch.poll(limit).await?;
+            if batches.is_empty() {
+                self.trim(&mut stretch).await;
+                if is_complete {
+                    return Ok(Ended::Complete);
+                }
+                let is_due = |(_, until): &(Error, Instant)| Instant::now() >= *until;
+                if self.refusing.topics.values().any(is_due) {
+                    return Ok(Ended::Again);
+                }
                 continue;
             }
-            self.trim(&mut stretch).await;
-            if is_complete {
-                return Ok(());
+            if !self.refusing.is_sought {
+                self.carry(&mut stretch, &batches).await?;
+            } else if self.carry_apart(&mut stretch, batches).await? {
+                return Ok(Ended::Again);
             }
         }
     }
 
-    /// Another has the name: what is not delivered stays in the spool.
-    fn give_up(&self) {
-        let error = taken(&self.writer);
+    /// Carries each topic's batches for themselves; whether one has refused them.
+    async fn carry_apart(
+        &mut self,
+        stretch: &mut Stretch,
+        batches: Vec<FetchedBatch>,
+    ) -> Result<bool> {
+        let mut by_topic: BTreeMap<Arc<str>, Vec<FetchedBatch>> = BTreeMap::new();
+        for batch in batches {
+            by_topic.entry(Arc::clone(&batch.topic)).or_default().push(batch);
+        }
+        for (topic, batches) in by_topic {
+            match self.carry(stretch, &batches).await {
+                Err(error) if error.remedy() == Remedy::Stop => {
+                    let (topic, report) = (topic.to_string(), error.report());
+                    tracing::error!(topic, report, "a topic refuses events; the spool keeps them");
+                    self.gate.refused(&topic, Some(error.again()));
+                    self.refusing.topics.insert(topic, (error, Instant::now() + PAUSE_MAX));
+                    self.refusing.is_sought = false;
+                    return Ok(true);
+                }
+                carried => carried?,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Nothing more will come. What topics refuse stays in the spool, for the next start.
+    fn end(self) {
+        if let Some((_, (error, _))) = self.refusing.topics.into_iter().next() {
+            self.gate.give_up(error);
+        }
+    }
+
+    /// Nothing more is carried: what is not delivered stays in the spool.
+    fn give_up(&self, error: Error) {
         tracing::error!(error = error.report(), "the spool keeps what is not delivered");
         self.queue.close(error.again());
         self.gate.give_up(error);
@@ -130,12 +207,28 @@ impl<T: Transport> Forwarder<T> {
             let Some(place) = key.strip_prefix(&prefix) else { continue };
             places.insert(read_place(place)?, read_offset(value)?);
         }
-        let topics = self.spool.topics().await?.into_iter().map(|topic| topic.name).collect();
+        let spooled = self.spool.topics().await?;
+        check_places(&places, &spooled)?;
         self.gate.carried(&places);
-        let start = Start::Offsets(places.clone());
-        let subscription = Subscription { topics, group: None, start };
-        let reader = self.spool.subscribe(subscription).await?;
-        Ok(Some(Stretch { epoch, reader, spare: Vec::new(), places, bytes: 1 }))
+        self.take_up_refusing();
+        let topics = spooled.into_iter().map(|topic| topic.name);
+        let topics = topics.filter(|topic| !self.refusing.topics.contains_key(topic));
+        let topics: Vec<String> = topics.collect();
+        let reader = if topics.is_empty() {
+            None
+        } else {
+            let start = Start::Offsets(places.clone());
+            Some(self.spool.subscribe(Subscription { topics, group: None, start }).await?)
+        };
+        Ok(Some(Stretch { epoch, reader, spare: Vec::new(), places, bytes: 1, trim_at: None }))
+    }
+
+    /// Topics whose time is over are tried again.
+    fn take_up_refusing(&mut self) {
+        let now = Instant::now();
+        for (topic, _) in self.refusing.topics.extract_if(.., |_, (_, until)| *until <= now) {
+            self.gate.refused(&topic, None);
+        }
     }
 
     async fn carry(&self, stretch: &mut Stretch, fetched: &[FetchedBatch]) -> Result<()> {
@@ -150,8 +243,6 @@ impl<T: Transport> Forwarder<T> {
             events += count;
             bytes += records.len_bytes() as u64;
             let (topic, partition) = (Arc::clone(&batch.topic), batch.partition);
-            let place = (batch.topic.to_string(), partition);
-            stretch.places.insert(place, batch.next_offset);
             if !records.is_empty() {
                 append.batches.push(PartitionBatch { topic, partition, records });
             }
@@ -160,6 +251,9 @@ impl<T: Transport> Forwarder<T> {
             append.state.push(carried_item(self.instance, topic, partition, next));
         }
         stretch.spare = self.target.append(append).await?.recycled;
+        for ((topic, partition), next) in ends(fetched) {
+            stretch.places.insert((topic.to_owned(), partition), next);
+        }
         self.counted.delivered(events, since.elapsed());
         for (topic, count) in carried {
             self.tally.add(&topic, count);
@@ -174,17 +268,38 @@ impl<T: Transport> Forwarder<T> {
 
     /// Takes what was carried from the disk. What stays there is taken the next time.
     async fn trim(&self, stretch: &mut Stretch) {
-        if stretch.bytes == 0 {
+        if stretch.bytes == 0 || stretch.trim_at.is_some_and(|at| Instant::now() < at) {
             return;
         }
-        stretch.bytes = 0;
+        (stretch.bytes, stretch.trim_at) = (0, None);
         for ((topic, partition), next) in &stretch.places {
             if let Err(error) = self.spool.trim(topic, *partition, *next).await {
                 tracing::warn!(topic, partition, error = error.report(), "a spool was not trimmed");
+                // Its room is waited for.
+                (stretch.bytes, stretch.trim_at) = (1, Some(Instant::now() + TRIM_AGAIN));
             }
         }
         self.gate.sunk();
     }
+}
+
+/// A spool that is behind what was carried of it is not the one that it was: a copy from before, put back.
+fn check_places(places: &Places, spooled: &[TopicInfo]) -> Result<()> {
+    for ((topic, partition), next) in places {
+        let found = spooled.iter().find(|spooled| spooled.name == *topic);
+        let place = usize::try_from(*partition).unwrap_or(usize::MAX);
+        let end = found.and_then(|topic| topic.partitions.get(place)).map_or(0, |p| p.end);
+        if *next > end {
+            return Err(Error::new(ErrorKind::PositionLost, "carry a spool on")
+                .because("more of it was delivered than it holds: its folder was put back to an earlier state")
+                .with("topic", topic)
+                .with("partition", partition)
+                .with("delivered_to", next)
+                .with("spool_end", end)
+                .help("give the emitter a new folder; what the old one holds beyond was delivered"));
+        }
+    }
+    Ok(())
 }
 
 /// How far each partition has come with these batches.

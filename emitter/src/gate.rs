@@ -32,6 +32,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Carried {
     places: Places,
+    /// Topics that refuse what is carried to them, and why.
+    refused: BTreeMap<String, Error>,
     /// Why nothing more is carried.
     ended: Option<Error>,
 }
@@ -88,6 +90,15 @@ impl Gate {
         self.shared.changed.notify_waiters();
     }
 
+    /// A topic refuses what is carried to it, or is tried again.
+    pub(crate) fn refused(&self, topic: &str, why: Option<Error>) {
+        match why {
+            Some(why) => drop(self.lock().refused.insert(topic.to_owned(), why)),
+            None => drop(self.lock().refused.remove(topic)),
+        }
+        self.shared.changed.notify_waiters();
+    }
+
     /// Nothing more is carried, for this reason.
     pub(crate) fn give_up(&self, why: Error) {
         self.lock().ended.get_or_insert(why);
@@ -107,7 +118,7 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// Why nothing more is carried.
+    /// Why nothing more is carried, or what is left is refused.
     pub(crate) async fn flush(&self) -> Result<()> {
         let mut wanted = Places::new();
         for topic in self.log.topics().await? {
@@ -125,7 +136,10 @@ impl Gate {
                 if wanted.is_empty() {
                     return Ok(());
                 }
-                if let Some(error) = &carried.ended {
+                let is_refused = |((topic, _), _): (&(String, u32), _)| carried.refused.get(topic);
+                let refused = wanted.iter().map(is_refused).collect::<Option<Vec<_>>>();
+                let refused = refused.and_then(|all| all.first().copied());
+                if let Some(error) = carried.ended.as_ref().or(refused) {
                     return Err(error.again());
                 }
             }

@@ -50,9 +50,9 @@ pub use tidemesh_transport::EmbeddedConfig;
 pub use tidemesh_transport::kafka::KafkaConfig;
 pub use tidemesh_transport::{RegistryAccess, RegistryClient, RegistryLogin, TopicConfig};
 
-/// The header that tells whose event it is and which: 16 bytes, the emitter's instance and the event's
-/// number among that one's in the partition, each a 64-bit integer, big-endian. An instance is one
-/// connection of an emitter without a spool, or one spool.
+/// The header that tells whose event it is and which: 16 bytes, the emitter's start and the event's number
+/// among those that this start took for the partition, each a 64-bit integer, big-endian. Where a number is
+/// missing, an event that was taken has failed, or was lost with the process.
 pub const EMITTER_HEADER: &str = "__emitter";
 
 /// The header that has an event's idempotency key, where it was given one.

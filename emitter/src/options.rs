@@ -62,9 +62,11 @@ impl<'a> EventOptions<'a> {
     }
 
     /// Names the event: of those with one name that an emitter takes, the first alone is sent, and the
-    /// others' deliveries tell of that one. It remembers
-    /// [`IDEMPOTENCY_KEYS_MAX`](crate::IDEMPOTENCY_KEYS_MAX) names, for its life; consumers have it as the header
-    /// [`IDEMPOTENCY_HEADER`](crate::IDEMPOTENCY_HEADER).
+    /// others' deliveries tell of that one; another event of that name is refused with `Conflict`. One that
+    /// failed is sent when it comes again, unless it may be durable all the same (`Timeout`). The names of
+    /// events on their way are remembered, and those of the last
+    /// [`IDEMPOTENCY_KEYS_MAX`](crate::IDEMPOTENCY_KEYS_MAX) that ended, for the emitter's life; consumers have it as the
+    /// header [`IDEMPOTENCY_HEADER`](crate::IDEMPOTENCY_HEADER).
     #[must_use]
     pub fn idempotency_key(mut self, key: &'a str) -> Self {
         self.idempotency_key = Some(key);

@@ -53,6 +53,8 @@ struct Inner {
     open: Option<Load>,
     sealed: VecDeque<Load>,
     spare: Vec<Records>,
+    /// Events that were taken.
+    taken: u64,
     /// Why nothing more is taken.
     closed: Option<Error>,
 }
@@ -90,6 +92,7 @@ impl Queue {
             open: None,
             sealed: VecDeque::new(),
             spare: Vec::new(),
+            taken: 0,
             closed: None,
         };
         Self {
@@ -105,13 +108,13 @@ impl Queue {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a topic's partitions, whose next events have these numbers; answers the first one's lane.
-    pub(crate) fn add_lanes(&self, topic: &Arc<str>, sequences: &[u64]) -> usize {
+    /// Adds a topic's partitions; answers the first one's lane.
+    pub(crate) fn add_lanes(&self, topic: &Arc<str>, partitions: u32) -> usize {
         let mut inner = self.inner();
         let first = inner.lanes.len();
-        for (partition, sequence) in (0..).zip(sequences) {
+        for partition in 0..partitions {
             let topic = Arc::clone(topic);
-            inner.lanes.push(Lane { topic, partition, sequence: *sequence, part: None });
+            inner.lanes.push(Lane { topic, partition, sequence: 0, part: None });
         }
         first
     }
@@ -155,6 +158,7 @@ impl Queue {
             sequence: lane.sequence,
         };
         lane.sequence += 1;
+        inner.taken += 1;
         load.count += 1;
         load.bytes += new.bytes;
         if load.bytes >= self.load_bytes {
@@ -165,6 +169,11 @@ impl Queue {
             self.filled.notify_one();
         }
         Ok(taken)
+    }
+
+    /// How many events were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        self.inner().taken
     }
 
     /// The oldest events, if there are any.

@@ -52,31 +52,52 @@ pub(crate) struct Sender<T> {
     pub(crate) spare: Vec<Records>,
 }
 
-/// Whose an append is whose answer was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose an append is of which it is not known whether it has happened.
+#[derive(Debug)]
 pub(crate) enum Whose {
-    /// Of the load that is being delivered.
-    This,
-    /// Of one that was given up.
+    /// Of what is being delivered; with what refuses it for good, if it has not happened.
+    This(Option<Error>),
+    /// Of what was given up.
     Earlier,
+}
+
+/// Why events are not delivered.
+enum Failed {
+    /// They were refused for good, and are not there.
+    Refused(Error),
+    /// Their time is over.
+    Late(Error),
+    /// Another emitter has the name.
+    Taken(Error),
+    /// Not yet: they may be there.
+    Unsure(Error),
+}
+
+impl Failed {
+    fn into_error(self) -> Error {
+        let (Self::Refused(error) | Self::Late(error) | Self::Taken(error) | Self::Unsure(error)) =
+            self;
+        error
+    }
 }
 
 impl<T: Transport> Sender<T> {
     /// Hands on until the queue is closed and empty.
     pub(crate) async fn run(mut self) {
         loop {
+            // Asked first: what is taken before the queue is closed is in it by then.
+            let is_closed = self.queue.closed().is_some();
             let Some(load) = self.queue.take() else {
-                if self.queue.closed().is_some() {
+                if is_closed {
                     break;
                 }
                 self.queue.filled.notified().await;
                 continue;
             };
-            #[cfg(feature = "spool")]
-            if let Some(gate) = &self.gate {
-                gate.wait().await;
-            }
-            let end = self.deliver(&load).await;
+            let end = match self.room_at_target(&load).await {
+                Ok(()) => self.deliver(&load).await,
+                Err(error) => End::Whole(Err(error)),
+            };
             self.settle(load, end);
         }
         #[cfg(feature = "spool")]
@@ -91,63 +112,111 @@ impl<T: Transport> Sender<T> {
         }
     }
 
+    /// Waits until a spool has room.
+    async fn room_at_target(&self, load: &Load) -> Result<()> {
+        #[cfg(feature = "spool")]
+        if let Some(gate) = &self.gate {
+            let waiting = gate.wait();
+            return match self.until(load) {
+                None => Ok(waiting.await),
+                Some(until) => tokio::time::timeout_at(until.into(), waiting).await.map_err(|_| {
+                    let full = Error::new(ErrorKind::Exhausted, "spool events");
+                    late(full.because("the spool is full"), load)
+                }),
+            };
+        }
+        let _ = load;
+        Ok(())
+    }
+
+    /// Until when a load may be tried.
+    fn until(&self, load: &Load) -> Option<Instant> {
+        self.delivery_timeout.map(|timeout| load.since + timeout)
+    }
+
     /// Delivers a load: at once, or where that is refused for good, each part for itself.
     async fn deliver(&mut self, load: &Load) -> End {
         match self.append_all(&load.parts, load).await {
-            Err(error) if error.remedy() == Remedy::Stop && load.parts.len() > 1 => {}
-            end => return End::Whole(end),
+            Err(Failed::Refused(_)) if load.parts.len() > 1 => {}
+            end => return End::Whole(end.map_err(Failed::into_error)),
         }
         let mut ends = Vec::with_capacity(load.parts.len());
         for part in &load.parts {
-            ends.push(self.append_all(std::slice::from_ref(part), load).await);
+            let end = self.append_all(std::slice::from_ref(part), load).await;
+            ends.push(end.map_err(Failed::into_error));
         }
         End::Parts(ends)
     }
 
     /// Appends parts of a load until they are durable, or cannot be.
-    async fn append_all(&mut self, parts: &[Part], load: &Load) -> Result<Appended> {
-        let until = self.delivery_timeout.map(|timeout| load.since + timeout);
+    async fn append_all(&mut self, parts: &[Part], load: &Load) -> Result<Appended, Failed> {
+        let until = self.until(load);
         let mut pause = PAUSE_MIN;
         // What may be under way is of a load that was given up.
-        self.under_way = self.under_way.map(|_| Whose::Earlier);
+        self.under_way = self.under_way.take().map(|_| Whose::Earlier);
         loop {
-            let error = match self.attempt(parts).await {
+            if until.is_some_and(|until| Instant::now() > until) {
+                let waited = Error::new(ErrorKind::Timeout, "deliver events");
+                return Err(Failed::Late(late(waited.because("others were before them"), load)));
+            }
+            let error = match self.attempt(parts, until).await {
                 Ok(appended) => {
                     self.next += 1;
                     return Ok(appended);
                 }
-                Err(error) if self.is_taken || error.remedy() == Remedy::Stop => return Err(error),
-                Err(error) => error,
+                Err(Failed::Unsure(error)) => error,
+                Err(failed) => return Err(failed),
             };
             self.counted.retried(&error);
             if let Some(until) = until
                 && Instant::now() + pause > until
             {
-                return Err(late(error, load));
+                return Err(Failed::Late(late(error, load)));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    async fn attempt(&mut self, parts: &[Part]) -> Result<Appended> {
-        if let Some(whose) = self.under_way {
-            let next = self.reached().await?;
+    /// One append. Whatever it fails by may have happened, so that the next attempt begins by looking.
+    async fn attempt(
+        &mut self,
+        parts: &[Part],
+        until: Option<Instant>,
+    ) -> Result<Appended, Failed> {
+        if self.under_way.is_some() {
+            let next = self.reached_until(until).await?;
             let is_there = next > self.next;
-            self.under_way = None;
-            match whose {
-                Whose::This if is_there => return Ok(Appended::default()),
-                Whose::Earlier if is_there => self.next = next,
+            match self.under_way.take() {
+                Some(Whose::This(_)) if is_there => return Ok(Appended::default()),
+                Some(Whose::Earlier) if is_there => self.next = next,
+                Some(Whose::This(Some(refused))) => return Err(Failed::Refused(refused)),
                 _ => {}
             }
         }
-        let appended = self.append(parts).await;
-        if let Err(error) = &appended
-            && error.remedy() == Remedy::Retry
-        {
-            self.under_way = Some(Whose::This);
-        }
-        appended
+        self.append(parts).await.map_err(|error| {
+            let refused = (error.remedy() == Remedy::Stop).then(|| error.again());
+            self.under_way = Some(Whose::This(refused));
+            Failed::Unsure(error)
+        })
+    }
+
+    /// How far it has come; what cannot be asked now is asked again.
+    async fn reached_until(&mut self, until: Option<Instant>) -> Result<u64, Failed> {
+        let asked = match until {
+            None => self.reached().await,
+            Some(until) => {
+                let asking = tokio::time::timeout_at(until.into(), self.reached());
+                asking.await.unwrap_or_else(|_| {
+                    Err(Error::new(ErrorKind::Timeout, "look for what was delivered"))
+                })
+            }
+        };
+        asked.map_err(
+            |error| {
+                if self.is_taken { Failed::Taken(error) } else { Failed::Unsure(error) }
+            },
+        )
     }
 
     async fn append(&mut self, parts: &[Part]) -> Result<Appended> {
@@ -234,3 +303,6 @@ fn late(error: Error, load: &Load) -> Error {
         .caused_by(error)
         .help("raise delivery_timeout, or have a spool keep them")
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ struct Known {
 pub(crate) struct OpenSpool {
     pub(crate) log: Arc<EmbeddedTransport>,
     pub(crate) writer: WriterEpoch,
-    /// Sets its events apart from those of other spools.
+    /// Sets what was carried of it apart from what was of other spools.
     pub(crate) instance: u64,
     pub(crate) bytes_max: u64,
     known: BTreeMap<String, Known>,
@@ -149,12 +149,12 @@ impl OpenSpool {
         }))
     }
 
-    /// Keeps what is known of a topic now, and answers the numbers of its partitions' next events.
+    /// Keeps what is known of a topic now, and answers how many partitions it has here.
     ///
     /// # Errors
     ///
     /// What the log answers.
-    pub(crate) async fn prepare(&mut self, topic: &Registered) -> Result<Vec<u64>> {
+    pub(crate) async fn prepare(&mut self, topic: &Registered) -> Result<u32> {
         let config = TopicConfig {
             partitions: topic.partitions,
             cleanup_policy: CleanupPolicy::Delete,
@@ -171,6 +171,7 @@ impl OpenSpool {
             // One that was made with fewer goes on with those.
             partitions: u32::try_from(info.partitions.len()).unwrap_or(u32::MAX),
         };
+        let partitions = known.partitions;
         if self.known.get(&known.topic) != Some(&known) {
             let item = stored_item(format!("{TOPIC}{}", known.topic), &known, "keep a topic")?;
             let append = Append { state: vec![item], ..Append::default() };
@@ -178,7 +179,7 @@ impl OpenSpool {
             self.log.append(append).await?;
             self.known.insert(known.topic.clone(), known);
         }
-        Ok(info.partitions.iter().map(|partition| partition.end).collect())
+        Ok(partitions)
     }
 }
 

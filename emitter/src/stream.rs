@@ -3,6 +3,7 @@
 use crate::encoded::Reader;
 use crate::options::{EventOptions, Place};
 use crate::register::{Registered, check};
+use crate::remember::Named;
 use serde::Serialize;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -146,6 +147,12 @@ impl Stream {
         into.value.extend_from_slice(&frame::head(self.value_id));
         into.value.extend_from_slice(data);
         Ok(())
+    }
+
+    /// An event with a name, by which it is known again.
+    pub(crate) fn named<'a>(&'a self, key: &'a str, encoded: &'a Encoded) -> Named<'a> {
+        let (topic, schema, value) = (&self.topic, self.value_id, &*encoded.value);
+        Named { topic, key, schema, value }
     }
 
     /// The lane that an event goes to.

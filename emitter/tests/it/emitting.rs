@@ -152,3 +152,16 @@ async fn an_emitters_topics_are_announced_to_the_catalog() {
     assert!(announced.value_schema > 0 && announced.key_schema > 0);
     assert!(announced.read_to_ms >= announced.newest_at_ms);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_event_under_a_known_idempotency_key_is_refused() {
+    let mesh = Mesh::new().await;
+    let emitter = mesh.builder("shop").event::<Order>().connect().await.unwrap();
+    let named = || EventOptions::new().idempotency_key("a");
+    emitter.emit_with(&order(1), named()).await.unwrap();
+    let error = emitter.emit_with(&order(2), named()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    let platforms = EventOptions::new().header("tidemesh.position", "x");
+    let error = emitter.emit_with(&order(3), platforms).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+}

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tidemesh_emitter::{Emitter, ErrorKind, EventOptions, Spool, Topic, WhenFull};
+use tidemesh_transport::Transport;
 
 impl Mesh {
     fn spooled(&self, folder: &Path) -> tidemesh_emitter::EmitterBuilder {
@@ -151,4 +152,53 @@ async fn a_spool_belongs_to_one_emitter() {
     assert!(error.to_string().contains("another emitter's"), "{error}");
     let bound = other().spool(Spool::new(&folder).bytes_max(1)).connect().await.unwrap_err();
     assert_eq!(bound.kind(), ErrorKind::Config);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_refuses_holds_up_no_other_and_is_told_by_flush() {
+    let mesh = Mesh::new().await;
+    let folder = mesh.folder.path().join("spool");
+    let builder = || {
+        let builder = mesh.builder("shop").event::<Order>().spool(Spool::new(&folder));
+        builder.topic_with_schema("other", crate::support::ORDER, Topic::new())
+    };
+    let emitter = builder().connect().await.unwrap();
+    mesh.log.delete_topic("shop.orders").await.unwrap();
+    let other = emitter.topic("other").unwrap();
+    for id in 0..20 {
+        emitter.emit(&order(id)).await.unwrap();
+        other.emit(&order(id), EventOptions::new()).await.unwrap();
+    }
+    let error = emitter.flush().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert_eq!(ids(&mesh.read("other").await), (0..20).collect::<Vec<_>>());
+    let error = emitter.close().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    // The next start makes the topic, and the spool has kept its events.
+    let emitter = eventually(async || builder().connect().await.ok()).await;
+    emitter.flush().await.unwrap();
+    assert_eq!(ids(&mesh.read("shop.orders").await), (0..20).collect::<Vec<_>>());
+    assert_eq!(mesh.read("other").await.len(), 20, "none twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spool_that_was_put_back_to_an_earlier_state_is_told() {
+    let mesh = Mesh::new().await;
+    let (folder, copy) = (mesh.folder.path().join("spool"), mesh.folder.path().join("copy"));
+    let emit = async |folder: &Path, ids: std::ops::Range<i64>| {
+        let emitter = eventually(async || mesh.spooled(folder).connect().await.ok()).await;
+        for id in ids {
+            emitter.emit(&order(id)).await?;
+        }
+        emitter.close().await
+    };
+    emit(&folder, 0..5).await.unwrap();
+    // Read as long as nobody has it: the lock goes with the last of the emitter's tasks.
+    let copied = std::process::Command::new("cp").arg("-a").arg(&folder).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    emit(&folder, 5..30).await.unwrap();
+    let error = emit(&copy, 30..31).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PositionLost, "{error}");
+    assert!(error.report().contains("earlier state"), "{}", error.report());
+    assert_eq!(mesh.read("shop.orders").await.len(), 30);
 }

@@ -236,7 +236,8 @@ impl Topics {
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&full) {
             return Ok(*known);
         }
-        self.look(full).await?.ok_or_else(|| not_found(topic))
+        // A partition that has no leader for a while is no topic that is gone.
+        self.partitions_led(topic).await
     }
 
     /// How many partitions a topic has in the cluster now; none if it, or a leader, is not there.
