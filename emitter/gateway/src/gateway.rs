@@ -21,7 +21,7 @@ const SCHEMAS_INTERVAL: Duration = Duration::from_secs(30);
 /// A gateway: [`serve`](crate::serve) puts it on a port.
 #[derive(Debug)]
 pub struct Gateway {
-    pub(crate) topics: Topics,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) limits: Limits,
     guard: Option<Arc<Guard>>,
     requests: Arc<Semaphore>,
@@ -46,9 +46,10 @@ impl Gateway {
         }
         let limits = config.limits;
         let requests = Arc::new(Semaphore::new(limits.requests_max));
-        let gateway = Arc::new(Self { topics: Topics::new(config)?, limits, guard, requests });
-        let connecting = Arc::clone(&gateway);
-        tokio::spawn(async move { connecting.topics.connect_named().await });
+        let topics = Arc::new(Topics::new(config)?);
+        let connecting = Arc::clone(&topics);
+        tokio::spawn(async move { connecting.connect_named().await });
+        let gateway = Arc::new(Self { topics, limits, guard, requests });
         let following = Arc::downgrade(&gateway);
         tokio::spawn(async move {
             loop {
@@ -101,7 +102,7 @@ impl Gateway {
     /// Takes a request's events and waits for them.
     pub(crate) async fn emit(&self, topic: &str, events: Vec<Incoming>) -> Result<Vec<Outcome>> {
         let until = Instant::now() + self.limits.answer_timeout;
-        let (slot, schemas) = self.topics.get(topic).await?;
+        let (slot, schemas) = self.topics.get_until(topic, until).await?;
         let outcomes = emit(&schemas, events, until).await;
         let is_fenced = |outcome: &Outcome| matches!(outcome, Outcome::Refused(error) if error.kind() == ErrorKind::Fenced);
         if outcomes.iter().any(is_fenced) {
@@ -112,7 +113,8 @@ impl Gateway {
 
     /// A topic, connected.
     pub(crate) async fn topic(&self, topic: &str) -> Result<TopicEmitter> {
-        Ok(self.topics.get(topic).await?.1.newest().clone())
+        let until = Instant::now() + self.limits.answer_timeout;
+        Ok(self.topics.get_until(topic, until).await?.1.newest().clone())
     }
 
     /// The topics that a caller may use.

@@ -1,10 +1,11 @@
 //! What is refused, each with its status and what is to blame.
 
+use crate::client::Answer;
 use crate::mesh::{Mesh, ids};
 use crate::started::{ORDERS, Started, config, order, small, started};
 use proptest::prelude::*;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidemesh_emit_gateway::WhenFull;
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -162,13 +163,65 @@ async fn who_is_away_at_the_start_is_503_and_nothing_else_is_lost() {
     assert_eq!(away.status, 503, "{away:?}");
     assert_eq!(client.get("/health").await.status, 200);
     mesh.come_back().await;
-    assert_eq!(client.emit(ORDERS, &[order(1)]).await.status, 200);
+    // The failure is told for a second more, with `Retry-After`.
+    let back = loop {
+        let answer = client.emit(ORDERS, &[order(1)]).await;
+        if answer.status != 503 {
+            break answer;
+        }
+        assert!(answer.headers.contains_key("retry-after"));
+    };
+    assert_eq!(back.status, 200, "{back:?}");
     let mut nowhere = config(&mesh);
     nowhere.registry_url = "http://127.0.0.1:1".to_owned();
     nowhere.name = "nowhere".to_owned();
     let started = Started::new(nowhere).await;
     let answer = started.client().await.emit("shop.x", &[order(1)]).await;
     assert_eq!(answer.status, 503, "{answer:?}");
+}
+
+/// Emits to `topic` from so many connections at once, with the time that all of it took.
+async fn emit_at_once(started: &Started, topic: &'static str, clients: usize) -> (Vec<Answer>, Duration) {
+    let mut connected = Vec::new();
+    for _ in 0..clients {
+        connected.push(started.client().await);
+    }
+    let began = Instant::now();
+    let emitting: Vec<_> = connected
+        .into_iter()
+        .map(|mut client| tokio::spawn(async move { client.emit(topic, &[order(1)]).await }))
+        .collect();
+    let mut answers = Vec::new();
+    for answer in emitting {
+        answers.push(answer.await.unwrap());
+    }
+    (answers, began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_topic_that_cannot_be_connected_shares_the_failure() {
+    let mut mesh = Mesh::new().await;
+    mesh.go_away().await;
+    // Connecting takes five seconds: one after another these would take a minute.
+    let mut patient = config(&mesh);
+    patient.limits.answer_timeout = Duration::from_secs(60);
+    let started = Started::new(patient).await;
+    let (answers, took) = emit_at_once(&started, ORDERS, 12).await;
+    assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
+    assert!(answers.iter().all(|answer| answer.headers.contains_key("retry-after")));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    // And none waits for longer than a request may.
+    let mut hasty = small(&mesh);
+    hasty.name = "hasty".to_owned();
+    let started = Started::new(hasty).await;
+    let (answers, took) = emit_at_once(&started, ORDERS, 12).await;
+    assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
+    assert_eq!(answers[0].body["kind"], "timeout", "{answers:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    mesh.come_back().await;
+    let mut client = started.client().await;
+    while client.emit(ORDERS, &[order(1)]).await.status == 503 {}
+    assert_eq!(client.emit(ORDERS, &[order(2)]).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
