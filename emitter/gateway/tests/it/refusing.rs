@@ -1,6 +1,6 @@
 //! What is refused, each with its status and what is to blame.
 
-use crate::client::Answer;
+use crate::client::{Answer, Client};
 use crate::mesh::{Mesh, ids};
 use crate::started::{ORDERS, Started, config, order, small, started};
 use proptest::prelude::*;
@@ -54,6 +54,26 @@ async fn a_request_that_is_none_is_refused_whole() {
     ] {
         let answer = client.post_as(ORDERS, headers, body.as_bytes()).await;
         assert_eq!(answer.status, status, "{answer:?}");
+    }
+    // One that is none is refused alone.
+    let body = json!({ "events": [
+        { "value": order(1), "event_time_ms": -1 },
+        { "value": order(2) },
+        { "value": order(3), "headers": { "__idempotency_key": "k" } },
+        { "value": order(4), "headers": { "tidemesh.lineage": "k" } },
+        { "value": order(5), "headers": { "origin": 7 } },
+    ] });
+    let some = client.post(ORDERS, &body).await;
+    assert_eq!(some.status, 207, "{some:?}");
+    assert!(some.result(1)["sequence"].is_u64(), "{some:?}");
+    for (place, path) in [
+        (0, "events[0].event_time_ms"),
+        (2, "events[2].headers.__idempotency_key"),
+        (3, "events[3].headers.tidemesh.lineage"),
+        (4, "events[4].headers.origin"),
+    ] {
+        assert_eq!(some.result(place)["error_code"], 422);
+        assert_eq!(some.result(place)["path"], path);
     }
     let shape = client.post_as(ORDERS, JSON, br#"{"events":[{"value":1,"partition":"x"}]}"#).await;
     assert_eq!(shape.body["path"], "events[0].partition", "{shape:?}");
@@ -135,22 +155,63 @@ async fn topics_and_requests_are_bounded() {
     mesh.client().register("shop.more-value", crate::mesh::ORDER).await.unwrap();
     let more = client.emit("shop.more", &[order(1)]).await;
     assert_eq!((more.status, &more.body["kind"]), (503, &json!("exhausted")), "{more:?}");
-    // One that is at its body holds the only place.
-    let mut slow = started.client().await;
-    let head = format!(
-        "POST /v1/topics/{ORDERS}/events HTTP/1.1\r\nhost: g\r\n{JSON}content-length: 13\r\n\r\n{{"
-    );
-    slow.write(head.as_bytes()).await;
-    let refused = loop {
-        let answer = client.emit(ORDERS, &[]).await;
-        if answer.status != 200 {
-            break answer;
-        }
-    };
+    // One that is at its body holds the only place for bodies.
+    let mut slow = a_slow_body(&started, ORDERS).await;
+    let refused = refused_once_it_is_there(&mut client, ORDERS).await;
     assert_eq!(refused.status, 429, "{refused:?}");
     slow.write(b"\"events\":[]}").await;
     assert_eq!(slow.answer().await.status, 200);
     assert_eq!(client.emit(ORDERS, &[order(2)]).await.status, 200);
+}
+
+/// A request to emit nothing, of whose body one byte has been sent.
+async fn a_slow_body(started: &Started, topic: &str) -> Client {
+    let mut slow = started.client().await;
+    let head = format!(
+        "POST /v1/topics/{topic}/events HTTP/1.1\r\nhost: g\r\n{JSON}content-length: 13\r\n\r\n{{"
+    );
+    slow.write(head.as_bytes()).await;
+    slow
+}
+
+/// The first answer that is not 200.
+async fn refused_once_it_is_there(client: &mut Client, topic: &str) -> Answer {
+    loop {
+        let answer = client.emit(topic, &[]).await;
+        if answer.status != 200 {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_whose_requests_hang_leaves_places_to_the_others() {
+    let mut mesh = Mesh::new().await;
+    mesh.client().register("shop.more-value", crate::mesh::ORDER).await.unwrap();
+    let mut config = config(&mesh);
+    config.limits.requests_max = 4;
+    let started = Started::new(config).await;
+    let mut client = started.client().await;
+    for topic in [ORDERS, "shop.more"] {
+        assert_eq!(client.emit(topic, &[order(1)]).await.status, 200);
+    }
+    // At their bodies: each topic has its share, so one alone does not take all.
+    let mut slow = a_slow_body(&started, ORDERS).await;
+    let refused = refused_once_it_is_there(&mut client, ORDERS).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(refused.body["message"].as_str().unwrap().contains("the topic, 1"), "{refused:?}");
+    assert_eq!(client.emit("shop.more", &[order(2)]).await.status, 200);
+    slow.write(b"\"events\":[]}").await;
+    assert_eq!(slow.answer().await.status, 200);
+    // At their work: one waits for the log, that is away.
+    mesh.go_away().await;
+    let mut stuck = started.client().await;
+    let waiting = tokio::spawn(async move { stuck.emit(ORDERS, &[order(3)]).await });
+    let refused = refused_once_it_is_there(&mut client, ORDERS).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert_eq!(client.emit("shop.more", &[]).await.status, 200);
+    mesh.come_back().await;
+    assert_eq!(waiting.await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +242,11 @@ async fn who_is_away_at_the_start_is_503_and_nothing_else_is_lost() {
 }
 
 /// Emits to `topic` from so many connections at once, with the time that all of it took.
-async fn emit_at_once(started: &Started, topic: &'static str, clients: usize) -> (Vec<Answer>, Duration) {
+async fn emit_at_once(
+    started: &Started,
+    topic: &'static str,
+    clients: usize,
+) -> (Vec<Answer>, Duration) {
     let mut connected = Vec::new();
     for _ in 0..clients {
         connected.push(started.client().await);
