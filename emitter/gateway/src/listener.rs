@@ -21,8 +21,8 @@ const IDLE_MAX: Duration = Duration::from_secs(75);
 /// `100 Continue` is taken for a head too.
 const HEAD_MAX: Duration = Duration::from_secs(30);
 
-/// What ends a head.
-const HEAD_END: &[u8; 4] = b"\r\n\r\n";
+/// The ends of lines, with nothing but carriage returns between, that end a head.
+const HEAD_ENDS_MAX: usize = 2;
 
 /// A listener that keeps to a number of connections.
 #[derive(Debug)]
@@ -81,8 +81,9 @@ pub(crate) struct Connection {
 enum Head {
     /// Nothing of it is there; so it begins, and so it is after each answer.
     Awaited,
-    /// Some of it is there: until when it may take, and how much of its end was seen last.
-    Begun { until: Instant, ended: usize },
+    /// Some of it is there: until when it may take, and how many ends of lines were seen last; none while
+    /// nothing but empty lines has come, which may stand before it.
+    Begun { until: Instant, ends: Option<usize> },
     /// It is there; a body may follow. The next answer ends that.
     Over,
 }
@@ -90,23 +91,23 @@ enum Head {
 impl Head {
     /// After these bytes were read.
     fn after(self, bytes: &[u8], head_max: Duration) -> Self {
-        let (until, mut ended) = match self {
+        let (until, mut ends) = match self {
             Self::Over => return self,
             Self::Awaited if bytes.is_empty() => return self,
-            Self::Awaited => (Instant::now() + head_max, 0),
-            Self::Begun { until, ended } => (until, ended),
+            Self::Awaited => (Instant::now() + head_max, None),
+            Self::Begun { until, ends } => (until, ends),
         };
         for byte in bytes {
-            ended = match (HEAD_END.get(ended) == Some(byte), byte) {
-                (true, _) => ended + 1,
-                (false, b'\r') => 1,
-                (false, _) => 0,
+            ends = match byte {
+                b'\r' => ends,
+                b'\n' => ends.map(|ends| ends + 1),
+                _ => Some(0),
             };
-            if ended == HEAD_END.len() {
+            if ends == Some(HEAD_ENDS_MAX) {
                 return Self::Over;
             }
         }
-        Self::Begun { until, ended }
+        Self::Begun { until, ends }
     }
 }
 
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn a_head_ends_with_an_empty_line_however_it_is_cut() {
         let max = Duration::from_secs(1);
-        let whole = b"GET / HTTP/1.1\r\nhost: g\r\r\n\r\n";
+        let whole = b"GET / HTTP/1.1\r\nhost: g\r\n\r\n";
         for cut in 1..whole.len() {
             let (first, second) = whole.split_at(cut);
             let begun = Head::Awaited.after(first, max);
@@ -189,6 +190,12 @@ mod tests {
             assert_eq!(begun.after(second, max), Head::Over, "{cut}");
         }
         assert_eq!(Head::Awaited.after(b"", max), Head::Awaited);
+        assert_eq!(Head::Awaited.after(b"GET / HTTP/1.0\n\n", max), Head::Over);
+        let empty = Head::Awaited.after(b"\r\n\r\n", max);
+        assert!(
+            matches!(empty, Head::Begun { ends: None, .. }),
+            "empty lines before it are no head"
+        );
     }
 
     #[tokio::test]
