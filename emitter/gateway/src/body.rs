@@ -326,12 +326,8 @@ mod tests {
             ("{", 400),
             ("{\"events\":[]} x", 400),
             ("[]", 422),
-            ("{\"events\":[{}]}", 422),
-            ("{\"events\":[{\"value\":1,\"color\":2}]}", 422),
-            ("{\"events\":[{\"value\":1,\"partition\":-1}]}", 422),
-            ("{\"events\":[{\"value\":1,\"partition\":1,\"ordering_key\":\"a\"}]}", 422),
-            ("{\"events\":[{\"value\":1,\"idempotency_key\":\"\"}]}", 422),
-            ("{\"events\":[{\"value\":1,\"event_time_ms\":253402300800000}]}", 422),
+            ("{\"events\":null}", 422),
+            ("{\"events\":[{\"value\":}]}", 400),
             ("{\"events\":[{\"value\":1},{\"value\":1},{\"value\":1},{\"value\":1}]}", 413),
         ] {
             assert_eq!(read(Format::Json, body.as_bytes()).unwrap_err(), status, "{body}");
