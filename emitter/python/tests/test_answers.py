@@ -98,17 +98,17 @@ class Order(WithFake):
         self.assertLess(max(map(max, gateway.seen)), 2_000)
 
     def test_the_queue_sends_nothing_of_a_topic_behind_what_did_not_pass(self) -> None:
-        is_enqueued = threading.Event()
+        is_there, is_enqueued = threading.Event(), threading.Event()
 
         def answer(topic: str, events: Events) -> Answer:
+            is_there.set()
             is_enqueued.wait(30)
             return taken(events) if topic == "other" else refused(events, 503, "timeout")
 
         gateway = self.gateway(answer)
         emitter = self.emitter(gateway, retry_timeout_s=0.3)
         first = emitter.enqueue("t", order(1))
-        while not gateway.seen:
-            pass
+        is_there.wait(30)
         other = emitter.enqueue("other", order(2))
         behind = emitter.enqueue("t", order(3))
         is_enqueued.set()
@@ -134,8 +134,11 @@ class End(WithFake):
     def test_closing_comes_back_in_time_and_cuts_off_what_hangs(self) -> None:
         goes_on = threading.Event()
         self.addCleanup(goes_on.set)
+        # The queue's request, the other thread's, and this thread.
+        both_are_there = threading.Barrier(3)
 
         def answer(_: str, events: Events) -> Answer:
+            both_are_there.wait(30)
             goes_on.wait(60)
             return taken(events)
 
@@ -152,8 +155,7 @@ class End(WithFake):
 
         emitting = threading.Thread(target=emit)
         emitting.start()
-        while len(gateway.seen) < 2:
-            pass
+        both_are_there.wait(30)
         began = time.monotonic()
         with self.assertRaises(TimeoutError):
             emitter.close(0.2)

@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 
 const OPENAPI: &str = include_str!("../../src/openapi.json");
 
+/// What a body still has after its first byte, where it says that there are no events.
+pub(crate) const REST: &[u8] = b"\"events\":[]}";
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -79,6 +82,16 @@ impl Client {
         let answer = self.answer().await;
         is_documented(method, path, &answer);
         answer
+    }
+
+    /// Begins a request to emit nothing, whose body `REST` ends.
+    pub(crate) async fn begin(&mut self, topic: &str) {
+        let (own, length) = (&self.headers, REST.len() + 1);
+        let head = format!(
+            "POST /v1/topics/{topic}/events HTTP/1.1\r\nhost: gateway\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n{own}\r\n{{"
+        );
+        self.write(head.as_bytes()).await;
     }
 
     /// Writes bytes as they are.

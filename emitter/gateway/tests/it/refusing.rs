@@ -1,6 +1,6 @@
 //! What is refused, each with its status and what is to blame.
 
-use crate::client::{Answer, Client};
+use crate::client::{Answer, Client, REST};
 use crate::mesh::{Mesh, ids};
 use crate::started::{ORDERS, Started, config, order, small, started};
 use proptest::prelude::*;
@@ -156,26 +156,17 @@ async fn topics_and_requests_are_bounded() {
     let more = client.emit("shop.more", &[order(1)]).await;
     assert_eq!((more.status, &more.body["kind"]), (503, &json!("exhausted")), "{more:?}");
     // One that is at its body holds the only place for bodies.
-    let mut slow = a_slow_body(&started, ORDERS).await;
+    let mut slow = started.client().await;
+    slow.begin(ORDERS).await;
     let refused = refused_once_it_is_there(&mut client, ORDERS).await;
     assert_eq!(refused.status, 429, "{refused:?}");
-    slow.write(b"\"events\":[]}").await;
+    slow.write(REST).await;
     assert_eq!(slow.answer().await.status, 200);
     assert_eq!(client.emit(ORDERS, &[order(2)]).await.status, 200);
 }
 
-/// A request to emit nothing, of whose body one byte has been sent.
-async fn a_slow_body(started: &Started, topic: &str) -> Client {
-    let mut slow = started.client().await;
-    let head = format!(
-        "POST /v1/topics/{topic}/events HTTP/1.1\r\nhost: g\r\n{JSON}content-length: 13\r\n\r\n{{"
-    );
-    slow.write(head.as_bytes()).await;
-    slow
-}
-
 /// The first answer that is not 200.
-async fn refused_once_it_is_there(client: &mut Client, topic: &str) -> Answer {
+pub(crate) async fn refused_once_it_is_there(client: &mut Client, topic: &str) -> Answer {
     loop {
         let answer = client.emit(topic, &[]).await;
         if answer.status != 200 {
@@ -196,12 +187,13 @@ async fn a_topic_whose_requests_hang_leaves_places_to_the_others() {
         assert_eq!(client.emit(topic, &[order(1)]).await.status, 200);
     }
     // At their bodies: each topic has its share, so one alone does not take all.
-    let mut slow = a_slow_body(&started, ORDERS).await;
+    let mut slow = started.client().await;
+    slow.begin(ORDERS).await;
     let refused = refused_once_it_is_there(&mut client, ORDERS).await;
     assert_eq!(refused.status, 429, "{refused:?}");
     assert!(refused.body["message"].as_str().unwrap().contains("the topic, 1"), "{refused:?}");
     assert_eq!(client.emit("shop.more", &[order(2)]).await.status, 200);
-    slow.write(b"\"events\":[]}").await;
+    slow.write(REST).await;
     assert_eq!(slow.answer().await.status, 200);
     // At their work: one waits for the log, that is away.
     mesh.go_away().await;

@@ -60,7 +60,8 @@ def _class_of(code: int) -> type[EmitError]:
         return NotPermitted
     if code == 429:
         return QueueFull
-    if code == 409 or code >= 500:
+    # An answer that says it went well, and does not say how, leaves it open too.
+    if code == 409 or code >= 500 or code < 400:
         return Unavailable
     return EventRefused
 
