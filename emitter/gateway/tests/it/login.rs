@@ -1,6 +1,6 @@
 //! Who may send, and to which topics.
 
-use crate::client::{Client, REST};
+use crate::client::REST;
 use crate::mesh::{Mesh, ORDER};
 use crate::refusing::refused_once_it_is_there;
 use crate::started::{ORDERS, Started, config, order};
@@ -63,7 +63,9 @@ async fn a_client_whose_requests_hang_leaves_places_to_the_others() {
     let clients = ["slow", "slow", "other"].map(|name| format!("authorization: Bearer {name}\r\n"));
     let mut connected = Vec::new();
     for headers in clients {
-        connected.push(Client { headers, ..started.client().await });
+        let mut client = started.client().await;
+        client.headers = headers;
+        connected.push(client);
     }
     let [hanging, same, other] = &mut connected[..] else { panic!() };
     hanging.begin(ORDERS).await;
