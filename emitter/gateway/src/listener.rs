@@ -17,12 +17,15 @@ use tokio::time::{Instant, Sleep, sleep};
 /// its events.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 
-/// How long a request's head may take from its first byte: as long as its body may, since what follows
-/// `100 Continue` is taken for a head too.
+/// How long a request's head may take from its first byte: as long as its body may, since what still comes
+/// of a body that was refused is taken for a head.
 const HEAD_MAX: Duration = Duration::from_secs(30);
 
 /// The ends of lines, with nothing but carriage returns between, that end a head.
 const HEAD_ENDS_MAX: usize = 2;
+
+/// How an answer begins that asks for the body, and is none yet.
+const CONTINUE: &[u8] = b"HTTP/1.1 100";
 
 /// A listener that keeps to a number of connections.
 #[derive(Debug)]
@@ -159,7 +162,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if done.is_ready() && self.head == Head::Over {
+        if done.is_ready() && !bytes.starts_with(CONTINUE) {
             self.head = Head::Awaited;
         }
         self.watched(done, context)
@@ -220,8 +223,9 @@ mod tests {
         let (mut connection, _) = bounded.accept().await;
         fast.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         connection.read_exact(&mut [0; 18]).await.unwrap();
+        connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
         assert_eq!(connection.head, Head::Over);
-        connection.write_all(b"x").await.unwrap();
+        connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         assert_eq!(connection.head, Head::Awaited);
     }
 

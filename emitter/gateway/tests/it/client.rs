@@ -99,6 +99,12 @@ impl Client {
         self.stream.get_mut().write_all(bytes).await.unwrap();
     }
 
+    /// Reads `100 Continue`.
+    pub(crate) async fn asked_for_its_body(&mut self) {
+        assert_eq!(self.line().await, "HTTP/1.1 100 Continue");
+        assert_eq!(self.line().await, "");
+    }
+
     pub(crate) async fn answer(&mut self) -> Answer {
         let status_line = self.line().await;
         let status = status_line.split(' ').nth(1).unwrap().parse().unwrap();
