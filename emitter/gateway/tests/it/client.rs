@@ -84,14 +84,18 @@ impl Client {
         answer
     }
 
-    /// Begins a request to emit nothing, whose body `REST` ends.
+    /// Begins a request to emit nothing, whose body `REST` ends, and waits until the gateway asks for it: then
+    /// it has its place.
     pub(crate) async fn begin(&mut self, topic: &str) {
         let (own, length) = (&self.headers, REST.len() + 1);
         let head = format!(
             "POST /v1/topics/{topic}/events HTTP/1.1\r\nhost: gateway\r\n\
-             content-type: application/json\r\ncontent-length: {length}\r\n{own}\r\n{{"
+             content-type: application/json\r\ncontent-length: {length}\r\n\
+             expect: 100-continue\r\n{own}\r\n"
         );
         self.write(head.as_bytes()).await;
+        self.asked_for_its_body().await;
+        self.write(b"{").await;
     }
 
     /// Writes bytes as they are.

@@ -2,7 +2,6 @@
 
 use crate::client::REST;
 use crate::mesh::{Mesh, ORDER};
-use crate::refusing::refused_once_it_is_there;
 use crate::started::{ORDERS, Started, config, order};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -69,7 +68,7 @@ async fn a_client_whose_requests_hang_leaves_places_to_the_others() {
     }
     let [hanging, same, other] = &mut connected[..] else { panic!() };
     hanging.begin(ORDERS).await;
-    let refused = refused_once_it_is_there(same, "shop.more").await;
+    let refused = same.emit("shop.more", &[]).await;
     assert_eq!(refused.status, 429, "{refused:?}");
     assert!(refused.body["message"].as_str().unwrap().contains("the client, 1"), "{refused:?}");
     assert_eq!(other.emit("shop.more", &[order(1)]).await.status, 200);
