@@ -7,8 +7,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value as Json;
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use tidemesh_model::ErrorKind;
+use tidemesh_model::{Error, ErrorKind, Result};
 
 /// Many events: each four bytes of length, big-endian, then so many bytes of Avro data in Confluent's frame.
 const AVRO_BATCH: &str = "application/vnd.tidemesh.avro-batch";
@@ -27,6 +28,12 @@ const EVENT_TIME_MS_MAX: u64 = 253_402_300_799_999;
 
 /// Headers of a request that its events get as headers too (W3C, "Trace Context").
 const TRACE_HEADERS: [&str; 2] = ["traceparent", "tracestate"];
+
+/// How names of headers begin that are the platform's.
+const OWN_HEADERS: [&str; 2] = ["__", "tidemesh."];
+
+/// What is said of an event that is none, without the parser's words, which may repeat a value.
+const NO_EVENT: &str = "it is not an event as /v1/openapi.json has it";
 
 /// The header of a request that names it, for clients that send it again.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -71,8 +78,10 @@ pub(crate) struct Defaults {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct JsonBatch {
-    events: Vec<JsonEvent>,
+struct JsonBatch<'a> {
+    /// Each is read by itself, so that one that is none leaves those beside it.
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,40 +113,57 @@ impl Format {
         })
     }
 
-    /// The body's events, with what the request says of all of them.
+    /// The body's events, with what the request says of all of them; an error in the place of one that is
+    /// refused alone.
     pub(crate) fn events(
         self,
         body: &Bytes,
         events_max: usize,
         defaults: &Defaults,
         headers: &HeaderMap,
-    ) -> Result<Vec<Incoming>, Refusal> {
-        let mut events = match self {
+    ) -> Result<Vec<Result<Incoming>>, Refusal> {
+        let events = match self {
             Self::Json => json_events(body)?,
-            Self::Avro => vec![Incoming::of(Content::Avro(body.clone()))],
-            Self::AvroBatch => avro_events(body, events_max)?,
+            Self::Avro => vec![Ok(Incoming::of(Content::Avro(body.clone())))],
+            Self::AvroBatch => avro_events(body, events_max)?.into_iter().map(Ok).collect(),
         };
         if events.len() > events_max {
             return Err(too_many(events_max));
         }
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let traces: Vec<_> =
-            TRACE_HEADERS.iter().filter_map(|name| Some((*name, text(name)?))).collect();
-        let key = request_key(headers)?;
-        for (place, event) in events.iter_mut().enumerate() {
-            event.fill(defaults);
-            event.check(place)?;
-            if let (Some(key), None) = (key, &event.idempotency_key) {
-                event.idempotency_key = Some(format!("{key}/{place}"));
-            }
-            for (name, value) in &traces {
-                if event.headers.iter().all(|(there, _)| there != name) {
-                    event.headers.push(((*name).to_owned(), (*value).to_owned()));
-                }
+        let of_all = OfAll { defaults, key: request_key(headers)?, traces: traces(headers) };
+        let filled =
+            events.into_iter().enumerate().map(|(place, event)| of_all.fill(place, event?));
+        Ok(filled.collect())
+    }
+}
+
+/// What a request says of all its events.
+struct OfAll<'a> {
+    defaults: &'a Defaults,
+    key: Option<&'a str>,
+    traces: Vec<(&'static str, &'a str)>,
+}
+
+impl OfAll<'_> {
+    /// An event with what it does not say itself, or why it is refused.
+    fn fill(&self, place: usize, mut event: Incoming) -> Result<Incoming> {
+        event.fill(self.defaults);
+        event.check(place)?;
+        if let (Some(key), None) = (self.key, &event.idempotency_key) {
+            event.idempotency_key = Some(format!("{key}/{place}"));
+        }
+        for (name, value) in &self.traces {
+            if event.headers.iter().all(|(there, _)| there != name) {
+                event.headers.push(((*name).to_owned(), (*value).to_owned()));
             }
         }
-        Ok(events)
+        Ok(event)
     }
+}
+
+fn traces(headers: &HeaderMap) -> Vec<(&'static str, &str)> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    TRACE_HEADERS.into_iter().filter_map(|name| Some((name, text(name)?))).collect()
 }
 
 /// The request's own idempotency key. One that cannot be read is no reason to send twice.
@@ -169,12 +195,8 @@ impl Incoming {
         }
     }
 
-    fn check(&self, place: usize) -> Result<(), Refusal> {
-        let refuse = |field: &str, message: &str| {
-            let path = format!("events[{place}].{field}");
-            let status = StatusCode::UNPROCESSABLE_ENTITY;
-            Err(Refusal::new(status, ErrorKind::Malformed, message).at(path))
-        };
+    fn check(&self, place: usize) -> Result<()> {
+        let refuse = |field: &str, message: &str| Err(refused(place, field, message));
         if self.ordering_key.is_some() && self.partition.is_some() {
             return refuse("partition", "ordering_key and partition exclude each other");
         }
@@ -185,8 +207,22 @@ impl Incoming {
         if self.event_time_ms.is_some_and(|time_ms| time_ms > EVENT_TIME_MS_MAX) {
             return refuse("event_time_ms", "the time is past the year 9999");
         }
+        let is_own = |name: &str| OWN_HEADERS.iter().any(|own| name.starts_with(own));
+        if let Some((name, _)) = self.headers.iter().find(|(name, _)| is_own(name)) {
+            let message = "headers whose names begin with __ or tidemesh. are the platform's: \
+                           name it otherwise; a key for sending again is idempotency_key";
+            return refuse(&format!("headers.{}", name.escape_debug()), message);
+        }
         Ok(())
     }
+}
+
+/// Why an event alone is refused, with the path of the field that is to blame; none: the event itself.
+fn refused(place: usize, field: &str, message: &str) -> Error {
+    let dot = if field.is_empty() || field.starts_with('[') { "" } else { "." };
+    Error::new(ErrorKind::Malformed, "read an event")
+        .because(message)
+        .with("path", format!("events[{place}]{dot}{field}"))
 }
 
 impl From<JsonEvent> for Incoming {
@@ -202,15 +238,25 @@ impl From<JsonEvent> for Incoming {
     }
 }
 
-fn json_events(body: &[u8]) -> Result<Vec<Incoming>, Refusal> {
+fn json_events(body: &[u8]) -> Result<Vec<Result<Incoming>>, Refusal> {
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let read: Result<JsonBatch, _> = serde_path_to_error::deserialize(&mut reader);
+    let read: Result<JsonBatch<'_>, _> = serde_path_to_error::deserialize(&mut reader);
     let batch = match read {
         Ok(batch) => batch,
         Err(error) => return Err(not_a_batch(error.inner(), error.path().to_string())),
     };
     reader.end().map_err(|error| not_a_batch(&error, String::new()))?;
-    Ok(batch.events.into_iter().map(Incoming::from).collect())
+    let raw = batch.events.into_iter().enumerate();
+    Ok(raw.map(|(place, raw)| json_event(place, raw.get())).collect())
+}
+
+fn json_event(place: usize, text: &str) -> Result<Incoming> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let read: Result<JsonEvent, _> = serde_path_to_error::deserialize(&mut reader);
+    read.map(Incoming::from).map_err(|error| {
+        let path = error.path().to_string();
+        refused(place, if path == "." { "" } else { &path }, NO_EVENT)
+    })
 }
 
 /// What was wrong, without the parser's words, which may repeat a value.
@@ -267,7 +313,7 @@ mod tests {
     use axum::response::IntoResponse;
     use proptest::prelude::*;
 
-    fn read(format: Format, body: &[u8]) -> Result<Vec<Incoming>, u16> {
+    fn read(format: Format, body: &[u8]) -> Result<Vec<Result<Incoming>>, u16> {
         let (body, none) = (Bytes::copy_from_slice(body), Defaults::default());
         let read = format.events(&body, 3, &none, &HeaderMap::new());
         read.map_err(|refusal| refusal.into_response().status().as_u16())
@@ -280,12 +326,8 @@ mod tests {
             ("{", 400),
             ("{\"events\":[]} x", 400),
             ("[]", 422),
-            ("{\"events\":[{}]}", 422),
-            ("{\"events\":[{\"value\":1,\"color\":2}]}", 422),
-            ("{\"events\":[{\"value\":1,\"partition\":-1}]}", 422),
-            ("{\"events\":[{\"value\":1,\"partition\":1,\"ordering_key\":\"a\"}]}", 422),
-            ("{\"events\":[{\"value\":1,\"idempotency_key\":\"\"}]}", 422),
-            ("{\"events\":[{\"value\":1,\"event_time_ms\":253402300800000}]}", 422),
+            ("{\"events\":null}", 422),
+            ("{\"events\":[{\"value\":}]}", 400),
             ("{\"events\":[{\"value\":1},{\"value\":1},{\"value\":1},{\"value\":1}]}", 413),
         ] {
             assert_eq!(read(Format::Json, body.as_bytes()).unwrap_err(), status, "{body}");
@@ -295,6 +337,37 @@ mod tests {
             assert_eq!(read(Format::AvroBatch, body).unwrap_err(), status, "{body:?}");
         }
         assert_eq!(read(Format::AvroBatch, b"\0\0\0\x01a\0\0\0\0").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_event_that_is_none_is_refused_alone_with_its_path() {
+        for (event, path) in [
+            ("1", "events[1]"),
+            ("{}", "events[1]"),
+            (r#"{"value":1,"value":2}"#, "events[1]"),
+            (r#"{"value":1,"color":2}"#, "events[1].color"),
+            (r#"{"value":1,"partition":-1}"#, "events[1].partition"),
+            (r#"{"value":1,"event_time_ms":-1}"#, "events[1].event_time_ms"),
+            (r#"{"value":1,"event_time_ms":253402300800000}"#, "events[1].event_time_ms"),
+            (r#"{"value":1,"partition":1,"ordering_key":"hush"}"#, "events[1].partition"),
+            (r#"{"value":1,"idempotency_key":""}"#, "events[1].idempotency_key"),
+            (r#"{"value":1,"headers":{"a":1}}"#, "events[1].headers.a"),
+            (r#"{"value":1,"headers":["hush"]}"#, "events[1].headers"),
+            (r#"{"value":1,"headers":{"__own":"hush"}}"#, "events[1].headers.__own"),
+            (
+                r#"{"value":1,"headers":{"__idempotency_key":"hush"}}"#,
+                "events[1].headers.__idempotency_key",
+            ),
+            (r#"{"value":1,"headers":{"tidemesh.a":"hush"}}"#, "events[1].headers.tidemesh.a"),
+        ] {
+            let body = format!(r#"{{"events":[{{"value":0}},{event},{{"value":2}}]}}"#);
+            let events = read(Format::Json, body.as_bytes()).unwrap();
+            assert!(events[0].is_ok() && events[2].is_ok(), "{event}");
+            let error = events[1].as_ref().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Malformed);
+            assert_eq!(error.context()[0], ("path", path.to_owned()), "{event}");
+            assert!(!error.report().contains("hush"), "{event}");
+        }
     }
 
     #[test]
@@ -308,6 +381,7 @@ mod tests {
                  "headers":{"traceparent":"mine"}}]}"#,
         );
         let events = Format::Json.events(&body, 3, &defaults, &headers).unwrap();
+        let events: Vec<_> = events.into_iter().map(Result::unwrap).collect();
         assert_eq!(events[0].idempotency_key.as_deref(), Some("k/0"));
         assert_eq!(events[0].partition, Some(2));
         assert_eq!(events[0].headers, [("traceparent".to_owned(), "00-a-b-01".to_owned())]);

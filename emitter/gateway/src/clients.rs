@@ -66,6 +66,10 @@ pub(crate) struct Guard {
 pub(crate) struct Unknown(pub(crate) &'static str);
 
 impl Client {
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether it may use this topic.
     pub(crate) fn may_use(&self, topic: &str) -> bool {
         self.topics.iter().any(|pattern| pattern.matches(topic))

@@ -85,8 +85,9 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// Events of a request. 1 to 100000; default 10000.
     pub events_max: usize,
-    /// Requests that are worked on at the same time; with `body_bytes_max`, this bounds memory. 1 to 10000;
-    /// default 64.
+    /// Requests that are worked on at the same time, of which a client or a topic has a quarter, and one at
+    /// least; half as many more may be at their bodies. With `body_bytes_max`, this bounds memory. 1 to
+    /// 10000; default 64.
     pub requests_max: usize,
     /// Connections that are open at the same time; further ones wait to be accepted. 1 to 100000; default 1024.
     pub connections_max: usize,

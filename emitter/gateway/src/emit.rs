@@ -12,11 +12,22 @@ use tokio::time::{Instant, timeout_at};
 /// Takes events and says what became of each; what is not durable by `until` is told as in doubt.
 ///
 /// Once an event has found no room, those behind it are refused too: so the order of what is sent again
-/// stays. One that does not conform keeps no other from being taken.
-pub(crate) async fn emit(schemas: &Schemas, events: Vec<Incoming>, until: Instant) -> Vec<Outcome> {
+/// stays. One that does not conform, or was none when it was read, keeps no other from being taken.
+pub(crate) async fn emit(
+    schemas: &Schemas,
+    events: Vec<Result<Incoming>>,
+    until: Instant,
+) -> Vec<Outcome> {
     let mut taken: Vec<Result<Delivery>> = Vec::with_capacity(events.len());
     let mut full: Option<Error> = None;
     for event in events {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                taken.push(Err(error));
+                continue;
+            }
+        };
         if let Some(error) = &full {
             taken.push(Err(error.again()));
             continue;
@@ -103,5 +114,8 @@ fn no_room() -> Error {
 fn in_doubt() -> Error {
     Error::new(ErrorKind::Timeout, "emit an event")
         .because("it was taken, and is not durable yet: the topic's store may be away")
-        .help("send it again with the same idempotency key, which sends nothing twice")
+        .help(
+            "send it again with the same idempotency key, which sends nothing twice while it is \
+             among the last 65,536 keys of its topic",
+        )
 }

@@ -5,6 +5,7 @@ use crate::body::Incoming;
 use crate::clients::{Client, Guard};
 use crate::config::{GatewayConfig, Limits};
 use crate::emit::emit;
+use crate::places::{Place, Places};
 use crate::topics::{State, Topics};
 use axum::http::{HeaderMap, StatusCode, header};
 use std::collections::BTreeMap;
@@ -12,19 +13,28 @@ use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_emitter::TopicEmitter;
 use tidemesh_model::{ErrorKind, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 /// How often the registry is asked for newer schemas of topics that are connected.
 const SCHEMAS_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Bodies are read at one place for so many requests that may be worked on: a body is in memory while it
+/// comes, too.
+const BODIES_OF_REQUESTS: usize = 2;
+
+/// A client, or a topic, may have one place of so many; where there are fewer, one all the same.
+const SHARE_OF_REQUESTS: usize = 4;
+
 /// A gateway: [`serve`](crate::serve) puts it on a port.
 #[derive(Debug)]
 pub struct Gateway {
-    pub(crate) topics: Topics,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) limits: Limits,
     guard: Option<Arc<Guard>>,
-    requests: Arc<Semaphore>,
+    /// Requests whose bodies are on their way. They have places of their own, so that slow ones take
+    /// none of those where events are worked on.
+    bodies: Arc<Places>,
+    requests: Arc<Places>,
 }
 
 /// Who sends a request; none where nobody has to say.
@@ -45,10 +55,14 @@ impl Gateway {
             guard.follow();
         }
         let limits = config.limits;
-        let requests = Arc::new(Semaphore::new(limits.requests_max));
-        let gateway = Arc::new(Self { topics: Topics::new(config)?, limits, guard, requests });
-        let connecting = Arc::clone(&gateway);
-        tokio::spawn(async move { connecting.topics.connect_named().await });
+        let bodies_max = (limits.requests_max / BODIES_OF_REQUESTS).max(1);
+        let share_max = (limits.requests_max / SHARE_OF_REQUESTS).max(1);
+        let bodies = Places::new("at their bodies", bodies_max, share_max);
+        let requests = Places::new("worked on", limits.requests_max, share_max);
+        let topics = Arc::new(Topics::new(config)?);
+        let connecting = Arc::clone(&topics);
+        tokio::spawn(async move { connecting.connect_named().await });
+        let gateway = Arc::new(Self { topics, limits, guard, bodies, requests });
         let following = Arc::downgrade(&gateway);
         tokio::spawn(async move {
             loop {
@@ -88,20 +102,23 @@ impl Gateway {
     }
 
     /// A place among the requests that are worked on.
-    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        Arc::clone(&self.requests).try_acquire_owned().map_err(|_| {
-            let message = format!(
-                "as many requests as there may be are worked on ({}): send it again",
-                self.limits.requests_max
-            );
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, ErrorKind::Exhausted, message)
-        })
+    pub(crate) fn enter(&self, caller: &Caller, topic: &str) -> Result<Place, Refusal> {
+        self.requests.enter(caller.name(), topic)
+    }
+
+    /// A place among the requests whose bodies are read.
+    pub(crate) fn enter_body(&self, caller: &Caller, topic: &str) -> Result<Place, Refusal> {
+        self.bodies.enter(caller.name(), topic)
     }
 
     /// Takes a request's events and waits for them.
-    pub(crate) async fn emit(&self, topic: &str, events: Vec<Incoming>) -> Result<Vec<Outcome>> {
+    pub(crate) async fn emit(
+        &self,
+        topic: &str,
+        events: Vec<Result<Incoming>>,
+    ) -> Result<Vec<Outcome>> {
         let until = Instant::now() + self.limits.answer_timeout;
-        let (slot, schemas) = self.topics.get(topic).await?;
+        let (slot, schemas) = self.topics.get_until(topic, until).await?;
         let outcomes = emit(&schemas, events, until).await;
         let is_fenced = |outcome: &Outcome| matches!(outcome, Outcome::Refused(error) if error.kind() == ErrorKind::Fenced);
         if outcomes.iter().any(is_fenced) {
@@ -112,7 +129,8 @@ impl Gateway {
 
     /// A topic, connected.
     pub(crate) async fn topic(&self, topic: &str) -> Result<TopicEmitter> {
-        Ok(self.topics.get(topic).await?.1.newest().clone())
+        let until = Instant::now() + self.limits.answer_timeout;
+        Ok(self.topics.get_until(topic, until).await?.1.newest().clone())
     }
 
     /// The topics that a caller may use.
@@ -124,6 +142,11 @@ impl Gateway {
 }
 
 impl Caller {
+    /// None where nobody has to say: whoever reaches the gateway is one and the same then.
+    fn name(&self) -> Option<&str> {
+        self.0.as_ref().map(|client| client.name())
+    }
+
     fn may_use(&self, topic: &str) -> bool {
         self.0.as_ref().is_none_or(|client| client.may_use(topic))
     }

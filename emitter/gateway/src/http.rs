@@ -4,6 +4,7 @@ use crate::answer::{Refusal, answer, no_such_method, no_such_path};
 use crate::body::{Defaults, Format};
 use crate::gateway::{Caller, Gateway};
 use crate::listener::Bounded;
+use crate::places::Place;
 use crate::topics::State as TopicState;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 /// The contract.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -154,7 +155,7 @@ async fn topic(
     let name = named(name)?;
     caller.check(&name)?;
     gateway.topics.rule(&name)?;
-    let _place = gateway.enter()?;
+    let _place = gateway.enter(&caller, &name)?;
     let topic = gateway.topic(&name).await?;
     Ok(Json(json!({
         "topic": topic.topic(),
@@ -173,7 +174,7 @@ async fn emit(
     request: Request,
 ) -> Result<Response, Refusal> {
     let headers = request.headers().clone();
-    let (work, place) = match Work::admit(&gateway, caller, name, query, &headers) {
+    let (work, reading) = match Work::admit(&gateway, caller, name, query, &headers) {
         Ok(admitted) => admitted,
         Err(refusal) => {
             pass_over(request.into_body()).await;
@@ -181,6 +182,9 @@ async fn emit(
         }
     };
     let body = read(request).await?;
+    // Only now: a body that comes slowly holds up nobody whose events are there.
+    let place = gateway.enter(&work.caller, &work.topic)?;
+    drop(reading);
     let events = work.format.events(&body, gateway.limits.events_max, &work.defaults, &headers)?;
     // On a task of its own: axum drops this with its client, in the midst of what was sent together.
     let working = tokio::spawn(async move {
@@ -197,20 +201,21 @@ async fn emit(
 
 /// What a request to emit says before its body.
 struct Work {
+    caller: Caller,
     topic: String,
     format: Format,
     defaults: Defaults,
 }
 
 impl Work {
-    /// What can be told of a request without its body, and its place among those that are worked on.
+    /// What can be told of a request without its body, and its place among those whose bodies are read.
     fn admit(
         gateway: &Gateway,
         caller: Result<Caller, Refusal>,
         name: Result<Path<String>, PathRejection>,
         query: Result<Query<Defaults>, QueryRejection>,
         headers: &HeaderMap,
-    ) -> Result<(Self, OwnedSemaphorePermit), Refusal> {
+    ) -> Result<(Self, Place), Refusal> {
         let (caller, topic) = (caller?, named(name)?);
         caller.check(&topic)?;
         gateway.topics.rule(&topic)?;
@@ -220,7 +225,8 @@ impl Work {
             Refusal::new(StatusCode::BAD_REQUEST, ErrorKind::Malformed, message)
         })?;
         let format = Format::of(headers)?;
-        Ok((Self { topic, format, defaults }, gateway.enter()?))
+        let place = gateway.enter_body(&caller, &topic)?;
+        Ok((Self { caller, topic, format, defaults }, place))
     }
 }
 

@@ -18,6 +18,7 @@ mod gateway;
 mod http;
 mod listener;
 mod pattern;
+mod places;
 mod topics;
 
 pub use config::{GatewayConfig, Limits, PORT_DEFAULT, Target, TopicRule};

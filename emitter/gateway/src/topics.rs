@@ -5,15 +5,19 @@ use crate::config::{GatewayConfig, Target, TopicRule};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 use tidemesh_emitter::{Emitter, TopicEmitter};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::RegistryClient;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::Instant;
 
 /// How long connecting a topic waits for a registry or a log that is away.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// How long whoever asks for a topic that could not be connected is told so, before it is tried again.
+const FAILURE_HELD: Duration = Duration::from_secs(1);
 
 /// How long the end waits for what was taken to become durable, all topics together.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
@@ -33,8 +37,26 @@ pub(crate) struct Topics {
 /// each other.
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    connected: OnceCell<Connected>,
+    connected: OnceLock<Connected>,
+    /// Held by the one attempt to connect that there is at a time, with how the last one failed.
+    attempt: Arc<AsyncMutex<Option<Failure>>>,
     fenced: AtomicBool,
+}
+
+/// An attempt to connect that failed.
+#[derive(Debug)]
+struct Failure {
+    error: Error,
+    ended: Instant,
+}
+
+impl Failure {
+    /// The same failure for who came at `came`: while it is fresh, and always if the attempt was still
+    /// running then. Else those who queued would try one after another, each for as long as the first.
+    fn for_who_came(&self, came: Instant) -> Option<Error> {
+        let holds = self.ended >= came || self.ended.elapsed() < FAILURE_HELD;
+        holds.then(|| self.error.again())
+    }
 }
 
 /// An emitter with its topic, by each of its schemas.
@@ -126,7 +148,7 @@ impl Topics {
     ///
     /// `NotFound` if it is none of the gateway's, or has no schema; `Exhausted` if there are too many;
     /// as `EmitterBuilder::connect`.
-    pub(crate) async fn get(&self, topic: &str) -> Result<(Arc<Slot>, Schemas)> {
+    pub(crate) async fn get(self: &Arc<Self>, topic: &str) -> Result<(Arc<Slot>, Schemas)> {
         let rule = self.rule(topic)?;
         let there = self.table().get(topic).cloned();
         let slot = match there {
@@ -136,10 +158,61 @@ impl Topics {
                 self.place(topic)?
             }
         };
-        // Of those who come at once one connects, and the others wait for it.
-        let connected = slot.connected.get_or_try_init(|| self.connect(rule, topic)).await?;
-        let schemas = connected.schemas();
+        let schemas = self.schemas(&slot, rule, topic).await?;
         Ok((slot, schemas))
+    }
+
+    /// As `get`, until a moment; what goes on then goes on for those who come later.
+    ///
+    /// # Errors
+    ///
+    /// As `get`; `Timeout`.
+    pub(crate) async fn get_until(
+        self: &Arc<Self>,
+        topic: &str,
+        until: Instant,
+    ) -> Result<(Arc<Slot>, Schemas)> {
+        tokio::time::timeout_at(until, self.get(topic)).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, "connect a topic")
+                .because("registry or log do not answer for as long as the request may take")
+                .with("topic", topic.escape_debug())
+                .help("send it again; gateway.answer_timeout_ms is how long a request may take"))
+        })
+    }
+
+    /// Of those who come at once one connects, and the others take what comes of it.
+    async fn schemas(
+        self: &Arc<Self>,
+        slot: &Arc<Slot>,
+        rule: &TopicRule,
+        topic: &str,
+    ) -> Result<Schemas> {
+        let came = Instant::now();
+        if let Some(connected) = slot.connected.get() {
+            return Ok(connected.schemas());
+        }
+        let mut last = Arc::clone(&slot.attempt).lock_owned().await;
+        if let Some(connected) = slot.connected.get() {
+            return Ok(connected.schemas());
+        }
+        if let Some(error) = last.as_ref().and_then(|failure| failure.for_who_came(came)) {
+            return Err(error);
+        }
+        let (topics, slot) = (Arc::clone(self), Arc::clone(slot));
+        let (rule, topic) = (rule.clone(), topic.to_owned());
+        // On a task of its own: it goes on when who began it may wait no longer.
+        let attempt = tokio::spawn(async move {
+            match topics.connect(&rule, &topic).await {
+                Ok(connected) => Ok(slot.connected.get_or_init(|| connected).schemas()),
+                Err(error) => {
+                    *last = Some(Failure { error: error.again(), ended: Instant::now() });
+                    Err(error)
+                }
+            }
+        });
+        attempt.await.unwrap_or_else(|broke| {
+            Err(Error::new(ErrorKind::Internal, "connect a topic").caused_by(broke))
+        })
     }
 
     /// Places are for topics that have a schema alone: else whoever asks for any name would use them up.
@@ -200,7 +273,7 @@ impl Topics {
     }
 
     /// Connects the topics that the configuration names, so that a mistake is told before the first event.
-    pub(crate) async fn connect_named(&self) {
+    pub(crate) async fn connect_named(self: &Arc<Self>) {
         let named =
             self.config.topics.iter().filter_map(|rule| rule.pattern().exact().map(str::to_owned));
         for topic in named.collect::<Vec<_>>() {
@@ -270,7 +343,7 @@ impl Slot {
     }
 
     fn state(&self) -> State {
-        match (self.fenced.load(Ordering::Relaxed), self.connected.initialized()) {
+        match (self.fenced.load(Ordering::Relaxed), self.connected.get().is_some()) {
             (true, _) => State::Fenced,
             (false, true) => State::Connected,
             (false, false) => State::Unused,

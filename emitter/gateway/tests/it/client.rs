@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 
 const OPENAPI: &str = include_str!("../../src/openapi.json");
 
+/// What a body still has after its first byte, where it says that there are no events.
+pub(crate) const REST: &[u8] = b"\"events\":[]}";
+
 /// An answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -81,9 +84,29 @@ impl Client {
         answer
     }
 
+    /// Begins a request to emit nothing, whose body `REST` ends, and waits until the gateway asks for it: then
+    /// it has its place.
+    pub(crate) async fn begin(&mut self, topic: &str) {
+        let (own, length) = (&self.headers, REST.len() + 1);
+        let head = format!(
+            "POST /v1/topics/{topic}/events HTTP/1.1\r\nhost: gateway\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n\
+             expect: 100-continue\r\n{own}\r\n"
+        );
+        self.write(head.as_bytes()).await;
+        self.asked_for_its_body().await;
+        self.write(b"{").await;
+    }
+
     /// Writes bytes as they are.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).await.unwrap();
+    }
+
+    /// Reads `100 Continue`.
+    pub(crate) async fn asked_for_its_body(&mut self) {
+        assert_eq!(self.line().await, "HTTP/1.1 100 Continue");
+        assert_eq!(self.line().await, "");
     }
 
     pub(crate) async fn answer(&mut self) -> Answer {

@@ -1,6 +1,7 @@
 //! Who may send, and to which topics.
 
-use crate::mesh::Mesh;
+use crate::client::REST;
+use crate::mesh::{Mesh, ORDER};
 use crate::started::{ORDERS, Started, config, order};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -9,16 +10,16 @@ fn hex(token: &str) -> String {
     Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A client of the file, whose token is its name.
+fn entry(name: &str, topic: &str) -> String {
+    let hash = hex(name);
+    format!("[[client]]\nname = \"{name}\"\ntoken_sha256 = \"{hash}\"\ntopics = [\"{topic}\"]\n")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_sends_to_its_topics_alone() {
     let mesh = Mesh::new().await;
     let file = mesh.folder.path().join("clients.toml");
-    let entry = |name: &str, topic: &str| {
-        let hash = hex(name);
-        format!(
-            "[[client]]\nname = \"{name}\"\ntoken_sha256 = \"{hash}\"\ntopics = [\"{topic}\"]\n"
-        )
-    };
     std::fs::write(&file, entry("shop", "shop.*") + &entry("other", "other")).unwrap();
     let mut config = config(&mesh);
     config.clients_file = Some(file);
@@ -47,6 +48,33 @@ async fn a_client_sends_to_its_topics_alone() {
     }
     assert_eq!(client.get("/v1/topics").await.body, json!({ "topics": [] }));
     assert_eq!(mesh.read(ORDERS).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_requests_hang_leaves_places_to_the_others() {
+    let mesh = Mesh::new().await;
+    mesh.client().register("shop.more-value", ORDER).await.unwrap();
+    let file = mesh.folder.path().join("clients.toml");
+    std::fs::write(&file, entry("slow", "shop.*") + &entry("other", "shop.*")).unwrap();
+    let mut config = config(&mesh);
+    (config.clients_file, config.limits.requests_max) = (Some(file), 4);
+    let started = Started::new(config).await;
+    let clients = ["slow", "slow", "other"].map(|name| format!("authorization: Bearer {name}\r\n"));
+    let mut connected = Vec::new();
+    for headers in clients {
+        let mut client = started.client().await;
+        client.headers = headers;
+        connected.push(client);
+    }
+    let [hanging, same, other] = &mut connected[..] else { panic!() };
+    hanging.begin(ORDERS).await;
+    let refused = same.emit("shop.more", &[]).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(refused.body["message"].as_str().unwrap().contains("the client, 1"), "{refused:?}");
+    assert_eq!(other.emit("shop.more", &[order(1)]).await.status, 200);
+    hanging.write(REST).await;
+    assert_eq!(hanging.answer().await.status, 200);
+    assert_eq!(same.emit("shop.more", &[order(2)]).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

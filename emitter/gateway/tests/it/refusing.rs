@@ -1,10 +1,11 @@
 //! What is refused, each with its status and what is to blame.
 
+use crate::client::{Answer, REST};
 use crate::mesh::{Mesh, ids};
 use crate::started::{ORDERS, Started, config, order, small, started};
 use proptest::prelude::*;
 use serde_json::json;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidemesh_emit_gateway::WhenFull;
 
 const JSON: &str = "content-type: application/json\r\n";
@@ -53,6 +54,26 @@ async fn a_request_that_is_none_is_refused_whole() {
     ] {
         let answer = client.post_as(ORDERS, headers, body.as_bytes()).await;
         assert_eq!(answer.status, status, "{answer:?}");
+    }
+    // One that is none is refused alone.
+    let body = json!({ "events": [
+        { "value": order(1), "event_time_ms": -1 },
+        { "value": order(2) },
+        { "value": order(3), "headers": { "__idempotency_key": "k" } },
+        { "value": order(4), "headers": { "tidemesh.lineage": "k" } },
+        { "value": order(5), "headers": { "origin": 7 } },
+    ] });
+    let some = client.post(ORDERS, &body).await;
+    assert_eq!(some.status, 207, "{some:?}");
+    assert!(some.result(1)["sequence"].is_u64(), "{some:?}");
+    for (place, path) in [
+        (0, "events[0].event_time_ms"),
+        (2, "events[2].headers.__idempotency_key"),
+        (3, "events[3].headers.tidemesh.lineage"),
+        (4, "events[4].headers.origin"),
+    ] {
+        assert_eq!(some.result(place)["error_code"], 422);
+        assert_eq!(some.result(place)["path"], path);
     }
     let shape = client.post_as(ORDERS, JSON, br#"{"events":[{"value":1,"partition":"x"}]}"#).await;
     assert_eq!(shape.body["path"], "events[0].partition", "{shape:?}");
@@ -134,12 +155,48 @@ async fn topics_and_requests_are_bounded() {
     mesh.client().register("shop.more-value", crate::mesh::ORDER).await.unwrap();
     let more = client.emit("shop.more", &[order(1)]).await;
     assert_eq!((more.status, &more.body["kind"]), (503, &json!("exhausted")), "{more:?}");
-    // One that is at its body holds the only place.
+    // One that is at its body holds the only place for bodies.
     let mut slow = started.client().await;
-    let head = format!(
-        "POST /v1/topics/{ORDERS}/events HTTP/1.1\r\nhost: g\r\n{JSON}content-length: 13\r\n\r\n{{"
-    );
-    slow.write(head.as_bytes()).await;
+    slow.begin(ORDERS).await;
+    let refused = client.emit(ORDERS, &[]).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    slow.write(REST).await;
+    assert_eq!(slow.answer().await.status, 200);
+    assert_eq!(client.emit(ORDERS, &[order(2)]).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_whose_requests_hang_leaves_places_to_the_others() {
+    let mut mesh = Mesh::new().await;
+    mesh.client().register("shop.more-value", crate::mesh::ORDER).await.unwrap();
+    let mut config = config(&mesh);
+    config.limits.requests_max = 4;
+    let started = Started::new(config).await;
+    let mut client = started.client().await;
+    for topic in [ORDERS, "shop.more"] {
+        assert_eq!(client.emit(topic, &[order(1)]).await.status, 200);
+    }
+    // At their bodies: each topic has its share, so one alone does not take all.
+    let mut slow = started.client().await;
+    slow.begin(ORDERS).await;
+    let refused = client.emit(ORDERS, &[]).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(refused.body["message"].as_str().unwrap().contains("the topic, 1"), "{refused:?}");
+    assert_eq!(client.emit("shop.more", &[order(2)]).await.status, 200);
+    slow.write(REST).await;
+    assert_eq!(slow.answer().await.status, 200);
+    // At their work: one waits for the log, that is away.
+    mesh.go_away().await;
+    let mut stuck = started.client().await;
+    // Of the two, whoever comes while the other has the place is refused, and comes again.
+    let waiting = tokio::spawn(async move {
+        loop {
+            let answer = stuck.emit(ORDERS, &[order(3)]).await;
+            if answer.status != 429 {
+                return answer;
+            }
+        }
+    });
     let refused = loop {
         let answer = client.emit(ORDERS, &[]).await;
         if answer.status != 200 {
@@ -147,9 +204,9 @@ async fn topics_and_requests_are_bounded() {
         }
     };
     assert_eq!(refused.status, 429, "{refused:?}");
-    slow.write(b"\"events\":[]}").await;
-    assert_eq!(slow.answer().await.status, 200);
-    assert_eq!(client.emit(ORDERS, &[order(2)]).await.status, 200);
+    assert_eq!(client.emit("shop.more", &[]).await.status, 200);
+    mesh.come_back().await;
+    assert_eq!(waiting.await.unwrap().status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,13 +219,69 @@ async fn who_is_away_at_the_start_is_503_and_nothing_else_is_lost() {
     assert_eq!(away.status, 503, "{away:?}");
     assert_eq!(client.get("/health").await.status, 200);
     mesh.come_back().await;
-    assert_eq!(client.emit(ORDERS, &[order(1)]).await.status, 200);
+    // The failure is told for a second more, with `Retry-After`.
+    let back = loop {
+        let answer = client.emit(ORDERS, &[order(1)]).await;
+        if answer.status != 503 {
+            break answer;
+        }
+        assert!(answer.headers.contains_key("retry-after"));
+    };
+    assert_eq!(back.status, 200, "{back:?}");
     let mut nowhere = config(&mesh);
     nowhere.registry_url = "http://127.0.0.1:1".to_owned();
     nowhere.name = "nowhere".to_owned();
     let started = Started::new(nowhere).await;
     let answer = started.client().await.emit("shop.x", &[order(1)]).await;
     assert_eq!(answer.status, 503, "{answer:?}");
+}
+
+/// Emits to `topic` from so many connections at once, with the time that all of it took.
+async fn emit_at_once(
+    started: &Started,
+    topic: &'static str,
+    clients: usize,
+) -> (Vec<Answer>, Duration) {
+    let mut connected = Vec::new();
+    for _ in 0..clients {
+        connected.push(started.client().await);
+    }
+    let began = Instant::now();
+    let emitting: Vec<_> = connected
+        .into_iter()
+        .map(|mut client| tokio::spawn(async move { client.emit(topic, &[order(1)]).await }))
+        .collect();
+    let mut answers = Vec::new();
+    for answer in emitting {
+        answers.push(answer.await.unwrap());
+    }
+    (answers, began.elapsed())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_topic_that_cannot_be_connected_shares_the_failure() {
+    let mut mesh = Mesh::new().await;
+    mesh.go_away().await;
+    // Connecting takes five seconds: one after another these would take a minute.
+    let mut patient = config(&mesh);
+    patient.limits.answer_timeout = Duration::from_secs(60);
+    let started = Started::new(patient).await;
+    let (answers, took) = emit_at_once(&started, ORDERS, 12).await;
+    assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
+    assert!(answers.iter().all(|answer| answer.headers.contains_key("retry-after")));
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    // And none waits for longer than a request may.
+    let mut hasty = small(&mesh);
+    hasty.name = "hasty".to_owned();
+    let started = Started::new(hasty).await;
+    let (answers, took) = emit_at_once(&started, ORDERS, 12).await;
+    assert!(answers.iter().all(|answer| answer.status == 503), "{answers:?}");
+    assert_eq!(answers[0].body["kind"], "timeout", "{answers:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    mesh.come_back().await;
+    let mut client = started.client().await;
+    while client.emit(ORDERS, &[order(1)]).await.status == 503 {}
+    assert_eq!(client.emit(ORDERS, &[order(2)]).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,22 @@ async fn a_log_that_goes_away_and_comes_back_has_each_event_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_to_be_asked_for_its_body_is_asked_and_keeps_its_connection() {
+    let (_mesh, started) = started().await;
+    let mut client = started.client().await;
+    for _ in 0..2 {
+        let head = format!(
+            "POST /v1/topics/{ORDERS}/events HTTP/1.1\r\nhost: g\r\n{JSON}\
+             expect: 100-continue\r\ncontent-length: 13\r\n\r\n"
+        );
+        client.write(head.as_bytes()).await;
+        client.asked_for_its_body().await;
+        client.write(b"{\"events\":[]}").await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_goes_away_in_the_middle_leaves_all_or_nothing() {
     let (mesh, started) = started().await;
     let body = json!({"events": [{"value": order(1)}, {"value": order(2)}]}).to_string();

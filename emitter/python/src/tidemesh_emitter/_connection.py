@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import socket
 import ssl
 import threading
 import time
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from ._errors import EmitError, Unavailable, can_pass, from_body
+from ._errors import ClosedError, EmitError, Unavailable, answer_can_pass, from_body
 
 #: The first pause before something is tried again, in seconds; each one is twice as long as the one before.
 PAUSE_MIN_S = 0.05
@@ -56,19 +57,22 @@ class Connection:
         self._closing = closing
 
     def request(
-        self, method: str, path: str, body: bytes | None, until: float
+        self, method: str, path: str, body: bytes | None, until: float, member: str
     ) -> tuple[int, Any]:
         """The answer's status and body; tried again until it is one that does not pass, or `until` is over.
 
-        What is sent must be the same if it is sent twice: each event has its idempotency key.
+        An answer that says it went well and has no `member` was cut short, or is not the gateway's. What is
+        sent must be the same if it is sent twice: each event has its idempotency key.
         """
         pause = PAUSE_MIN_S
         while True:
             error: EmitError
             try:
                 with self._lock:
-                    status, answer, after = self._once(method, path, body)
-                if not can_pass(status):
+                    if self._closing.is_set():
+                        raise ClosedError("the emitter was closed before", kind="unavailable")
+                    status, answer, after = self._once(method, path, body, member)
+                if not answer_can_pass(status, answer):
                     return status, answer
                 error = from_body(status, answer)
             except (OSError, http.client.HTTPException) as broken:
@@ -85,7 +89,9 @@ class Connection:
             self._closing.wait(wait)
             pause = min(pause * 2, PAUSE_MAX_S)
 
-    def _once(self, method: str, path: str, body: bytes | None) -> tuple[int, Any, float]:
+    def _once(
+        self, method: str, path: str, body: bytes | None, member: str
+    ) -> tuple[int, Any, float]:
         if self._http is not None and time.monotonic() - self._used > IDLE_MAX_S:
             self._drop()
         connection = self._http or self._connect()
@@ -95,7 +101,7 @@ class Connection:
         try:
             connection.request(method, self._prefix + path, body=body, headers=headers)
             response = connection.getresponse()
-            read = response.read(ANSWER_BYTES_MAX)
+            answer = _answer(response, member)
         except BaseException:
             # What comes next on this connection would be the answer to this request.
             self._drop()
@@ -103,11 +109,6 @@ class Connection:
         self._used = time.monotonic()
         if response.will_close:
             self._drop()
-        try:
-            answer = json.loads(read)
-        except ValueError:
-            # A proxy between may have said that.
-            answer = None
         after = response.headers.get("Retry-After", "")
         return response.status, answer, float(after) if after.isdigit() else 0.0
 
@@ -127,10 +128,47 @@ class Connection:
             self._http.close()
             self._http = None
 
-    def close(self) -> None:
-        """Closes it; the next request would open it again."""
-        with self._lock:
-            self._drop()
+    def close(self, timeout: float | None = None) -> None:
+        """Waits for the request that there is, for `timeout` seconds at most, and closes it.
+
+        One that takes longer is cut off, and told as one whose connection was lost.
+        """
+        wait = self._timeout_s if timeout is None else max(timeout, 0.0)
+        if self._lock.acquire(timeout=wait):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
+        else:
+            _cut(self._http)
+
+
+def _answer(response: http.client.HTTPResponse, member: str) -> Any:
+    """An answer's JSON; none if it is no JSON: a proxy between may have said that."""
+    read = response.read(ANSWER_BYTES_MAX)
+    # `read` with a bound says nothing of what is missing.
+    if response.length:
+        raise http.client.IncompleteRead(read, response.length)
+    try:
+        answer = json.loads(read)
+    except ValueError:
+        answer = None
+    is_whole = isinstance(answer, dict) and member in answer
+    if 200 <= response.status < 300 and not is_whole:
+        raise http.client.IncompleteRead(read)
+    return answer
+
+
+def _cut(connection: http.client.HTTPConnection | None) -> None:
+    """Wakes the thread that waits for an answer there."""
+    stream = connection.sock if connection is not None else None
+    if stream is not None:
+        try:
+            # Not TLS's own `shutdown`, which changes what the other thread is using.
+            socket.socket.shutdown(stream, socket.SHUT_RDWR)
+        except OSError:
+            # It was gone already.
+            pass
 
 
 def topic_path(topic: str) -> str:

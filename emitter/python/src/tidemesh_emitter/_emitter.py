@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
+import logging
+import os
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from ._connection import Connection, topic_path
-from ._errors import ClosedError, EmitError, QueueFull, can_pass, from_body
+from ._errors import ClosedError, EmitError, QueueFull, can_pass, from_body, keeps_back
 from ._queue import Delivery, Queue, Queued, WhenFull
 from ._types import Event, Receipt, Topic
 
@@ -23,6 +27,17 @@ BATCH_BYTES_MAX = 1024 * 1024
 
 #: How long is waited before events that found no room, among others that did, are sent again, in seconds.
 AGAIN_S = 0.2
+
+#: How long the end of the process waits for what was enqueued where nobody closed the emitter, in seconds.
+EXIT_FLUSH_S = 5.0
+
+#: How long closing waits for a request that it has cut off, in seconds.
+CUT_S = 0.5
+
+#: Statuses that may be one event's fault and be told of the whole request.
+_ONE_EVENTS_FAULT = (400, 413, 422)
+
+_LOG = logging.getLogger("tidemesh_emitter")
 
 _BEGIN, _END = b'{"events":[', b"]}"
 
@@ -50,7 +65,7 @@ class Emitter:
 
         :param url: the gateway's address, as `http://127.0.0.1:8093`.
         :param token: the client's token, where the gateway asks for one.
-        :param retry_timeout_s: how long is tried again what may pass.
+        :param retry_timeout_s: how long is tried again what may pass; of an event that is enqueued, from then on.
         :param request_timeout_s: how long an answer is waited for; the gateway takes at most 60 s.
         :param queue_bytes_max: bytes of events that were enqueued and are not durable yet.
         :param when_full: what `enqueue` does with an event that finds the queue full.
@@ -62,10 +77,12 @@ class Emitter:
         self._connection = Connection(*settings)
         # The queue has a connection of its own: what it waits for holds up nobody who emits.
         self._background = Connection(*settings)
-        self._queue = Queue(queue_bytes_max, WhenFull(when_full))
+        self._queue = Queue(queue_bytes_max, WhenFull(when_full), retry_timeout_s)
         self._sender: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closed = False
+        # After a fork the thread that sends is the parent's alone, and so is what was enqueued.
+        self._process = os.getpid()
 
     def emit(
         self,
@@ -95,7 +112,8 @@ class Emitter:
         """Emits events, in order, and waits until each is durable or refused: what became of each.
 
         A plain mapping is an event's value. Raises `NotPermitted`, and what else concerns all of them, while
-        none is durable; later that is told in the place of each event that it concerns.
+        none is durable; later that is told in the place of each event that it concerns. Once a request has not
+        passed in time, the events behind it are not sent, so that order stays, and have its error.
         """
         if self._closed:
             raise ClosedError("the emitter is closed", kind="unavailable")
@@ -104,14 +122,17 @@ class Emitter:
         ]
         outcomes: list[Receipt | EmitError] = []
         for batch in _batches(encoded):
+            until = time.monotonic() + self._retry_timeout_s
             try:
-                outcomes += self._send(self._connection, topic, batch)
+                outcomes += self._send(self._connection, topic, batch, until)
             except EmitError as error:
                 if not outcomes:
                     raise
-                # Those behind it keep their order by not being sent.
-                return outcomes + [error] * (len(encoded) - len(outcomes))
-        return outcomes
+                outcomes.append(error)
+                break
+            if any(map(keeps_back, outcomes)):
+                break
+        return _filled(outcomes, len(encoded))
 
     def enqueue(
         self,
@@ -137,7 +158,7 @@ class Emitter:
     def topic(self, name: str) -> Topic:
         """A topic with its schema."""
         until = time.monotonic() + self._retry_timeout_s
-        status, body = self._connection.request("GET", topic_path(name), None, until)
+        status, body = self._connection.request("GET", topic_path(name), None, until, "schema")
         if status != 200 or not isinstance(body, dict):
             raise from_body(status, body)
         return Topic(
@@ -163,8 +184,9 @@ class Emitter:
     def close(self, timeout: float | None = None) -> None:
         """Takes no more events, and waits until what was enqueued has ended, or for `timeout` seconds.
 
-        Raises as `flush`.
+        What is being sent then is cut off. Raises as `flush`.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         self._closed = True
         self._queue.close()
         try:
@@ -172,10 +194,11 @@ class Emitter:
         finally:
             # What is tried again ends after its present try.
             self._closing.set()
-            self._connection.close()
+            for connection in (self._connection, self._background):
+                connection.close(_left(until))
             if self._sender is not None and self._sender is not threading.current_thread():
-                self._sender.join(timeout)
-            self._background.close()
+                self._sender.join(CUT_S if until is None else max(_left(until) or 0.0, CUT_S))
+            _open_emitters.discard(self)
 
     def __enter__(self) -> Emitter:
         return self
@@ -194,37 +217,67 @@ class Emitter:
                 self._sender = threading.Thread(
                     target=self._run, name="tidemesh-emitter", daemon=True
                 )
+                _open_emitters.add(self)
                 self._sender.start()
 
     def _run(self) -> None:
         while taken := self._queue.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX):
-            outcomes: Sequence[Receipt | EmitError]
-            try:
-                encoded = [event.encoded for event in taken]
-                outcomes = self._send(self._background, taken[0].topic, encoded)
-            except EmitError as error:
-                outcomes = [error] * len(taken)
-            except Exception as error:  # A mistake of ours must not leave who waits without an end.
-                broken = EmitError(f"the emitter broke: {type(error).__name__}")
-                broken.__cause__ = error
-                outcomes = [broken] * len(taken)
+            outcomes = self._outcomes(taken)
+            kept_back = next(filter(keeps_back, outcomes), None)
+            if isinstance(kept_back, EmitError):
+                # Sent now, they would be before the event that may be emitted again.
+                behind = self._queue.take_topic(taken[0].topic)
+                taken, outcomes = taken + behind, [*outcomes, *[kept_back] * len(behind)]
             for event, outcome in zip(taken, outcomes, strict=True):
                 self._queue.ended(event, outcome)
 
+    def _outcomes(self, taken: Sequence[Queued]) -> Sequence[Receipt | EmitError]:
+        try:
+            encoded = [event.encoded for event in taken]
+            # The first was put in before the others: with it they are late.
+            return self._send(self._background, taken[0].topic, encoded, taken[0].until)
+        except EmitError as error:
+            return [error] * len(taken)
+        except Exception as error:  # A mistake of ours must not leave who waits without an end.
+            broken = EmitError(f"the emitter broke: {type(error).__name__}")
+            broken.__cause__ = error
+            return [broken] * len(taken)
+
+    def _exit(self, timeout: float) -> None:
+        """Delivers what it can while the process ends, and tells what is lost."""
+        before = self._queue.failures
+        try:
+            self.close(timeout)
+        except (EmitError, TimeoutError):
+            # The count below says it.
+            pass
+        lost = self._queue.open + self._queue.failures - before
+        if lost:
+            _LOG.warning(
+                "%d events that were enqueued are lost with the process: close the emitter before it ends",
+                lost,
+            )
+
     def _send(
-        self, connection: Connection, topic: str, encoded: Sequence[bytes]
+        self, connection: Connection, topic: str, encoded: Sequence[bytes], until: float
     ) -> list[Receipt | EmitError]:
         """Sends events until each is durable, or refused for good, or it is late."""
-        until = time.monotonic() + self._retry_timeout_s
         path = topic_path(topic) + "/events"
         outcomes: list[Receipt | EmitError | None] = [None] * len(encoded)
         left = list(range(len(encoded)))
         while left:
-            body = _BEGIN + b",".join(encoded[place] for place in left) + _END
-            status, answer = connection.request("POST", path, body, until)
+            parts = [encoded[place] for place in left]
+            body = _BEGIN + b",".join(parts) + _END
+            status, answer = connection.request("POST", path, body, until, "results")
             results = answer.get("results") if isinstance(answer, dict) else None
             if not isinstance(results, list) or len(results) != len(left):
-                raise from_body(status, answer)
+                error = from_body(status, answer)
+                if status not in _ONE_EVENTS_FAULT:
+                    raise error
+                told = self._halves(connection, topic, parts, until, error)
+                for place, outcome in zip(left, told, strict=True):
+                    outcomes[place] = outcome
+                break
             again = []
             for place, result in zip(left, results, strict=True):
                 outcome = _outcome(topic, result)
@@ -237,6 +290,54 @@ class Emitter:
             if left:
                 self._closing.wait(AGAIN_S)
         return [outcome for outcome in outcomes if outcome is not None]
+
+    def _halves(
+        self,
+        connection: Connection,
+        topic: str,
+        encoded: Sequence[bytes],
+        until: float,
+        error: EmitError,
+    ) -> list[Receipt | EmitError]:
+        """Sends what was refused as a whole in two halves, in order: so one event is refused in the end, not
+        all that were beside it."""
+        if len(encoded) == 1:
+            return [error]
+        outcomes: list[Receipt | EmitError] = []
+        middle = len(encoded) // 2
+        for half in (encoded[:middle], encoded[middle:]):
+            try:
+                outcomes += self._send(connection, topic, half, until)
+            except EmitError as failed:
+                outcomes.append(failed)
+                break
+            if any(map(keeps_back, outcomes)):
+                break
+        return _filled(outcomes, len(encoded))
+
+
+#: Those that are to be closed when the process ends.
+_open_emitters: weakref.WeakSet[Emitter] = weakref.WeakSet()
+
+
+@atexit.register
+def _at_exit() -> None:
+    until = time.monotonic() + EXIT_FLUSH_S
+    mine = [emitter for emitter in _open_emitters if emitter._process == os.getpid()]
+    for emitter in mine:
+        emitter._exit(max(until - time.monotonic(), 0.0))
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(until - time.monotonic(), 0.0)
+
+
+def _filled(outcomes: list[Receipt | EmitError], length: int) -> list[Receipt | EmitError]:
+    """With the error that stopped it for those behind it, which keep their order by not being sent."""
+    if len(outcomes) < length:
+        stopped = next((one for one in outcomes if keeps_back(one)), outcomes[-1])
+        outcomes += [stopped] * (length - len(outcomes))
+    return outcomes
 
 
 def _event(

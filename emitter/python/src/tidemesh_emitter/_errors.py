@@ -60,7 +60,8 @@ def _class_of(code: int) -> type[EmitError]:
         return NotPermitted
     if code == 429:
         return QueueFull
-    if code == 409 or code >= 500:
+    # An answer that says it went well, and does not say how, leaves it open too.
+    if code == 409 or code >= 500 or code < 400:
         return Unavailable
     return EventRefused
 
@@ -68,3 +69,17 @@ def _class_of(code: int) -> type[EmitError]:
 def can_pass(code: int) -> bool:
     """Whether what has this status may be sent again."""
     return code in (408, 429, 503)
+
+
+def answer_can_pass(status: int, body: Any) -> bool:
+    """Whether a request with this answer may be sent again: a proxy's own 502 and 504 pass, too; the gateway's
+    have its error form."""
+    is_gateways = isinstance(body, dict) and "error_code" in body
+    return can_pass(status) or (status in (502, 504) and not is_gateways)
+
+
+def keeps_back(outcome: object) -> bool:
+    """Whether what stands behind this outcome must not be sent, so that order stays: the event may come yet."""
+    return isinstance(outcome, Unavailable) or (
+        isinstance(outcome, EmitError) and can_pass(outcome.status or 0)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 
@@ -69,13 +70,16 @@ class Queued:
     topic: str
     encoded: bytes
     delivery: Delivery
+    #: Until when it is tried, in `time.monotonic()` seconds; the queue says it once there is room.
+    until: float = 0.0
 
 
 class Queue:
     """Bounded by bytes; what is being sent counts too."""
 
-    def __init__(self, bytes_max: int, when_full: WhenFull) -> None:
+    def __init__(self, bytes_max: int, when_full: WhenFull, retry_timeout_s: float) -> None:
         self._bytes_max, self._when_full = bytes_max, when_full
+        self._retry_timeout_s = retry_timeout_s
         self._events: deque[Queued] = deque()
         self._bytes = 0
         #: Events that were put in and have not ended.
@@ -84,6 +88,8 @@ class Queue:
         self._failed: EmitError | None = None
         self._changed = threading.Condition()
         self.dropped = 0
+        #: Events that were taken and have failed.
+        self.failures = 0
 
     def put(self, event: Queued) -> Delivery:
         """Takes an event, or does with it what `WhenFull` says."""
@@ -103,6 +109,7 @@ class Queue:
                 self._changed.wait()
             if self._closed:
                 raise ClosedError("the emitter is closed", kind="unavailable")
+            event.until = time.monotonic() + self._retry_timeout_s
             self._events.append(event)
             self._bytes += size
             self._open += 1
@@ -124,14 +131,28 @@ class Queue:
                 taken.append(self._events.popleft())
             return taken
 
+    def take_topic(self, topic: str) -> list[Queued]:
+        """Takes all that goes to a topic, as when what was before it has failed."""
+        with self._changed:
+            taken = [event for event in self._events if event.topic == topic]
+            self._events = deque(event for event in self._events if event.topic != topic)
+            return taken
+
+    @property
+    def open(self) -> int:
+        """Events that were put in and have not ended."""
+        with self._changed:
+            return self._open
+
     def ended(self, event: Queued, outcome: Receipt | EmitError) -> None:
         """An event that was taken has ended so."""
         event.delivery._end(outcome)
         with self._changed:
             self._bytes -= len(event.encoded)
             self._open -= 1
-            if isinstance(outcome, EmitError) and self._failed is None:
-                self._failed = outcome
+            if isinstance(outcome, EmitError):
+                self.failures += 1
+                self._failed = self._failed or outcome
             self._changed.notify_all()
 
     def flush(self, timeout: float | None) -> None:
