@@ -28,26 +28,17 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(
-        catalog: Arc<Catalog>,
-        config: &Config,
-        known: &Arc<KnownTables>,
-        vitals: Arc<Vitals>,
-    ) -> Self {
+    pub(crate) fn start(config: &Config, known: &Arc<KnownTables>, vitals: Arc<Vitals>) -> Self {
         let log_end = Arc::new(AtomicU64::new(0));
         let (config, shown) = (Arc::new(config.clone()), Arc::clone(&log_end));
         let known = Arc::clone(known);
-        // That of the session, until it fails.
-        let mut of_session = Some(catalog);
         let asking = tidemesh_source::Watch::start(LAG_INTERVAL, move || {
             let (config, known) = (Arc::clone(&config), Arc::clone(&known));
             let (shown, vitals) = (Arc::clone(&shown), Arc::clone(&vitals));
-            let catalog = of_session.take();
             async move {
-                let catalog = match catalog {
-                    Some(catalog) => catalog,
-                    None => Arc::new(Catalog::connect(&config.settings).await?),
-                };
+                // Not the session's: what is asked of the publication may wait behind who holds a table
+                // (PostgreSQL 18, `pg_get_publication_tables` opens each), and the log with it.
+                let catalog = Catalog::connect(&config.settings).await?;
                 watch(&catalog, &config, &known, &shown, &vitals).await
             }
         });
