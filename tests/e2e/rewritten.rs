@@ -119,6 +119,37 @@ async fn a_column_whose_values_are_made_others_under_its_type_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_get_other_keys_leave_none_of_the_former() {
+    let database = Database::new().await;
+    database.execute("CREATE TABLE orders (id int PRIMARY KEY, n int, note text)").await;
+    database
+        .execute("INSERT INTO orders SELECT g, g, 'x' FROM generate_series(1001, 1500) g")
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(&database, &["public.orders"], "");
+    let mut daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    verified(&daemon);
+    database
+        .execute(
+            "ALTER TABLE orders DROP COLUMN id;
+             ALTER TABLE orders ADD COLUMN id serial PRIMARY KEY;
+             UPDATE orders SET n = 0 WHERE id < 10",
+        )
+        .await;
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+    // While it is down, with rows of the former keys before it, and none behind.
+    daemon.kill();
+    database.execute("UPDATE orders SET n = 1 WHERE id < 10").await;
+    database.execute("ALTER TABLE orders ALTER COLUMN id TYPE int USING id * 1000").await;
+    daemon = Daemon::up(folder.path(), &config).await;
+    daemon.streaming().await;
+    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
+    verified(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_constant_default_and_a_table_that_is_only_moved_are_not() {
     let database = Database::new().await;
     database.execute(TABLE).await;

@@ -176,9 +176,14 @@ impl Catalog {
             };
             facts.columns.insert(row.get("attname"), column);
         }
-        let key = self.client.query(PRIMARY_KEY, &[&oid]).await.map_err(asking)?;
-        facts.primary_key = key.iter().map(|row| row.get("attname")).collect();
+        facts.primary_key = self.primary_key(oid).await?;
         Ok(facts)
+    }
+
+    /// The columns of the primary key that the table with this id has today, in its order.
+    pub(crate) async fn primary_key(&self, oid: u32) -> Result<Vec<String>> {
+        let key = self.client.query(PRIMARY_KEY, &[&oid]).await.map_err(asking)?;
+        Ok(key.iter().map(|row| row.get("attname")).collect())
     }
 
     /// The table with this id as its relation message in the log describes it.
@@ -360,19 +365,39 @@ FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid
 WHERE t.oid = ANY($1) AND t.typtype = 'c' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY t.oid, a.attnum";
 
+/// Begins a statement with `tree`: the tables that `$roots` asks for, each with its partitions at every level
+/// (`root`, `id`). As `pg_partition_tree` tells them, but that locks each, and waits behind whoever rewrites one.
+macro_rules! with_partitions {
+    ($roots:literal) => {
+        concat!(
+            "\nWITH RECURSIVE tree AS (
+    SELECT roots.oid AS root, roots.oid AS id FROM (",
+            $roots,
+            ") AS roots(oid)
+    UNION ALL
+    SELECT t.root, i.inhrelid FROM tree t
+    JOIN pg_inherits i ON i.inhparent = t.id AND NOT i.inhdetachpending
+    JOIN pg_class part ON part.oid = i.inhrelid AND part.relispartition)"
+        )
+    };
+}
+pub(crate) use with_partitions;
+
 /// A partitioned table has no rows: what its partitions' old rows lack is told by one of them.
-const COLUMNS: &str = "
+const COLUMNS: &str = concat!(
+    with_partitions!("SELECT $1::oid"),
+    ",
+m AS MATERIALIZED (
+    SELECT DISTINCT ON (l.attname, l.atttypid) l.attname, l.atttypid, l.attrelid, l.attnum
+    FROM pg_attribute l WHERE l.attrelid = ANY (ARRAY(SELECT t.id FROM tree t)) AND l.atthasmissing
+    ORDER BY l.attname, l.atttypid, l.attrelid)
 SELECT a.attname::text, a.attnum, a.atttypid, a.atttypmod, a.attndims::int, a.attnotnull,
        a.attgenerated <> '' AS is_generated, m.attrelid AS missing_table, m.attnum AS missing_number,
        format_type(a.atttypid, a.atttypmod) AS type_text, pg_get_expr(d.adbin, d.adrelid) AS default
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-LEFT JOIN LATERAL (
-    SELECT l.attrelid, l.attnum FROM pg_attribute l
-    WHERE (l.attrelid = a.attrelid
-           OR l.attrelid IN (SELECT t.relid FROM pg_partition_tree(a.attrelid) t))
-      AND l.attname = a.attname AND l.atttypid = a.atttypid AND l.atthasmissing
-    ORDER BY l.attrelid LIMIT 1) m ON true
-WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped";
+LEFT JOIN m ON m.attname = a.attname AND m.atttypid = a.atttypid
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped"
+);
 
 /// The columns that the log carries, as its relation messages describe them.
 const LOGGED: &str = "
@@ -386,18 +411,19 @@ FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 ORDER BY a.attnum";
 
-const STORAGES: &str = "
-WITH s AS MATERIALIZED (
-    SELECT c.oid, NULLIF(CASE WHEN c.relkind = 'p' THEN (
-                             SELECT l.relfilenode FROM pg_partition_tree(c.oid) t
-                             JOIN pg_class l ON l.oid = t.relid
-                             WHERE t.isleaf AND l.relfilenode <> 0 ORDER BY l.oid LIMIT 1)
-                         ELSE c.relfilenode END, 0::oid) AS file
-    FROM pg_class c WHERE c.oid = ANY($1))
-SELECT s.oid, s.file, a.attname::text, a.attnum, a.xmin::text::bigint::oid AS written_by,
+/// A partitioned table has no file of its own.
+const STORAGES: &str = concat!(
+    with_partitions!("SELECT unnest($1::oid[])"),
+    ",
+files AS MATERIALIZED (
+    SELECT DISTINCT ON (t.root) t.root, l.relfilenode AS file
+    FROM tree t JOIN pg_class l ON l.oid = t.id WHERE l.relfilenode <> 0 ORDER BY t.root, l.oid)
+SELECT a.attrelid AS oid, f.file, a.attname::text, a.attnum, a.xmin::text::bigint::oid AS written_by,
        a.atthasmissing, a.attgenerated <> '' AS is_generated, COALESCE(d.oid, 0::oid) AS default
-FROM s JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
-LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum";
+FROM pg_attribute a LEFT JOIN files f ON f.root = a.attrelid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = ANY ($1) AND a.attnum > 0 AND NOT a.attisdropped"
+);
 
 /// Locks go once what their transaction did is visible.
 const HELD: &str = "

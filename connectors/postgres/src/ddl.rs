@@ -8,7 +8,7 @@ use crate::source::PostgresSource;
 use crate::storage::Storage;
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_model::{Result, StateItem, TableName};
+use tidemesh_model::{Result, StateItem, TableName, TableSchema};
 use tokio::time::Instant;
 
 /// How often it is looked whether a table's change is visible.
@@ -20,6 +20,17 @@ pub(crate) struct Remade {
     /// The place in the log behind which it tells nothing of those that had the names before.
     pub(crate) until_lsn: u64,
     pub(crate) tables: Vec<TableName>,
+}
+
+/// A table in which DDL gave rows other keys under the names that the key had. Until the log is behind that,
+/// it tells rows of the former keys.
+#[derive(Debug, Clone)]
+pub(crate) struct Rekeyed {
+    /// The place in the log behind which it tells nothing of the former keys.
+    pub(crate) until_lsn: u64,
+    /// How the table was stored when that was seen. It is taken in behind that place alone: until then what is
+    /// stored tells the same again.
+    pub(crate) storage: Storage,
 }
 
 impl PostgresSource {
@@ -67,12 +78,15 @@ impl PostgresSource {
             // Behind what was asked for it, so that no DDL is between both unseen.
             storage = self.catalog.storages(&[id]).await?.remove(&id);
         }
+        let rekeyed = self.rekeyed(&relation.schema, id, storage.as_ref()).await?;
         // Nothing is waited for behind this: a call that is dropped before has learnt nothing.
         let mut first = self.empty();
         let is_unsure = storage.as_ref().is_some_and(|now| self.is_unsure(&relation, now));
         first.state.extend(self.remember(&relation)?);
         let schema = Arc::clone(&relation.schema);
         self.describe(id, Some(relation));
+        let storage = storage.filter(|_| rekeyed.is_none());
+        self.rekeyed.extend(rekeyed.map(|rekeyed| (id, rekeyed)));
         let taken =
             storage.map(|storage| self.storages.take(id, storage, is_unsure)).transpose()?;
         let (is_rewritten, item) = taken.map_or((false, None), |t| (t.is_rewritten, t.item));
@@ -93,12 +107,83 @@ impl PostgresSource {
     }
 
     /// Whether a table has columns, told here for the first time, of which the catalog has none of their
-    /// names any more: whether they were dropped since, or go by other names, nothing tells.
+    /// names any more: whether they were dropped since, or go by the name of one that is not told here,
+    /// nothing tells.
     fn is_unsure(&self, relation: &Arc<Relation>, now: &Storage) -> bool {
+        let told = &relation.shape.columns;
+        let mut others = now.columns.iter().filter(|(_, column)| !column.is_generated);
+        let has_another = others.any(|(name, _)| told.iter().all(|column| column.name != *name));
         let mut fields = relation.schema.fields.iter().zip(&relation.numbers);
         !self.is_stored(relation)
+            && has_another
             && fields
                 .any(|(field, number)| number.is_none() && !now.columns.contains_key(&field.name))
+    }
+
+    /// What comes of a table whose rows got other keys, if they did.
+    async fn rekeyed(
+        &self,
+        schema: &TableSchema,
+        id: u32,
+        now: Option<&Storage>,
+    ) -> Result<Option<Rekeyed>> {
+        let has_others =
+            |now: &&Storage| self.storages.has_other_keys(id, now, |name| is_of_key(schema, name));
+        let Some(storage) = now.filter(has_others) else { return Ok(None) };
+        if let Some(known) = self.rekeyed.get(&id).filter(|known| known.storage == *storage) {
+            return Ok(Some(known.clone()));
+        }
+        let until_lsn = self.catalog.place().await?;
+        Ok(Some(Rekeyed { until_lsn, storage: storage.clone() }))
+    }
+
+    /// Whether the log tells no former keys any more of a table whose rows got others.
+    pub(crate) fn has_come_to_rekeyed(&self) -> bool {
+        self.rekeyed.values().any(|rekeyed| self.place.end.commit >= rekeyed.until_lsn)
+    }
+
+    /// Has the rows of tables whose keys are others deleted from their topics, and the tables read anew.
+    pub(crate) async fn take_rekeyed(&mut self) -> Result<()> {
+        let come = self.place.end.commit;
+        let due = |(_, rekeyed): &(&u32, &Rekeyed)| come >= rekeyed.until_lsn;
+        let due: Vec<u32> = self.rekeyed.iter().filter(due).map(|(id, _)| *id).collect();
+        let mut found = Vec::new();
+        for id in due {
+            found.push((id, self.relation_of(id).await?));
+        }
+        // Nothing is waited for behind this.
+        let mut first = self.empty();
+        for (id, relation) in found {
+            let (Some(rekeyed), Some(relation)) = (self.rekeyed.remove(&id), relation) else {
+                continue;
+            };
+            first.state.extend(self.remember(&relation)?);
+            first.state.extend(self.storages.take(id, rekeyed.storage, true)?.item);
+            let schema = &relation.schema;
+            tracing::warn!(table = %schema.name, "DDL gave its rows other keys: it is read anew");
+            first.schemas.push(Arc::clone(schema));
+            first.replaced.push(Arc::clone(schema));
+            // Also where tables are not read at first, for the log does not tell the rows' new keys.
+            first.rewritten.push(schema.name.clone());
+        }
+        self.first = Some(first).filter(|first| !first.replaced.is_empty());
+        Ok(())
+    }
+
+    /// What the log, or else the catalog, says of a table; none if it is no more.
+    async fn relation_of(&self, id: u32) -> Result<Option<Arc<Relation>>> {
+        if let Some(Some(relation)) = self.relations.get(&id) {
+            return Ok(Some(Arc::clone(relation)));
+        }
+        let told = self.versions.get(&id).and_then(|versions| versions.last());
+        let Some(name) = told.map(|told| told.shape.name.clone()) else { return Ok(None) };
+        let found = self.catalog.find(&name).await?.filter(|(today, _)| *today == id);
+        let Some((_, replica_identity)) = found else { return Ok(None) };
+        let shape = self.catalog.shape(id, &name, replica_identity).await?;
+        if shape.columns.is_empty() {
+            return Ok(None);
+        }
+        self.version(shape, None).await.map(Some)
     }
 
     /// A name is another table's from here on: that of the one before is forgotten.
@@ -111,6 +196,7 @@ impl PostgresSource {
                 first.state.push(StateItem { key: relation::state_key(before), value: None });
             }
             first.state.extend(self.storages.forget(before));
+            self.rekeyed.remove(&before);
             self.asked_at.remove(&before);
         }
         // Another one may be waited for that the catalog has by now.
@@ -231,8 +317,13 @@ impl PostgresSource {
         if shape.replica_identity != b'f' {
             return Ok(None);
         }
-        let key = self.catalog.table(shape.id).await?.primary_key;
+        let key = self.catalog.primary_key(shape.id).await?;
         // A table that is no more tells nothing.
         Ok(Some(key).filter(|key| !key.is_empty()))
     }
+}
+
+/// Whether a table's rows are told apart by this column, among others.
+pub(crate) fn is_of_key(schema: &TableSchema, name: &str) -> bool {
+    schema.key.columns.iter().any(|column| schema.fields[*column].name == name)
 }

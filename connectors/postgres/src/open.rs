@@ -5,7 +5,7 @@ use crate::catalog::{Catalog, asking};
 use crate::client::Client;
 use crate::client::stream::Stream;
 use crate::config::{Config, lsn_text, parse_lsn};
-use crate::ddl::Remade;
+use crate::ddl::{Rekeyed, Remade, is_of_key};
 use crate::discover;
 use crate::identity::{Identity, TableIds};
 use crate::known::KnownTables;
@@ -13,7 +13,7 @@ use crate::precheck;
 use crate::relation;
 use crate::snapshot::PostgresReader;
 use crate::source::{Place, PostgresSource, block};
-use crate::storage::Storages;
+use crate::storage::{Storage, Storages};
 use crate::turn;
 use crate::watch::{Watch, look};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -170,14 +170,16 @@ impl Connector for PostgresConnector {
         let mut storages =
             checkpoint.as_ref().map(|c| Storages::read(&c.items)).transpose()?.unwrap_or_default();
         let all: Vec<u32> = tables.values().copied().collect();
-        let storage_items = storages.update(catalog.storages(&all).await?)?;
+        let today = catalog.storages(&all).await?;
+        let rekeyed = rekeyed(&catalog, &storages, &versions, &today).await?;
+        let storage_items = storages.update(today)?;
         self.known.set_standing(tables);
         for relation in versions.values().flatten() {
             self.known.add(Arc::clone(relation));
         }
         self.streamed_by.store(client.process, Ordering::Relaxed);
         let stream = start_stream(client, config, start, self.vitals()).await?;
-        let watch = Watch::start(Arc::clone(&catalog), config, &self.known, self.vitals());
+        let watch = Watch::start(config, &self.known, self.vitals());
         let mut source = PostgresSource {
             config: Arc::new(config.clone()),
             catalog,
@@ -189,6 +191,7 @@ impl Connector for PostgresConnector {
             ids,
             storages,
             remade,
+            rekeyed,
             asked_at: HashMap::new(),
             described: None,
             known: Arc::clone(&self.known),
@@ -225,6 +228,29 @@ async fn remade(
         return Ok(None);
     }
     Ok(Some(Remade { until_lsn: catalog.place().await?, tables }))
+}
+
+/// The tables whose rows got other keys while nothing was read, or before it was stored that they did. The
+/// log may tell nothing of them from here on.
+async fn rekeyed(
+    catalog: &Catalog,
+    told: &Storages,
+    versions: &BTreeMap<u32, Vec<Arc<relation::Relation>>>,
+    today: &HashMap<u32, Storage>,
+) -> Result<BTreeMap<u32, Rekeyed>> {
+    let has_others = |(id, now): &(&u32, &Storage)| {
+        let latest = versions.get(*id).and_then(|versions| versions.last());
+        latest.is_some_and(|latest| {
+            told.has_other_keys(**id, now, |name| is_of_key(&latest.schema, name))
+        })
+    };
+    let others: Vec<_> = today.iter().filter(has_others).collect();
+    if others.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let until_lsn = catalog.place().await?;
+    let rekeyed = |(id, now): (&u32, &Storage)| (*id, Rekeyed { until_lsn, storage: now.clone() });
+    Ok(others.into_iter().map(rekeyed).collect())
 }
 
 /// A slot as it is.

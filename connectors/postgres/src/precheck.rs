@@ -1,7 +1,7 @@
 //! Every prerequisite, checked before the log is touched; all that is missing is told at once, each
 //! with the statement that mends it.
 
-use crate::catalog::{Catalog, ColumnFacts, TableFacts, asking};
+use crate::catalog::{Catalog, ColumnFacts, TableFacts, asking, with_partitions};
 use crate::config::{Config, TERMS, quoted, quoted_table};
 use crate::relation::{self, RelationShape, masked};
 use crate::types::Refused;
@@ -468,36 +468,47 @@ const HAS_FILTERS: &str = "SELECT current_setting('server_version_num')::int >= 
 
 /// Tables that are filtered, those that are so by the table that they are a partition of, too, and
 /// where the filter is.
-const FILTERED: &str = "
+const FILTERED: &str = concat!(
+    with_partitions!(
+        "SELECT r.prrelid FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
+         WHERE p.pubname = $1 AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)"
+    ),
+    "
 SELECT DISTINCT n.nspname::text, c.relname::text, fn.nspname::text, f.relname::text
-FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
-CROSS JOIN LATERAL (SELECT r.prrelid AS relid
-                    UNION SELECT t.relid FROM pg_partition_tree(r.prrelid) t) m
-JOIN pg_class c ON c.oid = m.relid JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_class f ON f.oid = r.prrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
-WHERE p.pubname = $1 AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)
-ORDER BY 1, 2";
+FROM tree m
+JOIN pg_class c ON c.oid = m.id JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class f ON f.oid = m.root JOIN pg_namespace fn ON fn.oid = f.relnamespace
+ORDER BY 1, 2"
+);
 
 const MAY_SELECT: &str = "
 SELECT bool_and(has_column_privilege($1::oid, wanted, 'SELECT')) FROM unnest($2::text[]) wanted";
 
 /// Partitions that are no ordinary, logged tables, or whose changes are not logged with the key.
-const BAD_PARTITIONS: &str = "
+const BAD_PARTITIONS: &str = concat!(
+    with_partitions!("SELECT $1::oid"),
+    "
 SELECT n.nspname::text, c.relname::text, c.relkind = 'r' AND c.relpersistence = 'p' AS is_logged
-FROM pg_partition_tree($1::oid) t JOIN pg_class c ON c.oid = t.relid
+FROM tree t JOIN pg_class c ON c.oid = t.id
 JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE t.isleaf AND NOT (c.relkind = 'r' AND c.relpersistence = 'p' AND c.relreplident IN ('d', 'f'))
-ORDER BY 1, 2";
+WHERE c.relkind <> 'p'
+  AND NOT (c.relkind = 'r' AND c.relpersistence = 'p' AND c.relreplident IN ('d', 'f'))
+ORDER BY 1, 2"
+);
 
 /// Partitions of tables that are published with them.
-const PUBLISHED_ROOTS: &str = "
+const PUBLISHED_ROOTS: &str = concat!(
+    with_partitions!(
+        "SELECT c.oid FROM pg_publication_tables p
+         JOIN pg_namespace n ON n.nspname = p.schemaname
+         JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename AND c.relkind = 'p'
+         WHERE p.pubname = $1"
+    ),
+    "
 SELECT pn.nspname::text, pc.relname::text
-FROM pg_publication_tables p
-JOIN pg_namespace n ON n.nspname = p.schemaname
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename AND c.relkind = 'p'
-CROSS JOIN LATERAL pg_partition_tree(c.oid) t
-JOIN pg_class pc ON pc.oid = t.relid JOIN pg_namespace pn ON pn.oid = pc.relnamespace
-WHERE p.pubname = $1 AND pc.oid <> c.oid";
+FROM tree t JOIN pg_class pc ON pc.oid = t.id JOIN pg_namespace pn ON pn.oid = pc.relnamespace
+WHERE t.id <> t.root"
+);
 
 const PUBLISHED: &str = "
 SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1";

@@ -4,7 +4,7 @@ use crate::batch::{BLOCK_FIELDS, PostgresBatch, Relations, Transaction, message_
 use crate::catalog::Catalog;
 use crate::client::stream::{EPOCH_US, Stream};
 use crate::config::Config;
-use crate::ddl::Remade;
+use crate::ddl::{Rekeyed, Remade};
 use crate::decode::{Message, decode, row_relation};
 use crate::frame::{Frame, next_frame};
 use crate::identity::TableIds;
@@ -37,6 +37,8 @@ pub struct PostgresSource {
     pub(crate) storages: Storages,
     /// Tables that are others than those that the topics tell of, from a place of the log on.
     pub(crate) remade: Option<Remade>,
+    /// Tables whose rows got other keys, by id.
+    pub(crate) rekeyed: BTreeMap<u32, Rekeyed>,
     /// At which commit the catalog was asked for a table, by its id.
     pub(crate) asked_at: HashMap<u32, u64>,
     /// The table whose description, which comes next, was taken in already.
@@ -98,6 +100,10 @@ impl PostgresSource {
             }
             if self.has_come_to_remade() {
                 self.take_remade().await?;
+                continue;
+            }
+            if self.has_come_to_rekeyed() {
+                self.take_rekeyed().await?;
                 continue;
             }
             while self.pending.bytes() < limit.bytes_max && self.failed.is_none() {

@@ -57,13 +57,36 @@ pub(crate) struct Storage {
 impl Storage {
     /// Whether rows of which the log told nothing since may have other values than it told before.
     fn has_other_values(&self, before: &Self) -> bool {
-        let is_another = |(name, column): (&String, &Column)| {
-            before.columns.get(name).is_some_and(|known| {
-                known.number != column.number || (known.is_generated && !column.is_generated)
-            })
+        let is_another = |(name, column): (&String, &Column)| before.is_another(name, column);
+        self.columns.iter().any(is_another)
+            || (self.is_moved_since(before) && self.is_altered_since(before))
+    }
+
+    /// Whether the same is so of a column of the key. One that was not there makes the key itself another,
+    /// which is told elsewhere.
+    fn has_other_keys(&self, before: &Self, is_of_key: impl Fn(&str) -> bool) -> bool {
+        let is_moved = self.is_moved_since(before);
+        let is_altered = |column: &Column| {
+            let known = before.column(column.number);
+            is_moved && known.is_some_and(|known| column.is_altered_since(known))
         };
-        let is_moved = before.file.zip(self.file).is_some_and(|(before, now)| before != now);
-        self.columns.iter().any(is_another) || (is_moved && self.is_altered_since(before))
+        let mut of_key = self.columns.iter().filter(|(name, _)| is_of_key(name));
+        of_key.any(|(name, column)| before.is_another(name, column) || is_altered(column))
+    }
+
+    /// Whether a column of today has a name that another had, or is computed no more.
+    fn is_another(&self, name: &str, today: &Column) -> bool {
+        self.columns.get(name).is_some_and(|known| {
+            known.number != today.number || (known.is_generated && !today.is_generated)
+        })
+    }
+
+    fn is_moved_since(&self, before: &Self) -> bool {
+        before.file.zip(self.file).is_some_and(|(before, now)| before != now)
+    }
+
+    fn column(&self, number: i16) -> Option<&Column> {
+        self.columns.values().find(|known| known.number == number)
     }
 
     /// With the names that its columns had, and columns that went.
@@ -80,8 +103,7 @@ impl Storage {
     /// Whether a column is new, or may have been altered.
     fn is_altered_since(&self, before: &Self) -> bool {
         let is_altered = |column: &Column| {
-            let known = before.columns.values().find(|known| known.number == column.number);
-            known.is_none_or(|known| column.is_altered_since(known))
+            before.column(column.number).is_none_or(|known| column.is_altered_since(known))
         };
         self.columns.values().filter(|column| !column.is_generated).any(is_altered)
     }
@@ -155,6 +177,16 @@ impl Storages {
             }
         }
         Ok(items)
+    }
+
+    /// Whether rows of a table that is stored so now may have other keys than the log told.
+    pub(crate) fn has_other_keys(
+        &self,
+        table: u32,
+        now: &Storage,
+        is_of_key: impl Fn(&str) -> bool,
+    ) -> bool {
+        self.tables.get(&table).is_some_and(|before| now.has_other_keys(before, is_of_key))
     }
 
     /// Takes in how a table is stored now. Where `is_unsure`, it is read anew whatever that says.
@@ -265,6 +297,34 @@ mod tests {
         }
         assert_eq!(rewritten(&[before.clone(), both]), [true]);
         assert_eq!(rewritten(&[before, filled]), [true]);
+    }
+
+    /// Whether the rows of a table with the key `id` get other keys.
+    fn rekeyed(before: &Storage, now: &Storage) -> bool {
+        let mut storages = Storages::default();
+        storages.take(1, before.clone(), false).unwrap();
+        storages.has_other_keys(1, now, |name| name == "id")
+    }
+
+    #[test]
+    fn keys_are_others_where_a_column_of_the_key_is() {
+        let altered = |number| Column { written_by: 8, ..column(number) };
+        let before = storage(1, &[("id", column(1)), ("c", column(2))]);
+        let again = storage(2, &[("c", column(2)), ("id", column(3))]);
+        let swapped = storage(1, &[("c", column(1)), ("id", column(2))]);
+        let retyped = storage(2, &[("id", altered(1)), ("c", column(2))]);
+        for now in [again, swapped, retyped] {
+            assert!(rekeyed(&before, &now), "{now:?}");
+        }
+        let moved = storage(2, &[("id", column(1)), ("c", column(2))]);
+        let not_null = storage(1, &[("id", altered(1)), ("c", column(2))]);
+        let of_value = storage(2, &[("id", column(1)), ("c", altered(2))]);
+        let value_again = storage(1, &[("id", column(1)), ("c", column(3))]);
+        for now in [moved, not_null, of_value, value_again, before.clone()] {
+            assert!(!rekeyed(&before, &now), "{now:?}");
+        }
+        let unknown = Storage { columns: BTreeMap::new(), ..before.clone() };
+        assert!(!rekeyed(&unknown, &storage(2, &[("id", column(1))])), "nothing tells");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the log need not tell; whether a table was made that the settings mean; and
 //! whether composite types are what they were, of which the log tells nothing.
 
-use crate::catalog::{Catalog, answered};
+use crate::catalog::{Catalog, answered, asking};
 use crate::config::{Config, parse_lsn, quoted_table};
 use crate::discover;
 use crate::known::KnownTables;
@@ -28,26 +28,18 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn start(
-        catalog: Arc<Catalog>,
-        config: &Config,
-        known: &Arc<KnownTables>,
-        vitals: Arc<Vitals>,
-    ) -> Self {
+    pub(crate) fn start(config: &Config, known: &Arc<KnownTables>, vitals: Arc<Vitals>) -> Self {
         let log_end = Arc::new(AtomicU64::new(0));
         let (config, shown) = (Arc::new(config.clone()), Arc::clone(&log_end));
         let known = Arc::clone(known);
-        // That of the session, until it fails.
-        let mut of_session = Some(catalog);
         let asking = tidemesh_source::Watch::start(LAG_INTERVAL, move || {
             let (config, known) = (Arc::clone(&config), Arc::clone(&known));
             let (shown, vitals) = (Arc::clone(&shown), Arc::clone(&vitals));
-            let catalog = of_session.take();
             async move {
-                let catalog = match catalog {
-                    Some(catalog) => catalog,
-                    None => Arc::new(Catalog::connect(&config.settings).await?),
-                };
+                // Not the session's: what is asked of the publication may wait behind who holds a table
+                // (PostgreSQL 18, `pg_get_publication_tables` opens each), and the log with it.
+                let catalog = Catalog::connect(&config.settings).await?;
+                catalog.client.batch_execute(WAIT_BOUNDED).await.map_err(asking)?;
                 watch(&catalog, &config, &known, &shown, &vitals).await
             }
         });
@@ -141,7 +133,7 @@ async fn unpublished(catalog: &Catalog, config: &Config) -> Result<Option<TableN
         .client
         .query(UNPUBLISHED, &[&config.publication, &schemas, &tables])
         .await
-        .map_err(crate::catalog::asking)?;
+        .map_err(asking)?;
     Ok(rows.first().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))))
 }
 
@@ -151,13 +143,12 @@ async fn remade(catalog: &Catalog, known: &KnownTables) -> Result<Option<TableNa
     let ids: Vec<u32> = standing.values().copied().collect();
     let (schemas, tables): (Vec<&str>, Vec<&str>) =
         standing.keys().map(|table| (table.schema.as_str(), table.table.as_str())).unzip();
-    let rows = catalog
-        .client
-        .query(REMADE, &[&schemas, &tables, &ids])
-        .await
-        .map_err(crate::catalog::asking)?;
+    let rows = catalog.client.query(REMADE, &[&schemas, &tables, &ids]).await.map_err(asking)?;
     Ok(rows.first().map(|row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1))))
 }
+
+/// Behind who holds a table nothing is waited for long: it is begun again, and how far the log has come is told.
+const WAIT_BOUNDED: &str = "SET lock_timeout = '5s'";
 
 /// A standby has no place to which it writes, but one up to which it has replayed.
 const LOOK: &str = "

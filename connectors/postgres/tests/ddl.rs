@@ -9,7 +9,7 @@ use bench::{Database, make};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_model::{ChangeBatch, ErrorKind, Position, Result, TableSchema};
+use tidemesh_model::{ChangeBatch, ErrorKind, Position, Result, TableSchema, Value};
 use tidemesh_postgres::{PostgresBatch, PostgresConnector, PostgresSource, parse_lsn};
 use tidemesh_source::conformance::{Bench, Login, Session};
 use tidemesh_source::{BatchLimit, Checkpoint, Connector, Source};
@@ -46,6 +46,27 @@ const OTHERS: &[&[&str]] = &[
     &["ALTER TABLE t RENAME c TO d", "ALTER TABLE t RENAME d TO c"],
     &["ALTER TABLE t ADD COLUMN n text GENERATED ALWAYS AS (upper(c)) STORED"],
     &["ALTER TABLE t ALTER COLUMN c SET DEFAULT 'x', ALTER COLUMN c SET NOT NULL"],
+];
+
+/// How long something may take that is to come.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What tells of each row, whatever its key.
+const TELL_ALL: &str = "UPDATE t SET a = a";
+
+const WITHOUT_KEY: &str = "CREATE TABLE t (id int, a text, c text);
+    ALTER TABLE t REPLICA IDENTITY FULL;
+    INSERT INTO t SELECT g, 'a', 'c' FROM generate_series(1, 5) g";
+
+/// What gives rows other keys under the key's name and type, each with its table.
+const REKEYS: &[(&str, &str)] = &[
+    (TABLE, "ALTER TABLE t DROP COLUMN id; ALTER TABLE t ADD COLUMN id serial PRIMARY KEY"),
+    (TABLE, "ALTER TABLE t ALTER COLUMN id TYPE int USING id * 10"),
+    (WITHOUT_KEY, "ALTER TABLE t ALTER COLUMN c TYPE text USING upper(c)"),
+    (
+        WITHOUT_KEY,
+        "ALTER TABLE t RENAME a TO b; ALTER TABLE t RENAME c TO a; ALTER TABLE t RENAME b TO c",
+    ),
 ];
 
 /// What was read, and what is stored of it.
@@ -107,6 +128,18 @@ impl<'d> Reading<'d> {
         // What follows from having come to that place.
         let batch = self.next().await.unwrap();
         self.store(&batch);
+        (std::mem::take(&mut self.rewritten), std::mem::take(&mut self.replaced))
+    }
+
+    /// Reads until rows are to be deleted; answers what is read anew, and whose rows are deleted.
+    async fn told_of_replaced(&mut self) -> (Vec<String>, Vec<String>) {
+        let reading = async {
+            while self.replaced.is_empty() {
+                let batch = self.next().await.unwrap();
+                self.store(&batch);
+            }
+        };
+        tokio::time::timeout(WAIT_MAX, reading).await.expect("rows are to be deleted");
         (std::mem::take(&mut self.rewritten), std::mem::take(&mut self.replaced))
     }
 
@@ -330,6 +363,121 @@ async fn what_is_read_anew_is_stored_in_one_step_with_the_place() {
     let mut reading = reading.open_again().await;
     run(&database, TELL).await;
     assert!(reading.rewritten().await.is_empty());
+    reading.source.close().await.unwrap();
+    database.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_get_other_keys_are_deleted_and_read_anew_once() {
+    for (table, ddl) in REKEYS {
+        let database = make().await;
+        run(&database, table).await;
+        let mut reading = Reading::open(&database, None).await;
+        run(&database, TELL_ALL).await;
+        assert_eq!(reading.told().await, (vec![], vec![]), "{ddl}");
+        run(&database, ddl).await;
+        run(&database, TELL_ALL).await;
+        let told = (vec!["t".to_owned()], vec!["t".to_owned()]);
+        assert_eq!(reading.told_of_replaced().await, told, "{ddl}");
+        run(&database, TELL_ALL).await;
+        assert_eq!(reading.told().await, (vec![], vec![]), "{ddl}");
+        reading = reading.open_again().await;
+        run(&database, TELL_ALL).await;
+        assert_eq!(reading.told().await, (vec![], vec![]), "after a restart: {ddl}");
+        reading.source.close().await.unwrap();
+        database.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn they_are_behind_the_former_keys_that_the_log_still_has_and_though_nobody_read() {
+    for (table, ddl) in REKEYS {
+        for is_told in [true, false] {
+            let database = make().await;
+            run(&database, table).await;
+            let mut reading = Reading::open(&database, None).await;
+            run(&database, TELL_ALL).await;
+            assert_eq!(reading.told().await, (vec![], vec![]), "{ddl}");
+            let stored = reading.checkpoint.clone();
+            reading.source.close().await.unwrap();
+            run(&database, TELL_ALL).await;
+            run(&database, ddl).await;
+            if is_told {
+                run(&database, TELL_ALL).await;
+            }
+            let end = end_of_log(&database).await;
+            let mut reading = Reading::open(&database, stored).await;
+            let told = (vec!["t".to_owned()], vec!["t".to_owned()]);
+            // Stopped before it is stored, it is told again.
+            for _ in 0..2 {
+                let batch = loop {
+                    let batch = reading.next().await.unwrap();
+                    if !batch.replaced().is_empty() {
+                        break batch;
+                    }
+                    reading.store(&batch);
+                };
+                assert!(batch.end() >= end, "{ddl}");
+                reading = reading.open_again().await;
+            }
+            assert_eq!(reading.told_of_replaced().await, told, "{ddl}, told: {is_told}");
+            run(&database, TELL_ALL).await;
+            assert_eq!(reading.told().await, (vec![], vec![]), "{ddl}");
+            reading.source.close().await.unwrap();
+            database.end().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_goes_once_another_has_its_values_is_not_missed() {
+    let database = make().await;
+    run(&database, TABLE).await;
+    let mut reading = Reading::open(&database, None).await;
+    run(&database, TELL).await;
+    assert!(reading.rewritten().await.is_empty());
+    let stored = reading.checkpoint.clone();
+    reading.source.close().await.unwrap();
+    run(&database, "ALTER TABLE t ADD COLUMN n text").await;
+    run(&database, "UPDATE t SET n = c").await;
+    run(&database, "ALTER TABLE t DROP COLUMN c").await;
+    run(&database, TELL).await;
+    let mut reading = Reading::open(&database, stored).await;
+    assert!(reading.rewritten().await.is_empty());
+    reading.source.close().await.unwrap();
+    database.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_somebody_holds_does_not_stop_the_others_rows() {
+    let database = make().await;
+    run(
+        &database,
+        "CREATE TABLE t (id int PRIMARY KEY, a text, c text) PARTITION BY RANGE (id);
+         CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (3);
+         CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (3) TO (9);
+         INSERT INTO t SELECT g, 'a', 'c' FROM generate_series(1, 5) g",
+    )
+    .await;
+    let mut reading = Reading::open(&database, None).await;
+    run(&database, TELL_ALL).await;
+    assert!(reading.rewritten().await.is_empty());
+    // The log describes the table again, as another one.
+    run(&database, "ALTER TABLE t ADD COLUMN n int DEFAULT 7").await;
+    let mut holder = database.session().await;
+    holder.run("BEGIN; LOCK TABLE t1 IN ACCESS EXCLUSIVE MODE").await;
+    run(&database, "INSERT INTO t VALUES (6, 'a', 'c')").await;
+    let rewritten = tokio::time::timeout(WAIT_MAX, reading.rewritten()).await;
+    assert!(rewritten.expect("the rows come").is_empty());
+    let schema = reading.schema.clone().unwrap();
+    let added = schema.fields.iter().find(|field| field.name == "n").unwrap();
+    assert_eq!(added.default, Some(Value::Int32(7)), "which its partitions' rows have");
+    let mut reading =
+        tokio::time::timeout(WAIT_MAX, reading.open_again()).await.expect("it is opened");
+    run(&database, "INSERT INTO t VALUES (7, 'a', 'c')").await;
+    let rewritten = tokio::time::timeout(WAIT_MAX, reading.rewritten()).await;
+    assert!(rewritten.expect("the rows come").is_empty());
+    holder.run("ROLLBACK").await;
     reading.source.close().await.unwrap();
     database.end().await;
 }

@@ -22,6 +22,10 @@ const PREFIX: &str = "emitted/";
 /// What stands in a dead letter in the place of a table.
 const IN_PLACE_OF_TABLE: (&str, &str) = ("tidemesh", "emit");
 
+/// How far ahead of the clock an event's time may be: Kafka's `message.timestamp.after.max.ms` (Apache Kafka
+/// 4.3, broker configuration, default).
+const AHEAD_MS_MAX: i64 = 3_600_000;
+
 /// The most headers that are put together without asking for memory.
 const FEW_HEADERS: usize = 8;
 
@@ -40,15 +44,23 @@ pub(super) struct EmittedTopics {
 }
 
 /// A topic that is ready.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct EmittedTopic {
-    first_output: usize,
+    /// The place of each partition in the append.
+    outputs: Box<[usize]>,
     partitions: u32,
+    /// Whether a record must have a key, of which the topic keeps the last.
+    is_compacted: bool,
     /// Deals events without a key round.
     turn: u32,
 }
 
 impl EmittedTopic {
+    /// Whether it has, as far as is known, no such partition as an event names.
+    fn lacks(&self, place: EmittedPlace<'_>) -> bool {
+        matches!(place, EmittedPlace::Partition(partition) if partition >= self.partitions)
+    }
+
     fn partition(&mut self, event: &Emitted<'_>) -> Result<u32> {
         match (event.head.place, event.key) {
             (EmittedPlace::Partition(partition), _) if partition < self.partitions => Ok(partition),
@@ -149,19 +161,26 @@ impl EventWriter {
     /// the event is told where it is written.
     #[must_use]
     pub fn emitted_topic_missing<'c>(&self, content: &'c [u8]) -> Option<&'c str> {
-        let topic = Emitted::read(content).ok()?.topic;
-        self.is_emitted_topic_missing(topic).then_some(topic)
+        let event = Emitted::read(content).ok()?;
+        self.is_emitted_topic_missing(event.topic, event.head.place).then_some(event.topic)
     }
 
-    /// Whether a topic may have events and is not ready yet.
-    pub(super) fn is_emitted_topic_missing(&self, topic: &str) -> bool {
+    /// Whether a topic may have events and is not ready yet for one of this place: it may have got more
+    /// partitions since it was asked for.
+    pub(super) fn is_emitted_topic_missing(&self, topic: &str, place: EmittedPlace<'_>) -> bool {
         let Some(emitted) = &self.emitted else { return false };
-        !emitted.ready.contains_key(topic)
-            && emitted.check(topic).is_ok()
-            && !self.is_side_topic(topic)
+        match emitted.ready.get(topic) {
+            Some(ready) => ready.lacks(place),
+            None => self.may_be_emitted_topic(emitted, topic),
+        }
     }
 
-    /// Makes ready a topic that events are for: it is made if it is not there.
+    fn may_be_emitted_topic(&self, emitted: &EmittedTopics, topic: &str) -> bool {
+        emitted.check(topic).is_ok() && !self.is_side_topic(topic)
+    }
+
+    /// Makes ready a topic that events are for: it is made if it is not there. One that was ready is asked
+    /// for its partitions again.
     ///
     /// # Errors
     ///
@@ -171,7 +190,8 @@ impl EventWriter {
         transport: &T,
         topic: &str,
     ) -> Result<()> {
-        if !self.is_emitted_topic_missing(topic) {
+        let may_be = |emitted| self.may_be_emitted_topic(emitted, topic);
+        if !self.emitted.as_ref().is_some_and(may_be) {
             // What is told of the event that names it.
             return Ok(());
         }
@@ -179,13 +199,15 @@ impl EventWriter {
         // Events, of which none is made void by a later one of its key.
         let cleanup_policy = CleanupPolicy::Delete;
         let config = TopicConfig { cleanup_policy, ..self.topic_config.clone() };
-        let partitions = transport.create_topic(topic, &config).await?.config.partitions;
-        let first_output = self.outputs.of(topic, partitions);
+        let TopicConfig { partitions, cleanup_policy, .. } =
+            transport.create_topic(topic, &config).await?.config;
+        let outputs = self.outputs.places(topic, partitions);
         if let Some(emitted) = &mut self.emitted {
             if emitted.known.insert(topic) {
                 emitted.made.push(topic.to_owned());
             }
-            let ready = EmittedTopic { first_output, partitions, turn: 0 };
+            let is_compacted = cleanup_policy == CleanupPolicy::Compact;
+            let ready = EmittedTopic { outputs, partitions, is_compacted, turn: 0 };
             emitted.ready.insert(topic.to_owned(), ready);
         }
         Ok(())
@@ -195,15 +217,15 @@ impl EventWriter {
     ///
     /// # Errors
     ///
-    /// `Unsupported` for what is no event, or is for a topic that it may not be for; `TooLarge` if the
-    /// record cannot be.
+    /// `Unsupported` for what is no event, is for a topic that it may not be for, or is one that a broker
+    /// refuses; `NewerVersion` for one of a later form; `TooLarge` if the record cannot be.
     pub fn emitted(&mut self, origin: &Origin<'_>, content: &[u8]) -> Result<()> {
         if origin.transaction == 0 {
             return Err(wrong("its message is not part of a transaction")
                 .help("give pg_logical_emit_message true as its first argument"));
         }
         let event = Emitted::read(content)
-            .map_err(|error| wrong("its message does not have the form of one").caused_by(error))?;
+            .map_err(|error| not_read("its message does not have the form of one", error))?;
         self.write_emitted(origin, &event)
     }
 
@@ -224,7 +246,8 @@ impl EventWriter {
             return Err(wrong(message).with("topic", topic));
         };
         check_parts(event)?;
-        let place = ready.first_output + ready.partition(event)? as usize;
+        check_accepted(event, ready.is_compacted, self.now_us)?;
+        let place = ready.outputs[ready.partition(event)? as usize];
         let position = origin.position.to_bytes();
         let outputs = &mut self.outputs;
         with_headers(event.head.headers, &position, |headers| {
@@ -277,6 +300,39 @@ fn check_parts(event: &Emitted<'_>) -> Result<()> {
             let name = name.escape_debug();
             Err(about(wrong("it has a header that is the platform's").with("header", name)))
         }
+    }
+}
+
+/// Refuses what a broker would refuse, for ever, and with it all that comes behind.
+fn check_accepted(event: &Emitted<'_>, is_compacted: bool, now_us: i64) -> Result<()> {
+    let refused = |message| Err(wrong(message).with("topic", event.topic));
+    let event_time_ms = event.head.event_time_ms;
+    if event_time_ms < 0 {
+        return refused("its event time is before 1970")
+            .map_err(|error| error.with("event_time_ms", event_time_ms));
+    }
+    if event_time_ms > now_us.div_euclid(1000).saturating_add(AHEAD_MS_MAX) {
+        return refused("its event time is more than an hour ahead")
+            .map_err(|error| error.with("event_time_ms", event_time_ms))
+            .map_err(|error| error.help("set the clock of the application's machine"));
+    }
+    if event.key.is_none() && event.value.is_none() {
+        return refused("it has neither key nor value");
+    }
+    if event.key.is_none() && is_compacted {
+        return refused("it has no key, and its topic is compacted").map_err(|error| {
+            error.help("emit it with a key, or set the topic's cleanup.policy to delete")
+        });
+    }
+    Ok(())
+}
+
+/// An error of bytes that are no event. One of a later form is a right one: the source stops at it, nothing is
+/// lost, and goes on once it is as new.
+pub(super) fn not_read(message: &'static str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NewerVersion => error,
+        _ => wrong(message).caused_by(error),
     }
 }
 

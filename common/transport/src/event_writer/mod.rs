@@ -186,7 +186,7 @@ impl EventWriter {
         let info = transport.create_topic(&topic, &self.topic_config).await?;
         let value_id = Some(ids.value);
         let encoder = EventEncoder::new(self.format.envelope, rows, schema, &self.block, ids);
-        let first_output = self.outputs.of(&topic, info.config.partitions);
+        let (first_output, partitions) = self.outputs.as_at_first(&topic, info.config.partitions);
         self.note_prepared(schema, topic, ids);
         self.forget_oldest(&schema.name);
         self.routes.push(Route {
@@ -195,7 +195,7 @@ impl EventWriter {
             value_id,
             encoder,
             first_output,
-            partitions: info.config.partitions,
+            partitions,
             outbox: None,
         });
         Ok(())

@@ -284,9 +284,12 @@ impl EventWriter {
         // What is wrong with a row is told where it is encoded.
         let columns = route.outbox.as_ref()?;
         let row = Values::of(row).ok()?;
-        if columns.head.is_some() {
+        if let Some(head) = columns.head {
             let topic = row.get(columns.route_by).and_then(text_of)?;
-            return self.is_emitted_topic_missing(&topic).then_some((topic, columns.is_bytes));
+            let head = row.get(head).and_then(bytes_of)?;
+            let place = EmittedHead::read(head).ok()?.place;
+            let is_missing = self.is_emitted_topic_missing(&topic, place);
+            return is_missing.then_some((topic, columns.is_bytes));
         }
         let topic = outbox.topic(columns, &row).ok()?;
         let topic = (topic, columns.is_bytes);
@@ -328,8 +331,7 @@ impl EventWriter {
         let cleanup_policy = CleanupPolicy::Delete;
         let config = TopicConfig { cleanup_policy, ..self.topic_config.clone() };
         let info = transport.create_topic(topic, &config).await?;
-        let partitions = info.config.partitions;
-        let first_output = self.outputs.of(topic, partitions);
+        let (first_output, partitions) = self.outputs.as_at_first(topic, info.config.partitions);
         if let Some(outbox) = &mut self.outbox {
             outbox.is_ready(topic, is_bytes, OutboxTopic { ids, first_output, partitions });
         }
@@ -416,15 +418,12 @@ impl EventWriter {
         row: &[Value],
         [topic, key, payload, head]: [usize; 4],
     ) -> Result<()> {
-        let bytes = |column: usize| match row.get(column) {
-            Some(Value::Bytes(bytes)) => Some(bytes.as_slice()),
-            _ => None,
-        };
+        let bytes = |column: usize| row.get(column).and_then(bytes_of);
         let topic = row.get(topic).and_then(text_of);
         let topic = topic.ok_or_else(|| emitted::wrong("its row names no topic"))?;
         let head = bytes(head).ok_or_else(|| emitted::wrong("its row lacks its headers"))?;
         let head = EmittedHead::read(head).map_err(|error| {
-            emitted::wrong("its headers do not have the form of such").caused_by(error)
+            emitted::not_read("its headers do not have the form of such", error)
         })?;
         let event = Emitted { head, topic: &topic, key: bytes(key), value: bytes(payload) };
         self.write_emitted(origin, &event)
@@ -454,6 +453,13 @@ fn cell(row: &[Value], column: usize, id: Option<u32>, out: &mut Vec<u8>) -> boo
         None => out.extend_from_slice(bytes),
     }
     true
+}
+
+fn bytes_of(value: &Value) -> Option<&[u8]> {
+    match value {
+        Value::Bytes(bytes) => Some(bytes),
+        _ => None,
+    }
 }
 
 /// The text of a cell that names something; none for null and for what names nothing.

@@ -64,6 +64,35 @@ impl Outputs {
         first
     }
 
+    /// The same with how many there are: as many as at first, though the topic has got more meanwhile. What
+    /// follows them is another topic's, and the records of a key stay in one partition.
+    pub(super) fn as_at_first(&mut self, topic: &str, partitions: u32) -> (usize, u32) {
+        let first = self.of(topic, partitions);
+        let is_next = |(output, partition): &(&Output, u32)| {
+            output.partition == *partition && *output.topic == *topic
+        };
+        let run = self.partitions[first..].iter().zip(0..partitions).take_while(is_next);
+        (first, run.map(|(_, partition)| partition + 1).last().unwrap_or(partitions))
+    }
+
+    /// The places of all of a topic's partitions; made where they are missing.
+    pub(super) fn places(&mut self, topic: &str, partitions: u32) -> Box<[usize]> {
+        (0..partitions).map(|partition| self.place(topic, partition)).collect()
+    }
+
+    fn place(&mut self, topic: &str, partition: u32) -> usize {
+        let is_it = |output: &Output| output.partition == partition && *output.topic == *topic;
+        if let Some(place) = self.partitions.iter().position(is_it) {
+            return place;
+        }
+        self.partitions.push(Output {
+            topic: topic.into(),
+            partition,
+            records: Records::default(),
+        });
+        self.partitions.len() - 1
+    }
+
     /// Adds a record of a source's event to the partition at `place`.
     #[inline]
     pub(super) fn push(
@@ -147,5 +176,21 @@ impl Outputs {
                 self.spare.push(records);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_that_a_topic_gets_meanwhile_are_never_those_of_another() {
+        let mut outputs = Outputs::default();
+        assert_eq!(outputs.as_at_first("a", 2), (0, 2));
+        assert_eq!(outputs.as_at_first("b", 2), (2, 2));
+        assert_eq!(outputs.as_at_first("a", 3), (0, 2));
+        assert_eq!(*outputs.places("a", 3), [0, 1, 4]);
+        assert_eq!(*outputs.places("b", 2), [2, 3]);
+        assert_eq!(outputs.as_at_first("a", 3), (0, 2));
     }
 }

@@ -48,6 +48,14 @@ fn content(
     out
 }
 
+/// An event with this time and these parts.
+fn of_parts(at_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
+    let mut out = Vec::new();
+    EmittedHead::write(at_ms, EmittedPlace::ByKey, &[], &mut out).unwrap();
+    Emitted::write("t", key, value, &mut out).unwrap();
+    out
+}
+
 fn plain(topic: &str) -> Vec<u8> {
     content(topic, Some(KEY), EmittedPlace::ByKey, &[])
 }
@@ -168,6 +176,72 @@ async fn what_may_not_be_written_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
+async fn what_a_broker_would_refuse_is_refused_before() {
+    const NOW_MS: i64 = 1_700_000_000_000;
+    let log = Log::new();
+    let compacted = TopicConfig { cleanup_policy: CleanupPolicy::Compact, ..Default::default() };
+    log.log.create_topic("compacted", &compacted).await.unwrap();
+    let mut events = writer(&["*"], OutboxTopics::default(), 1);
+    events.begin(NOW_MS * 1000);
+    let hour_ms = 3_600_000;
+    for (message, reason) in [
+        (of_parts(-1, Some(KEY), Some(VALUE)), "before 1970"),
+        (of_parts(i64::MAX, Some(KEY), Some(VALUE)), "more than an hour ahead"),
+        (of_parts(NOW_MS + hour_ms + 1, Some(KEY), Some(VALUE)), "more than an hour ahead"),
+        (content("compacted", None, EmittedPlace::ByKey, &[]), "it has no key"),
+    ] {
+        let error = log.take(&mut events, &message).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains(reason), "{reason}: {error}");
+        assert!(error.to_string().contains("topic="), "{error}");
+    }
+    // As a row may be.
+    let empty = Emitted { head: EmittedHead::default(), topic: "t", key: None, value: None };
+    let error = events.write_emitted(&origin(5), &empty).unwrap_err();
+    assert!(error.to_string().contains("neither key nor value"), "{error}");
+    assert_eq!(events.finish().1.records, 0);
+    for message in [
+        of_parts(0, Some(KEY), None),
+        of_parts(NOW_MS + hour_ms, None, Some(VALUE)),
+        plain("compacted"),
+    ] {
+        log.take(&mut events, &message).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_later_form_is_no_wrong_one() {
+    let log = Log::new();
+    let mut events = writer(&["*"], OutboxTopics::default(), 1);
+    let mut later = plain("t");
+    later[0] = 2;
+    let error = log.take(&mut events, &later).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NewerVersion, "{error}");
+    assert!(!events.is_dead_letter(&error));
+}
+
+#[tokio::test]
+async fn partitions_that_a_topic_gets_meanwhile_are_known_once_an_event_names_one() {
+    let log = Log::new();
+    let mut two = writer(&["*"], OutboxTopics::default(), 2);
+    log.take(&mut two, &plain("t")).await.unwrap();
+    log.take(&mut two, &plain("other")).await.unwrap();
+    // As if it had had one fewer when it was asked for.
+    let ready = two.emitted.as_mut().unwrap().ready.get_mut("t").unwrap();
+    (ready.partitions, ready.outputs) = (1, ready.outputs[..1].into());
+    let in_second = content("t", Some(KEY), EmittedPlace::Partition(1), &[]);
+    assert_eq!(two.emitted_topic_missing(&in_second), Some("t"));
+    log.take(&mut two, &in_second).await.unwrap();
+    assert_eq!(two.emitted_topic_missing(&in_second), None);
+    let beyond = content("t", Some(KEY), EmittedPlace::Partition(2), &[]);
+    let error = log.take(&mut two, &beyond).await.unwrap_err();
+    assert!(error.to_string().contains("partitions=2"), "{error}");
+    let (append, _) = two.finish();
+    let of_t = append.batches.iter().filter(|batch| *batch.topic == *"t");
+    assert!(of_t.map(|batch| batch.partition).any(|partition| partition == 1));
+}
+
+#[tokio::test]
 async fn a_topic_that_the_settings_do_not_name_is_not_made() {
     let log = Log::new();
     let mut events = writer(&["shop.events.*"], OutboxTopics::default(), 1);
@@ -220,7 +294,9 @@ proptest! {
         for bytes in [bytes, changed] {
             let _ = events.emitted_topic_missing(&bytes);
             let error = events.emitted(&origin(5), &bytes).unwrap_err();
-            prop_assert_eq!(error.kind(), ErrorKind::Unsupported);
+            let is_later = matches!(bytes.first(), Some(2..=15));
+            let expected = if is_later { ErrorKind::NewerVersion } else { ErrorKind::Unsupported };
+            prop_assert_eq!(error.kind(), expected);
             events.emitted_letter(&origin(5), &bytes, &error).unwrap();
         }
     }
