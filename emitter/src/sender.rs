@@ -118,7 +118,10 @@ impl<T: Transport> Sender<T> {
         if let Some(gate) = &self.gate {
             let waiting = gate.wait();
             return match self.until(load) {
-                None => Ok(waiting.await),
+                None => {
+                    waiting.await;
+                    Ok(())
+                }
                 Some(until) => tokio::time::timeout_at(until.into(), waiting).await.map_err(|_| {
                     let full = Error::new(ErrorKind::Exhausted, "spool events");
                     late(full.because("the spool is full"), load)
