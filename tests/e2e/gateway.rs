@@ -27,7 +27,7 @@ async fn gateway(folder: &Path, daemon: &Daemon) -> (Daemon, String) {
 }
 
 /// A gateway, with more lines in its table.
-async fn start(folder: &Path, daemon: &Daemon, lines: &str) -> (Daemon, String) {
+pub(crate) async fn start(folder: &Path, daemon: &Daemon, lines: &str) -> (Daemon, String) {
     std::fs::write(folder.join("order.avsc"), ORDER).unwrap();
     let configuration = format!(
         "control.listen = \"127.0.0.1:0\"\ndata.url = \"{}\"\nregistry.url = \"{}\"\n\
@@ -42,7 +42,7 @@ async fn start(folder: &Path, daemon: &Daemon, lines: &str) -> (Daemon, String) 
 }
 
 /// Emits an order, and answers with status and body.
-async fn emit(url: &str, id: i64) -> Option<(u16, Json)> {
+pub(crate) async fn emit(url: &str, id: i64) -> Option<(u16, Json)> {
     let body = json!({ "events": [{ "value": { "id": id }, "idempotency_key": id.to_string() }] });
     let request = reqwest::Client::new()
         .post(format!("{url}/v1/topics/shop.orders/events"))

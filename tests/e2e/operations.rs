@@ -246,8 +246,14 @@ async fn every_metric_that_is_named_anywhere_is_told_by_a_daemon() {
     let configuration = on_kafka(&configuration(&other, &["public.orders"], ""), "");
     let on_kafka = Daemon::up(folder.path(), &configuration).await;
     on_kafka.streaming().await;
-    let told: BTreeSet<String> =
-        told(&site.daemon).await.union(&told(&on_kafka).await).cloned().collect();
+    let own = tempfile::tempdir().unwrap();
+    let (gateway, url) = crate::gateway::start(own.path(), &site.daemon, "").await;
+    let emitted = eventually("an event is durable", async || crate::gateway::emit(&url, 1).await);
+    assert_eq!(emitted.await.0, 200);
+    let mut all = told(&site.daemon).await;
+    all.extend(told(&on_kafka).await);
+    all.extend(told(&gateway).await);
+    let told: BTreeSet<String> = all;
     for (place, text) in [("dashboard", DASHBOARD), ("rules", RULES), ("docs", DOCUMENTATION)] {
         for name in names(text) {
             let is_told = told.iter().any(|series| *series == name || documented(series) == name);

@@ -6,7 +6,7 @@ use crate::document::pipeline::read as of_pipeline;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use tidemesh_model::{
-    MaskSettings, MysqlSettings, OutboxSettings, PostgresSettings, SnapshotSettings,
+    EmitSettings, MaskSettings, MysqlSettings, OutboxSettings, PostgresSettings, SnapshotSettings,
     SourceSettings, TopicSettings,
 };
 
@@ -87,6 +87,7 @@ fn the_editors_schema_has_the_settings_of_a_connector() {
         ("source_connector", keys::<SourceSettings>(), &["name"][..]),
         ("topic_settings", keys::<TopicSettings>(), &[]),
         ("snapshot", keys::<SnapshotSettings>(), &[]),
+        ("emit", keys::<EmitSettings>(), &[]),
         ("outbox", keys::<OutboxSettings>(), &[]),
         // Secrets do not stand in documents.
         ("postgres", keys::<PostgresSettings>(), &["password"]),
