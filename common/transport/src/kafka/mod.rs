@@ -140,7 +140,7 @@ impl KafkaTransport {
     async fn check(&self, append: &Append) -> Result<Vec<String>> {
         let mut names = Vec::with_capacity(append.batches.len());
         for batch in &append.batches {
-            let partitions = self.shared.topics.partitions(&batch.topic).await?;
+            let partitions = self.shared.topics.partitions_to_write(&batch.topic).await?;
             if batch.partition >= partitions {
                 return Err(Error::new(ErrorKind::NotFound, "append")
                     .because("the topic has no such partition")

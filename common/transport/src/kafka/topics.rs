@@ -236,8 +236,19 @@ impl Topics {
         if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&full) {
             return Ok(*known);
         }
-        // A partition that has no leader for a while is no topic that is gone.
-        self.partitions_led(topic).await
+        self.look(full).await?.ok_or_else(|| not_found(topic))
+    }
+
+    /// The same for whoever writes: a partition that has no leader for a while is no topic that is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Topics::partitions_led`].
+    pub(super) async fn partitions_to_write(&self, topic: &str) -> Result<u32> {
+        match self.partitions(topic).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => self.partitions_led(topic).await,
+            known => known,
+        }
     }
 
     /// How many partitions a topic has in the cluster now; none if it, or a leader, is not there.
