@@ -12,7 +12,6 @@ use crate::gate::Gate;
 use crate::own::{take_over, writer_id};
 use crate::queue::Queue;
 use crate::register::{Declared, Registered, check_all, register};
-use crate::sender::Sender;
 use crate::settings::{Bounds, QUEUE_BYTES, Topic, WhenFull};
 #[cfg(feature = "spool")]
 use crate::spool::{OpenSpool, Spool};
@@ -246,27 +245,8 @@ impl EmitterBuilder {
         let id = writer_id(&self.name)?;
         let writer = asked(until, || take_over(transport.as_ref(), &id, instance)).await?;
         let queue = Arc::new(Queue::new(load_bytes(transport.as_ref()), instance));
-        let tally = Arc::new(Tally::of(registered.iter()));
-        let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
-        let shared = self.shared(queue, registered, transport.record_bytes_max());
-        shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);
-        let sender = Sender {
-            transport,
-            queue: Arc::clone(&shared.queue),
-            room: Arc::clone(&shared.room),
-            counted: Arc::clone(&shared.counted),
-            tally,
-            settled: Arc::clone(&shared.settled),
-            #[cfg(feature = "spool")]
-            gate: None,
-            delivery_timeout: shared.bounds.delivery_timeout,
-            writer,
-            instance,
-            next: 0,
-            under_way: None,
-            is_taken: false,
-            spare: Vec::new(),
-        };
+        let (shared, tally) = self.announced(&transport, queue, registered);
+        let sender = shared.sender(transport, tally, writer, instance);
         shared.spawn(sender.run());
         Ok(Emitter::of(shared))
     }
@@ -300,10 +280,7 @@ impl EmitterBuilder {
             Err(error) if error.remedy() == Remedy::Retry => false,
             Err(error) => return Err(error),
         };
-        let tally = Arc::new(Tally::of(registered.iter()));
-        let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
-        let mut shared = self.shared(queue, registered, transport.record_bytes_max());
-        shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);
+        let (mut shared, tally) = self.announced(&transport, queue, registered);
         shared.gate = Some(gate.clone());
         let forwarder = Forwarder {
             target: transport,
@@ -317,25 +294,25 @@ impl EmitterBuilder {
             is_owner,
             refusing: crate::forward::Refusing::default(),
         };
-        let sender = Sender {
-            transport: log,
-            queue: Arc::clone(&shared.queue),
-            room: Arc::clone(&shared.room),
-            counted: Arc::clone(&shared.counted),
-            tally,
-            settled: Arc::clone(&shared.settled),
-            gate: Some(gate),
-            delivery_timeout: shared.bounds.delivery_timeout,
-            writer: spool.writer,
-            instance: spool.instance,
-            next: 0,
-            under_way: None,
-            is_taken: false,
-            spare: Vec::new(),
-        };
+        let mut sender = shared.sender(log, tally, spool.writer, spool.instance);
+        sender.gate = Some(gate);
         shared.spawn(sender.run());
         shared.spawn(forwarder.run());
         Ok(Emitter::of(shared))
+    }
+
+    /// What the clones share, and the tally of its topics, which are announced from here on.
+    fn announced<T: Transport>(
+        self,
+        transport: &Arc<T>,
+        queue: Arc<Queue>,
+        registered: Vec<Registered>,
+    ) -> (Shared, Arc<Tally>) {
+        let tally = Arc::new(Tally::of(registered.iter()));
+        let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
+        let shared = self.shared(queue, registered, transport.record_bytes_max());
+        shared.announce(Arc::clone(transport), Arc::clone(&tally), told);
+        (shared, tally)
     }
 
     fn shared(

@@ -7,6 +7,7 @@ use crate::event::Event;
 use crate::options::EventOptions;
 use crate::queue::{self, NewRecord, Queue, RECORD_HEAD_BYTES};
 use crate::remember::Remembered;
+use crate::sender::Sender;
 use crate::settings::{Bounds, WhenFull};
 use crate::stream::{Encoded, Stream, now_ms, with_scratch};
 use serde::Serialize;
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_avro::emitted::is_own_header;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_transport::Transport;
+use tidemesh_transport::{Transport, WriterEpoch};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
@@ -199,7 +200,7 @@ impl Emitter {
     ///
     /// The first failure of an event since the last call.
     pub async fn flush(&self) -> Result<()> {
-        let settled = self.shared.settled.wait(self.shared.queue.taken()).await;
+        let settled = self.shared.settled.wait(self.shared.counted.counts().taken).await;
         #[cfg(feature = "spool")]
         if let Some(gate) = &self.shared.gate {
             gate.flush().await?;
@@ -382,6 +383,33 @@ impl Shared {
         self.spawn(Announcer { transport, queue, counted, tally, topics }.run());
     }
 
+    /// What hands on the events, under this writer.
+    pub(crate) fn sender<T>(
+        &self,
+        transport: Arc<T>,
+        tally: Arc<Tally>,
+        writer: WriterEpoch,
+        instance: u64,
+    ) -> Sender<T> {
+        Sender {
+            transport,
+            queue: Arc::clone(&self.queue),
+            room: Arc::clone(&self.room),
+            counted: Arc::clone(&self.counted),
+            tally,
+            settled: Arc::clone(&self.settled),
+            #[cfg(feature = "spool")]
+            gate: None,
+            delivery_timeout: self.bounds.delivery_timeout,
+            writer,
+            instance,
+            next: 0,
+            under_way: None,
+            is_taken: false,
+            spare: Vec::new(),
+        }
+    }
+
     fn take_tasks(&self) -> Vec<JoinHandle<()>> {
         std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -502,8 +530,7 @@ impl Shared {
             bytes: room.num_permits(),
         };
         let push = || -> Result<Delivery> {
-            let taken = self.queue.push(&new)?;
-            self.counted.taken();
+            let taken = self.queue.push(&new, &self.counted)?;
             room.forget();
             Ok(Delivery { state: State::Taken(taken) })
         };

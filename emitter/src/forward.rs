@@ -9,6 +9,7 @@ use crate::counts::Counted;
 use crate::gate::{Gate, Places};
 use crate::own::{open_again, take_over, taken};
 use crate::queue::Queue;
+use crate::sender::{PAUSE_MAX, PAUSE_MIN};
 use crate::spool::{carried_item, carried_prefix};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,12 +19,6 @@ use tidemesh_transport::{
     Append, EmbeddedReader, EmbeddedTransport, FetchLimit, FetchedBatch, PartitionBatch, Reader,
     Records, Start, Subscription, TopicInfo, Transport, WriterEpoch,
 };
-
-/// The first pause after a failure; each one is twice as long as the one before.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// How long is waited before it is tried again to free the disk of what was carried.
 const TRIM_AGAIN: Duration = Duration::from_secs(1);

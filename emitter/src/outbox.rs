@@ -13,7 +13,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tidemesh_avro::emitted::{Emitted, EmittedHead, EmittedPlace, is_own_header};
+use tidemesh_avro::emitted::{Emitted, EmittedHead, EmittedPlace};
 use tidemesh_model::{EMIT_PREFIX, Error, ErrorKind, Result};
 use tidemesh_transport::{RegistryAccess, RegistryClient};
 use tokio::time::Instant;
@@ -385,11 +385,6 @@ impl Shared {
         then: impl FnOnce(Option<&[u8]>, &[u8], Vec<u8>) -> Result<R>,
     ) -> Result<R> {
         check_headers(options)?;
-        if let Some((name, _)) = options.headers.iter().find(|(name, _)| is_own_header(name)) {
-            return Err(Error::new(ErrorKind::Config, "write an event to an outbox")
-                .because("headers whose names begin with tidemesh. are the platform's")
-                .with("header", name.escape_debug()));
-        }
         with_scratch(|encoded| {
             stream.encode(value, encoded)?;
             self.check_size(stream, encoded, options)?;

@@ -1,6 +1,7 @@
 //! What is taken and not yet handed on: records by topic and partition, in appends of a bounded size.
 //! No I/O: `sender` takes what is here, whoever emits puts it in.
 
+use crate::counts::Counted;
 use crate::delivery::{Batch, Taken};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,8 +54,6 @@ struct Inner {
     open: Option<Load>,
     sealed: VecDeque<Load>,
     spare: Vec<Records>,
-    /// Events that were taken.
-    taken: u64,
     /// Why nothing more is taken.
     closed: Option<Error>,
 }
@@ -92,7 +91,6 @@ impl Queue {
             open: None,
             sealed: VecDeque::new(),
             spare: Vec::new(),
-            taken: 0,
             closed: None,
         };
         Self {
@@ -119,12 +117,12 @@ impl Queue {
         first
     }
 
-    /// Puts an event in.
+    /// Puts an event in, and counts it before anybody can take it.
     ///
     /// # Errors
     ///
     /// Why the emitter has ended; `TooLarge` for what no record can hold.
-    pub(crate) fn push(&self, new: &NewRecord<'_>) -> Result<Taken> {
+    pub(crate) fn push(&self, new: &NewRecord<'_>, counted: &Counted) -> Result<Taken> {
         let mut guard = self.inner();
         let inner = &mut *guard;
         if let Some(error) = &inner.closed {
@@ -158,7 +156,7 @@ impl Queue {
             sequence: lane.sequence,
         };
         lane.sequence += 1;
-        inner.taken += 1;
+        counted.taken();
         load.count += 1;
         load.bytes += new.bytes;
         if load.bytes >= self.load_bytes {
@@ -169,11 +167,6 @@ impl Queue {
             self.filled.notify_one();
         }
         Ok(taken)
-    }
-
-    /// How many events were taken.
-    pub(crate) fn taken(&self) -> u64 {
-        self.inner().taken
     }
 
     /// The oldest events, if there are any.

@@ -221,17 +221,15 @@ async fn value_id(
     schema: &str,
     may_register: bool,
 ) -> Result<u32> {
-    if may_register {
-        return registry.register(subject, schema).await.map_err(|error| {
-            match error.kind() {
-                ErrorKind::Incompatible => error.help(
-                    "change the schema so that its readers can follow, or emit to a topic of another name",
-                ),
-                _ => error,
-            }
-        });
+    if !may_register {
+        return found(registry, subject, schema).await;
     }
-    registry.find(subject, schema).await?.ok_or_else(|| not_registered(subject))
+    registry.register(subject, schema).await.map_err(|error| match error.kind() {
+        ErrorKind::Incompatible => error.help(
+            "change the schema so that its readers can follow, or emit to a topic of another name",
+        ),
+        _ => error,
+    })
 }
 
 async fn key_id(
@@ -240,17 +238,20 @@ async fn key_id(
     schema: &str,
     may_register: bool,
 ) -> Result<u32> {
-    if may_register {
-        return registry.register_alone(subject, schema).await;
+    if !may_register {
+        return found(registry, subject, schema).await;
     }
-    registry.find(subject, schema).await?.ok_or_else(|| not_registered(subject))
+    registry.register_alone(subject, schema).await
 }
 
-fn not_registered(subject: &str) -> Error {
-    Error::new(ErrorKind::NotFound, "prepare a topic of events")
-        .because("its schema is not registered, and the emitter may not register it")
-        .with("subject", subject)
-        .help("register it, as by `tidemesh schema register`, or let the emitter register it")
+/// The id of a schema that must be registered already.
+async fn found(registry: &RegistryClient, subject: &str, schema: &str) -> Result<u32> {
+    registry.find(subject, schema).await?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "prepare a topic of events")
+            .because("its schema is not registered, and the emitter may not register it")
+            .with("subject", subject)
+            .help("register it, as by `tidemesh schema register`, or let the emitter register it")
+    })
 }
 
 #[cfg(test)]

@@ -20,10 +20,10 @@ use tidemesh_transport::{Append, Appended, PartitionBatch, Records, Transport, W
 use tokio::sync::Semaphore;
 
 /// The first pause after a failure; each one is twice as long as the one before.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Hands on an emitter's events.
 pub(crate) struct Sender<T> {

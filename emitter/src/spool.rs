@@ -47,7 +47,7 @@ impl Spool {
     }
 
     /// How many bytes of events it may hold: 1 MiB to 1 TiB. Beyond them the queue in memory fills up,
-    /// and then [`WhenFull`](crate::WhenFull) decides. The storage needs some 100 MB more.
+    /// and then [`WhenFull`](crate::WhenFull) decides. The storage's journal, of 64 MiB or some more, comes on top.
     #[must_use]
     pub fn bytes_max(mut self, bytes: u64) -> Self {
         self.bytes_max = bytes;
@@ -174,9 +174,8 @@ impl OpenSpool {
         let partitions = known.partitions;
         if self.known.get(&known.topic) != Some(&known) {
             let item = stored_item(format!("{TOPIC}{}", known.topic), &known, "keep a topic")?;
-            let append = Append { state: vec![item], ..Append::default() };
-            let append = Append { writer: Some(self.writer.clone()), ..append };
-            self.log.append(append).await?;
+            let (writer, state) = (Some(self.writer.clone()), vec![item]);
+            self.log.append(Append { writer, state, ..Append::default() }).await?;
             self.known.insert(known.topic.clone(), known);
         }
         Ok(partitions)
@@ -191,18 +190,13 @@ async fn identify(log: &EmbeddedTransport, emitter: &str, instance: u64) -> Resu
     log.append(Append { writer, state, ..Append::default() }).await.map(drop)
 }
 
-/// The item of a target's state that tells how far a spool's partition has been carried on.
-pub(crate) fn carried_key(instance: u64, topic: &str, partition: u32) -> String {
-    format!("{}{topic}/{partition}", carried_prefix(instance))
-}
-
-/// What the keys of such items begin with.
+/// What the keys of a target's items begin with that tell how far a spool's partitions have been carried on.
 pub(crate) fn carried_prefix(instance: u64) -> String {
     format!("spool/{instance:016x}/")
 }
 
 /// Such an item.
 pub(crate) fn carried_item(instance: u64, topic: &str, partition: u32, next: u64) -> StateItem {
-    let value = Some(next.to_be_bytes().to_vec());
-    StateItem { key: carried_key(instance, topic, partition), value }
+    let key = format!("{}{topic}/{partition}", carried_prefix(instance));
+    StateItem { key, value: Some(next.to_be_bytes().to_vec()) }
 }

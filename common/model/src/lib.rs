@@ -15,6 +15,7 @@ mod schema;
 mod settings;
 mod shaping;
 mod source_kind;
+mod topic_name;
 mod value;
 
 pub use calendar::{civil, days_of};
@@ -36,4 +37,5 @@ pub use settings::{
 };
 pub use shaping::{MaskForm, MaskSettings, Partitions};
 pub use source_kind::SourceKind;
+pub use topic_name::{TOPIC_NAME_BYTES_MAX, is_topic_name};
 pub use value::{DecimalRef, Value, decimal_text};

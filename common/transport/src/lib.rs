@@ -44,8 +44,7 @@ pub use remote::{
 pub use stored::{read_stored, stored_item, take_stored};
 pub use table_topic::{Generations, check_topics, topic_name};
 pub use topic::{
-    PARTITIONS_MAX, PartitionInfo, Retention, TOPIC_NAME_BYTES_MAX, TopicConfig, TopicInfo,
-    check_topic_name,
+    PARTITIONS_MAX, PartitionInfo, Retention, TopicConfig, TopicInfo, check_topic_name,
 };
 pub use transport::{
     Append, Appended, Committer, FetchLimit, GroupOffset, OffsetBreak, PartitionBatch, Progress,

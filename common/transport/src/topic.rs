@@ -1,10 +1,7 @@
 //! Topics: names, configuration, and what is known of their partitions.
 
 use serde::{Deserialize, Serialize};
-use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
-
-/// The longest topic name, in bytes (Apache Kafka 4.3, `org.apache.kafka.common.internals.Topic`).
-pub const TOPIC_NAME_BYTES_MAX: usize = 249;
+use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result, is_topic_name};
 
 /// The most partitions of one topic.
 pub const PARTITIONS_MAX: u32 = 1000;
@@ -77,11 +74,7 @@ pub struct PartitionInfo {
 ///
 /// `Config`, with the name.
 pub fn check_topic_name(name: &str) -> Result<()> {
-    let fits = (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if fits {
+    if is_topic_name(name) {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Config, "name a topic")

@@ -3,19 +3,12 @@
 use crate::types::not_null;
 use syn::{Error, LitStr, Result};
 use tidemesh_avro::schema::{Field, Kind, Schema};
-
-/// The longest name of a topic, in bytes (Apache Kafka 4.3, `org.apache.kafka.common.internals.Topic`).
-/// `tidemesh-transport` has the same check, but a macro should not compile an HTTP client for it.
-const TOPIC_NAME_BYTES_MAX: usize = 249;
+use tidemesh_model::{TOPIC_NAME_BYTES_MAX, is_topic_name};
 
 /// Refuses a topic's name that Kafka forbids.
 pub(crate) fn topic(topic: &LitStr) -> Result<()> {
     let name = topic.value();
-    let fits = (1..=TOPIC_NAME_BYTES_MAX).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-    if fits {
+    if is_topic_name(&name) {
         return Ok(());
     }
     Err(Error::new(

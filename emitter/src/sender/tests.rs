@@ -142,7 +142,7 @@ impl Bench {
         let value = value.as_bytes();
         let lane = self.lanes[topic];
         let new = NewRecord { lane, timestamp_ms: 1, key: None, headers: &[], value, bytes: 1 };
-        Delivery { state: State::Taken(self.queue.push(&new).unwrap()) }
+        Delivery { state: State::Taken(self.queue.push(&new, &self.sender.counted).unwrap()) }
     }
 
     /// Delivers what is queued; whether that went well.

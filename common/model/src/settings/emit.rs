@@ -1,7 +1,7 @@
 //! Which topics applications may write events to from within their database's transactions.
 
 use super::wrong;
-use crate::{Result, glob};
+use crate::{Result, TOPIC_NAME_BYTES_MAX, glob};
 use serde::{Deserialize, Serialize};
 
 /// What begins no other message of `pg_logical_emit_message` than an event for a topic, as the emitter's
@@ -10,9 +10,6 @@ pub const EMIT_PREFIX: &str = "tidemesh.emit";
 
 /// The most patterns.
 const PATTERNS_MAX: usize = 100;
-
-/// The longest pattern: a topic's longest name.
-const PATTERN_BYTES_MAX: usize = 249;
 
 /// Events that applications write in transactions of their database, each with the topic that it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +34,7 @@ impl EmitSettings {
         }
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-*?".contains(&b);
         let is_pattern = |pattern: &&String| {
-            (1..=PATTERN_BYTES_MAX).contains(&pattern.len()) && pattern.bytes().all(is_plain)
+            (1..=TOPIC_NAME_BYTES_MAX).contains(&pattern.len()) && pattern.bytes().all(is_plain)
         };
         match self.topics.iter().find(|pattern| !is_pattern(pattern)) {
             None => Ok(()),

@@ -114,22 +114,16 @@ impl Cleaner {
     /// Drops the oldest batches that are too old or too many.
     fn retain(&self, shared: &Shared, place: &Place, now_ms: i64) -> Result<()> {
         let config = &place.config;
-        let oldest_ms = config.retention_ms.map(|kept| now_ms.saturating_sub_unsigned(kept));
-        let (mut begin, mut freed) = (place.info.begin, 0);
-        let mut looking = oldest_ms.is_some() || config.retention_bytes.is_some();
-        while looking && begin < place.wanted.end {
-            for stored in read(shared, &place.wanted, begin)? {
-                let bytes = place.info.bytes.saturating_sub(freed);
-                let too_old = oldest_ms.is_some_and(|ms| stored.header.appended_at_ms < ms);
-                let too_many = config.retention_bytes.is_some_and(|kept| bytes > kept);
-                looking = too_old || too_many;
-                if !looking {
-                    break;
-                }
-                begin = stored.header.next;
-                freed += stored.records().len() as u64;
-            }
+        if config.retention_ms.is_none() && config.retention_bytes.is_none() {
+            // Nothing goes but what a crash has left before the beginning.
+            return self.drop_before(shared, place, place.info.begin, 0);
         }
+        let oldest_ms = config.retention_ms.map(|kept| now_ms.saturating_sub_unsigned(kept));
+        let (begin, freed) = look(shared, place, |stored, freed| {
+            let bytes = place.info.bytes.saturating_sub(freed);
+            let too_old = oldest_ms.is_some_and(|ms| stored.header.appended_at_ms < ms);
+            too_old || config.retention_bytes.is_some_and(|kept| bytes > kept)
+        })?;
         if begin > place.info.begin {
             let topic = &place.wanted.topic;
             tracing::info!(%topic, partition = place.wanted.partition, begin, "retention");
@@ -148,18 +142,7 @@ impl Cleaner {
         let Some(place) = place(&shared, &topic.into(), partition) else {
             return Err(super::state::not_found(topic));
         };
-        let (mut begin, mut freed) = (place.info.begin, 0);
-        let mut looking = true;
-        while looking && begin < place.wanted.end {
-            for stored in read(&shared, &place.wanted, begin)? {
-                looking = stored.header.next <= offset;
-                if !looking {
-                    break;
-                }
-                begin = stored.header.next;
-                freed += stored.records().len() as u64;
-            }
-        }
+        let (begin, freed) = look(&shared, &place, |stored, _| stored.header.next <= offset)?;
         self.drop_before(&shared, &place, begin, freed)
     }
 
@@ -257,6 +240,22 @@ fn place(shared: &Shared, name: &Arc<str>, partition: u32) -> Option<Place> {
         end: info.end,
     };
     Some(Place { wanted, info, config: topic.config.clone() })
+}
+
+/// Where a partition begins without the batches at its beginning that `goes` says of, one after the other,
+/// and the bytes of their records; it is told the bytes of those before.
+fn look(shared: &Shared, place: &Place, goes: impl Fn(&Stored, u64) -> bool) -> Result<(u64, u64)> {
+    let (mut begin, mut freed) = (place.info.begin, 0);
+    while begin < place.wanted.end {
+        for stored in read(shared, &place.wanted, begin)? {
+            if !goes(&stored, freed) {
+                return Ok((begin, freed));
+            }
+            begin = stored.header.next;
+            freed += stored.records().len() as u64;
+        }
+    }
+    Ok((begin, freed))
 }
 
 /// About [`STEP_BYTES`] of batches, from the one that holds `offset` on; at least one.
