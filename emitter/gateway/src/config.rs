@@ -55,6 +55,17 @@ pub enum Target {
     Kafka(Box<KafkaConfig>),
 }
 
+impl Target {
+    /// What stands before topics' names where other readers see them, and in their subjects.
+    pub(crate) fn topic_prefix(&self) -> &str {
+        match self {
+            Self::Remote(_) => "",
+            #[cfg(feature = "kafka")]
+            Self::Kafka(config) => &config.prefix,
+        }
+    }
+}
+
 /// A topic, or all whose names begin alike.
 #[derive(Debug, Clone)]
 pub struct TopicRule {

@@ -215,12 +215,17 @@ impl Topics {
         })
     }
 
+    /// The subject of a topic's values, which has the name that other readers know the topic by.
+    fn subject(&self, topic: &str) -> String {
+        format!("{}{topic}-value", self.config.target.topic_prefix())
+    }
+
     /// Places are for topics that have a schema alone: else whoever asks for any name would use them up.
     async fn check_subject(&self, rule: &TopicRule, topic: &str) -> Result<()> {
         if rule.schema.is_some() {
             return Ok(());
         }
-        let subject = format!("{topic}-value");
+        let subject = self.subject(topic);
         match self.registry.latest(&subject).await? {
             Some(_) => Ok(()),
             None => Err(not_found("the registry has no schema for the topic")
@@ -303,7 +308,7 @@ impl Topics {
     }
 
     async fn renew(&self, topic: &str, connected: &Connected) -> Result<()> {
-        let newest = self.registry.latest(&format!("{topic}-value")).await?;
+        let newest = self.registry.latest(&self.subject(topic)).await?;
         let schemas = connected.schemas();
         let Some((id, text)) = newest.filter(|(id, _)| *id != schemas.newest.schema_id()) else {
             return Ok(());
@@ -353,4 +358,25 @@ impl Slot {
 
 fn not_found(message: &str) -> Error {
     Error::new(ErrorKind::NotFound, "find a topic").because(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(target: Target) -> String {
+        let config = GatewayConfig::new("gate", target, "http://127.0.0.1:1");
+        Topics::new(config).unwrap().subject("shop.orders")
+    }
+
+    #[test]
+    fn a_subject_has_the_name_that_readers_know_its_topic_by() {
+        assert_eq!(subject(Target::Remote("tcp://h:1".to_owned())), "shop.orders-value");
+        #[cfg(feature = "kafka")]
+        {
+            let mut kafka = tidemesh_transport::kafka::KafkaConfig::new("h:1");
+            kafka.prefix = "mesh.".to_owned();
+            assert_eq!(subject(Target::Kafka(Box::new(kafka))), "mesh.shop.orders-value");
+        }
+    }
 }
