@@ -17,13 +17,13 @@ const TOPIC: &str = "shop.public.orders";
 
 const TABLE: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, n int, note text, ok bool)";
 
+const FILL: &str = "INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 500) g";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_whose_default_is_computed_for_each_row_is_read() {
     let database = Database::new().await;
     database.execute(TABLE).await;
-    database
-        .execute("INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 500) g")
-        .await;
+    database.execute(FILL).await;
     let folder = tempfile::tempdir().unwrap();
     let config = configuration(&database, &["public.orders"], "");
     let mut daemon = Daemon::up(folder.path(), &config).await;
@@ -39,8 +39,7 @@ async fn a_column_whose_default_is_computed_for_each_row_is_read() {
         )
         .await;
     daemon.logged("was rewritten by DDL: it is read anew").await;
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
+    tells_the_table(&database, &daemon).await;
     // While it is down, and with more DDL behind it.
     daemon.kill();
     database
@@ -53,17 +52,14 @@ async fn a_column_whose_default_is_computed_for_each_row_is_read() {
         .await;
     daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
+    tells_the_table(&database, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_that_is_made_again_has_nothing_of_the_one_before() {
     let database = Database::new().await;
     database.execute(TABLE).await;
-    database
-        .execute("INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 500) g")
-        .await;
+    database.execute(FILL).await;
     let folder = tempfile::tempdir().unwrap();
     let config = configuration(&database, &["public.orders"], "");
     let mut daemon = Daemon::up(folder.path(), &config).await;
@@ -78,8 +74,7 @@ async fn a_column_that_is_made_again_has_nothing_of_the_one_before() {
         )
         .await;
     daemon.logged("was rewritten by DDL: it is read anew").await;
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
+    tells_the_table(&database, &daemon).await;
     // While it is down, with rows between.
     daemon.kill();
     database
@@ -92,17 +87,14 @@ async fn a_column_that_is_made_again_has_nothing_of_the_one_before() {
         .await;
     daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
+    tells_the_table(&database, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_whose_values_are_made_others_under_its_type_is_read() {
     let database = Database::new().await;
     database.execute(TABLE).await;
-    database
-        .execute("INSERT INTO orders SELECT g, g, 'x', true FROM generate_series(1, 500) g")
-        .await;
+    database.execute(FILL).await;
     let folder = tempfile::tempdir().unwrap();
     let daemon = Daemon::up(folder.path(), &configuration(&database, &["public.orders"], "")).await;
     daemon.streaming().await;
@@ -114,8 +106,7 @@ async fn a_column_whose_values_are_made_others_under_its_type_is_read() {
         )
         .await;
     daemon.logged("was rewritten by DDL: it is read anew").await;
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
+    tells_the_table(&database, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,16 +128,14 @@ async fn rows_that_get_other_keys_leave_none_of_the_former() {
              UPDATE orders SET n = 0 WHERE id < 10",
         )
         .await;
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
+    tells_the_table(&database, &daemon).await;
     // While it is down, with rows of the former keys before it, and none behind.
     daemon.kill();
     database.execute("UPDATE orders SET n = 1 WHERE id < 10").await;
     database.execute("ALTER TABLE orders ALTER COLUMN id TYPE int USING id * 1000").await;
     daemon = Daemon::up(folder.path(), &config).await;
     daemon.streaming().await;
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
+    tells_the_table(&database, &daemon).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,6 +161,12 @@ async fn a_constant_default_and_a_table_that_is_only_moved_are_not() {
     database.execute("UPDATE orders SET n = 6 WHERE id = 1").await;
     let changed = equals_by_key(&daemon, &database).await;
     assert!(!daemon.log_text().contains("was rewritten"), "{changed}");
+}
+
+/// The topic comes to have what the table has, and `verify` finds no difference.
+async fn tells_the_table(database: &Database, daemon: &Daemon) {
+    equals(daemon, TOPIC, &rows(database, "orders").await).await;
+    verified(daemon);
 }
 
 /// Waits until the topic has the row that was changed last; answers how many records it has.
@@ -273,8 +268,7 @@ async fn seen_though_held(ddl: &'static str) {
     looks_for_the_commit(&database).await;
     database.let_commits_go().await;
     held.await.unwrap();
-    equals(&daemon, TOPIC, &rows(&database, "orders").await).await;
-    verified(&daemon);
+    tells_the_table(&database, &daemon).await;
 }
 
 /// Until the source, which the log has told of a commit, looks whether it is visible.
