@@ -1,9 +1,9 @@
 //! What an emitter declares, checked against the registry before anything is deployed: nothing is
 //! registered, no topic is made.
 
-use crate::register::{Checked, Declared, check};
+use crate::register::{Declared, check};
 use serde::{Deserialize, Serialize};
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 use tidemesh_transport::RegistryClient;
 
 /// A topic that an emitter declares: what `tidemesh schema check --emitter` reads, as JSON.
@@ -17,6 +17,17 @@ pub struct Declaration {
     /// The fields of its key.
     #[serde(default)]
     pub key: Vec<String>,
+    /// How it is cleaned up; a topic that is compacted has another key's schema.
+    #[serde(default = "events")]
+    pub cleanup_policy: CleanupPolicy,
+    /// What stands before the topic's name in Kafka, and in the registry's subjects: `kafka.prefix`.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+/// What an emitter's topic is made with.
+const fn events() -> CleanupPolicy {
+    CleanupPolicy::Delete
 }
 
 /// What the registry makes of a declaration.
@@ -32,10 +43,12 @@ pub struct Finding {
 
 impl Declaration {
     /// What an emitter is told of a topic; none if its schema is to be found in the registry.
-    pub(crate) fn of(declared: &Declared) -> Option<Self> {
-        let Declared { topic, schema, key, .. } = declared;
+    pub(crate) fn of(declared: &Declared, prefix: &str) -> Option<Self> {
+        let Declared { topic, schema, key, settings } = declared;
         let schema = schema.clone()?;
-        Some(Self { topic: topic.clone(), schema, key: key.clone() })
+        let cleanup_policy = settings.config.cleanup_policy;
+        let (topic, key, prefix) = (topic.clone(), key.clone(), prefix.to_owned());
+        Some(Self { topic, schema, key, cleanup_policy, prefix })
     }
 
     /// Reads a list of declarations, as [`EmitterBuilder::declarations`](crate::EmitterBuilder::declarations)
@@ -73,15 +86,16 @@ pub async fn check_declarations(
 
 /// What speaks against a declaration.
 async fn messages(registry: &RegistryClient, declaration: &Declaration) -> Result<Vec<String>> {
-    let Declaration { topic, schema, key } = declaration;
-    let Checked { key: key_schema, .. } = match check(topic, schema, key) {
-        Ok(checked) => checked,
+    let Declaration { topic, schema, key, cleanup_policy, prefix } = declaration;
+    let key_schema = match check(topic, schema, key) {
+        Ok(checked) => checked.key_schema(*cleanup_policy),
         Err(error) => return Ok(vec![error.report()]),
     };
     let mut messages = Vec::new();
-    match registry.check(&format!("{topic}-value"), schema).await {
+    let subject = format!("{prefix}{topic}-value");
+    match registry.check(&subject, schema).await {
         Ok(verdict) if !verdict.is_compatible => {
-            messages.push(format!("{topic}-value: its readers cannot follow"));
+            messages.push(format!("{subject}: its readers cannot follow"));
             messages.extend(verdict.messages);
         }
         Ok(_) => {}
@@ -90,7 +104,7 @@ async fn messages(registry: &RegistryClient, declaration: &Declaration) -> Resul
         Err(error) => return Err(error),
     }
     if let Some(key_schema) = key_schema {
-        let subject = format!("{topic}-key");
+        let subject = format!("{prefix}{topic}-key");
         if registry.latest(&subject).await?.is_some()
             && registry.find(&subject, &key_schema).await?.is_none()
         {

@@ -24,7 +24,7 @@ impl Reader {
     pub(crate) fn of(topic: &str, schema: &str, key: &[String]) -> Result<Self> {
         let key_schema = check(topic, schema, key)?.key;
         let schema = Schema::parse(schema)?;
-        let key_schema = key_schema.map(|text| Schema::parse(&text)).transpose()?;
+        let key_schema = key_schema.map(|key| Schema::parse(&key.to_string())).transpose()?;
         let resolver = Resolver::new(&schema, &schema)?;
         Ok(Self { resolver, key: key_schema.map(|schema| (schema, key.to_vec())) })
     }

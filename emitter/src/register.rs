@@ -4,10 +4,11 @@ use crate::event::Event;
 use crate::settings::Topic;
 use serde_json::{Value as Json, json};
 use std::any::TypeId;
+use tidemesh_avro::emitted::{RECORDS_ARE_EVENTS, RECORDS_ATTRIBUTE};
 use tidemesh_avro::name::namespace;
 use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 use tidemesh_avro::serial::Plan;
-use tidemesh_model::{Error, ErrorKind, Result};
+use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 use tidemesh_transport::{RegistryClient, Transport, check_topic_name};
 
 /// A topic that an emitter was told of.
@@ -78,8 +79,20 @@ pub(crate) struct Registered {
 /// What is known of a topic without asking anybody: its schema is read, its key is checked.
 pub(crate) struct Checked {
     pub(crate) plan: Plan,
-    /// The key's schema; none without a key.
-    pub(crate) key: Option<String>,
+    /// The key's schema but for what it says of the records; none without a key.
+    pub(crate) key: Option<Json>,
+}
+
+impl Checked {
+    /// The key's schema in a topic that is cleaned up so, as text; none without a key.
+    pub(crate) fn key_schema(&self, cleanup: CleanupPolicy) -> Option<String> {
+        let mut key = self.key.clone()?;
+        // Of a topic that keeps each key's newest record alone, a record is the newest state.
+        if cleanup == CleanupPolicy::Delete {
+            key[RECORDS_ATTRIBUTE] = RECORDS_ARE_EVENTS.into();
+        }
+        Some(key.to_string())
+    }
 }
 
 /// Reads a topic's schema and checks its key.
@@ -111,7 +124,7 @@ pub(crate) fn check(topic: &str, schema: &str, key: &[String]) -> Result<Checked
     }
     // Bare types only: the schema's id is part of the key's bytes, and changes with anything in it.
     let key = json!({ "type": "record", "name": "Key", "namespace": namespace(topic), "fields": columns });
-    Ok(Checked { plan, key: Some(key.to_string()) })
+    Ok(Checked { plan, key: Some(key) })
 }
 
 fn field<'f>(fields: &'f [Field], name: &str) -> Result<&'f Field> {
@@ -182,12 +195,12 @@ pub(crate) async fn register_schemas(
         Some(schema) => (schema.clone(), None),
         None => newest(registry, &subject).await?,
     };
-    let Checked { plan, key: key_schema } = check(topic, &schema, key)?;
+    let checked = check(topic, &schema, key)?;
     let value_id = match found {
         Some(id) => id,
         None => value_id(registry, &subject, &schema, settings.register).await?,
     };
-    let key_id = match key_schema {
+    let key_id = match checked.key_schema(settings.config.cleanup_policy) {
         None => None,
         Some(text) => {
             let subject = format!("{prefix}{topic}-key");
@@ -196,7 +209,7 @@ pub(crate) async fn register_schemas(
     };
     Ok(Registered {
         topic: topic.clone(),
-        plan,
+        plan: checked.plan,
         schema,
         value_id,
         key_id,
@@ -241,7 +254,13 @@ async fn key_id(
     if !may_register {
         return found(registry, subject, schema).await;
     }
-    registry.register_alone(subject, schema).await
+    registry.register_alone(subject, schema).await.map_err(|error| match error.kind() {
+        ErrorKind::Incompatible => error.help(
+            "emitters of one topic agree on its key's fields, their types, and its cleanup policy; \
+             or emit to a topic of another name",
+        ),
+        _ => error,
+    })
 }
 
 /// The id of a schema that must be registered already.
@@ -271,11 +290,18 @@ mod tests {
 
     #[test]
     fn a_keys_schema_has_bare_types_in_the_keys_order() {
-        let text = key(&["id", "note"]).unwrap().key.unwrap();
-        let schema: Json = serde_json::from_str(&text).unwrap();
+        let schema = key(&["id", "note"]).unwrap().key.unwrap();
         assert_eq!(schema["fields"][0], json!({ "name": "id", "type": "long" }));
         assert_eq!(schema["fields"][1], json!({ "name": "note", "type": ["null", "string"] }));
         assert!(key(&[]).unwrap().key.is_none());
+    }
+
+    #[test]
+    fn a_keys_schema_says_whether_each_record_stands_for_itself() {
+        let says = |cleanup| key(&["id"]).unwrap().key_schema(cleanup).unwrap();
+        assert!(says(CleanupPolicy::Delete).contains(r#""tidemesh.records":"events""#));
+        assert!(!says(CleanupPolicy::Compact).contains("tidemesh.records"));
+        assert!(key(&[]).unwrap().key_schema(CleanupPolicy::Delete).is_none());
     }
 
     #[test]

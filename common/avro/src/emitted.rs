@@ -33,6 +33,12 @@ pub const HEADERS_MAX: usize = 100;
 /// application sets.
 pub const IDEMPOTENCY_HEADER: &str = "__idempotency_key";
 
+/// The attribute of a key's schema that tells what its topic's records are.
+pub const RECORDS_ATTRIBUTE: &str = "tidemesh.records";
+
+/// What it says of events: each stands for itself, and takes the place of none before it with the same key.
+pub const RECORDS_ARE_EVENTS: &str = "events";
+
 const HAS_KEY: u8 = 1;
 const HAS_VALUE: u8 = 2;
 

@@ -8,6 +8,7 @@
 use crate::sql::types::{SqlType, nullable_branch, sql_type};
 use serde_json::{Value as Json, json};
 use tidemesh_avro::compose::Definitions;
+use tidemesh_avro::emitted::{RECORDS_ARE_EVENTS, RECORDS_ATTRIBUTE};
 use tidemesh_avro::flat::ADDED_FIELDS;
 use tidemesh_avro::schema::{Field, Kind, NodeId, Schema};
 
@@ -23,7 +24,8 @@ pub enum Form {
     Flat,
     /// The row as it is, with a key: its newest state; without a value, its delete.
     State,
-    /// The row as it is, without a key of its own: an event that nothing takes back.
+    /// The row as it is, without a key, or with one that only keeps events in order: an event that nothing
+    /// takes back.
     Event,
 }
 
@@ -211,14 +213,21 @@ fn record_branch(schema: &Schema, id: NodeId) -> Option<NodeId> {
     matches!(schema.node(id).kind, Kind::Record(_)).then_some(id)
 }
 
-/// The columns that the key's fields name; none if it is no record or one of them is no column.
+/// The columns that the key's fields name; none if it is no record, one of them is no column, or the key
+/// says that it is of events, for which it only keeps the order.
 fn key_columns(key: Option<&Schema>, fields: &[Field], columns: &[Column]) -> Vec<usize> {
-    let Some(key) = key else { return Vec::new() };
+    let Some(key) = key.filter(|key| !is_of_events(key)) else { return Vec::new() };
     let Kind::Record(key_fields) = &key.node(key.root()).kind else { return Vec::new() };
     let of = |key_field: &Field| {
         columns.iter().position(|column| fields[column.place].name == key_field.name)
     };
     key_fields.iter().map(of).collect::<Option<Vec<_>>>().unwrap_or_default()
+}
+
+/// Whether a key is that of an emitter's events.
+fn is_of_events(key: &Schema) -> bool {
+    let records = key.node(key.root()).properties.get(RECORDS_ATTRIBUTE);
+    records.and_then(Json::as_str) == Some(RECORDS_ARE_EVENTS)
 }
 
 #[cfg(test)]
@@ -270,6 +279,23 @@ mod tests {
         assert_eq!(form(None), Form::Event);
         assert_eq!(form(key(&["other"])), Form::Event);
         assert_eq!(form(Some(schema(r#""string""#))), Form::Event);
+    }
+
+    #[test]
+    fn a_key_that_says_so_is_that_of_events() {
+        let key = |said: &str| {
+            schema(&format!(
+                r#"{{"type":"record","name":"Key","tidemesh.records":{said},
+                    "fields":[{{"name":"id","type":"long"}}]}}"#
+            ))
+        };
+        let of = |said| Relation::of_topic(Some(key(said)), schema(ROW)).unwrap();
+        let events = of(r#""events""#);
+        assert_eq!((events.form, events.key_columns.len()), (Form::Event, 0));
+        assert!(events.key.unwrap().registry_text().contains("tidemesh.records"));
+        for other in ["1", r#""states""#] {
+            assert_eq!(of(other).form, Form::State, "{other}");
+        }
     }
 
     #[test]

@@ -6,7 +6,8 @@ use serde_json::json;
 use std::borrow::Cow;
 use std::time::Duration;
 use tidemesh_emitter::{
-    Declaration, Emitter, EmitterBuilder, ErrorKind, Event, EventOptions, Topic, check_declarations,
+    CleanupPolicy, Declaration, Emitter, EmitterBuilder, ErrorKind, Event, EventOptions, Topic,
+    TopicConfig, check_declarations,
 };
 use tidemesh_transport::Transport;
 
@@ -82,6 +83,19 @@ async fn what_is_declared_is_checked_before_it_is_deployed() {
     let missing = mesh.builder("a").event_to::<Order>(Topic::new().key(["none"]));
     assert!(checked(missing).await.messages.concat().contains("field=none"));
     assert_eq!(Declaration::read("[{}]").unwrap_err().kind(), ErrorKind::Malformed);
+    let compacted =
+        TopicConfig { cleanup_policy: CleanupPolicy::Compact, ..TopicConfig::default() };
+    let compacted = mesh.builder("a").event_to::<Order>(Topic::new().config(compacted));
+    assert!(checked(compacted).await.messages.concat().contains("another key"));
+    // Under the name that the topic has in Kafka.
+    #[cfg(feature = "kafka")]
+    {
+        mesh.client().register("eu.shop.orders-value", &Changed::schema()).await.unwrap();
+        let mut kafka = tidemesh_emitter::KafkaConfig::new("127.0.0.1:9");
+        kafka.prefix = "eu.".to_owned();
+        let elsewhere = checked(Emitter::builder("a").kafka(kafka).event::<Order>()).await;
+        assert!(elsewhere.messages.concat().contains("eu.shop.orders-value"), "{elsewhere:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
