@@ -16,6 +16,7 @@ use crate::settings::{Bounds, QUEUE_BYTES, Topic, WhenFull};
 #[cfg(feature = "spool")]
 use crate::spool::{OpenSpool, Spool};
 use crate::stream::Stream;
+use crate::trace::{Carrier, Propagator};
 use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,12 @@ use tidemesh_transport::{EmbeddedConfig, EmbeddedTransport};
 use tidemesh_transport::{RegistryAccess, RegistryClient, Transport};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::Instrument;
+
+/// The same with Kafka, where an append is a transaction, in which brokers are waited for several times: an
+/// emitter's events are small, and it holds them in a queue of its own beside.
+#[cfg(feature = "kafka")]
+const KAFKA_GATHERED: usize = 2;
 
 /// How long is waited before registry and topics are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
@@ -48,6 +55,9 @@ pub struct EmitterBuilder {
     access: RegistryAccess,
     bounds: Bounds,
     declared: Vec<(Option<TypeId>, Declared)>,
+    propagator: Propagator,
+    /// How many times what connectors do an append gathers.
+    gathered: usize,
     #[cfg(feature = "spool")]
     spool: Option<Spool>,
 }
@@ -77,6 +87,8 @@ impl Emitter {
             access: RegistryAccess::default(),
             bounds: Bounds::default(),
             declared: Vec::new(),
+            propagator: Propagator::default(),
+            gathered: 1,
             #[cfg(feature = "spool")]
             spool: None,
         }
@@ -174,6 +186,37 @@ impl EmitterBuilder {
         self
     }
 
+    /// Has this asked, when an event is emitted, for the headers of the trace that it is part of: W3C's
+    /// `traceparent` and `tracestate`. It runs within the span `emit` of the event.
+    ///
+    /// With OpenTelemetry, whose propagator wants an `Injector` of the application's own:
+    ///
+    /// ```
+    /// use opentelemetry::propagation::Injector;
+    /// use tidemesh_emitter::{Carrier, Emitter};
+    /// use tracing_opentelemetry::OpenTelemetrySpanExt;
+    ///
+    /// struct Headers<'c>(&'c mut Carrier);
+    ///
+    /// impl Injector for Headers<'_> {
+    ///     fn set(&mut self, name: &str, value: String) {
+    ///         self.0.set(name, value);
+    ///     }
+    /// }
+    ///
+    /// let builder = Emitter::builder("orders-api-1").propagate(|carrier| {
+    ///     let context = tracing::Span::current().context();
+    ///     opentelemetry::global::get_text_map_propagator(|propagator| {
+    ///         propagator.inject_context(&context, &mut Headers(carrier));
+    ///     });
+    /// });
+    /// # drop(builder);
+    /// ```
+    pub fn propagate(mut self, context: impl Fn(&mut Carrier) + Send + Sync + 'static) -> Self {
+        self.propagator = Propagator::new(context);
+        self
+    }
+
     /// Keeps events on local disk until they are delivered: an event is taken once it is durable there,
     /// also while the topics' store is away, and survives the end of the process.
     #[cfg(feature = "spool")]
@@ -201,7 +244,10 @@ impl EmitterBuilder {
             #[cfg(feature = "remote")]
             Target::Remote(url) => self.start(RemoteTransport::new(&url)?).await,
             #[cfg(feature = "kafka")]
-            Target::Kafka(config) => self.start(KafkaTransport::new(&config)?).await,
+            Target::Kafka(config) => {
+                self.gathered = KAFKA_GATHERED;
+                self.start(KafkaTransport::new(&config)?).await
+            }
             #[cfg(feature = "embedded")]
             Target::Embedded(config) => {
                 let opening = tokio::task::spawn_blocking(move || EmbeddedTransport::open(&config));
@@ -215,7 +261,18 @@ impl EmitterBuilder {
     /// [`check_declarations`](crate::check_declarations). Without the topics whose schema is to be found.
     #[must_use]
     pub fn declarations(&self) -> Vec<Declaration> {
-        self.declared.iter().filter_map(|(_, declared)| Declaration::of(declared)).collect()
+        let prefix = self.topic_prefix();
+        let declared = self.declared.iter().map(|(_, declared)| declared);
+        declared.filter_map(|declared| Declaration::of(declared, prefix)).collect()
+    }
+
+    /// What stands before topics' names where they go.
+    fn topic_prefix(&self) -> &str {
+        match &self.target {
+            #[cfg(feature = "kafka")]
+            Some(Target::Kafka(config)) => &config.prefix,
+            _ => "",
+        }
     }
 
     /// What can be told without asking anybody.
@@ -229,6 +286,11 @@ impl EmitterBuilder {
     }
 
     async fn start<T: Transport>(self, transport: T) -> Result<Emitter> {
+        let span = tracing::debug_span!("connect", emitter = self.name);
+        self.started(transport).instrument(span).await
+    }
+
+    async fn started<T: Transport>(self, transport: T) -> Result<Emitter> {
         let transport = Arc::new(transport);
         let registry = RegistryClient::with_access(&self.registry, self.access.clone())?;
         let instance = random();
@@ -244,7 +306,8 @@ impl EmitterBuilder {
         }
         let id = writer_id(&self.name)?;
         let writer = asked(until, || take_over(transport.as_ref(), &id, instance)).await?;
-        let queue = Arc::new(Queue::new(load_bytes(transport.as_ref()), instance));
+        let load_bytes = load_bytes(transport.as_ref()) * self.gathered;
+        let queue = Arc::new(Queue::new(load_bytes, instance));
         let (shared, tally) = self.announced(&transport, queue, registered);
         let sender = shared.sender(transport, tally, writer, instance);
         shared.spawn(sender.run());
@@ -338,6 +401,7 @@ impl EmitterBuilder {
             name: self.name,
             bounds: self.bounds,
             record_bytes_max,
+            propagator: self.propagator,
             types,
             streams,
             queue,

@@ -101,8 +101,10 @@ impl Counted {
         self.refused.increment(1);
     }
 
-    pub(crate) fn retried(&self, error: &Error) {
-        if self.numbers.retried.fetch_add(1, Ordering::Relaxed) == 0 {
+    /// Something is tried again; the first time since it went well is told louder.
+    pub(crate) fn retried(&self, error: &Error, is_first: bool) {
+        self.numbers.retried.fetch_add(1, Ordering::Relaxed);
+        if is_first {
             tracing::warn!(error = error.report(), "events wait; it is tried again");
         } else {
             tracing::debug!(error = error.report(), "events wait; it is tried again");

@@ -10,6 +10,7 @@ use crate::remember::Remembered;
 use crate::sender::Sender;
 use crate::settings::{Bounds, WhenFull};
 use crate::stream::{Encoded, Stream, now_ms, with_scratch};
+use crate::trace::{self, Propagator};
 use serde::Serialize;
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::{Transport, WriterEpoch};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 /// Takes an application's events. Cheap to clone; clones share everything.
 ///
@@ -35,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) bounds: Bounds,
     pub(crate) record_bytes_max: usize,
+    pub(crate) propagator: Propagator,
     pub(crate) types: HashMap<TypeId, Arc<Stream>>,
     pub(crate) streams: HashMap<Arc<str>, Arc<Stream>>,
     pub(crate) queue: Arc<Queue>,
@@ -130,7 +133,8 @@ impl Emitter {
         event: &E,
         options: EventOptions<'_>,
     ) -> Result<Receipt> {
-        self.enqueue_with(event, options).await?.receipt().await
+        let stream = self.stream::<E>()?;
+        self.shared.emit(stream, |into| stream.encode(event, into), &options).await
     }
 
     /// Takes an event, waiting while the queue is full if it may ([`WhenFull`]); its delivery tells when
@@ -313,7 +317,8 @@ impl TopicEmitter {
         value: &V,
         options: EventOptions<'_>,
     ) -> Result<Receipt> {
-        self.enqueue(value, options).await?.receipt().await
+        let stream = &self.stream;
+        self.shared.emit(stream, |into| stream.encode(value, into), &options).await
     }
 
     /// As [`Emitter::enqueue_with`].
@@ -414,6 +419,18 @@ impl Shared {
         std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Takes an event and waits for its receipt.
+    async fn emit(
+        &self,
+        stream: &Stream,
+        encode: impl FnOnce(&mut Encoded) -> Result<()>,
+        options: &EventOptions<'_>,
+    ) -> Result<Receipt> {
+        let emitting =
+            async { self.enqueue_traced(stream, encode, options).await?.receipt().await };
+        emitting.instrument(trace::emitting(&stream.topic)).await
+    }
+
     /// Takes an event, waiting for room if it may.
     async fn enqueue(
         &self,
@@ -421,6 +438,18 @@ impl Shared {
         encode: impl FnOnce(&mut Encoded) -> Result<()>,
         options: &EventOptions<'_>,
     ) -> Result<Delivery> {
+        let span = trace::emitting(&stream.topic);
+        self.enqueue_traced(stream, encode, options).instrument(span).await
+    }
+
+    async fn enqueue_traced(
+        &self,
+        stream: &Stream,
+        encode: impl FnOnce(&mut Encoded) -> Result<()>,
+        options: &EventOptions<'_>,
+    ) -> Result<Delivery> {
+        let carrier = self.propagator.ask();
+        let options = &*carrier.beside(options);
         let waits = self.bounds.when_full == WhenFull::Wait;
         let tried = self.counting(|| {
             self.prepared(stream, encode, options, |encoded, bytes| {
@@ -450,6 +479,9 @@ impl Shared {
         encode: impl FnOnce(&mut Encoded) -> Result<()>,
         options: &EventOptions<'_>,
     ) -> Result<Delivery> {
+        let _span = trace::emitting(&stream.topic).entered();
+        let carrier = self.propagator.ask();
+        let options = &*carrier.beside(options);
         self.counting(|| {
             self.prepared(stream, encode, options, |encoded, bytes| {
                 if let Some(before) = self.known(stream, encoded, options)? {

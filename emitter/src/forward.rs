@@ -104,11 +104,11 @@ impl<T: Transport> Forwarder<T> {
                 Ok(Ended::Again) => continue,
                 Err(error) => error,
             };
-            self.counted.retried(&error);
-            self.refusing.is_sought |= error.remedy() == Remedy::Stop;
             if self.counted.counts().delivered > before {
                 pause = PAUSE_MIN;
             }
+            self.counted.retried(&error, pause == PAUSE_MIN);
+            self.refusing.is_sought |= error.remedy() == Remedy::Stop;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }

@@ -1,5 +1,4 @@
-//! Publishes an application's events to Tidemesh: schema first, each accepted event once.
-
+#![doc = include_str!("../README.md")]
 // What the macros write names this crate, within it too.
 #![allow(unused_extern_crates)]
 extern crate self as tidemesh_emitter;
@@ -29,6 +28,7 @@ mod settings;
 #[cfg(feature = "spool")]
 mod spool;
 mod stream;
+mod trace;
 
 pub use builder::EmitterBuilder;
 pub use check::{Declaration, Finding, check_declarations};
@@ -49,6 +49,7 @@ pub use tidemesh_transport::EmbeddedConfig;
 #[cfg(feature = "kafka")]
 pub use tidemesh_transport::kafka::KafkaConfig;
 pub use tidemesh_transport::{RegistryAccess, RegistryClient, RegistryLogin, TopicConfig};
+pub use trace::Carrier;
 
 /// The header that tells whose event it is and which: 16 bytes, the emitter's start and the event's number
 /// among those that this start took for the partition, each a 64-bit integer, big-endian. Where a number is

@@ -8,6 +8,7 @@ use crate::options::{EventOptions, Place};
 use crate::register::{Declared, check_all, register_schemas};
 use crate::settings::Topic;
 use crate::stream::{Encoded, Stream, now_ms, with_scratch};
+use crate::trace::{self, Carrier, Propagator};
 use serde::Serialize;
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -35,6 +36,7 @@ pub struct OutboxBuilder {
     connect_timeout: Duration,
     topic_prefix: String,
     record_bytes_max: usize,
+    propagator: Propagator,
 }
 
 impl OutboxBuilder {
@@ -56,7 +58,8 @@ impl OutboxBuilder {
     }
 
     /// Events of a type, to this topic. A type goes to one topic. How the topic is made is the source's: of
-    /// [`Topic`] name, key and whether schemas are registered count here.
+    /// [`Topic`] name, key, whether schemas are registered, and the cleanup policy, of which the key's schema
+    /// tells, count here.
     pub fn event_to<E: Event>(mut self, settings: Topic) -> Self {
         self.declared.push((Some(TypeId::of::<E>()), Declared::of::<E>(settings)));
         self
@@ -101,6 +104,13 @@ impl OutboxBuilder {
         self
     }
 
+    /// Has this asked for the headers of the trace that an event is part of, as
+    /// [`EmitterBuilder::propagate`](crate::EmitterBuilder::propagate).
+    pub fn propagate(mut self, context: impl Fn(&mut Carrier) + Send + Sync + 'static) -> Self {
+        self.propagator = Propagator::new(context);
+        self
+    }
+
     /// Registers or finds every schema.
     ///
     /// # Errors
@@ -122,8 +132,8 @@ impl OutboxBuilder {
             }
             streams.insert(Arc::clone(&stream.topic), stream);
         }
-        let record_bytes_max = self.record_bytes_max;
-        Ok(Outbox { shared: Arc::new(Shared { types, streams, record_bytes_max }) })
+        let Self { record_bytes_max, propagator, .. } = self;
+        Ok(Outbox { shared: Arc::new(Shared { types, streams, record_bytes_max, propagator }) })
     }
 }
 
@@ -165,6 +175,7 @@ struct Shared {
     types: HashMap<TypeId, Arc<Stream>>,
     streams: HashMap<Arc<str>, Arc<Stream>>,
     record_bytes_max: usize,
+    propagator: Propagator,
 }
 
 /// An event as a message of PostgreSQL's log, for [`Message::SQL`].
@@ -237,6 +248,7 @@ impl Outbox {
             connect_timeout: Duration::from_secs(30),
             topic_prefix: String::new(),
             record_bytes_max: RECORD_BYTES_MAX,
+            propagator: Propagator::default(),
         }
     }
 
@@ -384,6 +396,9 @@ impl Shared {
         options: &EventOptions<'_>,
         then: impl FnOnce(Option<&[u8]>, &[u8], Vec<u8>) -> Result<R>,
     ) -> Result<R> {
+        let _span = trace::emitting(&stream.topic).entered();
+        let carrier = self.propagator.ask();
+        let options = &*carrier.beside(options);
         check_headers(options)?;
         with_scratch(|encoded| {
             stream.encode(value, encoded)?;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_transport::{Append, Appended, PartitionBatch, Records, Transport, WriterEpoch};
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 /// The first pause after a failure; each one is twice as long as the one before.
 pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -95,7 +96,11 @@ impl<T: Transport> Sender<T> {
                 continue;
             };
             let end = match self.room_at_target(&load).await {
-                Ok(()) => self.deliver(&load).await,
+                Ok(()) => {
+                    let (writer, events, bytes) = (&*self.writer.id, load.count, load.bytes);
+                    let span = tracing::debug_span!("deliver", writer, events, bytes);
+                    self.deliver(&load).instrument(span).await
+                }
                 Err(error) => End::Whole(Err(error)),
             };
             self.settle(load, end);
@@ -165,12 +170,15 @@ impl<T: Transport> Sender<T> {
             let error = match self.attempt(parts, until).await {
                 Ok(appended) => {
                     self.next += 1;
+                    if pause > PAUSE_MIN {
+                        tracing::info!(writer = &*self.writer.id, "events go on");
+                    }
                     return Ok(appended);
                 }
                 Err(Failed::Unsure(error)) => error,
                 Err(failed) => return Err(failed),
             };
-            self.counted.retried(&error);
+            self.counted.retried(&error, pause == PAUSE_MIN);
             if let Some(until) = until
                 && Instant::now() + pause > until
             {

@@ -4,9 +4,12 @@
 mod conforming;
 mod emitting;
 mod full;
+#[cfg(feature = "spool")]
+mod full_disk;
 mod lost;
 #[cfg(feature = "outbox")]
 mod outbox;
 #[cfg(feature = "spool")]
 mod spooled;
 mod support;
+mod traced;

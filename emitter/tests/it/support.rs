@@ -266,3 +266,26 @@ async fn pass(
         left -= count as u64;
     }
 }
+
+/// Tells a test that it runs in a process of its own; without it, it does nothing.
+const CHILD: &str = "TIDEMESH_TEST_CHILD";
+
+/// Whether this is the process that [`in_a_process_of_its_own`] has started.
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// Runs a test in a process of its own, which ignores SIGXFSZ: a write past a limit fails instead of killing it.
+pub(crate) fn in_a_process_of_its_own(test: &str) {
+    let child = std::process::Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(CHILD, "yes")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&child.stdout);
+    let errors = String::from_utf8_lossy(&child.stderr);
+    assert!(child.status.success(), "{text}\n{errors}");
+    assert!(text.contains("1 passed"), "{text}");
+}
