@@ -19,6 +19,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 const SIGN_EVERY: Duration = Duration::from_secs(30);
 
+/// How long an emitter that is closed waits for its last events, to tell of them, and how often it looks.
+const LAST_MAX: Duration = Duration::from_secs(2);
+const LAST_LOOK: Duration = Duration::from_millis(10);
+
 /// What has become durable in each topic.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(BTreeMap<Arc<str>, Tallied>);
@@ -94,8 +98,17 @@ impl Told {
 }
 
 impl<T: Transport> Announcer<T> {
-    /// Announces until the emitter is closed.
+    /// Announces until the emitter is closed, and then once more: else of one that does its work and ends
+    /// nothing would be told.
     pub(crate) async fn run(mut self) {
+        self.until_closed().await;
+        // Where topics are away it is left out: nobody waits for it.
+        if tokio::time::timeout(LAST_MAX, self.last()).await.is_err() {
+            tracing::debug!("the last figures are not announced");
+        }
+    }
+
+    async fn until_closed(&mut self) {
         let (queue, mut is_troubled) = (Arc::clone(&self.queue), false);
         loop {
             let ends = queue.ends.notified();
@@ -118,9 +131,27 @@ impl<T: Transport> Announcer<T> {
         }
     }
 
-    async fn look(&mut self) -> Result<()> {
+    /// Announces all topics as they are when nothing is on its way any more.
+    async fn last(&mut self) {
+        while !self.is_idle() {
+            tokio::time::sleep(LAST_LOOK).await;
+        }
+        for told in &mut self.topics {
+            told.at = None;
+        }
+        if let Err(error) = self.look().await {
+            tracing::debug!(error = error.report(), "the last figures are not announced");
+        }
+    }
+
+    /// Whether nothing is on its way.
+    fn is_idle(&self) -> bool {
         let counts = self.counted.counts();
-        let is_idle = counts.taken <= counts.delivered + counts.failed;
+        counts.taken <= counts.delivered + counts.failed
+    }
+
+    async fn look(&mut self) -> Result<()> {
+        let is_idle = self.is_idle();
         let now = Instant::now();
         let due = self.topics.iter_mut().filter_map(|told| {
             let tallied = self.tally.0.get(told.announced.topic.as_str())?;

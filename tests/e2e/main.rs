@@ -13,6 +13,7 @@ mod dead_letters;
 mod emitted;
 mod emitter;
 mod event_trigger;
+mod events;
 mod evolution;
 mod faults;
 mod flink;
