@@ -75,13 +75,14 @@ fn before(document: &Arc<Document>, documents: &[Arc<Document>]) -> Vec<Document
             _ => false,
         })
     };
-    let publishes = |name: &str| {
-        let source =
-            documents.iter().find(|one| one.kind() == Kind::Source && one.name() == name)?;
-        let Spec::Source(SourceSpec::Pipeline { output, .. }) = &source.spec else { return None };
-        let of =
-            |one: &&Arc<Document>| one.kind() == Kind::Pipeline && one.name() == output.pipeline;
-        Some((source, documents.iter().find(of)?))
+    let named = |kind: Kind, name: &str| {
+        documents.iter().find(|one| one.kind() == kind && one.name() == name)
+    };
+    let publishes = |source: &Document| match &source.spec {
+        Spec::Source(SourceSpec::Pipeline { output, .. }) => {
+            named(Kind::Pipeline, &output.pipeline)
+        }
+        _ => None,
     };
     let (mut open, mut wanted) = (vec![document], BTreeMap::new());
     while let Some(one) = open.pop() {
@@ -93,10 +94,9 @@ fn before(document: &Arc<Document>, documents: &[Arc<Document>]) -> Vec<Document
             match &input.from {
                 InputFrom::Topic(topic) => open.extend(writes(topic)),
                 InputFrom::Source(name) => {
-                    if let Some((source, pipeline)) = publishes(name) {
-                        wanted.insert(Id::of(source), (**source).clone());
-                        open.push(pipeline);
-                    }
+                    let Some(source) = named(Kind::Source, name) else { continue };
+                    wanted.insert(Id::of(source), (**source).clone());
+                    open.extend(publishes(source));
                 }
             }
         }

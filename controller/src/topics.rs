@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_avro::compat::CompatibilityLevel;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_plan::document::{Document, InputFrom, Spec};
+use tidemesh_plan::document::{Document, InputFrom, SourceSpec, Spec};
 use tidemesh_plan::mesh::{OutputPlan, Topic, Topics};
 use tidemesh_plan::upgrade::{self, Subject, Subjects};
 use tidemesh_transport::RegistryClient;
@@ -172,7 +172,15 @@ impl<R: Registry> KnownTopics<R> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// The same, of those that were asked for before what was answered then.
+    /// The newest schemas of one topic; none if it has none, or others than Avro's.
+    pub(crate) async fn newest_of(&self, topic: &str) -> Result<Option<TopicSchemas>> {
+        match self.newest([topic.to_owned()].into()).await {
+            Err(error) if error.kind() == ErrorKind::Malformed => Ok(None),
+            newest => Ok(newest?.remove(topic)),
+        }
+    }
+
+    /// The same as [`Self::newest`], of those that were asked for before what was answered then.
     pub(crate) async fn newest_once(
         &self,
         topics: &BTreeSet<String>,
@@ -242,14 +250,21 @@ impl<R: Registry> KnownTopics<R> {
 
 /// The topics that these documents' pipelines read, and none of them writes; of a table those that it
 /// could go on in too.
-pub(crate) fn external<'d>(documents: impl Iterator<Item = &'d Document>) -> BTreeSet<String> {
+pub(crate) fn external<'d>(
+    documents: impl Iterator<Item = &'d Document> + Clone,
+) -> BTreeSet<String> {
+    let of_others = |document: &'d Document| match &document.spec {
+        Spec::Source(SourceSpec::Topic { topic, .. }) => Some((document.name(), topic)),
+        _ => None,
+    };
+    let of_others: BTreeMap<&str, &String> = documents.clone().filter_map(of_others).collect();
     let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
     for document in documents {
         let Spec::Pipeline(spec) = &document.spec else { continue };
         written.extend(spec.topics_written().map(|(_, topic)| topic.to_owned()));
         read.extend(spec.inputs.values().filter_map(|input| match &input.from {
             InputFrom::Topic(topic) => Some(topic.clone()),
-            InputFrom::Source(_) => None,
+            InputFrom::Source(name) => of_others.get(name.as_str()).map(|topic| (*topic).clone()),
         }));
     }
     read.retain(|topic| !written.contains(topic));

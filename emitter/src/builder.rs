@@ -38,6 +38,9 @@ use tracing::Instrument;
 #[cfg(feature = "kafka")]
 const KAFKA_GATHERED: usize = 2;
 
+/// The most characters of an owner.
+const OWNER_CHARS_MAX: usize = 200;
+
 /// How long is waited before registry and topics are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -50,6 +53,7 @@ const ASKED_MAX: Duration = Duration::from_secs(3);
 #[must_use = "an emitter is made by `connect`"]
 pub struct EmitterBuilder {
     name: String,
+    owner: String,
     target: Option<Target>,
     registry: String,
     access: RegistryAccess,
@@ -82,6 +86,7 @@ impl Emitter {
     pub fn builder(name: impl Into<String>) -> EmitterBuilder {
         EmitterBuilder {
             name: name.into(),
+            owner: String::new(),
             target: None,
             registry: "http://127.0.0.1:8081".to_owned(),
             access: RegistryAccess::default(),
@@ -127,6 +132,13 @@ impl EmitterBuilder {
     /// How the registry is reached, where it asks who comes.
     pub fn registry_access(mut self, access: RegistryAccess) -> Self {
         self.access = access;
+        self
+    }
+
+    /// Who answers for its topics, for the catalog: a team, at most 200 characters. What a `Source`
+    /// document of a topic says stands before it. Default: nobody is named.
+    pub fn owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = owner.into();
         self
     }
 
@@ -278,6 +290,10 @@ impl EmitterBuilder {
     /// What can be told without asking anybody.
     fn check(&self) -> Result<()> {
         writer_id(&self.name)?;
+        let characters = self.owner.chars().count();
+        if characters > OWNER_CHARS_MAX {
+            return Err(wrong("an owner has at most 200 characters").with("characters", characters));
+        }
         if !QUEUE_BYTES.contains(&self.bounds.queue_bytes_max) {
             return Err(wrong("queue_bytes_max must be 64 KiB to 1 GiB")
                 .with("queue_bytes_max", self.bounds.queue_bytes_max));
@@ -372,7 +388,8 @@ impl EmitterBuilder {
         registered: Vec<Registered>,
     ) -> (Shared, Arc<Tally>) {
         let tally = Arc::new(Tally::of(registered.iter()));
-        let told = registered.iter().map(|topic| Told::new(&self.name, topic)).collect();
+        let told = |topic| Told::new(&self.name, &self.owner, topic);
+        let told = registered.iter().map(told).collect();
         let shared = self.shared(queue, registered, transport.record_bytes_max());
         shared.announce(Arc::clone(transport), Arc::clone(&tally), told);
         (shared, tally)

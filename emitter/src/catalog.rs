@@ -65,9 +65,10 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// A topic of the emitter of this name.
-    pub(crate) fn new(emitter: &str, topic: &Registered) -> Self {
+    /// A topic of the emitter of this name, for which somebody answers, if that is said.
+    pub(crate) fn new(emitter: &str, owner: &str, topic: &Registered) -> Self {
         let mut announced = Announced::new(emitter, &topic.topic);
+        announced.owner = owner.to_owned();
         announced.topic.clone_from(&topic.topic);
         announced.key.clone_from(&topic.key_fields);
         announced.key_schema = topic.key_id.unwrap_or(0);

@@ -1,13 +1,17 @@
-//! The catalog: what connectors of this process and of others announce, what documents say of it, and
-//! samples without what is masked.
+//! The catalog: what connectors of this process and of others announce, and emitters, what documents say of
+//! it, and samples without what is masked.
 
+use crate::gateway::ALONE;
 use crate::pipelines::{applied, pipeline, with_documents};
 use crate::sources::{document, without_sources};
 use crate::support::daemon::{Daemon, configuration, connector};
 use crate::support::eventually;
 use crate::support::kafka::on_kafka;
 use crate::support::postgres::Database;
+use serde::Serialize;
 use serde_json::Value as Json;
+use std::borrow::Cow;
+use tidemesh_emitter::{Emitter, Event};
 
 const TABLES: &str = "CREATE TYPE place AS (street text, city text);
     CREATE TABLE orders (id bigint PRIMARY KEY, email text, home place, qty int);
@@ -159,4 +163,84 @@ async fn a_connector_in_another_process_is_in_the_catalog() {
     let _connector = connector(other.path(), &config, &daemon.registry).await;
     database.execute("INSERT INTO orders VALUES (1, 'e', NULL, 1)").await;
     has_topics(&daemon, &[], &["shop.public.orders"]).await;
+}
+
+/// An application's event.
+#[derive(Serialize)]
+struct OrderPlaced {
+    id: i64,
+    email: String,
+}
+
+impl Event for OrderPlaced {
+    const TOPIC: &'static str = "app.orders";
+    const KEY: &'static [&'static str] = &["id"];
+
+    fn schema() -> Cow<'static, str> {
+        r#"{"type":"record","name":"OrderPlaced","fields":[
+            {"name":"id","type":"long"},{"name":"email","type":"string"}]}"#
+            .into()
+    }
+}
+
+const PLACED: &str = "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {name: placed, owner: sales}\n\
+    spec:\n  topic: app.orders\n  catalog:\n    description: Every order of the application\n    \
+    fields:\n      email: {tags: [pii], masked: true}\n";
+
+/// Waits until a topic has a sample in which nothing is told of what is masked.
+async fn is_masked(daemon: &Daemon, topic: &str) {
+    let text = eventually(&format!("{topic} has a sample"), async || {
+        let samples = json(daemon, &["sample", topic]);
+        let records = samples["records"].as_array()?;
+        (!records.is_empty()).then(|| samples.to_string().to_lowercase())
+    })
+    .await;
+    assert!(text.contains("\"id\":") && text.contains("***") && !text.contains("hush"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emitters_topic_is_shown_and_masked_as_its_document_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let daemon = Daemon::up(folder.path(), ALONE).await;
+    daemon.logged("the controller acts").await;
+    let builder = Emitter::builder("orders-api-1").owner("shop-team");
+    let builder = builder.remote(&daemon.data).registry(&daemon.registry).event::<OrderPlaced>();
+    let emitter = builder.connect().await.unwrap();
+    let shown = eventually("its figures are announced", async || {
+        emitter.emit(&OrderPlaced { id: 1, email: "hush".to_owned() }).await.unwrap();
+        let shown = json(&daemon, &["show", "app.orders"]);
+        (shown["rate_per_s"].as_f64()? > 0.0 && shown["freshness_ms"].is_u64()).then_some(shown)
+    })
+    .await;
+    assert_eq!((&shown["owner"], &shown["key"][0]), (&"shop-team".into(), &"id".into()));
+    assert_eq!(shown["written_by"]["source"], "orders-api-1");
+    assert!(shown["value_schema"].is_u64() && shown["key_schema"].is_u64(), "{shown}");
+    assert_eq!(topics(&daemon, &["search", "shop-team"]), ["app.orders"]);
+    let refused = daemon.command(&["catalog", "sample", "app.orders"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(2) && said.contains("spec.topic"), "{said}");
+
+    let sql = "SELECT id, upper(email) AS shouted FROM rows";
+    let text = format!("{PLACED}---\n{}", pipeline("mails", "{source: placed}", sql));
+    applied(&daemon, folder.path(), &text);
+    let shown = json(&daemon, &["show", "app.orders"]);
+    assert_eq!((&shown["owner"], &shown["published_as"]), (&"sales".into(), &"placed".into()));
+    assert_eq!(
+        (&shown["fields"][1]["masked"], &shown["read_by"][0]),
+        (&true.into(), &"mails".into())
+    );
+    assert_eq!(topics(&daemon, &["search", "pii"]), ["app.orders"]);
+    is_masked(&daemon, "app.orders").await;
+    is_masked(&daemon, "mesh.mails").await;
+    let listed = daemon.command(&["get", "sources"]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("sales                placed"), "{listed}");
+
+    // A pipeline reads it by its name; without that it goes, and its mask stays.
+    let kept = daemon.command(&["delete", "source", "placed"]);
+    assert_eq!(kept.status.code(), Some(2), "{}", String::from_utf8_lossy(&kept.stdout));
+    applied(&daemon, folder.path(), &pipeline("mails", "app.orders", sql));
+    assert!(daemon.command(&["delete", "source", "placed"]).status.success());
+    is_masked(&daemon, "app.orders").await;
+    is_masked(&daemon, "mesh.mails").await;
 }

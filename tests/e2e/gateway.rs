@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// A daemon that has a log and a registry and nothing else.
-const ALONE: &str = "data_dir = \"data\"\nregistry.listen = \"127.0.0.1:0\"\n\
+pub(crate) const ALONE: &str = "data_dir = \"data\"\nregistry.listen = \"127.0.0.1:0\"\n\
                      control.listen = \"127.0.0.1:0\"\ndata.listen = \"127.0.0.1:0\"\n";
 
 const ORDER: &str = r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"long"}]}"#;

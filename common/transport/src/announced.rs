@@ -1,4 +1,4 @@
-//! What connectors announce of the tables that they capture: records of JSON in a compacted topic of the
+//! What connectors announce of the tables that they capture, and emitters of their topics: records of JSON in a compacted topic of the
 //! platform, so that whoever reads it knows of connectors in other processes too.
 
 use crate::{
@@ -56,6 +56,9 @@ pub struct Announced {
     pub read_to_ms: u64,
     /// When this was announced, by the connector's clock.
     pub at_ms: u64,
+    /// Who answers for it, as its emitter says; empty: not told, as of every table.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub owner: String,
 }
 
 impl Announced {
@@ -74,6 +77,7 @@ impl Announced {
             newest_at_ms: 0,
             read_to_ms: 0,
             at_ms: 0,
+            owner: String::new(),
         }
     }
 }
@@ -248,6 +252,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = EmbeddedConfig::new(folder.path().to_owned());
         let log = EmbeddedTransport::open(&config).unwrap();
+        let owned = Announced { owner: "shop-team".into(), ..Announced::new("b", "s.t") };
+        announce(&log, std::slice::from_ref(&owned)).await.unwrap();
         let newer = Announced { version: VERSION + 1, ..Announced::new("a", "s.new") };
         announce(&log, &[newer, Announced::new("a", "s.t")]).await.unwrap();
         let mut records = Records::default();
@@ -256,6 +262,11 @@ mod tests {
         append(&log, records).await.unwrap();
         let mut reader = AnnouncedReader::default();
         let known: Vec<&String> = reader.read(&log).await.unwrap().keys().collect();
-        assert_eq!(known, ["a/s.t"]);
+        assert_eq!(known, ["a/s.t", "b/s.t"]);
+        assert_eq!(reader.known["b/s.t"], owned);
+        // What was announced before there were owners is read, and what has none is written as then.
+        let before = serde_json::to_string(&Announced::new("a", "s.t")).unwrap();
+        assert!(!before.contains("owner"), "{before}");
+        assert_eq!(serde_json::from_str::<Announced>(&before).unwrap(), Announced::new("a", "s.t"));
     }
 }

@@ -43,6 +43,14 @@ pub(crate) fn fields(value: &Schema, said: &Said<'_>) -> Vec<FieldReport> {
     told.reports
 }
 
+/// The names of a record's fields; none of what is no record.
+pub(crate) fn names(schema: &Schema) -> Vec<String> {
+    match &schema.node(schema.root()).kind {
+        Kind::Record(fields) => fields.iter().map(|field| field.name.clone()).collect(),
+        _ => Vec::new(),
+    }
+}
+
 struct Told<'t> {
     schema: &'t Schema,
     said: &'t Said<'t>,

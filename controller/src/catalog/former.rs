@@ -14,6 +14,8 @@ pub(crate) struct Former {
     sources: BTreeMap<String, BTreeMap<String, Vec<Vec<String>>>>,
     /// By pipeline and sink.
     outputs: BTreeMap<(String, String), BTreeSet<Vec<String>>>,
+    /// By topic, of those that others write. A topic is in it though nothing of it was masked, likewise.
+    topics: BTreeMap<String, BTreeSet<Vec<String>>>,
 }
 
 impl Former {
@@ -22,24 +24,25 @@ impl Former {
         for (id, history) in state.revisions.iter().filter(|(id, _)| id.kind == Kind::Source) {
             // A document that was removed is in the revision that says so.
             let newest_first = || history.iter().rev().map(|revision| &revision.document["spec"]);
-            let says = speaks(state, id);
-            if says != Some(Speaks::Connector)
-                && let Some(spec) = newest_first().find(|spec| output_of(spec).is_none())
-            {
-                former.sources.insert(id.name.clone(), tables(spec));
-            }
-            let mut told = BTreeSet::new();
+            // Of each thing the newest revision counts that speaks of it.
+            let mut told: BTreeSet<About> = speaks(state, id).into_iter().collect();
             for spec in newest_first() {
-                let Some(output) = output_of(spec).filter(|output| told.insert(output.clone()))
-                else {
-                    continue;
-                };
-                if says.as_ref().is_none_or(|says| !says.is_of(&output)) {
-                    former.outputs.entry(output).or_default().extend(masked(&spec["catalog"]));
+                let about = About::of(spec);
+                if told.insert(about.clone()) {
+                    former.add(&id.name, about, spec);
                 }
             }
         }
         former
+    }
+
+    fn add(&mut self, source: &str, about: About, spec: &Json) {
+        let fields = masked(&spec["catalog"]);
+        match about {
+            About::Tables => drop(self.sources.insert(source.to_owned(), tables(spec))),
+            About::Output(output) => self.outputs.entry(output).or_default().extend(fields),
+            About::Topic(topic) => self.topics.entry(topic).or_default().extend(fields),
+        }
     }
 
     /// Whether a document has said something of this source.
@@ -49,8 +52,18 @@ impl Former {
 
     pub(crate) fn masks_anything(&self) -> bool {
         let mut tables = self.sources.values().flat_map(BTreeMap::values);
-        tables.any(|fields| !fields.is_empty())
-            || self.outputs.values().any(|fields| !fields.is_empty())
+        let mut others = self.outputs.values().chain(self.topics.values());
+        tables.any(|fields| !fields.is_empty()) || others.any(|fields| !fields.is_empty())
+    }
+
+    /// Whether a document has said something of this topic that others write.
+    pub(crate) fn knows_topic(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic)
+    }
+
+    /// What was masked of a topic that others write.
+    pub(crate) fn of_topic(&self, topic: &str) -> impl Iterator<Item = &Vec<String>> {
+        self.topics.get(topic).into_iter().flatten()
     }
 
     /// What was masked of a source's tables, by these.
@@ -71,36 +84,41 @@ impl Former {
     }
 }
 
-/// What a document of users says something of, now.
-#[derive(Debug, PartialEq, Eq)]
-enum Speaks {
-    Connector,
+/// What a document says something of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum About {
+    /// The tables of the database that has its name.
+    Tables,
+    /// A pipeline's sink.
     Output((String, String)),
+    /// A topic that others write.
+    Topic(String),
 }
 
-impl Speaks {
-    fn is_of(&self, output: &(String, String)) -> bool {
-        matches!(self, Self::Output(now) if now == output)
+impl About {
+    /// By the specification in its canonical form.
+    fn of(spec: &Json) -> Self {
+        let text = |json: &Json| json.as_str().unwrap_or_default().to_owned();
+        match (spec.get("pipeline"), spec.get("topic")) {
+            (Some(output), _) => Self::Output((text(&output["name"]), text(&output["sink"]))),
+            (None, Some(topic)) => Self::Topic(text(topic)),
+            (None, None) => Self::Tables,
+        }
     }
 }
 
-/// A configuration's source can say nothing of masks, so that it is as if there were none.
-fn speaks(state: &State, id: &Id) -> Option<Speaks> {
+/// What a document of users says something of now. A configuration's source can say nothing of masks, so
+/// that it is as if there were none.
+fn speaks(state: &State, id: &Id) -> Option<About> {
     let declared = state.document(id).filter(|one| one.managed_by == ManagedBy::User)?;
     match &declared.document.spec {
-        Spec::Source(SourceSpec::Connector { .. }) => Some(Speaks::Connector),
+        Spec::Source(SourceSpec::Connector { .. }) => Some(About::Tables),
         Spec::Source(SourceSpec::Pipeline { output, .. }) => {
-            Some(Speaks::Output((output.pipeline.clone(), output.sink.clone())))
+            Some(About::Output((output.pipeline.clone(), output.sink.clone())))
         }
+        Spec::Source(SourceSpec::Topic { topic, .. }) => Some(About::Topic(topic.clone())),
         Spec::Pipeline(_) | Spec::Processor(_) | Spec::Alert(_) => None,
     }
-}
-
-/// The pipeline and sink that a document's canonical form publishes; none of a database.
-fn output_of(spec: &Json) -> Option<(String, String)> {
-    let output = spec.get("pipeline")?;
-    let text = |name: &str| output[name].as_str().unwrap_or_default().to_owned();
-    Some((text("name"), text("sink")))
 }
 
 /// What is masked of each table.

@@ -1,5 +1,5 @@
-//! The catalog: the topics that there are, with what connectors announce of them (`log`), what plans say,
-//! and what people say in documents (`said`). `fields` reads schemas, `search` finds words, `samples`
+//! The catalog: the topics that there are, with what connectors and emitters announce of them (`log`), what
+//! plans say, and what people say in documents (`said`). `fields` reads schemas, `search` finds words, `samples`
 //! shows records, `http` is the API.
 
 mod fields;
@@ -38,7 +38,7 @@ use tidemesh_transport::Announced;
 pub struct TopicReport {
     /// The topic.
     pub topic: String,
-    /// The name under which a pipeline's output is published as a source.
+    /// The name under which a pipeline's output, or a topic that others write, is a source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published_as: Option<String>,
     /// Who answers for it.
@@ -64,7 +64,7 @@ pub struct TopicReport {
     /// The id of its values' schema, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value_schema: Option<u32>,
-    /// Records a second, lately, where a connector announces it.
+    /// Records a second, lately, where a connector or an emitter announces it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_per_s: Option<f64>,
     /// When the newest change in it was made, in milliseconds since 1970-01-01 00:00:00 UTC, if that is
@@ -81,7 +81,7 @@ pub struct TopicReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Writer {
-    /// A connector, from a table.
+    /// A connector, from a table; or an emitter, whose topic has its own name as the table's.
     Table {
         /// The source.
         source: String,
@@ -97,6 +97,8 @@ pub enum Writer {
         /// Whether it is a tap.
         tap: bool,
     },
+    /// Others, who announce nothing; a document speaks of it.
+    Others,
 }
 
 /// What an answer about the catalog is made of, as of one moment.
@@ -114,6 +116,8 @@ pub(crate) struct Catalog {
 enum Found<'c> {
     Table(&'c Announced),
     Output(&'c PipelinePlan, &'c OutputPlan),
+    /// Nobody announces it; a document says that it is there.
+    Others(&'c str),
 }
 
 impl<R: Registry> Controller<R> {
@@ -162,8 +166,7 @@ impl<R: Registry> Controller<R> {
             let mask = Mask::of(topic, &value, &catalog.sayings, mesh);
             report.fields.iter_mut().for_each(|field| field.masked |= mask.has(&field.path));
         }
-        let newest = self.topics.newest([topic.to_owned()].into()).await?;
-        if let Some(schemas) = newest.get(topic) {
+        if let Some(schemas) = self.topics.newest_of(topic).await? {
             report.value_schema = Some(schemas.value);
             report.key_schema = schemas.key.or(report.key_schema);
         }
@@ -175,7 +178,20 @@ impl<R: Registry> Controller<R> {
         Ok(match found {
             Found::Table(table) => catalog.table(table, value.as_ref()),
             Found::Output(plan, output) => catalog.output(plan, output, value.as_ref()),
+            Found::Others(topic) => {
+                let key = self.key_of_others(topic).await?;
+                TopicReport { key, ..catalog.of_others(topic, value.as_ref()) }
+            }
         })
+    }
+
+    /// The fields of the key of a topic that nobody announces.
+    async fn key_of_others(&self, topic: &str) -> Result<Vec<String>> {
+        let newest = self.topics.newest_of(topic).await?;
+        match newest.and_then(|schemas| schemas.key) {
+            Some(id) => self.topics.schema(id).await.map(|key| fields::names(&key)),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// The schema of a topic's values; none if the registry has it no more.
@@ -186,6 +202,10 @@ impl<R: Registry> Controller<R> {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
                 schema => schema.map(Some),
             },
+            Found::Others(topic) => match self.topics.newest_of(topic).await? {
+                Some(schemas) => self.topics.schema(schemas.value).await.map(Some),
+                None => Ok(None),
+            },
         }
     }
 }
@@ -195,7 +215,10 @@ impl Catalog {
         let outputs = self.planned.pipelines.values().flat_map(|plan| {
             plan.outputs.iter().map(move |output| Found::Output(plan.as_ref(), output))
         });
-        self.announced.values().map(Found::Table).chain(outputs).collect()
+        let others = self.sayings.topics_of_others();
+        let others = others.filter(|topic| !self.announced.contains_key(*topic));
+        let announced = self.announced.values().map(Found::Table);
+        announced.chain(outputs).chain(others.map(Found::Others)).collect()
     }
 
     fn found(&self, topic: &str) -> Result<Found<'_>> {
@@ -208,29 +231,40 @@ impl Catalog {
         })
     }
 
-    /// A source that rows of a topic come from and of which nothing is known that would say what is masked.
-    fn unsaid(&self, topic: &str) -> Result<Option<&str>> {
+    /// A topic that rows of this one come from, where nothing is known of it or of its source that would say
+    /// what is masked.
+    fn unsaid(&self, topic: &str) -> Result<Option<&Announced>> {
         let graph = self.planned.mesh()?.graph();
         let upstream = graph.upstream(topic, &[]);
         let from = upstream.fields.iter().filter(|from| gives_values(from));
         let topics = std::iter::once(topic).chain(from.map(|from| from.topic.as_str()));
-        let mut sources =
-            topics.filter_map(|topic| Some(self.announced.get(topic)?.source.as_str()));
-        Ok(sources.find(|source| !self.sayings.knows(source)))
+        let mut announced = topics.filter_map(|topic| self.announced.get(topic));
+        let sayings = &self.sayings;
+        Ok(announced.find(|one| !sayings.knows(&one.source) && !sayings.knows_topic(&one.topic)))
     }
 
     fn table(&self, table: &Announced, value: Option<&Schema>) -> TopicReport {
-        let said = self.sayings.of_table(&table.source, &table.table);
+        let said = self.sayings.of_topic(&table.topic);
+        let said = said.unwrap_or_else(|| self.sayings.of_table(&table.source, &table.table));
         let written_by = Writer::Table { source: table.source.clone(), table: table.table.clone() };
         let known = |at_ms: u64| (at_ms > 0).then_some(at_ms);
+        let report = self.report(&table.topic, written_by, &said, value);
+        // What its emitter says stands behind what documents say.
+        let of_emitter = (!table.owner.is_empty()).then(|| table.owner.clone());
         TopicReport {
+            owner: report.owner.or(of_emitter),
             key: table.key.clone(),
             key_schema: (table.key_schema > 0).then_some(table.key_schema),
             value_schema: Some(table.value_schema),
             rate_per_s: Some(thousandths(table.rate_milli)),
             newest_at_ms: known(table.newest_at_ms),
-            ..self.report(&table.topic, written_by, &said, value)
+            ..report
         }
+    }
+
+    fn of_others(&self, topic: &str, value: Option<&Schema>) -> TopicReport {
+        let said = self.sayings.of_topic(topic).unwrap_or_default();
+        self.report(topic, Writer::Others, &said, value)
     }
 
     fn output(
@@ -286,6 +320,7 @@ impl Found<'_> {
         match self {
             Self::Table(table) => &table.topic,
             Self::Output(_, output) => &output.topic,
+            Self::Others(topic) => topic,
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Sayings {
     sources: BTreeMap<String, Arc<Document>>,
     /// By pipeline and sink.
     published: BTreeMap<(String, String), Arc<Document>>,
+    /// By topic, of those that others write.
+    topics: BTreeMap<String, Arc<Document>>,
     /// By pipeline.
     pipelines: BTreeMap<String, Arc<Document>>,
     /// What documents masked that are gone.
@@ -36,7 +38,7 @@ impl Sayings {
     /// `elsewhere` are sources that other processes run, by the configuration's word.
     pub(crate) fn of(state: &State, elsewhere: &[String]) -> Self {
         let (mut sources, mut published) = (BTreeMap::new(), BTreeMap::new());
-        let mut pipelines = BTreeMap::new();
+        let (mut topics, mut pipelines) = (BTreeMap::new(), BTreeMap::new());
         for document in state.declared() {
             match &document.spec {
                 Spec::Source(SourceSpec::Connector { .. }) => {
@@ -46,12 +48,15 @@ impl Sayings {
                     let of = (output.pipeline.clone(), output.sink.clone());
                     published.insert(of, document);
                 }
+                Spec::Source(SourceSpec::Topic { topic, .. }) => {
+                    topics.insert(topic.clone(), document);
+                }
                 Spec::Pipeline(_) => drop(pipelines.insert(document.name().to_owned(), document)),
                 Spec::Processor(_) | Spec::Alert(_) => {}
             }
         }
         let (former, elsewhere) = (Former::of(state), elsewhere.iter().cloned().collect());
-        Self { sources, published, pipelines, former, elsewhere }
+        Self { sources, published, topics, pipelines, former, elsewhere }
     }
 
     /// Whether anybody has said something of a source: a document, now or once, or a configuration.
@@ -59,6 +64,23 @@ impl Sayings {
         self.sources.contains_key(source)
             || self.former.knows(source)
             || self.elsewhere.contains(source)
+    }
+
+    /// Whether a document has said something of a topic that others write, now or once.
+    pub(crate) fn knows_topic(&self, topic: &str) -> bool {
+        self.topics.contains_key(topic) || self.former.knows_topic(topic)
+    }
+
+    /// The topics that others write, as documents name them.
+    pub(crate) fn topics_of_others(&self) -> impl Iterator<Item = &str> {
+        self.topics.keys().map(String::as_str)
+    }
+
+    /// Of a topic that others write; none if no document speaks of it.
+    pub(crate) fn of_topic(&self, topic: &str) -> Option<Said<'_>> {
+        let document = self.topics.get(topic)?;
+        let Spec::Source(SourceSpec::Topic { catalog, .. }) = &document.spec else { return None };
+        Some(Said { published_as: Some(document.name()), ..Said::of(document, Some(catalog)) })
     }
 
     pub(crate) fn of_table(&self, source: &str, table: &str) -> Said<'_> {
@@ -91,18 +113,37 @@ impl Sayings {
             Spec::Source(SourceSpec::Connector { catalog, .. }) => {
                 catalog.values().any(|entry| masked(&entry.fields).next().is_some())
             }
-            Spec::Source(SourceSpec::Pipeline { catalog, .. }) => {
-                masked(&catalog.fields).next().is_some()
-            }
+            Spec::Source(
+                SourceSpec::Pipeline { catalog, .. } | SourceSpec::Topic { catalog, .. },
+            ) => masked(&catalog.fields).next().is_some(),
             Spec::Pipeline(_) | Spec::Processor(_) | Spec::Alert(_) => false,
         };
-        self.former.masks_anything()
-            || self.sources.values().chain(self.published.values()).any(masks)
+        let mut documents =
+            self.sources.values().chain(self.published.values()).chain(self.topics.values());
+        self.former.masks_anything() || documents.any(masks)
     }
 
-    /// The masked fields of a table's topic, by their paths, whichever of the table's topics it is. What a
-    /// document masked that is gone is masked still.
+    /// The masked fields of a topic that no pipeline writes, by their paths, whichever of a table's topics
+    /// it is. What a document masked that is gone is masked still.
     pub(crate) fn masked_of_topic(&self, topic: &str) -> Vec<Vec<String>> {
+        let mut paths = self.masked_of_table(topic);
+        paths.extend(self.masked_of_others(topic));
+        // Whoever masks a table's topic by its name means what comes behind it, too.
+        if first_of(topic) != topic {
+            paths.extend(self.masked_of_others(first_of(topic)));
+        }
+        paths
+    }
+
+    /// By the document of the topic itself, or by those that are gone.
+    fn masked_of_others(&self, topic: &str) -> Vec<Vec<String>> {
+        match self.of_topic(topic) {
+            Some(said) => said.fields.map(|fields| masked(fields).collect()).unwrap_or_default(),
+            None => self.former.of_topic(topic).cloned().collect(),
+        }
+    }
+
+    fn masked_of_table(&self, topic: &str) -> Vec<Vec<String>> {
         let Some((source, _)) = topic.split_once('.') else { return Vec::new() };
         let former = self.former.of_source(source);
         let former = former.filter(|(table, _)| is_of_table(topic, source, table));
@@ -134,6 +175,15 @@ fn is_of_table(topic: &str, source: &str, table: &str) -> bool {
     let first = topic_name(source, &TableName::new(schema, table));
     let rest = topic.strip_prefix(first.as_str());
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(".g"))
+}
+
+/// The topic that a table had before those behind it: `shop.public.orders` of `shop.public.orders.g2`.
+fn first_of(topic: &str) -> &str {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match topic.rsplit_once(".g") {
+        Some((first, number)) if is_number(number) => first,
+        _ => topic,
+    }
 }
 
 fn masked(fields: &BTreeMap<String, CatalogField>) -> impl Iterator<Item = Vec<String>> {
@@ -178,5 +228,13 @@ mod tests {
         assert!(is_of_table("shop.public.orders.g2", "shop", "public.orders"));
         assert!(!is_of_table("shop.public.orders_old", "shop", "public.orders"));
         assert!(!is_of_table("shop.public.orders", "other", "public.orders"));
+        for (topic, first) in [
+            ("shop.public.orders.g12", "shop.public.orders"),
+            ("shop.public.orders", "shop.public.orders"),
+            ("shop.gifts", "shop.gifts"),
+            ("orders.g", "orders.g"),
+        ] {
+            assert_eq!(first_of(topic), first);
+        }
     }
 }

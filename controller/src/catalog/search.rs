@@ -34,6 +34,7 @@ fn texts(report: &TopicReport) -> [Vec<String>; 4] {
     match &report.written_by {
         Writer::Table { source, table } => names.push(format!("{source} {table}")),
         Writer::Pipeline { pipeline, output, .. } => names.push(format!("{pipeline} {output}")),
+        Writer::Others => {}
     }
     let of_topic = report.tags.iter().chain(&report.owner).cloned().collect();
     let fields = report.fields.iter();

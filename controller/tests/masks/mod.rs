@@ -5,7 +5,7 @@ use crate::support::{Mesh, Running, table};
 use axum::body::Body;
 use axum::http::Request;
 use serde_json::{Value as Json, json};
-use tidemesh_controller::{Asked, Id};
+use tidemesh_controller::{Asked, Id, Refused};
 use tidemesh_model::SourceSettings;
 use tidemesh_plan::document::Kind;
 use tower::ServiceExt;
@@ -176,4 +176,141 @@ async fn of_a_source_that_nobody_has_said_anything_of_nothing_is_shown() {
     for topic in [PEOPLE, "mesh.mails"] {
         assert!(sample(&controller, topic).await.to_string().contains("hush"), "{topic}");
     }
+}
+
+const PLACED: &str = "shop.orders";
+
+/// A document of the emitter's topic, with more lines of its `spec`.
+fn placed(more: &str) -> String {
+    format!(
+        "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {{name: placed, tags: [gold]}}\nspec:\n  \
+         topic: {PLACED}\n{more}"
+    )
+}
+
+const PLACED_MASKED: &str = "  catalog: {owner: sales, description: Orders, fields: {email: {masked: \
+                             true, description: Where it goes}}}\n";
+
+/// A pipeline that reads the emitter's events by this input.
+fn mails_of(input: &str) -> String {
+    let sql = "SELECT id, name, upper(email) AS shouted FROM rows";
+    pipeline("mails", input, sql)
+}
+
+/// Has an emitter write an event.
+fn emitted(mesh: &Mesh) {
+    let (schemas, data) = flat(PLACED, &["name", "email"], &["Ann", "hush"]);
+    mesh.emitted("orders-api-1", PLACED, &schemas, &data);
+}
+
+/// Has the pipeline write what it makes of it.
+fn mailed(mesh: &Mesh) {
+    let (schemas, data) = flat("mesh.mails", &["name", "shouted"], &["Ann", "HUSH"]);
+    mesh.written("mesh.mails", &schemas, &data);
+}
+
+async fn is_hidden(controller: &Running) {
+    let row = json!({"id": 1, "name": "Ann", "email": "***"});
+    assert_eq!(sample(controller, PLACED).await, row);
+    let made = json!({"id": 1, "name": "Ann", "shouted": "***"});
+    assert_eq!(mails(controller).await, (made, vec!["shouted".to_owned()]));
+}
+
+#[tokio::test]
+async fn an_emitters_topic_is_as_its_document_says() {
+    let mesh = Mesh::open();
+    emitted(&mesh);
+    let controller = mesh.controller("one").await;
+    controller.apply(&mails_of(PLACED)).await.unwrap();
+    mailed(&mesh);
+    let (_, before) = answered(&controller, PLACED).await;
+    assert_eq!(before["owner"], "shop-team", "as its emitter says");
+    for topic in [PLACED, "mesh.mails"] {
+        let (status, refused) = answered(&controller, &format!("{topic}/samples")).await;
+        let message = refused["message"].as_str().unwrap();
+        assert_eq!(status, 422, "{message}");
+        assert!(message.contains("source=orders-api-1"), "{message}");
+        assert!(message.contains("its_topic=shop.orders"), "{message}");
+        assert!(message.contains("spec.topic"), "{message}");
+    }
+
+    let declared = controller.apply(&placed(PLACED_MASKED)).await.unwrap();
+    assert_eq!(declared.documents[0].effects, [""; 0], "nothing runs by it");
+    let (_, shown) = answered(&controller, PLACED).await;
+    assert_eq!((&shown["published_as"], &shown["owner"]), (&json!("placed"), &json!("sales")));
+    assert_eq!((&shown["description"], &shown["tags"]), (&json!("Orders"), &json!(["gold"])));
+    let email = &shown["fields"][2];
+    assert_eq!((&email["masked"], &email["description"]), (&json!(true), &json!("Where it goes")));
+    is_hidden(&controller).await;
+}
+
+#[tokio::test]
+async fn what_an_emitters_topic_masks_outlives_its_document() {
+    let mesh = Mesh::open();
+    emitted(&mesh);
+    let controller = mesh.controller("one").await;
+    controller.apply(&placed(PLACED_MASKED)).await.unwrap();
+    controller.apply(&mails_of("{source: placed}")).await.unwrap();
+    mailed(&mesh);
+    is_hidden(&controller).await;
+    let id = Id { kind: Kind::Source, name: "placed".to_owned() };
+    let refused = controller.0.delete(&id, &Asked::default()).await;
+    let Err(Refused::Wrong(refusals)) = refused else { panic!("a pipeline reads it") };
+    assert_eq!(refusals[0].about, "Pipeline mails: spec.inputs.rows.source");
+
+    // Another topic under the same name: of the former one it is said nothing any more.
+    controller.apply(&mails_of(PLACED)).await.unwrap();
+    let other = placed("").replace(PLACED, "shop.refunds");
+    controller.apply(&other).await.unwrap();
+    is_hidden(&controller).await;
+    delete(&controller, "placed").await;
+    is_hidden(&controller).await;
+    controller.end().await;
+    let controller = mesh.controller("two").await;
+    mesh.until("it has planned", || mesh.runs("mails").is_some()).await;
+    is_hidden(&controller).await;
+    let (_, shown) = answered(&controller, PLACED).await;
+    assert_eq!((&shown["owner"], &shown["published_as"]), (&json!("shop-team"), &Json::Null));
+
+    // Somebody says that it is not masked.
+    controller.apply(&placed("")).await.unwrap();
+    assert_eq!(sample(&controller, PLACED).await["email"], "hush");
+    assert_eq!(mails(&controller).await.1, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_topic_that_nobody_announces_is_in_the_catalog_by_its_document() {
+    let mesh = Mesh::open();
+    let (schemas, data) = flat("logs", &["name", "email"], &["Ann", "hush"]);
+    mesh.written("logs", &schemas, &data);
+    let controller = mesh.controller("one").await;
+    assert_eq!(answered(&controller, "logs").await.0, 404);
+    let of_logs = placed(PLACED_MASKED).replace(PLACED, "logs");
+    let of_nothing = placed("").replace(PLACED, "later").replace("placed", "later");
+    controller.apply(&format!("{of_logs}---\n{of_nothing}")).await.unwrap();
+    let request = Request::get("/v1/catalog?search=gold").body(Body::empty()).unwrap();
+    let answer = tidemesh_controller::router(controller.0.clone()).oneshot(request).await.unwrap();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let listed: Json = serde_json::from_slice(&body).unwrap();
+    let topics = [&listed[0]["topic"], &listed[1]["topic"]];
+    assert_eq!(topics, ["later", "logs"]);
+    assert_eq!(listed[1]["written_by"], json!({"kind": "others"}));
+    assert_eq!((&listed[1]["key"], &listed[0]["key"]), (&json!(["id"]), &json!([])));
+    assert_eq!(sample(&controller, "logs").await["email"], "***");
+    assert_eq!(answered(&controller, "later/samples").await.0, 404, "nobody has written to it yet");
+}
+
+#[tokio::test]
+async fn a_tables_topics_may_be_masked_by_the_first_ones_name() {
+    let mut mesh = Mesh::open();
+    mesh.elsewhere = vec!["shop".to_owned()];
+    let next = format!("{PEOPLE}.g2");
+    let schemas = table(&next, &["name", "email"]);
+    mesh.captured(&next, &schemas, &created(&["Ann", "hush"]));
+    let controller = mesh.controller("one").await;
+    // Any topic can be asked about once it has planned.
+    mesh.until("it has planned", || controller.trouble().is_none()).await;
+    assert_eq!(sample(&controller, &next).await["after"]["email"], "hush");
+    controller.apply(&placed(PLACED_MASKED).replace(PLACED, PEOPLE)).await.unwrap();
+    assert_eq!(sample(&controller, &next).await["after"]["email"], "***");
 }

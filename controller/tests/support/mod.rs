@@ -222,6 +222,10 @@ impl Log {
         let at_ms = u64::try_from(at_ms).unwrap();
         let mut announced = Announced::new(source, table);
         announced.at_ms = at_ms;
+        self.write_announced(announced);
+    }
+
+    fn write_announced(&self, announced: Announced) {
         self.announced.lock().unwrap().push(announced);
     }
 
@@ -360,7 +364,22 @@ impl Mesh {
         let value_schema = self.written(topic, schemas, data);
         let mut announced = Announced::new(source, table);
         (announced.topic, announced.value_schema) = (topic.to_owned(), value_schema);
-        self.log.announced.lock().unwrap().push(announced);
+        self.log.write_announced(announced);
+    }
+
+    /// An emitter has a topic with these schemas, for which `shop-team` answers, and a record in it.
+    pub(crate) fn emitted(
+        &self,
+        emitter: &str,
+        topic: &str,
+        schemas: &(String, String),
+        data: &[u8],
+    ) {
+        let value_schema = self.written(topic, schemas, data);
+        let mut announced = Announced::new(emitter, topic);
+        (announced.topic, announced.value_schema) = (topic.to_owned(), value_schema);
+        announced.owner = "shop-team".to_owned();
+        self.log.write_announced(announced);
     }
 
     /// Writes a record by these schemas; answers the id of the value's.

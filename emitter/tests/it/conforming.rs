@@ -124,6 +124,7 @@ async fn what_is_declared_wrongly_is_named_before_anybody_is_asked() {
         (Emitter::builder("shop").event::<Order>(), "where events go"),
         (Emitter::builder("a b").remote("tcp://h:1").event::<Order>(), "emitter=a b"),
         (nowhere().event::<Order>().queue_bytes_max(1), "queue_bytes_max=1"),
+        (nowhere().event::<Order>().owner("ä".repeat(201)), "characters=201"),
         (nowhere().event::<Order>().event::<Changed>(), "topic=shop.orders"),
         (nowhere().event::<Order>().event_to::<Order>(Topic::new().name("b")), "topic=b"),
         (declared("a b", ORDER, &[]), "topic=a b"),

@@ -140,7 +140,8 @@ async fn what_was_taken_is_delivered_when_an_emitter_is_dropped_or_closed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emitters_topics_are_announced_to_the_catalog() {
     let mesh = Mesh::new().await;
-    let emitter = mesh.builder("shop").event::<Order>().connect().await.unwrap();
+    let builder = mesh.builder("shop").owner("shop-team").event::<Order>();
+    let emitter = builder.connect().await.unwrap();
     emitter.emit(&order(1)).await.unwrap();
     let announced = eventually(async || {
         let all = announced_by(&mesh.log, "shop").await.ok()?;
@@ -149,6 +150,7 @@ async fn an_emitters_topics_are_announced_to_the_catalog() {
     .await;
     assert_eq!((&*announced.topic, &*announced.table), ("shop.orders", "shop.orders"));
     assert_eq!(announced.key, ["customer"]);
+    assert_eq!(announced.owner, "shop-team");
     assert!(announced.value_schema > 0 && announced.key_schema > 0);
     assert!(announced.read_to_ms >= announced.newest_at_ms);
 }

@@ -92,6 +92,7 @@ fn writer(writer: &Writer) -> String {
     match writer {
         Writer::Table { source, .. } => format!("source {source}"),
         Writer::Pipeline { pipeline, .. } => format!("pipeline {pipeline}"),
+        Writer::Others => "others".to_owned(),
     }
 }
 
@@ -118,6 +119,7 @@ fn facts(report: &TopicReport) -> Vec<(&'static str, String)> {
         Writer::Pipeline { pipeline, output, tap: false } => {
             format!("pipeline {pipeline}, by {output}")
         }
+        Writer::Others => "others, who announce nothing".to_owned(),
     };
     let some = |texts: &[String]| (!texts.is_empty()).then(|| texts.join(", "));
     let id = |id: Option<u32>| id.map_or("none".to_owned(), |id| id.to_string());

@@ -69,7 +69,9 @@ impl Mesh {
         match document.spec {
             Spec::Pipeline(_) => self.pipelines.push(document.metadata.name),
             Spec::Source(SourceSpec::Connector { settings, .. }) => self.sources.push(*settings),
-            Spec::Source(SourceSpec::Pipeline { .. }) | Spec::Processor(_) | Spec::Alert(_) => {}
+            Spec::Source(SourceSpec::Pipeline { .. } | SourceSpec::Topic { .. })
+            | Spec::Processor(_)
+            | Spec::Alert(_) => {}
         }
     }
 

@@ -6,7 +6,7 @@ use super::report::Report;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What is said of a table, or of the output of a pipeline.
+/// What is said of a table, of the output of a pipeline, or of a topic that others write.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct CatalogEntry {
     /// Who answers for it; none takes the document's owner.

@@ -22,7 +22,7 @@ pub const PROBLEMS_MAX: usize = 100;
 pub const NAME_CHARS_MAX: usize = 64;
 
 /// The most characters of a topic's name: Kafka's bound.
-pub const TOPIC_CHARS_MAX: usize = 249;
+pub const TOPIC_CHARS_MAX: usize = tidemesh_model::TOPIC_NAME_BYTES_MAX;
 
 /// The most tags of one thing.
 pub const TAGS_MAX: usize = 64;

@@ -58,7 +58,7 @@ pub const JSON_SCHEMA: &str = include_str!("schema.json");
 /// What a document declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// A database that is captured, or the output of a pipeline.
+    /// A database that is captured, the output of a pipeline, or a topic that others write.
     Source,
     /// Topics, what is made of them, and where that goes.
     Pipeline,

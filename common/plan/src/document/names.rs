@@ -1,6 +1,6 @@
 //! What may be a name, and which name somebody may have meant.
 
-use super::limits::{NAME_CHARS_MAX, TOPIC_CHARS_MAX};
+use super::limits::NAME_CHARS_MAX;
 
 /// The most characters of a text that a message repeats.
 const SHOWN_CHARS_MAX: usize = 64;
@@ -9,22 +9,13 @@ const LISTED_MAX: usize = 24;
 
 /// What [`name`] takes.
 pub(super) const NAME: &str = "1 to 64 of a-z A-Z 0-9 _ -";
-/// What [`topic`] takes.
+/// What [`is_topic_name`](tidemesh_model::is_topic_name) takes.
 pub(super) const TOPIC: &str = "1 to 249 of a-z A-Z 0-9 . _ -, and not . or ..";
 
 /// Whether a text can be the name of a document, an input, a processor or a sink.
 pub(super) fn name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     (1..=NAME_CHARS_MAX).contains(&text.len()) && text.bytes().all(fits)
-}
-
-/// Whether Kafka takes a text as a topic's name (its `org.apache.kafka.common.internals.Topic`).
-pub(super) fn topic(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    (1..=TOPIC_CHARS_MAX).contains(&text.len())
-        && text != "."
-        && text != ".."
-        && text.bytes().all(fits)
 }
 
 /// A text as a message repeats it: in backquotes, and cut if it is long.
@@ -126,14 +117,6 @@ mod tests {
         assert_eq!(distance("abc", ""), 3);
         assert_eq!(distance("same", "same"), 0);
         assert_eq!(distance("kafak", "kafka"), 1);
-    }
-
-    #[test]
-    fn kafka_names_of_topics_have_bounds() {
-        assert!(topic("shop.public.orders") && topic(&"a".repeat(249)));
-        for wrong in ["", ".", "..", "a b", "ä", &"a".repeat(250)] {
-            assert!(!topic(wrong), "{wrong}");
-        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
+use tidemesh_model::is_topic_name;
 
 /// A value of a document, and the path that leads to it.
 #[derive(Clone)]
@@ -144,7 +145,7 @@ impl<'t> At<'t> {
     /// The name of a topic, or an empty text in its place.
     pub(super) fn topic(&self, report: &mut Report) -> String {
         let Some(topic) = self.text(report) else { return String::new() };
-        if !names::topic(topic) {
+        if !is_topic_name(topic) {
             let message = format!("Kafka takes no topic {}", names::shown(topic));
             report.wrong(self, message, format!("a topic's name is {}", names::TOPIC));
             return String::new();

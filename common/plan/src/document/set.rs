@@ -7,12 +7,14 @@ use crate::Problems;
 use std::collections::BTreeMap;
 
 /// Checks documents against each other, as [`super::parse`] does those of one text: no two of a kind
-/// have one name, no topic is written twice, and no pipeline reads what it writes. Versions of one
-/// processor may stand beside each other here: a binary brings several, a text changes one into another.
+/// have one name, no topic is written twice, no pipeline reads what it writes, and of a topic that others
+/// write one source speaks. Versions of one processor may stand beside each other here: a binary brings
+/// several, a text changes one into another.
 ///
 /// # Errors
 ///
-/// All that does not fit, each placed in the later of the two documents.
+/// All that does not fit, each placed in the later of the two documents; a topic that is said to be written
+/// by others, and is written by a pipeline, where that is said.
 pub fn check_together(documents: &[Document]) -> Result<(), Problems> {
     let mut report = Report::default();
     fit(documents, version, &mut report);
@@ -42,6 +44,7 @@ fn fit(documents: &[Document], apart: fn(&Document) -> Option<u64>, report: &mut
         topics(document, spec, &mut written, report);
         inputs(document, spec, &sources, report);
     }
+    others(documents, &written, report);
 }
 
 /// Sources by their names. Two documents of one kind and name are reported.
@@ -121,7 +124,34 @@ fn topics<'d>(
     }
 }
 
-/// An input that is a source is the output of another pipeline.
+/// A topic of others is written by no pipeline, whose own documents speak of it, and has one document.
+fn others(documents: &[Document], written: &Written<'_>, report: &mut Report) {
+    let mut told: BTreeMap<&str, &Document> = BTreeMap::new();
+    for document in documents {
+        let Spec::Source(SourceSpec::Topic { topic, .. }) = &document.spec else { continue };
+        if let Some((pipeline, by)) = written.get(topic.as_str()) {
+            report.made(|| {
+                let topic = names::shown(topic);
+                let message = format!("{topic} is written by {by} of the pipeline {pipeline}");
+                let help =
+                    "publish a sink by pipeline: {name: …, sink: …}, or leave the document out";
+                document.problem("spec.topic", message).help(help)
+            });
+        }
+        let other = told.insert(topic, document);
+        // Of a name that is there twice, and of a topic that is none, it is told already.
+        let other = other.filter(|other| other.name() != document.name() && !topic.is_empty());
+        if let Some(other) = other {
+            report.made(|| {
+                let (source, topic) = (names::shown(other.name()), names::shown(topic));
+                let message = format!("the source {source} speaks of {topic} too");
+                document.problem("spec.topic", message).help("say all of it in one of them")
+            });
+        }
+    }
+}
+
+/// An input that is a source is the output of another pipeline, or a topic that others write.
 fn inputs(
     document: &Document,
     spec: &PipelineSpec,

@@ -25,8 +25,10 @@ pub(super) fn read(name: &str, at: &At<'_>, report: &mut Report) -> Option<Sourc
         report.wrong(&place(at, "name").at_key(), "there is no such key", help);
     }
     if !CONNECTORS.iter().any(|connector| table.contains_key(*connector)) {
-        let help = "add the table postgres or mysql, or pipeline for the output of a pipeline";
-        report.wrong(at, "the source names neither a database nor a pipeline", help);
+        let help = "add the table postgres or mysql, pipeline for the output of a pipeline, or topic for \
+                    one that others write";
+        let message = "the source names neither a database nor a pipeline nor a topic";
+        report.wrong(at, message, help);
         table.insert("postgres".into(), filler_database());
     }
     let name = if name.is_empty() { "source" } else { name };

@@ -1,4 +1,4 @@
-//! A source: a database that is captured, or the output of a pipeline.
+//! A source: a database that is captured, the output of a pipeline, or a topic that others write.
 
 use super::catalog::CatalogEntry;
 use super::read::{At, Table};
@@ -27,6 +27,13 @@ pub enum SourceSpec {
         /// What is said of it.
         catalog: CatalogEntry,
     },
+    /// A topic that others write, an emitter or any producer of Kafka's, under the document's name.
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What is said of it.
+        catalog: CatalogEntry,
+    },
 }
 
 /// One sink of a pipeline.
@@ -41,11 +48,15 @@ pub struct PipelineOutput {
 
 pub(super) const PUBLISHED: &[&str] = &["pipeline", "catalog"];
 pub(super) const OUTPUT: &[&str] = &["name", "sink"];
+pub(super) const TOPIC: &[&str] = &["topic", "catalog"];
 
 impl SourceSpec {
     pub(super) fn read(name: &str, at: &At<'_>, report: &mut Report) -> Option<Self> {
         if at.step("pipeline").is_some() {
             return Some(Self::published(at, report));
+        }
+        if at.step("topic").is_some() {
+            return Some(Self::of_others(at, report));
         }
         let said = at.step("catalog").filter(|at| !at.is_null());
         let catalog = said.as_ref().map(|at| tables(at, report)).unwrap_or_default();
@@ -58,22 +69,42 @@ impl SourceSpec {
 
     fn published(at: &At<'_>, report: &mut Report) -> Self {
         let table = Table::of(at, PUBLISHED, report);
-        let entry = table.as_ref().and_then(|table| table.get("catalog"));
-        let catalog = entry.map(|at| CatalogEntry::read(&at, report)).unwrap_or_default();
+        let catalog = entry(table.as_ref(), report);
         let output = table.and_then(|table| table.required("pipeline", report));
         let output = output.map(|at| PipelineOutput::read(&at, report)).unwrap_or_default();
         Self::Pipeline { output, catalog }
     }
 
+    fn of_others(at: &At<'_>, report: &mut Report) -> Self {
+        let table = Table::of(at, TOPIC, report);
+        let catalog = entry(table.as_ref(), report);
+        let topic = table.and_then(|table| table.required("topic", report));
+        let topic = topic.map(|at| at.topic(report)).unwrap_or_default();
+        Self::Topic { topic, catalog }
+    }
+
     pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Connector { settings, catalog } => settings::to_json(settings, catalog),
-            Self::Pipeline { output, catalog } if *catalog == CatalogEntry::default() => {
-                json!({ "pipeline": output })
+            Self::Pipeline { output, catalog } => {
+                with_catalog(json!({ "pipeline": output }), catalog)
             }
-            Self::Pipeline { output, catalog } => json!({ "pipeline": output, "catalog": catalog }),
+            Self::Topic { topic, catalog } => with_catalog(json!({ "topic": topic }), catalog),
         }
     }
+}
+
+/// What is said of the one topic of a source.
+fn entry(table: Option<&Table<'_>>, report: &mut Report) -> CatalogEntry {
+    let entry = table.and_then(|table| table.get("catalog"));
+    entry.map(|at| CatalogEntry::read(&at, report)).unwrap_or_default()
+}
+
+fn with_catalog(mut spec: Value, catalog: &CatalogEntry) -> Value {
+    if *catalog != CatalogEntry::default() {
+        spec["catalog"] = json!(catalog);
+    }
+    spec
 }
 
 impl PipelineOutput {

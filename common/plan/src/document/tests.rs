@@ -16,6 +16,7 @@ const READ: &[(&str, &[&str])] = &[
     ("catalog_field", catalog::FIELD),
     ("source_pipeline", source::PUBLISHED),
     ("source_output", source::OUTPUT),
+    ("source_topic", source::TOPIC),
     ("pipeline", of_pipeline::PIPELINE),
     ("pipeline_field", of_pipeline::FIELD),
     ("pipeline_input_table", of_pipeline::INPUT),

@@ -87,7 +87,7 @@ impl<'d> Reader<'_, 'd> {
         }
         let path = format!("spec.inputs.{}.source", self.name);
         gather.wrong(self.pipeline.place, &path, || {
-            let message = format!("no pipeline's output is published as {}", shown(name));
+            let message = format!("no source that leads to one topic is called {}", shown(name));
             (message, instead_of(name, self.set.published()))
         });
     }

@@ -109,7 +109,7 @@ pub struct InputPlan {
     pub name: String,
     /// The topic.
     pub topic: String,
-    /// The published source by which the document names it, if it does so.
+    /// The source by which the document names it, if it does so.
     pub source: Option<String>,
     /// The pipeline of the set that writes it, if one does.
     pub writer: Option<String>,

@@ -26,7 +26,8 @@ pub(super) struct Set<'d> {
     pub(super) pipelines: Vec<Pipeline<'d>>,
     pub(super) topics: &'d Topics,
     by_name: HashMap<&'d str, usize>,
-    published: BTreeMap<&'d str, (usize, &'d PipelineOutput)>,
+    /// The sources that lead to one topic.
+    published: BTreeMap<&'d str, &'d SourceSpec>,
     sources: BTreeSet<&'d str>,
     types: BTreeMap<(&'d str, u64), &'d ProcessorSpec>,
     /// The pipeline that writes a topic by a sink or tap.
@@ -62,8 +63,8 @@ impl<'d> Set<'d> {
             }
             Spec::Source(source) => {
                 self.sources.insert(document.name());
-                if let SourceSpec::Pipeline { output, .. } = source {
-                    self.published.insert(document.name(), (place, output));
+                if !matches!(source, SourceSpec::Connector { .. }) {
+                    self.published.insert(document.name(), source);
                 }
             }
             Spec::Processor(spec) => {
@@ -82,22 +83,27 @@ impl<'d> Set<'d> {
     pub(super) fn topic_of(&self, input: &'d Input) -> Option<&'d str> {
         match &input.from {
             InputFrom::Topic(topic) => Some(topic),
-            InputFrom::Source(name) => {
-                let (_, output) = self.published.get(name.as_str())?;
-                let pipeline = self.by_name.get(output.pipeline.as_str())?;
-                let sinks = &self.pipelines[*pipeline].spec.sinks;
-                let sink = sinks.iter().find(|sink| sink.name == output.sink)?;
-                Some(&kafka(&sink.target).topic)
-            }
+            InputFrom::Source(name) => match self.published.get(name.as_str())? {
+                SourceSpec::Topic { topic, .. } => Some(topic),
+                SourceSpec::Pipeline { output, .. } => self.topic_of_output(output),
+                SourceSpec::Connector { .. } => None,
+            },
         }
     }
 
-    /// Whether there is a published source of this name.
+    fn topic_of_output(&self, output: &PipelineOutput) -> Option<&'d str> {
+        let pipeline = self.by_name.get(output.pipeline.as_str())?;
+        let sinks = &self.pipelines[*pipeline].spec.sinks;
+        let sink = sinks.iter().find(|sink| sink.name == output.sink)?;
+        Some(&kafka(&sink.target).topic)
+    }
+
+    /// Whether there is a source of this name that leads to one topic.
     pub(super) fn publishes(&self, name: &str) -> bool {
         self.published.contains_key(name)
     }
 
-    /// The names of the published sources.
+    /// The names of the sources that lead to one topic.
     pub(super) fn published(&self) -> impl Iterator<Item = &'d str> + Clone + use<'d, '_> {
         self.published.keys().copied()
     }
@@ -134,6 +140,9 @@ impl<'d> Set<'d> {
                 Spec::Alert(alert) => self.alert(place, &alert.target, gather),
                 Spec::Source(SourceSpec::Pipeline { output, .. }) => {
                     self.pipeline(place, "spec.pipeline.name", &output.pipeline, gather);
+                }
+                Spec::Source(SourceSpec::Topic { topic, .. }) => {
+                    not_own(place, "spec.topic", topic, gather);
                 }
                 Spec::Pipeline(spec) => self.topics(place, spec, gather),
                 Spec::Source(SourceSpec::Connector { .. }) | Spec::Processor(_) => {}
@@ -176,13 +185,20 @@ impl<'d> Set<'d> {
                     let message = format!("{topic} is a topic of the source {source}");
                     (message, "write to another topic".into())
                 });
-            } else if OWN_TOPICS.iter().any(|own| topic.starts_with(own)) {
-                gather.wrong(place, &path, || {
-                    let message = format!("{} is kept by Tidemesh or Kafka", shown(topic));
-                    (message, format!("begin the name with neither {}", OWN_TOPICS.join(" nor ")))
-                });
+            } else {
+                not_own(place, &path, topic, gather);
             }
         }
+    }
+}
+
+/// Tidemesh's and Kafka's own topics are neither written by pipelines nor spoken of.
+fn not_own(place: usize, path: &str, topic: &str, gather: &mut Gather<'_>) {
+    if OWN_TOPICS.iter().any(|own| topic.starts_with(own)) {
+        gather.wrong(place, path, || {
+            let message = format!("{} is kept by Tidemesh or Kafka", shown(topic));
+            (message, format!("name one that begins with neither {}", OWN_TOPICS.join(" nor ")))
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! The topics as they are now, those that pipelines write among them: each as its pipeline will write it.
 
 use super::Question;
-use crate::document::{Document, Input, InputFrom, SinkTarget, SourceSpec, Spec};
+use crate::document::{Document, Input, InputFrom, PipelineOutput, SinkTarget, SourceSpec, Spec};
 use crate::mesh::{PipelinePlan, Topic, Topics};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +16,7 @@ pub(super) struct World<'q> {
     pub(super) topics: Topics,
     pub(super) documents: HashMap<&'q str, &'q Document>,
     pub(super) processors: Vec<&'q Document>,
-    /// The topics of published sources.
+    /// The topics of sources that lead to one.
     published: BTreeMap<&'q str, &'q str>,
     texts: RefCell<HashMap<String, Texts>>,
 }
@@ -78,14 +78,20 @@ fn published<'q>(
     documents: &'q [Document],
     pipelines: &HashMap<&'q str, &'q Document>,
 ) -> BTreeMap<&'q str, &'q str> {
-    let topic = |document: &'q Document| {
-        let Spec::Source(SourceSpec::Pipeline { output, .. }) = &document.spec else { return None };
+    let topic_of = |output: &PipelineOutput| {
         let Spec::Pipeline(spec) = &pipelines.get(output.pipeline.as_str())?.spec else {
             return None;
         };
         let sink = spec.sinks.iter().find(|sink| sink.name == output.sink)?;
         let SinkTarget::Kafka(kafka) = &sink.target;
-        Some((document.name(), kafka.topic.as_str()))
+        Some(kafka.topic.as_str())
+    };
+    let topic = |document: &'q Document| match &document.spec {
+        Spec::Source(SourceSpec::Topic { topic, .. }) => Some((document.name(), topic.as_str())),
+        Spec::Source(SourceSpec::Pipeline { output, .. }) => {
+            Some((document.name(), topic_of(output)?))
+        }
+        _ => None,
     };
     documents.iter().filter_map(topic).collect()
 }

@@ -29,12 +29,12 @@ fn named(kind: Kind, name: &str) -> Document {
 #[test]
 fn every_example_is_read_and_they_fit_together() {
     let documents = all();
-    assert_eq!(documents.len(), 9);
+    assert_eq!(documents.len(), 10);
     for kind in Kind::ALL {
         assert!(documents.iter().any(|document| document.kind() == kind));
     }
     let together: Vec<_> = GOOD[..4].iter().map(|(_, text)| *text).collect();
-    assert_eq!(read("together", &together.join("\n---\n")).len(), 8);
+    assert_eq!(read("together", &together.join("\n---\n")).len(), 9);
 }
 
 #[test]
@@ -97,6 +97,17 @@ fn a_source_is_a_connectors_settings_under_the_documents_name() {
 }
 
 #[test]
+fn a_source_may_be_a_topic_that_others_write() {
+    let document = named(Kind::Source, "orders-placed");
+    let Spec::Source(SourceSpec::Topic { topic, catalog }) = &document.spec else { panic!() };
+    assert_eq!((topic.as_str(), catalog.owner.as_deref()), ("shop.events.orders", None));
+    assert!(catalog.fields["email"].masked && !catalog.fields["address.city"].masked);
+    let bare = "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {name: s}\nspec: {topic: t}\n";
+    let expected = serde_json::json!({"topic": "t"});
+    assert_eq!(read("bare", bare)[0].to_json()["spec"], expected, "of which nothing is said");
+}
+
+#[test]
 fn a_source_is_of_any_connector() {
     let Spec::Source(SourceSpec::Connector { settings, .. }) = named(Kind::Source, "bookings").spec
     else {
@@ -148,7 +159,7 @@ fn the_editors_schema_takes_every_example_as_it_is_stored() {
 #[test]
 fn the_editors_schema_refuses_what_has_the_wrong_form() {
     let (schemas, index) = schema();
-    let wrong: [(Kind, &str, &str, Value); 14] = [
+    let wrong: [(Kind, &str, &str, Value); 15] = [
         (Kind::Pipeline, "paid-orders", "/apiVersion", "tidemesh/v2".into()),
         (Kind::Pipeline, "paid-orders", "/kind", "Pipe".into()),
         (Kind::Pipeline, "paid-orders", "/metadata/name", "a b".into()),
@@ -161,6 +172,7 @@ fn the_editors_schema_refuses_what_has_the_wrong_form() {
         (Kind::Source, "bookings", "/spec/mysql/zero_dates", "none".into()),
         (Kind::Source, "shop", "/spec/topics/cleanup_policy", "none".into()),
         (Kind::Source, "paid", "/spec/pipeline/sink", 1.into()),
+        (Kind::Source, "orders-placed", "/spec/topic", "a b".into()),
         (Kind::Processor, "fraud-score", "/spec/version", 0.into()),
         (Kind::Alert, "paid-orders-late", "/spec/condition/metric", "lag".into()),
     ];
@@ -175,4 +187,7 @@ fn the_editors_schema_refuses_what_has_the_wrong_form() {
     let mut json = named(Kind::Source, "bookings").to_json();
     json["spec"]["postgres"] = named(Kind::Source, "shop").to_json()["spec"]["postgres"].clone();
     assert!(schemas.validate(&json, index).is_err(), "a source of two databases");
+    let mut json = named(Kind::Source, "orders-placed").to_json();
+    json["spec"]["pipeline"] = named(Kind::Source, "paid").to_json()["spec"]["pipeline"].clone();
+    assert!(schemas.validate(&json, index).is_err(), "a topic of others and of a pipeline");
 }

@@ -95,7 +95,8 @@ pub struct Input {
 pub enum InputFrom {
     /// A topic, by its name.
     Topic(String),
-    /// The published output of a pipeline, by the name of its `Source` document.
+    /// The published output of a pipeline, or a topic that others write, by the name of its `Source`
+    /// document.
     Source(String),
 }
 

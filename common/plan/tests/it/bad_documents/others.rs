@@ -11,7 +11,39 @@ metadata: {name: s}
 spec:
   types: avro
 ",
-        told: &[("5:3", "the source names neither a database nor a pipeline", "add the table postgres or mysql, or pipeline for the output o")],
+        told: &[("5:3", "the source names neither a database nor a pipeline nor a topic", "pipeline for the output of a pipeline, or topic for one that others write")],
+    },
+    Case {
+        name: "a topic of others that Kafka takes none of",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  topic: shop orders
+",
+        told: &[("5:10", "Kafka takes no topic `shop orders`", "a topic's name is 1 to 249 of a-z A-Z 0-9 . _ -")],
+    },
+    Case {
+        name: "a topic of others that has no name",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  topic:
+  catalog: {fields: {a..b: {}}}
+",
+        told: &[("5:3", "`topic` is missing", "add the key topic"), ("6:22", "this is no field's path", "write a field's name")],
+    },
+    Case {
+        name: "a topic of others with what a database has",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec:
+  topic: shop.orders
+  postgres: {database: d, user: u, tables: [public.t]}
+",
+        told: &[("6:3", "there is no such key", "there are `topic`, `catalog`")],
     },
     Case {
         name: "a slip in a source",

@@ -342,4 +342,38 @@ spec:
 ",
         told: &[("5:29", "the pipeline `p` has no sink `outs`", "did you mean")],
     },
+    Case {
+        name: "two sources of one topic",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec: {topic: shop.orders}
+---
+apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: t}
+spec: {topic: shop.orders}
+",
+        told: &[("9:15", "the source `s` speaks of `shop.orders` too", "say all of it in one of them")],
+    },
+    Case {
+        name: "a topic of others that a pipeline writes",
+        text: "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: s}
+spec: {topic: b.out}
+---
+apiVersion: tidemesh/v1
+kind: Pipeline
+metadata: {name: p}
+spec:
+  inputs: {orders: a.orders}
+  sinks: [{name: out, from: orders, kafka: {topic: b.out}}]
+",
+        told: &[(
+            "4:15",
+            "`b.out` is written by spec.sinks[0].kafka.topic of the pipeline p",
+            "publish a sink by pipeline: {name: …, sink: …}",
+        )],
+    },
 ];

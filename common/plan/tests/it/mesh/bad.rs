@@ -40,7 +40,7 @@ const CASES: &[Case] = &[
         text: "@Pipeline p
   inputs: {x: {source: «paid}}
   sinks: [{name: out, from: x, kafka: {topic: a}}]",
-        told: &[("Pipeline p: spec.inputs.x.source", "no pipeline's output is published as `paid`", "there is none")],
+        told: &[("Pipeline p: spec.inputs.x.source", "no source that leads to one topic is called `paid`", "there is none")],
     },
     Case {
         name: "a source that nobody publishes, with a near one",
@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
   sinks: [{name: out, from: orders, kafka: {topic: b}}]
 @Source paid-orders
   pipeline: {name: q, sink: out}",
-        told: &[("spec.inputs.x.source", "published as `payed-orders`", "did you mean `paid-orders`?")],
+        told: &[("spec.inputs.x.source", "leads to one topic is called `payed-orders`", "did you mean `paid-orders`?")],
     },
     Case {
         name: "a published source of a pipeline that is missing",
@@ -62,6 +62,21 @@ const CASES: &[Case] = &[
   inputs: {orders: shop.orders}
   sinks: [{name: out, from: orders, kafka: {topic: a}}]",
         told: &[("Source paid: spec.pipeline.name", "there is no pipeline `paid-order`", "did you mean `paid-orders`?")],
+    },
+    Case {
+        name: "a topic of Tidemesh's own that is said to be of others",
+        text: "@Source s
+  topic: «_tidemesh.catalog",
+        told: &[("Source s: spec.topic", "is kept by Tidemesh or Kafka", "begins with neither")],
+    },
+    Case {
+        name: "a topic of others that nobody has written to",
+        text: "@Source s
+  topic: app.orders
+@Pipeline p
+  inputs: {x: «{source: s}}
+  sinks: [{name: out, from: x, kafka: {topic: a}}]",
+        told: &[("Pipeline p: spec.inputs.x", "nobody knows a topic `app.orders`", "shop.orders")],
     },
     Case {
         name: "what reads a published source of a missing pipeline is not told of",
@@ -403,7 +418,7 @@ const CASES: &[Case] = &[
         text: "@Pipeline p
   inputs: {orders: shop.orders}
   sinks: [{name: out, from: orders, kafka: {topic: «_tidemesh.checkpoints}}]",
-        told: &[("spec.sinks[0].kafka.topic", "is kept by Tidemesh or Kafka", "begin the name with neither")],
+        told: &[("spec.sinks[0].kafka.topic", "is kept by Tidemesh or Kafka", "begins with neither")],
     },
     Case {
         name: "two pipelines that write one topic",

@@ -32,6 +32,28 @@ fn each_pipeline_comes_behind_those_that_it_reads() {
 }
 
 #[test]
+fn a_topic_of_others_is_read_by_its_sources_name() {
+    let plan = planned(
+        "apiVersion: tidemesh/v1
+kind: Source
+metadata: {name: clicked}
+spec: {topic: app.clicks}
+---
+apiVersion: tidemesh/v1
+kind: Pipeline
+metadata: {name: p}
+spec:
+  inputs: {rows: {source: clicked}}
+  sinks: [{name: out, from: rows, kafka: {topic: mesh.p}}]
+",
+    );
+    let plan = plan.unwrap_or_else(|problems| panic!("{problems}"));
+    let input = &plan.pipeline("p").unwrap().inputs[0];
+    assert_eq!((input.topic.as_str(), input.source.as_deref()), ("app.clicks", Some("clicked")));
+    assert_eq!(input.writer, None);
+}
+
+#[test]
 fn each_output_has_all_that_a_topic_is_made_by() {
     let plan = good();
     for output in plan.pipelines.iter().flat_map(|pipeline| &pipeline.outputs) {

@@ -47,6 +47,13 @@ inputs: {g: {source: good}}
   processors: [{name: made, sql: \"SELECT id, note FROM g\"}]
   sinks: [{name: out, from: made, kafka: {topic: mesh.q}}]";
 
+const OF_OTHERS: &str = "@Source placed
+topic: shop.orders
+@Pipeline p
+inputs: {g: {source: placed}}
+  processors: [{name: made, sql: \"SELECT id, note FROM g\"}]
+  sinks: [{name: out, from: made, kafka: {topic: mesh.p}}]";
+
 const CASES: &[Case] = &[
     Case {
         name: "a column is added that SQL does not name",
@@ -317,6 +324,20 @@ const CASES: &[Case] = &[
         topic: "shop.orders",
         change: "drop note",
         expected: &[("p", "upgraded", ""), ("q", "held", "g.note, read by made")],
+    },
+    Case {
+        name: "a topic of others that is read by its source's name gets a field",
+        mesh: OF_OTHERS,
+        topic: "shop.orders",
+        change: "add extra text",
+        expected: &[("p", "unaffected", "")],
+    },
+    Case {
+        name: "a topic of others loses what is read",
+        mesh: OF_OTHERS,
+        topic: "shop.orders",
+        change: "drop note",
+        expected: &[("p", "held", "g.note, read by made")],
     },
     Case {
         name: "a field that a rule keeps out",
