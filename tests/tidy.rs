@@ -18,7 +18,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("postgres", &["model", "source"]),
     ("processors", &["model", "avro", "plan", "transport"]),
     ("store", &["model"]),
-    ("schema-registry", &["model", "avro", "store"]),
+    ("http", &["model"]),
+    ("schema-registry", &["model", "avro", "http", "store"]),
     ("controller", &["model", "avro", "plan", "store", "transport"]),
     ("emitter-macros", &["model", "avro"]),
     // The registry in its tests alone.
