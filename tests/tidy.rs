@@ -25,7 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // The registry in its tests alone.
     ("emitter", &["model", "avro", "transport", "emitter-macros", "schema-registry"]),
     // Its tests have a registry in their process.
-    ("emit-gateway", &["model", "avro", "transport", "emitter", "schema-registry"]),
+    ("emit-gateway", &["model", "avro", "transport", "http", "emitter", "schema-registry"]),
 ];
 
 /// Files that may allow `unsafe_code`, each with a SAFETY comment.
