@@ -18,13 +18,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("postgres", &["model", "source"]),
     ("processors", &["model", "avro", "plan", "transport"]),
     ("store", &["model"]),
-    ("schema-registry", &["model", "avro", "store"]),
+    ("http", &["model"]),
+    ("schema-registry", &["model", "avro", "http", "store"]),
     ("controller", &["model", "avro", "plan", "store", "transport"]),
     ("emitter-macros", &["model", "avro"]),
     // The registry in its tests alone.
     ("emitter", &["model", "avro", "transport", "emitter-macros", "schema-registry"]),
     // Its tests have a registry in their process.
-    ("emit-gateway", &["model", "avro", "transport", "emitter", "schema-registry"]),
+    ("emit-gateway", &["model", "avro", "transport", "http", "emitter", "schema-registry"]),
 ];
 
 /// Files that may allow `unsafe_code`, each with a SAFETY comment.

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tidemesh_emit_gateway::{
-    GatewayConfig, Limits, PORT_DEFAULT, Target, Topic, TopicConfig, TopicRule, WhenFull,
+    GatewayConfig, Limits, PORT_DEFAULT, Target, TlsConfig, Topic, TopicConfig, TopicRule, WhenFull,
 };
 use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 
@@ -19,8 +19,10 @@ pub struct GatewaySettings {
     pub name: String,
     /// Where it listens. Default `127.0.0.1:8093`.
     pub listen: SocketAddr,
-    /// Lets others reach it, though it speaks no TLS. Default false.
+    /// Lets others reach it without TLS and a log-in. Default false.
     pub insecure: bool,
+    /// TLS on its port; without the table, in clear.
+    pub tls: Option<GatewayTlsSettings>,
     /// TOML of `[[client]]` tables with `name`, `token_sha256` and `topics`; read again when it changes.
     /// Default: nobody has to log in.
     pub clients_file: Option<PathBuf>,
@@ -43,6 +45,16 @@ pub struct GatewaySettings {
     pub answer_timeout_ms: Option<u64>,
     /// The topics that there may be. No default: one is needed.
     pub topic: Vec<GatewayTopicSettings>,
+}
+
+/// The `[gateway.tls]` table. Both files are PEM, and read again when they change.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayTlsSettings {
+    /// The certificate, with those between it and its authority behind it. No default.
+    pub certificate_file: PathBuf,
+    /// Its key, not encrypted. No default.
+    pub key_file: PathBuf,
 }
 
 /// What to do with events that find a topic's queue full.
@@ -91,6 +103,7 @@ impl Default for GatewaySettings {
             name: "gateway".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)),
             insecure: false,
+            tls: None,
             clients_file: None,
             when_full: GatewayWhenFull::default(),
             body_bytes_max: None,
@@ -109,7 +122,9 @@ impl GatewaySettings {
     /// Makes relative paths relative to `folder`.
     pub(super) fn resolve_paths(&mut self, folder: &Path) {
         let schemas = self.topic.iter_mut().filter_map(|topic| topic.schema_file.as_mut());
-        for file in self.clients_file.iter_mut().chain(schemas) {
+        let tls =
+            self.tls.iter_mut().flat_map(|tls| [&mut tls.certificate_file, &mut tls.key_file]);
+        for file in self.clients_file.iter_mut().chain(schemas).chain(tls) {
             *file = folder.join(&*file);
         }
     }
@@ -127,6 +142,14 @@ impl GatewaySettings {
                 .answer_timeout_ms
                 .map_or(default.answer_timeout, Duration::from_millis),
         }
+    }
+}
+
+impl GatewayTlsSettings {
+    fn config(self) -> TlsConfig {
+        let Self { certificate_file, key_file } = self;
+        // A client says who it is by its token.
+        TlsConfig { certificate_file, key_file, client_ca_file: None }
     }
 }
 
@@ -176,6 +199,7 @@ impl RawConfig {
         gateway.registry_access = registry_access;
         gateway.listen = settings.listen;
         gateway.insecure = settings.insecure;
+        gateway.tls = settings.tls.clone().map(GatewayTlsSettings::config);
         gateway.clients_file.clone_from(&settings.clients_file);
         gateway.when_full = match settings.when_full {
             GatewayWhenFull::Wait => WhenFull::Wait,
@@ -226,14 +250,28 @@ mod tests {
         let page = include_str!("../../docs/emitter/gateway.md");
         let tables = [
             ("gateway", keys::<GatewaySettings>()),
+            ("gateway.tls", keys::<GatewayTlsSettings>()),
             ("gateway.topic", keys::<GatewayTopicSettings>()),
         ];
         for (table, keys) in tables {
-            assert!(keys.len() > 4, "{keys:?}");
-            for key in keys.iter().filter(|key| *key != "topic") {
+            assert!(keys.len() > 1, "{keys:?}");
+            for key in keys.iter().filter(|key| !["tls", "topic"].contains(&key.as_str())) {
                 assert!(page.contains(&format!("| `{table}.{key}` |")), "{table}.{key}");
             }
         }
+    }
+
+    #[test]
+    fn with_tls_and_a_log_in_others_may_reach_it() {
+        let tls = "gateway.tls = { certificate_file = \"c\", key_file = \"/k\" }\n";
+        let open = format!("gateway.listen = \"0.0.0.0:1\"\n{tls}");
+        let told = gateway(&format!("{open}{SMALL}")).unwrap_err().report();
+        assert!(told.contains("gateway.insecure"), "{told}");
+        let kept = format!("{open}gateway.clients_file = \"u\"\n{SMALL}");
+        let mut settings = toml::from_str::<RawConfig>(&kept).unwrap();
+        settings.gateway.resolve_paths(Path::new("/etc"));
+        let tls = settings.gateway().unwrap().gateway.tls.unwrap();
+        assert_eq!((tls.certificate_file, tls.key_file), ("/etc/c".into(), "/k".into()));
     }
 
     #[test]

@@ -13,7 +13,9 @@ mod registry;
 mod secrets;
 
 pub use controller::{ControllerSettings, Runtime};
-pub use gateway::{GatewayRole, GatewaySettings, GatewayTopicSettings, GatewayWhenFull};
+pub use gateway::{
+    GatewayRole, GatewaySettings, GatewayTlsSettings, GatewayTopicSettings, GatewayWhenFull,
+};
 pub use kafka::{Compression, Delivery, KafkaSettings, SaslMechanism, SaslSettings, TlsSettings};
 pub use mesh::{ControllerRole, PipelineRole};
 pub use raw::{ControlSettings, DataSettings, RawConfig};

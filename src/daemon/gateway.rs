@@ -27,9 +27,10 @@ pub(crate) async fn emit_gateway(role: GatewayRole) -> Result<()> {
         Target::Kafka(_) => None,
     };
     let endpoints = Endpoints { data, registry: Some(config.registry_url.clone()) };
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let gateway = Gateway::open(config)?;
     tracing::info!(
-        gateway = format!("http://{}", local(&listener)?),
+        gateway = format!("{scheme}://{}", local(&listener)?),
         control = format!("http://{}", local(&control)?),
         data = endpoints.data.as_deref(),
         registry = endpoints.registry.as_deref(),

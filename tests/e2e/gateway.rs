@@ -1,9 +1,10 @@
 //! The emit gateway as a process of its own, beside a daemon that has the log: what is sent to it is in the
-//! topic, over restarts of the daemon, and the Python package works against it.
+//! topic, over restarts of the daemon, over TLS too, and the Python package works against it.
 
 use crate::clients::is_as_its_document_says;
 use crate::support::daemon::Daemon;
 use crate::support::eventually;
+use crate::support::tls::Authority;
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use std::process::Command;
@@ -19,19 +20,42 @@ const TOKEN_SHA256: &str = "6e491c02882ac36e3bcaaac4d151d4b2793135d4482adf227b1b
 
 /// A gateway over a daemon's log, with a log-in.
 async fn gateway(folder: &Path, daemon: &Daemon) -> (Daemon, String) {
+    start(folder, daemon, &login(folder)).await
+}
+
+/// The line of a log-in with the tests' token.
+fn login(folder: &Path) -> String {
     let client = format!(
         "[[client]]\nname = \"py\"\ntoken_sha256 = \"{TOKEN_SHA256}\"\ntopics = [\"py.*\", \"shop.*\"]\n"
     );
     std::fs::write(folder.join("clients.toml"), client).unwrap();
-    start(folder, daemon, "clients_file = \"clients.toml\"\n").await
+    "clients_file = \"clients.toml\"\n".to_owned()
+}
+
+/// The same, which others may reach, since it has a certificate of this authority.
+async fn secured(folder: &Path, daemon: &Daemon, authority: &Authority) -> (Daemon, String) {
+    let identity = authority.certificate("127.0.0.1");
+    std::fs::write(folder.join("certificate.pem"), identity.certificate).unwrap();
+    std::fs::write(folder.join("key.pem"), identity.key).unwrap();
+    let lines = format!(
+        "name = \"secured\"\ntls = {{certificate_file = \"certificate.pem\", key_file = \"key.pem\"}}\n{}",
+        login(folder)
+    );
+    let (gateway, url) = start_on(folder, daemon, "0.0.0.0:0", &lines).await;
+    assert!(url.starts_with("https://0.0.0.0:"), "{url}");
+    (gateway, url.replace("0.0.0.0", "127.0.0.1"))
 }
 
 /// A gateway, with more lines in its table.
 pub(crate) async fn start(folder: &Path, daemon: &Daemon, lines: &str) -> (Daemon, String) {
+    start_on(folder, daemon, "127.0.0.1:0", lines).await
+}
+
+async fn start_on(folder: &Path, daemon: &Daemon, listen: &str, lines: &str) -> (Daemon, String) {
     std::fs::write(folder.join("order.avsc"), ORDER).unwrap();
     let configuration = format!(
         "control.listen = \"127.0.0.1:0\"\ndata.url = \"{}\"\nregistry.url = \"{}\"\n\
-         [gateway]\nlisten = \"127.0.0.1:0\"\n{lines}\
+         [gateway]\nlisten = \"{listen}\"\n{lines}\
          [[gateway.topic]]\nname = \"shop.orders\"\nschema_file = \"order.avsc\"\nkey = [\"id\"]\n\
          [[gateway.topic]]\nname = \"py.*\"\n",
         daemon.data, daemon.registry
@@ -81,16 +105,20 @@ async fn the_gateway_answers_as_its_openapi_document_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_python_package_works_against_a_gateway() {
+async fn the_python_package_works_against_a_gateway_in_clear_and_with_tls() {
     let (log, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let daemon = Daemon::up(log.path(), ALONE).await;
     let (_gateway, url) = gateway(own.path(), &daemon).await;
+    let (kept, authority) = (tempfile::tempdir().unwrap(), Authority::new("gateway-ca"));
+    let (_secured, secured) = secured(kept.path(), &daemon, &authority).await;
     let mut command = Command::new("python3");
     command
         .args(["-B", "-W", "error", "-m", "unittest", "discover", "--start-directory", "tests"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/emitter/python"))
         .env("PYTHONPATH", "src:tests")
         .env("TIDEMESH_TEST_GATEWAY", &url)
+        .env("TIDEMESH_TEST_SECURED_GATEWAY", &secured)
+        .env("TIDEMESH_TEST_CA_FILE", authority.file(kept.path()))
         .env("TIDEMESH_TEST_REGISTRY", &daemon.registry)
         .env("TIDEMESH_TEST_GATEWAY_TOKEN", "py");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();

@@ -10,13 +10,10 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
+use tidemesh_http::{Watched, read_file};
 use tidemesh_model::{Error, Result};
-
-/// How often the file is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The most bytes of the file.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -54,12 +51,7 @@ type Clients = HashMap<Hash, Arc<Client>>;
 
 /// Lets clients in or not.
 #[derive(Debug)]
-pub(crate) struct Guard {
-    file: PathBuf,
-    clients: RwLock<Arc<Clients>>,
-    /// What was read last, whether it could be used or not.
-    read: Mutex<Hash>,
-}
+pub(crate) struct Guard(Arc<Watched<Clients>>);
 
 /// Why somebody is not known.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,50 +75,14 @@ impl Guard {
     ///
     /// `Config`, naming the file and what is wrong, and nothing of what stands in it.
     pub(crate) fn open(file: &Path) -> Result<Self> {
-        let text = read(file)?;
-        let clients = parse(&text).map_err(|error| error.with("file", file.display()))?;
-        let (clients, read) = (RwLock::new(Arc::new(clients)), Mutex::new(hash(&text)));
-        Ok(Self { file: file.to_owned(), clients, read })
+        let path = file.to_owned();
+        let load = move || read(&path);
+        Ok(Self(Watched::open("the gateway's clients", vec![file.to_owned()], load)?))
     }
 
     /// Looks at the file now and then, for as long as the guard is there.
-    pub(crate) fn follow(self: &Arc<Self>) {
-        let guard = Arc::downgrade(self);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-                let Some(guard) = guard.upgrade() else { return };
-                // One that panicked is tried again.
-                let _ = tokio::task::spawn_blocking(move || guard.look()).await;
-            }
-        });
-    }
-
-    /// Takes up what has changed; what cannot be used changes nothing, and is told once.
-    fn look(&self) {
-        let text = match read(&self.file) {
-            Ok(text) => text,
-            Err(error) => {
-                tracing::warn!(error = error.report(), "the clients stay as they are");
-                return;
-            }
-        };
-        let now = hash(&text);
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if *read == now {
-            return;
-        }
-        *read = now;
-        match parse(&text) {
-            Ok(clients) => {
-                tracing::info!(clients = clients.len(), "the clients were read again");
-                *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clients);
-            }
-            Err(error) => {
-                let error = error.with("file", self.file.display());
-                tracing::warn!(error = error.report(), "the clients stay as they are");
-            }
-        }
+    pub(crate) fn follow(&self) {
+        self.0.follow();
     }
 
     /// Who sends a request: by `Bearer TOKEN`, or by `Basic` with name and token.
@@ -155,8 +111,7 @@ impl Guard {
     /// What is compared are hashes, of which a caller cannot choose the bytes: the time that looking one up
     /// takes tells nothing of those that are there.
     fn known(&self, token: &str) -> Result<Arc<Client>, Unknown> {
-        let clients = Arc::clone(&self.clients.read().unwrap_or_else(PoisonError::into_inner));
-        clients.get(&hash(token)).cloned().ok_or(UNKNOWN)
+        self.0.get().get(&hash(token)).cloned().ok_or(UNKNOWN)
     }
 }
 
@@ -166,15 +121,11 @@ fn hash(text: &str) -> Hash {
     Sha256::digest(text.as_bytes()).into()
 }
 
-fn read(file: &Path) -> Result<String> {
-    let unread = |error: std::io::Error| {
-        let wrong = wrong("clients_file", "it cannot be read as text");
-        wrong.with("file", file.display()).caused_by(error)
-    };
-    if std::fs::metadata(file).map_err(unread)?.len() > FILE_BYTES_MAX {
-        return Err(wrong("clients_file", "it has more than 16 MiB").with("file", file.display()));
-    }
-    std::fs::read_to_string(file).map_err(unread)
+fn read(file: &Path) -> Result<Clients> {
+    let bytes = read_file(file, "gateway.clients_file", FILE_BYTES_MAX)?;
+    let text = String::from_utf8(bytes).map_err(|_| wrong("clients_file", "it is no UTF-8"));
+    let clients = text.and_then(|text| parse(&text));
+    clients.map_err(|error| error.with("file", file.display()))
 }
 
 fn parse(text: &str) -> Result<Clients> {
@@ -261,10 +212,10 @@ mod tests {
         std::fs::write(&file, entry("a", "one", "\"*\"")).unwrap();
         let guard = Guard::open(&file).unwrap();
         std::fs::write(&file, "nonsense").unwrap();
-        guard.look();
+        guard.0.check();
         assert!(guard.admit(&headers("Bearer one")).is_ok());
-        std::fs::write(&file, entry("a", "two", "\"*\"")).unwrap();
-        guard.look();
+        std::fs::write(&file, entry("a", "two", "\"*\", \"b\"")).unwrap();
+        guard.0.check();
         assert!(guard.admit(&headers("Bearer one")).is_err());
         assert!(guard.admit(&headers("Bearer two")).is_ok());
     }

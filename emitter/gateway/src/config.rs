@@ -8,6 +8,7 @@ use std::time::Duration;
 #[cfg(feature = "kafka")]
 use tidemesh_emitter::KafkaConfig;
 use tidemesh_emitter::{RegistryAccess, Topic, WhenFull};
+use tidemesh_http::TlsConfig;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 /// The port where nothing else is said.
@@ -27,8 +28,10 @@ pub struct GatewayConfig {
     pub name: String,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Whether others may reach it though it speaks no TLS.
+    /// Whether others may reach it though it is not kept by TLS and by a log-in.
     pub insecure: bool,
+    /// TLS on the port; none: in clear.
+    pub tls: Option<TlsConfig>,
     /// Who may send, and to which topics; none: everybody who reaches it, to all.
     pub clients_file: Option<PathBuf>,
     /// Where events go.
@@ -131,6 +134,7 @@ impl GatewayConfig {
             name: name.into(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, PORT_DEFAULT)),
             insecure: false,
+            tls: None,
             clients_file: None,
             target,
             registry_url: registry_url.into(),
@@ -151,16 +155,22 @@ impl GatewayConfig {
         if !(1..=NAME_BYTES_MAX).contains(&self.name.len()) || !self.name.bytes().all(is_plain) {
             return Err(wrong("name", "it must have 1 to 64 of a-z A-Z 0-9 . _ -"));
         }
-        if !self.insecure && !self.listen.ip().to_canonical().is_loopback() {
-            return Err(wrong("listen", "others could reach it, and it speaks no TLS")
-                .with("address", self.listen)
-                .help(
-                    "listen on 127.0.0.1 behind a proxy that speaks TLS, or set \
-                     gateway.insecure = true where the network is trusted",
-                ));
-        }
+        self.check_reach()?;
         self.check_topics()?;
         self.limits.check()
+    }
+
+    fn check_reach(&self) -> Result<()> {
+        let is_kept = self.tls.is_some() && self.clients_file.is_some();
+        if is_kept || self.insecure || self.listen.ip().to_canonical().is_loopback() {
+            return Ok(());
+        }
+        Err(wrong("listen", "others could reach it, and it has no TLS and log-in")
+            .with("address", self.listen)
+            .help(
+                "set gateway.tls and gateway.clients_file, or listen on 127.0.0.1; \
+                 gateway.insecure = true says that the network is trusted",
+            ))
     }
 
     fn check_topics(&self) -> Result<()> {
@@ -252,10 +262,21 @@ mod tests {
     }
 
     #[test]
-    fn others_reach_it_by_an_explicit_word() {
-        let mut config = config();
-        config.listen = "0.0.0.0:1".parse().unwrap();
-        config.insecure = true;
-        config.check().unwrap();
+    fn others_reach_it_only_with_tls_and_a_log_in_or_by_an_explicit_word() {
+        let listen = "0.0.0.0:1".parse().unwrap();
+        let open = GatewayConfig { listen, ..config() };
+        let tls = Some(TlsConfig {
+            certificate_file: "c".into(),
+            key_file: "k".into(),
+            client_ca_file: None,
+        });
+        let secured = GatewayConfig { tls, ..open.clone() };
+        let login = GatewayConfig { clients_file: Some("clients".into()), ..open.clone() };
+        for half in [&open, &secured, &login] {
+            let told = half.check().unwrap_err().report();
+            assert!(told.contains("gateway.insecure"), "{told}");
+        }
+        GatewayConfig { clients_file: login.clients_file, ..secured }.check().unwrap();
+        GatewayConfig { insecure: true, ..open }.check().unwrap();
     }
 }

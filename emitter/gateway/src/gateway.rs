@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_emitter::TopicEmitter;
+use tidemesh_http::{Certificates, certificates};
 use tidemesh_model::{ErrorKind, Result};
 use tokio::time::Instant;
 
@@ -30,7 +31,8 @@ const SHARE_OF_REQUESTS: usize = 4;
 pub struct Gateway {
     pub(crate) topics: Arc<Topics>,
     pub(crate) limits: Limits,
-    guard: Option<Arc<Guard>>,
+    pub(crate) certificates: Option<Arc<Certificates>>,
+    guard: Option<Guard>,
     /// Requests whose bodies are on their way. They have places of their own, so that slow ones take
     /// none of those where events are worked on.
     bodies: Arc<Places>,
@@ -42,7 +44,7 @@ pub struct Gateway {
 pub(crate) struct Caller(Option<Arc<Client>>);
 
 impl Gateway {
-    /// Checks the settings, reads the clients' file, and begins to connect the topics that are named. To be
+    /// Checks the settings, reads the files that they name, and begins to connect the topics that are named. To be
     /// called within a runtime. Registry and log may be away: a topic is tried again when it is used.
     ///
     /// # Errors
@@ -50,10 +52,7 @@ impl Gateway {
     /// `Config`, naming the key.
     pub fn open(config: GatewayConfig) -> Result<Arc<Self>> {
         config.check()?;
-        let guard = config.clients_file.as_deref().map(Guard::open).transpose()?.map(Arc::new);
-        if let Some(guard) = &guard {
-            guard.follow();
-        }
+        let (certificates, guard) = files(&config)?;
         let limits = config.limits;
         let bodies_max = (limits.requests_max / BODIES_OF_REQUESTS).max(1);
         let share_max = (limits.requests_max / SHARE_OF_REQUESTS).max(1);
@@ -62,7 +61,7 @@ impl Gateway {
         let topics = Arc::new(Topics::new(config)?);
         let connecting = Arc::clone(&topics);
         tokio::spawn(async move { connecting.connect_named().await });
-        let gateway = Arc::new(Self { topics, limits, guard, bodies, requests });
+        let gateway = Arc::new(Self { topics, limits, certificates, guard, bodies, requests });
         let following = Arc::downgrade(&gateway);
         tokio::spawn(async move {
             loop {
@@ -139,6 +138,20 @@ impl Gateway {
         all.retain(|topic, _| caller.may_use(topic));
         all
     }
+}
+
+/// What the settings' files hold, read again when they change.
+fn files(config: &GatewayConfig) -> Result<(Option<Arc<Certificates>>, Option<Guard>)> {
+    let read = config.tls.as_ref().map(|tls| certificates("gateway", tls));
+    let (certificates, guard) =
+        (read.transpose()?, config.clients_file.as_deref().map(Guard::open).transpose()?);
+    if let Some(certificates) = &certificates {
+        certificates.follow();
+    }
+    if let Some(guard) = &guard {
+        guard.follow();
+    }
+    Ok((certificates, guard))
 }
 
 impl Caller {

@@ -3,7 +3,6 @@
 use crate::answer::{Refusal, answer, no_such_method, no_such_path};
 use crate::body::{Defaults, Format};
 use crate::gateway::{Caller, Gateway};
-use crate::listener::Bounded;
 use crate::places::Place;
 use crate::topics::State as TopicState;
 use axum::body::{Body, Bytes, to_bytes};
@@ -21,9 +20,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tidemesh_http::Bounds;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 /// The contract.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -35,8 +34,13 @@ const BODY_MAX: Duration = Duration::from_secs(30);
 const PASSED_OVER_BYTES_MAX: usize = 64 * 1024;
 const PASSED_OVER_MAX: Duration = Duration::from_secs(5);
 
-/// How long open requests may hold up a shutdown.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(8);
+/// How long a new connection may take to its first request, a TLS handshake included, and a request's head
+/// from its first byte.
+const HEAD_MAX: Duration = BODY_MAX;
+
+/// How long a connection may take from an answer to the next request, and an answer may not be taken:
+/// longer than a request may wait for its events.
+const IDLE_MAX: Duration = Duration::from_secs(75);
 
 type App = State<Arc<Gateway>>;
 
@@ -51,31 +55,25 @@ pub async fn serve(
     gateway: Arc<Gateway>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let listener = Bounded::new(listener, gateway.limits.connections_max);
-    let (ending, mut ended) = watch::channel(false);
-    let graceful = async move {
-        shutdown.await;
-        ending.send_replace(true);
-    };
-    let serving = axum::serve(listener, router(Arc::clone(&gateway)))
-        .with_graceful_shutdown(graceful)
-        .into_future();
-    let deadline = async move {
-        // An error means that the server is gone, and with it this deadline.
-        let _ = ended.wait_for(|ending| *ending).await;
-        tokio::time::sleep(SHUTDOWN_MAX).await;
-    };
-    let served = tokio::select! {
-        served = serving => served.map_err(|cause| {
-            Error::new(ErrorKind::Unavailable, "serve the emit gateway").caused_by(cause)
-        }),
-        () = deadline => {
-            tracing::warn!("requests that are still open are given up");
-            Ok(())
-        }
-    };
+    let (bounds, certificates) = (bounds(&gateway), gateway.certificates.clone());
+    let routes = router(Arc::clone(&gateway));
+    let served = tidemesh_http::serve(listener, bounds, certificates, routes, shutdown).await;
     gateway.close().await;
-    served
+    served.map_err(|cause| {
+        Error::new(ErrorKind::Unavailable, "serve the emit gateway").caused_by(cause)
+    })
+}
+
+/// The bounds on connections. One client may have all: behind a proxy all clients are one.
+fn bounds(gateway: &Gateway) -> Bounds {
+    let connections_max = gateway.limits.connections_max;
+    Bounds {
+        connections_max,
+        each_max: connections_max,
+        first_max: HEAD_MAX,
+        idle_max: IDLE_MAX,
+        head_max: HEAD_MAX,
+    }
 }
 
 /// The routes, to be served alone or inside another program's router.

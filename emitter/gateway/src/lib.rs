@@ -7,7 +7,8 @@
 //! no other, and an emitter's topics stay those that it was made with. [`Gateway`] is the machine, [`router`]
 //! puts HTTP around it, and [`serve`] a listener. `openapi.json` is the contract.
 //!
-//! Absent here: TLS on the listener, which a proxy has, and everything that encodes, queues or tries again.
+//! Absent here: connections and TLS, which `tidemesh-http` has, and everything that encodes, queues or tries
+//! again.
 
 mod answer;
 mod body;
@@ -16,7 +17,6 @@ mod config;
 mod emit;
 mod gateway;
 mod http;
-mod listener;
 mod pattern;
 mod places;
 mod topics;
@@ -27,3 +27,4 @@ pub use http::{router, serve};
 #[cfg(feature = "kafka")]
 pub use tidemesh_emitter::KafkaConfig;
 pub use tidemesh_emitter::{RegistryAccess, RegistryLogin, Topic, TopicConfig, WhenFull};
+pub use tidemesh_http::TlsConfig;

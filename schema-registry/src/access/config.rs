@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tidemesh_http::TlsConfig;
 use tidemesh_model::{Error, ErrorKind, Result};
 
 use super::audit::AuditConfig;
 use super::rate::Rate;
 use super::role::Grant;
-use super::tls::TlsConfig;
 use super::tokens::TokenConfig;
 
 /// Settings of a registry's security. Without any of them everybody who reaches the port may do

@@ -4,18 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tidemesh_http::{Certificates, FILE_BYTES_MAX, Watched, certificates, network, read_file};
 use tidemesh_model::{Error, ErrorKind, Result};
 
 use super::audit::{Audit, Entry};
 use super::config::SecurityConfig;
 use super::denial::Denial;
 use super::passwords::Passwords;
-use super::rate::{Buckets, Exceeded, Rate, network};
+use super::rate::{Buckets, Exceeded, Rate};
 use super::role::{Grant, Rights};
-use super::tls::{self, Certificates};
 use super::tokens::Tokens;
 use super::users::Users;
-use super::watched::{Watched, read_file};
 
 /// How many times it is noted of one address that somebody was not known there.
 const UNKNOWN_NOTED: Rate = Rate { per_second: 1, burst: 10 };
@@ -34,7 +33,8 @@ impl Security {
     ///
     /// `Config` or `Malformed`, naming the key and the file.
     pub fn open(config: &SecurityConfig) -> Result<Self> {
-        let certificates = config.tls.as_ref().map(tls::certificates).transpose()?;
+        let read = config.tls.as_ref().map(|tls| certificates("registry", tls));
+        let certificates = read.transpose()?;
         if let Some(certificates) = &certificates {
             certificates.follow();
         }
@@ -83,7 +83,7 @@ impl Guard {
         let passwords = config.users_file.as_ref().map(|file| {
             let path = file.clone();
             let load = move || {
-                let bytes = read_file(&path, "registry.users.file")?;
+                let bytes = read_file(&path, "registry.users.file", FILE_BYTES_MAX)?;
                 let text = String::from_utf8(bytes).map_err(|_| {
                     Error::new(ErrorKind::Config, "use the configuration")
                         .because("registry.users.file: it is no UTF-8")

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use tidemesh_http::{FILE_BYTES_MAX, Watched, read_file};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::keys::KeySet;
-use super::watched::{Watched, read_file};
 
 /// The longest that the address may take.
 const FETCH_MAX: Duration = Duration::from_secs(10);
@@ -65,7 +65,8 @@ impl Issuer {
         match source {
             KeySource::File(file) => {
                 let path = file.clone();
-                let load = move || KeySet::read(&read_file(&path, "registry.tokens.jwks_file")?);
+                let key = "registry.tokens.jwks_file";
+                let load = move || KeySet::read(&read_file(&path, key, FILE_BYTES_MAX)?);
                 let keys = Watched::open("the keys of tokens", vec![file.clone()], load)?;
                 keys.follow();
                 Ok(Self::File(keys))
@@ -180,7 +181,7 @@ fn client(ca_file: Option<&PathBuf>) -> Result<reqwest::Client> {
         // Elsewhere is not what was configured.
         .redirect(reqwest::redirect::Policy::none());
     if let Some(file) = ca_file {
-        let bytes = read_file(file, "registry.tokens.ca_file")?;
+        let bytes = read_file(file, "registry.tokens.ca_file", FILE_BYTES_MAX)?;
         builder =
             builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&bytes).map_err(wrong)?);
     }

@@ -1,5 +1,4 @@
-//! Who may use the registry and for what: certificates, passwords, tokens, roles, rates, and the log
-//! of changes.
+//! Who may use the registry and for what: passwords, tokens, roles, rates, and the log of changes.
 //!
 //! No HTTP here: `http/access` asks, and answers. [`Security`] is what a listener is kept by.
 
@@ -13,10 +12,8 @@ mod passwords;
 mod rate;
 mod role;
 mod signature;
-mod tls;
 mod tokens;
 mod users;
-mod watched;
 
 pub use audit::AuditConfig;
 pub(crate) use audit::{Entry, REFUSED};
@@ -25,11 +22,10 @@ pub(crate) use denial::Denial;
 pub use guard::Security;
 pub(crate) use guard::{Caller, Credentials, Guard};
 pub use issuer::KeySource;
+pub(crate) use rate::Exceeded;
 pub use rate::Rate;
-pub(crate) use rate::{Exceeded, network};
 pub(crate) use role::Rights;
 pub use role::{GRANT_CONTEXT_DEFAULT, Grant, Grantee, Role};
-pub(crate) use tls::Certificates;
-pub use tls::TlsConfig;
+pub use tidemesh_http::TlsConfig;
 pub use tokens::{TokenConfig, token_algorithms};
 pub use users::hash_password;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use quick_cache::sync::Cache;
 use ring::hmac;
 use ring::rand::SystemRandom;
+use tidemesh_http::{Watched, network};
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 
 use super::denial::Denial;
-use super::rate::{Buckets, Rate, network};
+use super::rate::{Buckets, Rate};
 use super::users::{NAME_BYTES_MAX, PASSWORD_BYTES_MAX, User, Users, verify_password};
-use super::watched::Watched;
 
 /// How many passwords that hold are remembered.
 const VERIFIED_MAX: usize = 1_000;

@@ -1,7 +1,6 @@
 //! How often one client may do something: a bucket of tokens for each, which fills again with time.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,9 +8,6 @@ use quick_cache::sync::Cache;
 
 /// How many clients are remembered; one that is forgotten has a full bucket again.
 const CLIENTS_MAX: usize = 10_000;
-
-/// The bits of an IPv6 address that tell one client from another: a network has the rest to itself.
-const IPV6_NETWORK_BITS: u32 = 64;
 
 /// How much is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,17 +90,6 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     }
 }
 
-/// Where a client is, as far as that tells it from others.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << (128 - IPV6_NETWORK_BITS);
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,14 +119,5 @@ mod tests {
             buckets.take(&client, now).unwrap();
         }
         assert!(buckets.buckets.len() <= CLIENTS_MAX);
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_client() {
-        let of = |text: &str| network(text.parse().unwrap());
-        assert_eq!(of("2001:db8:1:2:3::4"), of("2001:db8:1:2::9"));
-        assert_ne!(of("2001:db8:1:2::4"), of("2001:db8:1:3::4"));
-        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
-        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 }

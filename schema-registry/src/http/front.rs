@@ -1,24 +1,18 @@
 //! What each request passes before the routes: its connection is told of it, and where nobody is asked
 //! who they are, web pages are kept out.
-//!
-//! One service around the router, made for each connection: each layer within the router takes
-//! several allocations a request.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
-use std::pin::Pin;
+use std::future::ready;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
-use axum::serve::{IncomingStream, Listener};
+use tidemesh_http::{Answer, Entrance, Peer};
+use tower::Service as _;
 
-use super::access::{PageRule, Peer};
+use super::access::PageRule;
 use super::{Service, schemas, watch};
 use crate::measure::One;
 
@@ -28,7 +22,7 @@ const ID_PATH: &str = "/schemas/ids/";
 /// The route of one.
 pub(super) const ID_ROUTE: &str = "/schemas/ids/{id}";
 
-/// Makes the service of each connection.
+/// What stands before the routes.
 #[derive(Debug, Clone)]
 pub(super) struct Front {
     pub(super) routes: Router,
@@ -70,56 +64,18 @@ impl Hot {
     }
 }
 
-impl<'a, L: Listener> tower::Service<IncomingStream<'a, L>> for Front
-where
-    Peer: Connected<IncomingStream<'a, L>>,
-{
-    type Response = Door;
-    type Error = Infallible;
-    type Future = Ready<Result<Door, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, stream: IncomingStream<'a, L>) -> Self::Future {
-        let entry = Entry { front: self.clone(), peer: Peer::connect_info(stream) };
-        ready(Ok(Door(Arc::new(entry))))
-    }
-}
-
-/// The service of one connection. It is cloned for each request, and what all connections share is
-/// counted by processors that wait for one another: so a connection has one count of its own.
-#[derive(Debug, Clone)]
-pub(super) struct Door(Arc<Entry>);
-
-#[derive(Debug)]
-struct Entry {
-    front: Front,
-    peer: Peer,
-}
-
-impl tower::Service<Request> for Door {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
-        let Entry { front: Front { routes, pages, hot, guarded }, peer } = &*self.0;
+impl Entrance for Front {
+    fn enter(&self, peer: &Peer, mut request: Request) -> Answer {
         let open = peer.begin();
-        let refused = pages.and_then(|rule| rule.refusal(&request));
-        let at_once = refused.or_else(|| hot.as_ref()?.answer(&request));
+        let refused = self.pages.and_then(|rule| rule.refusal(&request));
+        let at_once = refused.or_else(|| self.hot.as_ref()?.answer(&request));
         if let Some(response) = at_once {
             return Box::pin(ready(Ok(response)));
         }
-        if *guarded {
+        if self.guarded {
             request.extensions_mut().insert(ConnectInfo(peer.clone()));
         }
-        let answer = routes.clone().call(request);
+        let answer = self.routes.clone().call(request);
         Box::pin(async move {
             let _open = open;
             answer.await

@@ -11,7 +11,6 @@ mod context;
 mod explain;
 mod front;
 mod kept;
-mod listener;
 mod pool;
 mod query;
 mod reply;
@@ -19,10 +18,8 @@ mod schemas;
 mod server;
 mod settings;
 mod subjects;
-mod tls;
 mod watch;
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +28,7 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::middleware;
 use axum::routing::{any, delete, get, post};
+use tidemesh_http::Bounds;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tokio::net::TcpListener;
 
@@ -40,14 +38,22 @@ use crate::registry::{Registry, Submission};
 use access::PageRule;
 use front::{Front, Hot, ID_ROUTE};
 use kept::{Answers, Bodies};
-use listener::Bounded;
 use pool::Pool;
 use reply::Reply;
-use tls::Secured;
 use watch::Watch;
 
-/// The longest that open requests may hold up a shutdown.
-const SHUTDOWN_MS_MAX: u64 = 8_000;
+/// How long a connection may take from an answer to the next request, its head included, and an answer
+/// may not be taken.
+const IDLE_MAX: Duration = Duration::from_secs(75);
+
+/// The bounds on connections: of one client a quarter, and 15 s to the first request.
+const BOUNDS: Bounds = Bounds {
+    connections_max: 1_024,
+    each_max: 256,
+    first_max: Duration::from_secs(15),
+    idle_max: IDLE_MAX,
+    head_max: IDLE_MAX,
+};
 
 /// The longest text that is judged where it is received, if it was parsed before.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
@@ -149,56 +155,24 @@ pub async fn serve_secured(
     security: Security,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let (ending, mut ended) = tokio::sync::watch::channel(false);
-    let graceful = async move {
-        shutdown.await;
-        ending.send_replace(true);
-    };
-    let server = server(Bounded::new(listener), registry, security, graceful);
-    let deadline = async move {
-        // An error means that the server is gone, and with it this deadline.
-        let _ = ended.wait_for(|ending| *ending).await;
-        tokio::time::sleep(Duration::from_millis(SHUTDOWN_MS_MAX)).await;
-    };
-    tokio::select! {
-        result = server => result.map_err(|cause| {
-            Error::new(ErrorKind::Unavailable, "serve the schema registry").caused_by(cause)
-        }),
-        () = deadline => {
-            tracing::warn!(limit_ms = SHUTDOWN_MS_MAX, "requests still open are given up");
-            Ok(())
-        }
-    }
-}
-
-type Server = Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>>;
-
-/// The server of a listener.
-fn server(
-    listener: Bounded,
-    registry: Arc<Registry>,
-    security: Security,
-    graceful: impl Future<Output = ()> + Send + 'static,
-) -> Server {
     let Security { certificates, guard } = security;
-    let has_login = guard.as_ref().is_some_and(|guard| guard.has_login());
-    let reach = axum::serve::Listener::local_addr(&listener);
+    let reach = listener.local_addr();
     let is_local = reach.is_ok_and(|address| address.ip().to_canonical().is_loopback());
+    let has_login = guard.as_ref().is_some_and(|guard| guard.has_login());
     let in_clear = certificates.is_none();
     let pages = (is_local && !has_login).then_some(PageRule { in_clear });
+    let front = front(registry, guard, pages);
+    let served = tidemesh_http::serve(listener, BOUNDS, certificates, front, shutdown).await;
+    served.map_err(|cause| {
+        Error::new(ErrorKind::Unavailable, "serve the schema registry").caused_by(cause)
+    })
+}
+
+fn front(registry: Arc<Registry>, guard: Option<Arc<Guard>>, pages: Option<PageRule>) -> Front {
     let guarded = guard.is_some();
     let (service, watch) = (Service::new(registry, guarded), Watch::default());
     let hot = (!guarded).then(|| Hot::of(&service));
-    let front = Front { routes: routes(service, guard, watch), pages, hot, guarded };
-    match certificates {
-        None => {
-            Box::pin(axum::serve(listener, front).with_graceful_shutdown(graceful).into_future())
-        }
-        Some(certificates) => {
-            let listener = Secured::new(listener, certificates);
-            Box::pin(axum::serve(listener, front).with_graceful_shutdown(graceful).into_future())
-        }
-    }
+    Front { routes: routes(service, guard, watch), pages, hot, guarded }
 }
 
 /// The routes, to be served alone or inside another program's router. Starts the threads that work on

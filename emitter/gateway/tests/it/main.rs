@@ -12,3 +12,4 @@ mod python;
 mod refusing;
 mod retrying;
 mod started;
+mod tls;

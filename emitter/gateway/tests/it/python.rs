@@ -1,7 +1,8 @@
-//! The Python package against a gateway with a log-in: `emitter/python/tests`.
+//! The Python package against gateways with a log-in, in clear and with TLS: `emitter/python/tests`.
 
 use crate::mesh::Mesh;
 use crate::started::{Started, config};
+use crate::tls::{authority, write};
 use sha2::{Digest, Sha256};
 use std::process::Command;
 use tidemesh_emit_gateway::TopicRule;
@@ -17,7 +18,13 @@ async fn the_python_package_passes_its_tests() {
     let mut config = config(&mesh);
     config.clients_file = Some(file);
     config.topics.push(TopicRule::new("py.*"));
-    let started = Started::new(config).await;
+    let authority = authority();
+    let ca_file = mesh.folder.path().join("ca.pem");
+    std::fs::write(&ca_file, authority.pem()).unwrap();
+    let mut secured = config.clone();
+    secured.name = "secured".to_owned();
+    secured.tls = Some(write(mesh.folder.path(), &authority));
+    let (started, secured) = (Started::new(config).await, Started::new(secured).await);
     let package = concat!(env!("CARGO_MANIFEST_DIR"), "/../python");
     let mut command = Command::new("python3");
     command
@@ -25,6 +32,8 @@ async fn the_python_package_passes_its_tests() {
         .current_dir(package)
         .env("PYTHONPATH", "src:tests")
         .env("TIDEMESH_TEST_GATEWAY", format!("http://{}", started.address))
+        .env("TIDEMESH_TEST_SECURED_GATEWAY", format!("https://{}", secured.address))
+        .env("TIDEMESH_TEST_CA_FILE", ca_file)
         .env("TIDEMESH_TEST_REGISTRY", &mesh.registry)
         .env("TIDEMESH_TEST_GATEWAY_TOKEN", "py");
     let output = tokio::task::spawn_blocking(move || {
@@ -35,4 +44,5 @@ async fn the_python_package_passes_its_tests() {
     assert!(output.status.success(), "{said}");
     assert!(said.contains("\nOK\n") && !said.contains("Ran 0 tests"), "{said}");
     started.end().await;
+    secured.end().await;
 }

@@ -63,13 +63,14 @@ class Emitter:
     ) -> None:
         """Nothing is sent yet.
 
-        :param url: the gateway's address, as `http://127.0.0.1:8093`.
+        :param url: the gateway's address, as `http://127.0.0.1:8093` or `https://gateway.example`.
         :param token: the client's token, where the gateway asks for one.
         :param retry_timeout_s: how long is tried again what may pass; of an event that is enqueued, from then on.
         :param request_timeout_s: how long an answer is waited for; the gateway takes at most 60 s.
         :param queue_bytes_max: bytes of events that were enqueued and are not durable yet.
         :param when_full: what `enqueue` does with an event that finds the queue full.
-        :param ssl_context: for `https`, in the place of the default one.
+        :param ssl_context: for `https`, in the place of the default one; for an authority of one's own
+            `ssl.create_default_context(cafile="ca.pem")`.
         """
         self._retry_timeout_s = retry_timeout_s
         self._closing = threading.Event()

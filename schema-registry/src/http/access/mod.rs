@@ -14,20 +14,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use tidemesh_http::Peer;
 
-use super::listener::{Bounded, OpenRequest, Requests};
 use super::query::Parameters;
 use super::reply::Reply;
-use super::tls::Secured;
 use super::watch::Watch;
 use super::{Service, known_method};
 use crate::access::{Caller, Credentials, Denial, Guard, Role};
@@ -47,33 +44,6 @@ const PATH_NOTED_MAX: usize = 256;
 /// The path that load balancers ask, who have no password.
 const HEALTH: &str = "/health";
 
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    address: SocketAddr,
-    requests: Requests,
-}
-
-impl Connected<IncomingStream<'_, Bounded>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self { address: *stream.remote_addr(), requests: stream.io().requests() }
-    }
-}
-
-impl Connected<IncomingStream<'_, Secured>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Secured>) -> Self {
-        let (connection, _) = stream.io().get_ref();
-        Self { address: *stream.remote_addr(), requests: connection.requests() }
-    }
-}
-
-impl Peer {
-    /// Tells the connection that it has a request, until this is dropped.
-    pub(super) fn begin(&self) -> OpenRequest {
-        self.requests.begin()
-    }
-}
-
 /// What is known of a request before its route is.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -85,14 +55,14 @@ pub(super) struct Asked {
 /// Finds out who asks; nobody goes on without that.
 pub(super) async fn identify(
     State((guard, watch)): State<(Arc<Guard>, Watch)>,
-    ConnectInfo(Peer { address: client, .. }): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     mut request: Request,
     next: Next,
 ) -> Response {
     if request.uri().path() == HEALTH {
         return next.run(request).await;
     }
-    let started = Instant::now();
+    let (started, client) = (Instant::now(), peer.address());
     let request_id = request_id(request.headers());
     let mut clear = String::new();
     let credentials = credentials(request.headers(), &mut clear);

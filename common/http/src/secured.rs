@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::listener::{Bounded, Connection};
-use crate::access::Certificates;
+use crate::certificates::Certificates;
+use crate::listener::{Bounded, Connection};
 
 /// The longest that a handshake may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ type Accepted = (TlsStream<Connection>, SocketAddr);
 /// A listener whose connections have had their handshake. As many are made at the same time as there
 /// are places for connections.
 #[derive(Debug)]
-pub(super) struct Secured {
+pub(crate) struct Secured {
     listener: Bounded,
     certificates: Arc<Certificates>,
     handshakes: JoinSet<Option<Accepted>>,
@@ -31,7 +31,7 @@ pub(super) struct Secured {
 }
 
 impl Secured {
-    pub(super) fn new(listener: Bounded, certificates: Arc<Certificates>) -> Self {
+    pub(crate) fn new(listener: Bounded, certificates: Arc<Certificates>) -> Self {
         let (handshakes, handshake_max) = (JoinSet::new(), HANDSHAKE_MAX);
         Self { listener, certificates, handshakes, handshake_max }
     }

@@ -1,10 +1,11 @@
 //! Connections: how many there may be, and how long one may keep its place without a request.
+//!
+//! Bytes are not looked at: within TLS they cannot be. Whoever serves a connection tells it of its requests.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,34 +16,30 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::access::network;
+use crate::network::network;
+use crate::requests::Requests;
 
-/// How many connections are open at the same time; further ones wait to be accepted.
-pub(super) const CONNECTIONS_MAX: usize = 1_024;
-
-/// How many of them one client may have, so that no few clients take all places. An IPv6 network is
-/// one client.
-const CONNECTIONS_EACH_MAX: usize = 256;
-
-/// How long a new connection may take to its first request, a TLS handshake included, however many
-/// bytes come meanwhile.
-const FIRST_MS_MAX: u64 = 15_000;
-
-/// How long a connection may take from an answer to the next request, and an answer may not be taken.
-const IDLE_MS_MAX: u64 = 75_000;
-
-/// The bounds on connections.
+/// The bounds on a listener's connections.
 #[derive(Debug, Clone, Copy)]
-struct Bounds {
-    connections_max: usize,
-    each_max: usize,
-    first_max: Duration,
-    idle_max: Duration,
+pub struct Bounds {
+    /// How many are open at the same time; further ones wait to be accepted.
+    pub connections_max: usize,
+    /// How many of them one client may have, so that no few clients take all places. An IPv6 network is
+    /// one client.
+    pub each_max: usize,
+    /// How long a new connection may take to its first request, a TLS handshake included, however many
+    /// bytes come meanwhile.
+    pub first_max: Duration,
+    /// How long a connection may take from an answer to the next request, and an answer may not be taken.
+    pub idle_max: Duration,
+    /// How long a request's head may take from its first byte; it never puts off the two above. What is
+    /// left of a body that was refused is taken for a head, so this is as long as a body may take.
+    pub head_max: Duration,
 }
 
-/// A listener that keeps to the bounds above.
+/// A listener that keeps to its bounds.
 #[derive(Debug)]
-pub(super) struct Bounded {
+pub(crate) struct Bounded {
     listener: TcpListener,
     bounds: Bounds,
     places: Arc<Semaphore>,
@@ -50,19 +47,7 @@ pub(super) struct Bounded {
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self::with(
-            listener,
-            Bounds {
-                connections_max: CONNECTIONS_MAX,
-                each_max: CONNECTIONS_EACH_MAX,
-                first_max: Duration::from_millis(FIRST_MS_MAX),
-                idle_max: Duration::from_millis(IDLE_MS_MAX),
-            },
-        )
-    }
-
-    fn with(listener: TcpListener, bounds: Bounds) -> Self {
+    pub(crate) fn new(listener: TcpListener, bounds: Bounds) -> Self {
         let places = Arc::new(Semaphore::new(bounds.connections_max));
         Self { listener, bounds, places, clients: Arc::default() }
     }
@@ -92,7 +77,8 @@ impl Listener for Bounded {
             stream,
             requests: Requests::default(),
             deadline: Box::pin(sleep(self.bounds.first_max)),
-            idle_max: self.bounds.idle_max,
+            bounds: self.bounds,
+            is_head_begun: false,
             _share: share,
             _place: place,
         };
@@ -140,62 +126,39 @@ impl Drop for Share {
     }
 }
 
-/// What the server tells a connection of its requests: bytes alone say nothing, and within TLS cannot
-/// be read here.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Requests(Arc<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    begun: AtomicUsize,
-    open: AtomicUsize,
-}
-
-impl Requests {
-    /// A request has come, and is open until this is dropped.
-    pub(super) fn begin(&self) -> OpenRequest {
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
-        self.0.open.fetch_add(1, Ordering::Relaxed);
-        OpenRequest(Arc::clone(&self.0))
-    }
-
-    fn has_begun(&self) -> bool {
-        self.0.begun.load(Ordering::Relaxed) > 0
-    }
-
-    fn is_open(&self) -> bool {
-        self.0.open.load(Ordering::Relaxed) > 0
-    }
-}
-
-/// A request that is not answered yet.
-#[derive(Debug)]
-pub(super) struct OpenRequest(Arc<Counts>);
-
-impl Drop for OpenRequest {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// One connection, which gives its place back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     requests: Requests,
     deadline: Pin<Box<Sleep>>,
-    idle_max: Duration,
+    bounds: Bounds,
+    /// Whether something has come since the last answer, of which no request has come yet.
+    is_head_begun: bool,
     _share: Share,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
-    pub(super) fn requests(&self) -> Requests {
+    pub(crate) fn requests(&self) -> Requests {
         self.requests.clone()
     }
 
     fn put_off(&mut self) {
-        self.deadline.as_mut().reset(Instant::now() + self.idle_max);
+        self.is_head_begun = false;
+        self.deadline.as_mut().reset(Instant::now() + self.bounds.idle_max);
+    }
+
+    /// Something has come. If no request is open it begins one, whose head has its own time from now on.
+    fn begin_head(&mut self) {
+        if self.is_head_begun || self.requests.is_open() {
+            return;
+        }
+        self.is_head_begun = true;
+        let until = Instant::now() + self.bounds.head_max;
+        if until < self.deadline.deadline() {
+            self.deadline.as_mut().reset(until);
+        }
     }
 
     /// What the stream did, or an error if no request has come for too long. What comes puts that off
@@ -227,7 +190,11 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let there = buffer.filled().len();
         let done = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > there {
+            self.begin_head();
+        }
         self.watched(done, false, context)
     }
 }
@@ -274,16 +241,35 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    async fn bounded(connections_max: usize, first_max: Duration) -> (Bounded, SocketAddr) {
+    const LOOSE: Bounds =
+        Bounds { connections_max: 1, each_max: 2, first_max: LONG, idle_max: LONG, head_max: LONG };
+
+    async fn bounded(bounds: Bounds) -> (Bounded, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let bounds = Bounds { connections_max, each_max: 2, first_max, idle_max: LONG };
-        (Bounded::with(listener, bounds), address)
+        (Bounded::new(listener, bounds), address)
+    }
+
+    fn short_first() -> Bounds {
+        Bounds { first_max: Duration::from_millis(20), ..LOOSE }
+    }
+
+    /// Sends a byte for each that is read, so that none is late by itself, until reading fails.
+    async fn dripped(client: &mut TcpStream, connection: &mut Connection) -> io::ErrorKind {
+        let read = async {
+            loop {
+                client.write_all(b"x").await.unwrap();
+                if let Err(error) = connection.read_u8().await {
+                    return error.kind();
+                }
+            }
+        };
+        tokio::time::timeout(LONG, read).await.unwrap()
     }
 
     #[tokio::test]
     async fn a_connection_beyond_the_bound_waits_for_a_place() {
-        let (mut listener, address) = bounded(1, LONG).await;
+        let (mut listener, address) = bounded(LOOSE).await;
         let _first = TcpStream::connect(address).await.unwrap();
         let (held, _) = listener.accept().await;
         let _second = TcpStream::connect(address).await.unwrap();
@@ -295,7 +281,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_connection_is_given_up_and_a_speaking_one_read() {
-        let (mut listener, address) = bounded(1, Duration::from_millis(20)).await;
+        let (mut listener, address) = bounded(short_first()).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         let (mut connection, _) = listener.accept().await;
         client.write_all(b"a").await.unwrap();
@@ -306,7 +292,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_that_make_no_request_keep_no_place() {
-        let (mut listener, address) = bounded(1, Duration::from_millis(20)).await;
+        let (mut listener, address) = bounded(short_first()).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         let (mut connection, _) = listener.accept().await;
         tokio::spawn(async move { while client.write_all(b"a").await.is_ok() {} });
@@ -322,7 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_kept_while_a_request_is_open() {
-        let (mut listener, address) = bounded(1, Duration::from_millis(20)).await;
+        let (mut listener, address) = bounded(short_first()).await;
         let mut client = TcpStream::connect(address).await.unwrap();
         let (mut connection, _) = listener.accept().await;
         let open = connection.requests().begin();
@@ -335,8 +321,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn single_bytes_do_not_put_off_the_end_of_a_head() {
+        let (mut listener, address) =
+            bounded(Bounds { head_max: Duration::from_millis(50), ..LOOSE }).await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        let (mut connection, _) = listener.accept().await;
+        assert_eq!(dripped(&mut slow, &mut connection).await, io::ErrorKind::TimedOut);
+        drop(connection);
+        // One whose head is there may take its time for the body, and for the answer.
+        let mut fast = TcpStream::connect(address).await.unwrap();
+        let (mut connection, _) = listener.accept().await;
+        let until = Instant::now() + Duration::from_millis(100);
+        fast.write_all(b"x").await.unwrap();
+        connection.read_u8().await.unwrap();
+        let open = connection.requests().begin();
+        while Instant::now() < until {
+            fast.write_all(b"x").await.unwrap();
+            connection.read_u8().await.unwrap();
+        }
+        connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        drop(open);
+        // The next one on the connection is held to it as the first was.
+        assert_eq!(dripped(&mut fast, &mut connection).await, io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_idle_makes_room() {
+        let (mut listener, address) =
+            bounded(Bounds { idle_max: Duration::from_millis(20), ..LOOSE }).await;
+        let _clients = [TcpStream::connect(address).await, TcpStream::connect(address).await];
+        let (mut first, _) = listener.accept().await;
+        drop(first.requests().begin());
+        first.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let error = first.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(first);
+        listener.accept().await;
+    }
+
+    #[tokio::test]
     async fn one_client_has_but_its_share_of_the_places() {
-        let (mut listener, address) = bounded(10, LONG).await;
+        let (mut listener, address) = bounded(Bounds { connections_max: 10, ..LOOSE }).await;
         let mut clients = Vec::new();
         let mut held = Vec::new();
         for _ in 0..2 {

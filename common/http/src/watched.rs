@@ -1,4 +1,4 @@
-//! Files that are read again when they change: certificates, users, keys.
+//! Files that are read again when they change: certificates, users, clients, keys.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -11,14 +11,14 @@ use tidemesh_model::{Error, ErrorKind, Result};
 /// How often files are looked at for changes.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The largest file that is read: a list of users, a chain of certificates, a set of keys.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The largest file that most are: a list of users, a chain of certificates, a set of keys.
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 type Load<T> = Box<dyn Fn() -> Result<T> + Send + Sync>;
 
 /// What was read from files last, without an error.
-pub(crate) struct Watched<T> {
-    what: &'static str,
+pub struct Watched<T> {
+    what: String,
     files: Vec<PathBuf>,
     load: Load<T>,
     seen: Mutex<Seen>,
@@ -66,30 +66,32 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
 }
 
 impl<T: Send + Sync + 'static> Watched<T> {
-    /// Reads the files for the first time.
+    /// Reads the files for the first time. `what` names them in the log.
     ///
     /// # Errors
     ///
     /// As `load`.
-    pub(crate) fn open(
-        what: &'static str,
+    pub fn open(
+        what: impl Into<String>,
         files: Vec<PathBuf>,
         load: impl Fn() -> Result<T> + Send + Sync + 'static,
     ) -> Result<Arc<Self>> {
         // Before reading: what changes meanwhile is then seen as a change.
         let seen = Mutex::new(Seen { files: stamps(&files), told: None });
         let value = RwLock::new(Arc::new(load()?));
+        let what = what.into();
         Ok(Arc::new(Self { what, files, load: Box::new(load), seen, value }))
     }
 
     /// What holds now.
-    pub(crate) fn get(&self) -> Arc<T> {
+    #[must_use]
+    pub fn get(&self) -> Arc<T> {
         Arc::clone(&self.value.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Looks at the files from time to time, until nobody has this any more. To be called within a
     /// runtime.
-    pub(crate) fn follow(self: &Arc<Self>) {
+    pub fn follow(self: &Arc<Self>) {
         let watched = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
@@ -104,7 +106,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     /// Reads the files again if they have changed. What cannot be used is told, once for each way in
     /// which it cannot, and what held before goes on; it is tried again until it can, since what was
     /// wrong need not be in the files.
-    pub(crate) fn check(&self) {
+    pub fn check(&self) {
         let files = stamps(&self.files);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.files == files {
@@ -117,7 +119,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
                 tracing::info!(what = self.what, "files were read again");
             }
             Err(error) => {
-                let (what, error) = (self.what, error.report());
+                let (what, error) = (&self.what, error.report());
                 if seen.told.as_ref() != Some(&error) {
                     tracing::error!(what, error, "changed files cannot be used; the old ones hold");
                     seen.told = Some(error);
@@ -127,20 +129,20 @@ impl<T: Send + Sync + 'static> Watched<T> {
     }
 }
 
-/// A file's bytes.
+/// The bytes of a file that the setting `key` names, at most `bytes_max`.
 ///
 /// # Errors
 ///
-/// `Config` if it cannot be read or is larger than any such file is.
-pub(crate) fn read_file(file: &Path, key: &'static str) -> Result<Vec<u8>> {
+/// `Config`, naming the key and the file, if it cannot be read or is larger.
+pub fn read_file(file: &Path, key: &str, bytes_max: u64) -> Result<Vec<u8>> {
     let wrong = |because: String| {
         Error::new(ErrorKind::Config, "use the configuration")
             .because(format!("{key}: {because}"))
             .with("file", file.display())
     };
     let unread = |error| wrong("the file cannot be read".to_owned()).caused_by(error);
-    if std::fs::metadata(file).map_err(unread)?.len() > FILE_BYTES_MAX {
-        return Err(wrong(format!("the file is larger than {FILE_BYTES_MAX} bytes")));
+    if std::fs::metadata(file).map_err(unread)?.len() > bytes_max {
+        return Err(wrong(format!("the file is larger than {bytes_max} bytes")));
     }
     std::fs::read(file).map_err(unread)
 }
@@ -156,7 +158,7 @@ mod tests {
         std::fs::write(&file, "1").unwrap();
         let path = file.clone();
         let load = move || {
-            let text = String::from_utf8(read_file(&path, "number")?).unwrap();
+            let text = String::from_utf8(read_file(&path, "number", 10)?).unwrap();
             text.parse::<u32>().map_err(|e| Error::new(ErrorKind::Config, "read").caused_by(e))
         };
         let watched = Watched::open("a number", vec![file.clone()], load).unwrap();
@@ -217,7 +219,17 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_is_named_with_its_key() {
-        let error = read_file(Path::new("/nowhere"), "registry.users.file").unwrap_err();
+        let error = read_file(Path::new("/nowhere"), "registry.users.file", 1).unwrap_err();
         assert!(error.to_string().contains("registry.users.file"), "{error}");
+    }
+
+    #[test]
+    fn a_file_beyond_its_bound_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        std::fs::write(&file, "ann").unwrap();
+        assert_eq!(read_file(&file, "users", 3).unwrap(), b"ann");
+        let error = read_file(&file, "users", 2).unwrap_err();
+        assert!(error.to_string().contains("users: the file is larger than 2 bytes"), "{error}");
     }
 }
