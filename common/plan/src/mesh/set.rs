@@ -161,8 +161,20 @@ impl<'d> Set<'d> {
                     (format!("there is no source {}", shown(name)), help)
                 });
             }
+            AlertTarget::Source(name) if self.is_of_others(name) => {
+                gather.wrong(place, "spec.for.source", || {
+                    let name = shown(name);
+                    let message =
+                        format!("the source {name} is a topic that others write, without figures");
+                    (message, "watch a pipeline that reads it".into())
+                });
+            }
             AlertTarget::Source(_) => {}
         }
+    }
+
+    fn is_of_others(&self, source: &str) -> bool {
+        matches!(self.published.get(source), Some(SourceSpec::Topic { .. }))
     }
 
     fn pipeline(&self, place: usize, path: &str, name: &str, gather: &mut Gather<'_>) {

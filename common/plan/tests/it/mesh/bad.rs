@@ -104,6 +104,15 @@ const CASES: &[Case] = &[
         told: &[("Alert a: spec.for.source", "there is no source `ships`", "there is only `shop`")],
     },
     Case {
+        name: "an alert for a topic of others",
+        text: "@Alert a
+  for: {source: «placed}
+  condition: {metric: no_progress}
+@Source placed
+  topic: app.clicks",
+        told: &[("Alert a: spec.for.source", "a topic that others write, without figures", "watch a pipeline")],
+    },
+    Case {
         name: "a rule for a field that is not there",
         text: "@Pipeline p
   inputs: {orders: shop.orders}
