@@ -2,6 +2,7 @@
 //! plans say, and what people say in documents (`said`). `fields` reads schemas, `search` finds words, `samples`
 //! shows records, `http` is the API.
 
+mod announced;
 mod fields;
 mod former;
 mod freshness;
@@ -138,9 +139,8 @@ impl<R: Registry> Controller<R> {
             Some(log) => log.announced().await?,
             None => Vec::new(),
         };
-        let by_topic = announced.into_iter().map(|table| (table.topic.clone(), table));
         let sayings = Sayings::of(&seen.state, &self.config.connectors);
-        let announced = by_topic.collect();
+        let announced = announced::by_topic(announced);
         let freshness = freshness(&announced, seen.planned.mesh.as_ref(), &lag_ms);
         Ok(Catalog { planned: seen.planned, sayings, announced, newest, freshness })
     }
