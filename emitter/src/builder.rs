@@ -33,8 +33,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// The same with Kafka, where an append is a transaction, in which brokers are waited for several times: an
-/// emitter's events are small, and it holds them in a queue of its own beside.
+/// How many times what a connector's does an append to Kafka gathers: it is a transaction, in which brokers are
+/// waited for several times. A spool gathers, and is carried on, as connectors do.
 #[cfg(feature = "kafka")]
 const KAFKA_GATHERED: usize = 2;
 
@@ -324,8 +324,10 @@ impl EmitterBuilder {
         let writer = asked(until, || take_over(transport.as_ref(), &id, instance)).await?;
         let load_bytes = load_bytes(transport.as_ref()) * self.gathered;
         let queue = Arc::new(Queue::new(load_bytes, instance));
-        let (shared, tally) = self.announced(&transport, queue, registered);
-        let sender = shared.sender(transport, tally, writer, instance);
+        let (shared, tally, told) = self.prepared(transport.as_ref(), queue, registered);
+        let drained = shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);
+        let mut sender = shared.sender(transport, tally, writer, instance);
+        sender.drained = Some(drained);
         shared.spawn(sender.run());
         Ok(Emitter::of(shared))
     }
@@ -359,8 +361,9 @@ impl EmitterBuilder {
             Err(error) if error.remedy() == Remedy::Retry => false,
             Err(error) => return Err(error),
         };
-        let (mut shared, tally) = self.announced(&transport, queue, registered);
+        let (mut shared, tally, told) = self.prepared(transport.as_ref(), queue, registered);
         shared.gate = Some(gate.clone());
+        let drained = shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);
         let forwarder = Forwarder {
             target: transport,
             spool: Arc::clone(&log),
@@ -371,6 +374,8 @@ impl EmitterBuilder {
             counted: Arc::clone(&shared.counted),
             tally: Arc::clone(&tally),
             is_owner,
+            is_waiting: false,
+            drained,
             refusing: crate::forward::Refusing::default(),
         };
         let mut sender = shared.sender(log, tally, spool.writer, spool.instance);
@@ -380,19 +385,17 @@ impl EmitterBuilder {
         Ok(Emitter::of(shared))
     }
 
-    /// What the clones share, and the tally of its topics, which are announced from here on.
-    fn announced<T: Transport>(
+    /// What the clones share, the tally of its topics, and what is to be announced of them.
+    fn prepared<T: Transport>(
         self,
-        transport: &Arc<T>,
+        transport: &T,
         queue: Arc<Queue>,
         registered: Vec<Registered>,
-    ) -> (Shared, Arc<Tally>) {
+    ) -> (Shared, Arc<Tally>, Vec<Told>) {
         let tally = Arc::new(Tally::of(registered.iter()));
         let told = |topic| Told::new(&self.name, &self.owner, topic);
         let told = registered.iter().map(told).collect();
-        let shared = self.shared(queue, registered, transport.record_bytes_max());
-        shared.announce(Arc::clone(transport), Arc::clone(&tally), told);
-        (shared, tally)
+        (self.shared(queue, registered, transport.record_bytes_max()), tally, told)
     }
 
     fn shared(

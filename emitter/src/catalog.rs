@@ -2,7 +2,6 @@
 //! rate and freshness. What cannot be announced is tried again; events do not wait for it.
 
 use crate::counts::Counted;
-use crate::queue::Queue;
 use crate::register::Registered;
 use crate::stream::now_ms;
 use std::collections::BTreeMap;
@@ -11,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tidemesh_model::Result;
 use tidemesh_transport::{Announced, Transport, announce};
+use tokio::sync::watch;
 
 /// How often it is looked for what is new.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -19,9 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 const SIGN_EVERY: Duration = Duration::from_secs(30);
 
-/// How long an emitter that is closed waits for its last events, to tell of them, and how often it looks.
+/// How long the last announcement may take.
 const LAST_MAX: Duration = Duration::from_secs(2);
-const LAST_LOOK: Duration = Duration::from_millis(10);
 
 /// What has become durable in each topic.
 #[derive(Debug, Default)]
@@ -48,13 +47,24 @@ impl Tally {
     }
 }
 
-/// Announces an emitter's topics until it is closed.
+/// How an emitter's delivery has ended: by all that was taken, under its own name still, or without that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drained {
+    Not,
+    Whole,
+    Short,
+}
+
+/// Announces an emitter's topics until its events are delivered.
 pub(crate) struct Announcer<T> {
     pub(crate) transport: Arc<T>,
-    pub(crate) queue: Arc<Queue>,
     pub(crate) counted: Arc<Counted>,
     pub(crate) tally: Arc<Tally>,
     pub(crate) topics: Vec<Told>,
+    /// Told by who delivers; who is gone without a word has not.
+    pub(crate) drained: watch::Receiver<Drained>,
+    #[cfg(feature = "spool")]
+    pub(crate) gate: Option<crate::gate::Gate>,
 }
 
 /// A topic as it was announced last.
@@ -99,23 +109,11 @@ impl Told {
 }
 
 impl<T: Transport> Announcer<T> {
-    /// Announces until the emitter is closed, and then once more: else of one that does its work and ends
-    /// nothing would be told.
+    /// Announces until all is delivered, and then once more: else of an emitter that does its work and ends
+    /// nothing would be told. One that has lost its name says nothing more, for another speaks under it.
     pub(crate) async fn run(mut self) {
-        self.until_closed().await;
-        // Where topics are away it is left out: nobody waits for it.
-        if tokio::time::timeout(LAST_MAX, self.last()).await.is_err() {
-            tracing::debug!("the last figures are not announced");
-        }
-    }
-
-    async fn until_closed(&mut self) {
-        let (queue, mut is_troubled) = (Arc::clone(&self.queue), false);
-        loop {
-            let ends = queue.ends.notified();
-            if queue.closed().is_some() {
-                return;
-            }
+        let (mut drained, mut is_troubled) = (self.drained.clone(), false);
+        let end = loop {
             let looking = async {
                 let announced = self.look().await;
                 if let (Err(error), false) = (&announced, is_troubled) {
@@ -127,32 +125,42 @@ impl<T: Transport> Announcer<T> {
             };
             tokio::select! {
                 () = looking => {}
-                () = ends => {}
+                end = drained.wait_for(|drained| *drained != Drained::Not) => {
+                    break end.map_or(Drained::Short, |end| *end);
+                }
             }
+        };
+        if end == Drained::Whole {
+            self.last().await;
         }
     }
 
-    /// Announces all topics as they are when nothing is on its way any more.
+    /// Announces all topics as they are now that nothing is on its way.
     async fn last(&mut self) {
-        while !self.is_idle() {
-            tokio::time::sleep(LAST_LOOK).await;
-        }
         for told in &mut self.topics {
             told.at = None;
         }
-        if let Err(error) = self.look().await {
-            tracing::debug!(error = error.report(), "the last figures are not announced");
+        match tokio::time::timeout(LAST_MAX, self.look()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = error.report(), "the last figures are not announced");
+            }
+            Err(_) => tracing::debug!("the last figures are not announced in time"),
         }
     }
 
     /// Whether nothing is on its way.
-    fn is_idle(&self) -> bool {
+    async fn is_idle(&self) -> Result<bool> {
         let counts = self.counted.counts();
-        counts.taken <= counts.delivered + counts.failed
+        #[cfg(feature = "spool")]
+        if let Some(gate) = &self.gate {
+            return Ok(counts.taken <= counts.spooled + counts.failed && gate.is_empty().await?);
+        }
+        Ok(counts.taken <= counts.delivered + counts.failed)
     }
 
     async fn look(&mut self) -> Result<()> {
-        let is_idle = self.is_idle();
+        let is_idle = self.is_idle().await?;
         let now = Instant::now();
         let due = self.topics.iter_mut().filter_map(|told| {
             let tallied = self.tally.0.get(told.announced.topic.as_str())?;

@@ -1,6 +1,6 @@
 //! The emitter: takes events, and says when they are durable.
 
-use crate::catalog::{Announcer, Tally, Told};
+use crate::catalog::{Announcer, Drained, Tally, Told};
 use crate::counts::{Counted, Counts};
 use crate::delivery::{Delivery, Receipt, State};
 use crate::event::Event;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_avro::emitted::is_own_header;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_transport::{Transport, WriterEpoch};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
@@ -377,15 +377,25 @@ impl Shared {
         tasks.push(tokio::spawn(task));
     }
 
-    /// Has the topics announced until the emitter is closed.
+    /// Has the topics announced until what is answered is told that all is delivered.
     pub(crate) fn announce<T: Transport>(
         &self,
         transport: Arc<T>,
         tally: Arc<Tally>,
         topics: Vec<Told>,
-    ) {
-        let (queue, counted) = (Arc::clone(&self.queue), Arc::clone(&self.counted));
-        self.spawn(Announcer { transport, queue, counted, tally, topics }.run());
+    ) -> watch::Sender<Drained> {
+        let (end, drained) = watch::channel(Drained::Not);
+        let announcer = Announcer {
+            transport,
+            counted: Arc::clone(&self.counted),
+            tally,
+            topics,
+            drained,
+            #[cfg(feature = "spool")]
+            gate: self.gate.clone(),
+        };
+        self.spawn(announcer.run());
+        end
     }
 
     /// What hands on the events, under this writer.
@@ -406,10 +416,12 @@ impl Shared {
             #[cfg(feature = "spool")]
             gate: None,
             delivery_timeout: self.bounds.delivery_timeout,
+            drained: None,
             writer,
             instance,
             next: 0,
             under_way: None,
+            is_waiting: false,
             is_taken: false,
             spare: Vec::new(),
         }

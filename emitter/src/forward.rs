@@ -4,7 +4,7 @@
 //! emitter's writer. After a failure the writer is opened anew and the state says where to go on, so that
 //! an append whose answer was lost is neither lost nor repeated.
 
-use crate::catalog::Tally;
+use crate::catalog::{Drained, Tally};
 use crate::counts::Counted;
 use crate::gate::{Gate, Places};
 use crate::own::{open_again, take_over, taken};
@@ -19,6 +19,7 @@ use tidemesh_transport::{
     Append, EmbeddedReader, EmbeddedTransport, FetchLimit, FetchedBatch, PartitionBatch, Reader,
     Records, Start, Subscription, TopicInfo, Transport, WriterEpoch,
 };
+use tokio::sync::watch;
 
 /// How long is waited before it is tried again to free the disk of what was carried.
 const TRIM_AGAIN: Duration = Duration::from_secs(1);
@@ -39,6 +40,10 @@ pub(crate) struct Forwarder<T> {
     pub(crate) tally: Arc<Tally>,
     /// Whether the name is taken: once it is, another one that has it fences this one for good.
     pub(crate) is_owner: bool,
+    /// Whether what was tried last is tried again.
+    pub(crate) is_waiting: bool,
+    /// Told when all is delivered.
+    pub(crate) drained: watch::Sender<Drained>,
     pub(crate) refusing: Refusing,
 }
 
@@ -104,11 +109,11 @@ impl<T: Transport> Forwarder<T> {
                 Ok(Ended::Again) => continue,
                 Err(error) => error,
             };
+            self.counted.retried(&error, !std::mem::replace(&mut self.is_waiting, true));
+            self.refusing.is_sought |= error.remedy() == Remedy::Stop;
             if self.counted.counts().delivered > before {
                 pause = PAUSE_MIN;
             }
-            self.counted.retried(&error, pause == PAUSE_MIN);
-            self.refusing.is_sought |= error.remedy() == Remedy::Stop;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
@@ -170,9 +175,13 @@ impl<T: Transport> Forwarder<T> {
 
     /// Nothing more will come. What topics refuse stays in the spool, for the next start.
     fn end(self) {
-        if let Some((_, (error, _))) = self.refusing.topics.into_iter().next() {
-            self.gate.give_up(error);
-        }
+        self.drained.send_replace(match self.refusing.topics.into_iter().next() {
+            Some((_, (error, _))) => {
+                self.gate.give_up(error);
+                Drained::Short
+            }
+            None => Drained::Whole,
+        });
     }
 
     /// Nothing more is carried: what is not delivered stays in the spool.
@@ -180,6 +189,7 @@ impl<T: Transport> Forwarder<T> {
         tracing::error!(error = error.report(), "the spool keeps what is not delivered");
         self.queue.close(error.again());
         self.gate.give_up(error);
+        self.drained.send_replace(Drained::Short);
     }
 
     /// Takes over as the emitter's writer and goes on where its state says; none if another has taken
@@ -226,7 +236,7 @@ impl<T: Transport> Forwarder<T> {
         }
     }
 
-    async fn carry(&self, stretch: &mut Stretch, fetched: &[FetchedBatch]) -> Result<()> {
+    async fn carry(&mut self, stretch: &mut Stretch, fetched: &[FetchedBatch]) -> Result<()> {
         let since = Instant::now();
         let mut append = Append { writer: Some(stretch.epoch.clone()), ..Append::default() };
         let (mut events, mut bytes, mut carried) = (0, 0, Vec::new());
@@ -249,11 +259,15 @@ impl<T: Transport> Forwarder<T> {
         for ((topic, partition), next) in ends(fetched) {
             stretch.places.insert((topic.to_owned(), partition), next);
         }
-        self.counted.delivered(events, since.elapsed());
+        // First, for who sees that nothing is on its way takes the tally for whole.
         for (topic, count) in carried {
             self.tally.add(&topic, count);
         }
+        self.counted.delivered(events, since.elapsed());
         self.gate.carried(&stretch.places);
+        if std::mem::take(&mut self.is_waiting) {
+            tracing::info!(writer = self.writer, "events go on");
+        }
         stretch.bytes += bytes;
         if stretch.bytes >= self.gate.trim_bytes() {
             self.trim(stretch).await;

@@ -114,20 +114,37 @@ impl Gate {
         self.shared.complete.load(Ordering::Acquire)
     }
 
+    /// Whether all that is in the spool is carried.
+    ///
+    /// # Errors
+    ///
+    /// What the log answers.
+    pub(crate) async fn is_empty(&self) -> Result<bool> {
+        let ends = self.ends().await?;
+        let carried = self.lock();
+        Ok(ends.iter().all(|(place, end)| carried.places.get(place).is_some_and(|at| at >= end)))
+    }
+
+    /// Where partitions that have records end.
+    async fn ends(&self) -> Result<Places> {
+        let mut ends = Places::new();
+        for topic in self.log.topics().await? {
+            for (number, partition) in (0..).zip(&topic.partitions) {
+                if partition.end > partition.begin {
+                    ends.insert((topic.name.clone(), number), partition.end);
+                }
+            }
+        }
+        Ok(ends)
+    }
+
     /// Waits until all that is in the spool now is carried.
     ///
     /// # Errors
     ///
     /// Why nothing more is carried, or what is left is refused.
     pub(crate) async fn flush(&self) -> Result<()> {
-        let mut wanted = Places::new();
-        for topic in self.log.topics().await? {
-            for (number, partition) in (0..).zip(&topic.partitions) {
-                if partition.end > partition.begin {
-                    wanted.insert((topic.name.clone(), number), partition.end);
-                }
-            }
-        }
+        let mut wanted = self.ends().await?;
         loop {
             let changed = self.shared.changed.notified();
             {

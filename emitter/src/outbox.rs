@@ -124,7 +124,8 @@ impl OutboxBuilder {
         let until = Instant::now() + self.connect_timeout;
         let (mut types, mut streams) = (HashMap::new(), HashMap::new());
         for (kind, declared) in &self.declared {
-            let ask = || register_schemas(declared, &registry, &self.topic_prefix);
+            let cleanup = declared.settings.config.cleanup_policy;
+            let ask = || register_schemas(declared, &registry, &self.topic_prefix, cleanup);
             // Which partition an event goes to the source finds.
             let stream = Arc::new(Stream::new(crate::builder::asked(until, ask).await?, 0));
             if let Some(kind) = kind {

@@ -72,6 +72,8 @@ pub(crate) struct Registered {
     pub(crate) schema: String,
     pub(crate) value_id: u32,
     pub(crate) key_id: Option<u32>,
+    /// The key's schema, as text; none without a key.
+    pub(crate) key_schema: Option<String>,
     pub(crate) key_fields: Vec<String>,
     pub(crate) partitions: u32,
 }
@@ -171,14 +173,22 @@ pub(crate) async fn register<T: Transport>(
     registry: &RegistryClient,
     transport: &T,
 ) -> Result<Registered> {
-    let registered = register_schemas(declared, registry, transport.topic_prefix()).await?;
+    let wanted = declared.settings.config.cleanup_policy;
+    // A topic that is there stays as it is, and its key's schema tells what its records are.
+    let cleanup = match transport.topic(&declared.topic).await {
+        Ok(info) => info.config.cleanup_policy,
+        Err(error) if error.kind() == ErrorKind::NotFound => wanted,
+        Err(error) => return Err(error),
+    };
+    let prefix = transport.topic_prefix();
+    let registered = register_schemas(declared, registry, prefix, cleanup).await?;
     let info = transport.create_topic(&declared.topic, &declared.settings.config).await?;
     let partitions = u32::try_from(info.partitions.len()).unwrap_or(u32::MAX);
     Ok(Registered { partitions, ..registered })
 }
 
-/// Registers or finds a topic's schemas, under the name that other readers know the topic by; its partitions
-/// are not known then.
+/// Registers or finds the schemas of a topic that is cleaned up so, under the name that other readers know the
+/// topic by; its partitions are not known then.
 ///
 /// # Errors
 ///
@@ -188,6 +198,7 @@ pub(crate) async fn register_schemas(
     declared: &Declared,
     registry: &RegistryClient,
     prefix: &str,
+    cleanup: CleanupPolicy,
 ) -> Result<Registered> {
     let Declared { topic, key, settings, .. } = declared;
     let subject = format!("{prefix}{topic}-value");
@@ -200,11 +211,12 @@ pub(crate) async fn register_schemas(
         Some(id) => id,
         None => value_id(registry, &subject, &schema, settings.register).await?,
     };
-    let key_id = match checked.key_schema(settings.config.cleanup_policy) {
+    let key_schema = checked.key_schema(cleanup);
+    let key_id = match &key_schema {
         None => None,
         Some(text) => {
             let subject = format!("{prefix}{topic}-key");
-            Some(key_id(registry, &subject, &text, settings.register).await?)
+            Some(key_id(registry, &subject, text, settings.register).await?)
         }
     };
     Ok(Registered {
@@ -213,6 +225,7 @@ pub(crate) async fn register_schemas(
         schema,
         value_id,
         key_id,
+        key_schema,
         key_fields: key.clone(),
         partitions: 0,
     })

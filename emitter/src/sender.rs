@@ -5,7 +5,7 @@
 //! writer's state: before it is tried again the writer is opened anew, which fences whatever of it is
 //! still under way, and the state tells whether it is there.
 
-use crate::catalog::Tally;
+use crate::catalog::{Drained, Tally};
 use crate::counts::Counted;
 use crate::delivery::End;
 use crate::emitter::Settled;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
 use tidemesh_transport::{Append, Appended, PartitionBatch, Records, Transport, WriterEpoch};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 
 /// The first pause after a failure; each one is twice as long as the one before.
@@ -40,6 +40,8 @@ pub(crate) struct Sender<T> {
     #[cfg(feature = "spool")]
     pub(crate) gate: Option<Gate>,
     pub(crate) delivery_timeout: Option<Duration>,
+    /// Told when all is delivered, where it does not go to a spool.
+    pub(crate) drained: Option<watch::Sender<Drained>>,
     pub(crate) writer: WriterEpoch,
     /// Sets this emitter apart from others of its name.
     pub(crate) instance: u64,
@@ -47,6 +49,8 @@ pub(crate) struct Sender<T> {
     pub(crate) next: u64,
     /// Of whose load an append may be under way, or have happened.
     pub(crate) under_way: Option<Whose>,
+    /// Whether the last append was tried again, or is.
+    pub(crate) is_waiting: bool,
     /// Whether another has the name.
     pub(crate) is_taken: bool,
     /// Emptied buffers.
@@ -112,8 +116,13 @@ impl<T: Transport> Sender<T> {
         // What the state says matters to nobody once all is delivered.
         let state = vec![Owner::nobody()];
         let append = Append { writer: Some(self.writer.clone()), state, ..Append::default() };
-        if let Err(error) = self.transport.append(append).await {
+        let removed = self.transport.append(append).await;
+        if let Err(error) = &removed {
             tracing::debug!(error = error.report(), "an emitter's state could not be removed");
+        }
+        if let Some(drained) = self.drained {
+            // Done under its name: no other has it.
+            drained.send_replace(if removed.is_ok() { Drained::Whole } else { Drained::Short });
         }
     }
 
@@ -170,7 +179,7 @@ impl<T: Transport> Sender<T> {
             let error = match self.attempt(parts, until).await {
                 Ok(appended) => {
                     self.next += 1;
-                    if pause > PAUSE_MIN {
+                    if std::mem::take(&mut self.is_waiting) {
                         tracing::info!(writer = &*self.writer.id, "events go on");
                     }
                     return Ok(appended);
@@ -178,7 +187,7 @@ impl<T: Transport> Sender<T> {
                 Err(Failed::Unsure(error)) => error,
                 Err(failed) => return Err(failed),
             };
-            self.counted.retried(&error, pause == PAUSE_MIN);
+            self.counted.retried(&error, !std::mem::replace(&mut self.is_waiting, true));
             if let Some(until) = until
                 && Instant::now() + pause > until
             {
@@ -296,10 +305,11 @@ impl<T: Transport> Sender<T> {
         } else if self.is_to_spool() {
             self.counted.spooled(count);
         } else {
-            self.counted.delivered(count, since.elapsed());
+            // First, for who sees that nothing is on its way takes the tally for whole.
             for part in parts {
                 self.tally.add(&part.topic, u64::from(part.records.count()));
             }
+            self.counted.delivered(count, since.elapsed());
         }
         self.settled.note(count, end.as_ref().err());
     }

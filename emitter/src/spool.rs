@@ -71,6 +71,9 @@ struct Known {
     value_id: u32,
     key_id: u32,
     key: Vec<String>,
+    /// The key's schema; none where an earlier version kept it, or there is no key.
+    #[serde(default)]
+    key_schema: Option<String>,
     partitions: u32,
 }
 
@@ -138,12 +141,16 @@ impl OpenSpool {
             return Ok(None);
         }
         let Checked { plan, key } = check(&known.topic, &known.schema, &known.key)?;
+        if key.is_some() != known.key_schema.is_some() {
+            return Ok(None);
+        }
         Ok(Some(Registered {
             topic: known.topic.clone(),
             plan,
             schema: known.schema.clone(),
             value_id: known.value_id,
             key_id: key.map(|_| known.key_id),
+            key_schema: known.key_schema.clone(),
             key_fields: known.key.clone(),
             partitions: known.partitions,
         }))
@@ -167,6 +174,7 @@ impl OpenSpool {
             schema: topic.schema.clone(),
             value_id: topic.value_id,
             key_id: topic.key_id.unwrap_or(0),
+            key_schema: topic.key_schema.clone(),
             key: topic.key_fields.clone(),
             // One that was made with fewer goes on with those.
             partitions: u32::try_from(info.partitions.len()).unwrap_or(u32::MAX),

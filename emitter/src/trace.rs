@@ -60,8 +60,8 @@ impl fmt::Debug for Propagator {
     }
 }
 
-/// The span of one event, named as OpenTelemetry's conventions for messaging have it (semantic conventions
-/// 1.38): it ends with what the application waits for.
+/// The span of one event, which ends with what the application waits for. Its kind and its topic are told as
+/// OpenTelemetry's conventions for messaging have them (semantic conventions 1.38).
 pub(crate) fn emitting(topic: &str) -> Span {
     tracing::debug_span!("emit", otel.kind = "producer", messaging.destination.name = topic)
 }

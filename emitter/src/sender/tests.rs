@@ -124,10 +124,12 @@ impl Bench {
             #[cfg(feature = "spool")]
             gate: None,
             delivery_timeout,
+            drained: None,
             writer: crate::own::take_over(log.as_ref(), "emitter.test", 7).await.unwrap(),
             instance: 7,
             next: 0,
             under_way: None,
+            is_waiting: false,
             is_taken: false,
             spare: Vec::new(),
         };

@@ -1,9 +1,4 @@
-//! One writer: producers, and a thread of its own that carries out its appends one after the other.
-//!
-//! A broker answers a commit before its markers are written, and until they are refuses the producer's next
-//! transaction, which librdkafka tries again 20 ms later (Apache Kafka 4.3 `CONCURRENT_TRANSACTIONS`; librdkafka
-//! 2.12 `rd_kafka_txn_handle_AddPartitionsToTxn`). So transactions go by two producers in turn, each begun when
-//! the one before it is committed.
+//! One writer: a producer, and a thread of its own that carries out its appends one after the other.
 
 use super::checkpoints::record_key;
 use super::config::{Delivery, KafkaConfig};
@@ -25,17 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 /// Appends that may wait for a writer's thread; their bytes are bounded by the transport's budget.
 const JOBS_WAITING_MAX: usize = 64;
 
-/// What is done here, in errors.
-const OPENING: &str = "open a writer";
-
 /// How long it is looked for deliveries before anything else is.
 const POLL: Duration = Duration::from_millis(50);
 
 /// How long to wait before it is looked for deliveries again: a fraction of what brokers take for one.
 const LOOK_PAUSE: Duration = Duration::from_micros(200);
-
-/// What follows a writer's id in the transactional ids of its producers. No id has a slash.
-const TURNS: [&str; 2] = ["", "/2"];
 
 /// How long an append that is given up may take to be taken back.
 const ABORT_MAX: Duration = Duration::from_secs(5);
@@ -135,30 +124,28 @@ impl Writer {
     ///
     /// `Unavailable`, `Timeout`, `Authentication`, `Privilege`.
     pub(super) fn open(config: &KafkaConfig, id: &str, epoch: u64, prefix: &str) -> Result<Self> {
+        let doing = "open a writer";
+        let transactional_id = format!("{prefix}tidemesh.{id}");
         let transactional = config.delivery == Delivery::ExactlyOnce;
-        let producers = if transactional {
-            let transactional_id = |turn: &str| format!("{prefix}tidemesh.{id}{turn}");
-            // All of them before any is used: one that is not fenced could still commit.
-            std::thread::scope(|scope| {
-                TURNS
-                    .map(|turn| {
-                        scope.spawn(move || producer(config, id, Some(transactional_id(turn))))
-                    })
-                    .map(|opening| opening.join().unwrap_or_else(|_| Err(thread_ended())))
-                    .into_iter()
-                    .collect::<Result<Vec<_>>>()
-            })?
-        } else {
-            vec![producer(config, id, None)?]
-        };
+        let properties = config.producer(transactional.then_some(transactional_id.as_str()));
+        let producer: BaseProducer<Context> =
+            BaseProducer::from_config_and_context(&properties, Context::default())
+                .map_err(|error| failed(error, doing))?;
+        if transactional {
+            producer.init_transactions(config.request_timeout).map_err(|error| {
+                // What the library tells of its connections is handed over by a poll only.
+                producer.poll(Duration::ZERO);
+                let error = producer.context().told.explain(error, doing);
+                error.with("writer", id).with("bootstrap_servers", &config.bootstrap_servers)
+            })?;
+        }
         let (jobs, waiting) = mpsc::channel(JOBS_WAITING_MAX);
         let mut running = Running {
             config: config.clone(),
             id: id.to_owned(),
             checkpoints: format!("{prefix}{}", super::topics::CHECKPOINTS),
             prefix: prefix.to_owned(),
-            producers,
-            turn: 0,
+            producer,
             transactional,
             groups: BTreeMap::new(),
             broken: false,
@@ -168,34 +155,9 @@ impl Writer {
         std::thread::Builder::new()
             .name("kafka-writer".to_owned())
             .spawn(move || running.run(waiting))
-            .map_err(|error| Error::new(ErrorKind::Unavailable, OPENING).caused_by(error))?;
+            .map_err(|error| Error::new(ErrorKind::Unavailable, doing).caused_by(error))?;
         Ok(Self { epoch, jobs })
     }
-}
-
-/// A producer of a writer, which fences every older one of its transactional id. Blocks.
-fn producer(
-    config: &KafkaConfig,
-    id: &str,
-    transactional_id: Option<String>,
-) -> Result<BaseProducer<Context>> {
-    let properties = config.producer(transactional_id.as_deref());
-    let producer: BaseProducer<Context> =
-        BaseProducer::from_config_and_context(&properties, Context::default())
-            .map_err(|error| failed(error, OPENING))?;
-    if transactional_id.is_some() {
-        producer.init_transactions(config.request_timeout).map_err(|error| {
-            // What the library tells of its connections is handed over by a poll only.
-            producer.poll(Duration::ZERO);
-            let error = producer.context().told.explain(error, OPENING);
-            error.with("writer", id).with("bootstrap_servers", &config.bootstrap_servers)
-        })?;
-    }
-    Ok(producer)
-}
-
-fn thread_ended() -> Error {
-    Error::new(ErrorKind::Internal, OPENING).because("its thread ended")
 }
 
 /// What the thread holds.
@@ -204,10 +166,7 @@ struct Running {
     id: String,
     checkpoints: String,
     prefix: String,
-    /// With transactions one for each of [`TURNS`], else one.
-    producers: Vec<BaseProducer<Context>>,
-    /// Whose turn it is.
-    turn: usize,
+    producer: BaseProducer<Context>,
     transactional: bool,
     /// Clients that commit for groups, by group.
     groups: BTreeMap<String, BaseConsumer<Quiet>>,
@@ -232,10 +191,6 @@ impl Running {
         }
     }
 
-    fn producer(&self) -> &BaseProducer<Context> {
-        &self.producers[self.turn]
-    }
-
     fn is_broken(&self) -> Error {
         Error::new(ErrorKind::Unavailable, "append")
             .because("an append before this one failed: the writer must be opened again")
@@ -244,14 +199,14 @@ impl Running {
 
     fn append(&mut self, append: Append, topics: &[String]) -> Result<Appended> {
         let deadline = Instant::now() + self.config.transaction_timeout;
-        *self.producer().context().delivered() =
+        *self.producer.context().delivered() =
             Delivered { batches: vec![Offsets::default(); append.batches.len()], failed: None };
         let written = self.write(&append, topics, deadline);
         if let Err(error) = written {
             self.take_back();
             return Err(error);
         }
-        let offsets = std::mem::take(&mut self.producer().context().delivered().batches);
+        let offsets = std::mem::take(&mut self.producer.context().delivered().batches);
         let base_offsets = offsets.iter().map(|batch| batch.base.unwrap_or_default()).collect();
         let breaks = offsets.iter().enumerate().flat_map(|(batch, offsets)| {
             offsets.breaks.iter().map(move |(index, offset)| OffsetBreak {
@@ -262,13 +217,12 @@ impl Running {
         });
         let breaks = breaks.collect();
         let recycled = append.batches.into_iter().map(|batch| emptied(batch.records)).collect();
-        self.turn = (self.turn + 1) % self.producers.len();
         Ok(Appended { base_offsets, breaks, recycled })
     }
 
     fn write(&mut self, append: &Append, topics: &[String], deadline: Instant) -> Result<()> {
         if self.transactional {
-            self.producer().begin_transaction().map_err(|error| self.explain(error))?;
+            self.producer.begin_transaction().map_err(|error| self.explain(error))?;
         }
         for (index, batch) in append.batches.iter().enumerate() {
             for record in RecordIter::new(batch.records.as_bytes()) {
@@ -286,7 +240,7 @@ impl Running {
         self.delivered(deadline)?;
         if self.transactional {
             let left = left(deadline);
-            self.producer().commit_transaction(left).map_err(|error| self.explain(error))?;
+            self.producer.commit_transaction(left).map_err(|error| self.explain(error))?;
         }
         Ok(())
     }
@@ -327,7 +281,7 @@ impl Running {
         deadline: Instant,
     ) -> Result<()> {
         loop {
-            match self.producer().send(record) {
+            match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) => record = back,
                 Err((error, record)) => {
@@ -344,11 +298,11 @@ impl Running {
     /// Waits until all that was sent is delivered.
     fn delivered(&self, deadline: Instant) -> Result<()> {
         loop {
-            let failed = self.producer().context().delivered().failed.take();
+            let failed = self.producer.context().delivered().failed.take();
             if let Some(error) = failed {
                 return Err(self.explain(self.root(error)));
             }
-            if self.producer().in_flight_count() == 0 {
+            if self.producer.in_flight_count() == 0 {
                 return Ok(());
             }
             if Instant::now() > deadline {
@@ -365,7 +319,7 @@ impl Running {
         if !self.transactional || !purged {
             return error;
         }
-        match self.producer().commit_transaction(ABORT_MAX) {
+        match self.producer.commit_transaction(ABORT_MAX) {
             Err(root) => root,
             Ok(()) => error,
         }
@@ -374,8 +328,8 @@ impl Running {
     /// Serves deliveries as soon as there is one.
     fn poll_once(&self) {
         let until = Instant::now() + POLL;
-        let before = self.producer().in_flight_count();
-        while self.producer().in_flight_count() == before && Instant::now() < until {
+        let before = self.producer.in_flight_count();
+        while self.producer.in_flight_count() == before && Instant::now() < until {
             self.look();
         }
     }
@@ -383,9 +337,9 @@ impl Running {
     /// Serves what there is, or pauses. A `poll` that is given time would not wait for the last
     /// millisecond of it but spin, and take a core from the brokers that it waits for.
     fn look(&self) {
-        let before = self.producer().in_flight_count();
-        self.producer().poll(Duration::ZERO);
-        if self.producer().in_flight_count() == before {
+        let before = self.producer.in_flight_count();
+        self.producer.poll(Duration::ZERO);
+        if self.producer.in_flight_count() == before {
             std::thread::sleep(LOOK_PAUSE);
         }
     }
@@ -423,7 +377,7 @@ impl Running {
                     .because("the library knows nothing of the group")
                     .with("group", group));
             };
-            self.producer()
+            self.producer
                 .send_offsets_to_transaction(&list, &metadata, left(deadline))
                 .map_err(|error| self.explain(error))?;
         }
@@ -432,7 +386,7 @@ impl Running {
 
     fn take_back(&self) {
         if self.transactional
-            && let Err(error) = self.producer().abort_transaction(ABORT_MAX)
+            && let Err(error) = self.producer.abort_transaction(ABORT_MAX)
         {
             // The next to open the writer takes it back, or the broker after its time.
             tracing::debug!(writer = self.id, %error, "a transaction could not be aborted");
@@ -441,11 +395,11 @@ impl Running {
 
     fn explain(&self, error: KafkaError) -> Error {
         // What is fatal is what led to all that failed since.
-        let error = match self.producer().client().fatal_error() {
+        let error = match self.producer.client().fatal_error() {
             Some((code, _)) => KafkaError::Global(code),
             None => error,
         };
-        self.producer().context().told.explain(error, "append").with("writer", &self.id)
+        self.producer.context().told.explain(error, "append").with("writer", &self.id)
     }
 }
 
