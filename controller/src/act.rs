@@ -13,7 +13,7 @@ use crate::topics::{Registry, Told};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tidemesh_model::{Error, ErrorKind};
-use tidemesh_plan::document::{Document, Evolution, Spec};
+use tidemesh_plan::document::{Document, Evolution, Kind, Spec};
 use tidemesh_plan::upgrade::Verdict;
 
 /// Who asks, and how.
@@ -209,7 +209,8 @@ impl<R: Registry> Controller<R> {
         }
         // What is held already may stay so: it is not what this is about.
         let handed = wanted.handed.ids();
-        let held = |id: &Id| before.held.contains_key(&id.name) && !handed.contains(id);
+        let is_held = |id: &Id| id.kind == Kind::Pipeline && before.held.contains_key(&id.name);
+        let held = |id: &Id| is_held(id) && !handed.contains(id);
         let must: BTreeSet<Id> =
             all.iter().map(|document| Id::of(document)).filter(|id| !held(id)).collect();
         let now = planned::fresh(all, &accepted, &must, &self.topics, told, &self.plans).await;

@@ -72,7 +72,8 @@ pub(crate) struct Registered {
     pub(crate) schema: String,
     pub(crate) value_id: u32,
     pub(crate) key_id: Option<u32>,
-    /// The key's schema, as text; none without a key.
+    /// The key's schema, as text, which a spool keeps; none without a key.
+    #[cfg_attr(not(feature = "spool"), expect(dead_code, reason = "a spool's alone"))]
     pub(crate) key_schema: Option<String>,
     pub(crate) key_fields: Vec<String>,
     pub(crate) partitions: u32,

@@ -2,7 +2,6 @@
 //! running instance of an application.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use tidemesh_transport::Announced;
 
 /// For so long after another was heard a writer's pace counts: two of the signs that an emitter at rest gives.
@@ -10,29 +9,29 @@ const PACE_MS: u64 = 60_000;
 
 /// What is announced, by topics.
 pub(super) fn by_topic(all: Vec<Announced>) -> BTreeMap<String, Announced> {
-    let mut topics = BTreeMap::new();
+    let mut writers: BTreeMap<String, Vec<Announced>> = BTreeMap::new();
     for one in all {
-        match topics.entry(one.topic.clone()) {
-            Entry::Vacant(place) => drop(place.insert(one)),
-            Entry::Occupied(mut place) => add(place.get_mut(), one),
-        }
+        writers.entry(one.topic.clone()).or_default().push(one);
     }
-    topics
+    let topics = writers.into_iter();
+    topics.filter_map(|(topic, writers)| Some((topic, together(writers)?))).collect()
 }
 
 /// Who was heard last tells what the topic is; records of all of them are in it.
-fn add(known: &mut Announced, one: Announced) {
-    let (mut newer, older) =
-        if one.at_ms > known.at_ms { (one, known.clone()) } else { (known.clone(), one) };
-    if newer.at_ms - older.at_ms <= PACE_MS {
-        newer.rate_milli = newer.rate_milli.saturating_add(older.rate_milli);
+fn together(mut writers: Vec<Announced>) -> Option<Announced> {
+    writers.sort_by_key(|one| one.at_ms);
+    let mut newest = writers.pop()?;
+    for older in writers.into_iter().rev() {
+        if newest.at_ms - older.at_ms <= PACE_MS {
+            newest.rate_milli = newest.rate_milli.saturating_add(older.rate_milli);
+        }
+        newest.newest_at_ms = newest.newest_at_ms.max(older.newest_at_ms);
+        newest.read_to_ms = newest.read_to_ms.max(older.read_to_ms);
+        if newest.owner.is_empty() {
+            newest.owner = older.owner;
+        }
     }
-    newer.newest_at_ms = newer.newest_at_ms.max(older.newest_at_ms);
-    newer.read_to_ms = newer.read_to_ms.max(older.read_to_ms);
-    if newer.owner.is_empty() {
-        newer.owner = older.owner;
-    }
-    *known = newer;
+    Some(newest)
 }
 
 #[cfg(test)]
@@ -52,7 +51,8 @@ mod tests {
 
     #[test]
     fn instances_that_write_one_topic_are_told_together() {
-        let long_gone = announced("zeroth", 1, 7_000, 1);
+        // Within the time of the one that is, but not of the last.
+        let long_gone = announced("zeroth", 40_500, 7_000, 1);
         let (first, second) =
             (announced("first", 100_000, 2_000, 99_000), announced("second", 101_000, 500, 50_000));
         for all in [[long_gone.clone(), first.clone(), second.clone()], [second, first, long_gone]]

@@ -34,8 +34,8 @@ const BODY_MAX: Duration = Duration::from_secs(30);
 const PASSED_OVER_BYTES_MAX: usize = 64 * 1024;
 const PASSED_OVER_MAX: Duration = Duration::from_secs(5);
 
-/// How long a new connection may take to its first request, a TLS handshake included, and a request's head
-/// from its first byte.
+/// How long a new connection may take to its first request, a TLS handshake included (which has 10 s of it),
+/// and a request's head from its first byte.
 const HEAD_MAX: Duration = BODY_MAX;
 
 /// How long a connection may take from an answer to the next request, and an answer may not be taken:
@@ -55,7 +55,8 @@ pub async fn serve(
     gateway: Arc<Gateway>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    let (bounds, certificates) = (bounds(&gateway), gateway.certificates.clone());
+    let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let (bounds, certificates) = (bounds(&gateway, is_local), gateway.certificates.clone());
     let routes = router(Arc::clone(&gateway));
     let served = tidemesh_http::serve(listener, bounds, certificates, routes, shutdown).await;
     gateway.close().await;
@@ -64,12 +65,12 @@ pub async fn serve(
     })
 }
 
-/// The bounds on connections. One client may have all: behind a proxy all clients are one.
-fn bounds(gateway: &Gateway) -> Bounds {
+/// The bounds on connections. On loopback one client may have all: behind a proxy all clients are one.
+fn bounds(gateway: &Gateway, is_local: bool) -> Bounds {
     let connections_max = gateway.limits.connections_max;
     Bounds {
         connections_max,
-        each_max: connections_max,
+        each_max: if is_local { connections_max } else { (connections_max / 4).max(1) },
         first_max: HEAD_MAX,
         idle_max: IDLE_MAX,
         head_max: HEAD_MAX,
