@@ -68,8 +68,6 @@ pub(crate) struct Queue {
     instance: u64,
     /// Told when there is something to take, and when nothing more will come.
     pub(crate) filled: Notify,
-    /// Told when nothing more will come.
-    pub(crate) ends: Notify,
 }
 
 /// What a lane's record is made of; the number it gets is added to the headers.
@@ -93,13 +91,7 @@ impl Queue {
             spare: Vec::new(),
             closed: None,
         };
-        Self {
-            inner: Mutex::new(inner),
-            load_bytes,
-            instance,
-            filled: Notify::new(),
-            ends: Notify::new(),
-        }
+        Self { inner: Mutex::new(inner), load_bytes, instance, filled: Notify::new() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -193,7 +185,6 @@ impl Queue {
     pub(crate) fn close(&self, why: Error) {
         self.inner().closed.get_or_insert(why);
         self.filled.notify_one();
-        self.ends.notify_waiters();
     }
 
     /// Why nothing more is taken, if so.

@@ -1,5 +1,5 @@
-//! What connectors announce of the tables that they capture, and emitters of their topics: records of JSON in a compacted topic of the
-//! platform, so that whoever reads it knows of connectors in other processes too.
+//! What connectors announce of the tables that they capture, and emitters of their topics: records of JSON in
+//! a compacted topic of the platform, so that whoever reads it knows of those in other processes too.
 
 use crate::{
     Append, FetchLimit, PartitionBatch, Reader, RecordRef, Records, Start, Subscription,
