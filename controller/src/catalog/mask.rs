@@ -93,14 +93,20 @@ fn columns(schema: &Schema) -> Option<BTreeSet<String>> {
     Some(fields.flat_map(of_field).cloned().collect())
 }
 
-/// The masked fields that the topic's own document names.
+/// The masked fields that the topic's own document names. Where none speaks of the sink that writes it now, those
+/// of sinks that wrote it before are masked too: their records are in it.
 fn own(topic: &str, sayings: &Sayings, mesh: &MeshPlan) -> Vec<Vec<String>> {
     let mut paths = sayings.masked_of_topic(topic);
+    let mut is_told = false;
     for plan in &mesh.pipelines {
         let sinks = plan.outputs.iter().filter(|output| output.kind == OutputKind::Sink);
         for output in sinks.filter(|output| output.topic == topic) {
             paths.extend(sayings.masked_of_output(plan.name(), &output.name));
+            is_told |= sayings.speaks_of(plan.name(), &output.name);
         }
+    }
+    if !is_told {
+        paths.extend(sayings.masked_of_written(topic));
     }
     paths
 }

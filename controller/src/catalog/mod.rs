@@ -1,5 +1,6 @@
 //! The catalog: the topics that there are, with what connectors and emitters announce of them (`log`), what
-//! plans say, and what people say in documents (`said`). `fields` reads schemas, `search` finds words, `samples`
+//! plans say, and what people say in documents (`said`), or said in those that are gone (`former`, `written`), or
+//! nobody says (`unsaid`). `fields` reads schemas, `search` finds words, `samples`
 //! shows records, `http` is the API.
 
 mod announced;
@@ -12,6 +13,8 @@ mod mask;
 mod said;
 mod samples;
 mod search;
+mod unsaid;
+mod written;
 
 pub use fields::FieldReport;
 pub(crate) use http::routes;
@@ -21,7 +24,7 @@ pub use search::CATALOG_FOUND_MAX;
 
 use self::fields::fields;
 use self::freshness::{Freshness, freshness};
-use self::mask::{Mask, gives_values};
+use self::mask::Mask;
 use self::said::{Said, Sayings};
 use crate::controller::Controller;
 use crate::planned::Planned;
@@ -229,18 +232,6 @@ impl Catalog {
                 .with("topic", topic)
                 .help("`tidemesh catalog` lists those that it has")
         })
-    }
-
-    /// A topic that rows of this one come from, where nothing is known of it or of its source that would say
-    /// what is masked.
-    fn unsaid(&self, topic: &str) -> Result<Option<&Announced>> {
-        let graph = self.planned.mesh()?.graph();
-        let upstream = graph.upstream(topic, &[]);
-        let from = upstream.fields.iter().filter(|from| gives_values(from));
-        let topics = std::iter::once(topic).chain(from.map(|from| from.topic.as_str()));
-        let mut announced = topics.filter_map(|topic| self.announced.get(topic));
-        let sayings = &self.sayings;
-        Ok(announced.find(|one| !sayings.knows(&one.source) && !sayings.knows_topic(&one.topic)))
     }
 
     fn table(&self, table: &Announced, value: Option<&Schema>) -> TopicReport {

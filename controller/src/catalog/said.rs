@@ -1,6 +1,7 @@
 //! What people say of topics and fields: the `catalog` of documents of sources.
 
 use super::former::Former;
+use super::written::Written;
 use crate::state::State;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(crate) struct Sayings {
     pipelines: BTreeMap<String, Arc<Document>>,
     /// What documents masked that are gone.
     former: Former,
+    /// What pipelines have written.
+    written: Written,
     /// Sources of which a configuration says that they run elsewhere.
     elsewhere: BTreeSet<String>,
 }
@@ -55,8 +58,9 @@ impl Sayings {
                 Spec::Processor(_) | Spec::Alert(_) => {}
             }
         }
-        let (former, elsewhere) = (Former::of(state), elsewhere.iter().cloned().collect());
-        Self { sources, published, topics, pipelines, former, elsewhere }
+        let (former, written) = (Former::of(state), Written::of(state));
+        let elsewhere = elsewhere.iter().cloned().collect();
+        Self { sources, published, topics, pipelines, former, written, elsewhere }
     }
 
     /// Whether anybody has said something of a source: a document, now or once, or a configuration.
@@ -69,6 +73,11 @@ impl Sayings {
     /// Whether a document has said something of a topic that others write, now or once.
     pub(crate) fn knows_topic(&self, topic: &str) -> bool {
         self.topics.contains_key(topic) || self.former.knows_topic(topic)
+    }
+
+    /// A pipeline that has written a topic by any revision of it, be it there still or not.
+    pub(crate) fn wrote(&self, topic: &str) -> Option<&str> {
+        self.written.by(topic)
     }
 
     /// The topics that others write, as documents name them.
@@ -166,6 +175,17 @@ impl Sayings {
         }
         let said = self.of_output(pipeline, Some(&output.1));
         said.fields.map(|fields| masked(fields).collect()).unwrap_or_default()
+    }
+
+    /// The masked fields of all that pipelines' sinks have written to a topic.
+    pub(crate) fn masked_of_written(&self, topic: &str) -> Vec<Vec<String>> {
+        let sinks = self.written.sinks(topic);
+        sinks.flat_map(|(pipeline, sink)| self.masked_of_output(pipeline, sink)).collect()
+    }
+
+    /// Whether a document speaks of what a pipeline's sink writes.
+    pub(crate) fn speaks_of(&self, pipeline: &str, sink: &str) -> bool {
+        self.published.contains_key(&(pipeline.to_owned(), sink.to_owned()))
     }
 }
 

@@ -9,7 +9,6 @@ use serde_json::{Value as Json, json};
 use tidemesh_avro::frame;
 use tidemesh_avro::json::to_json;
 use tidemesh_model::{Error, ErrorKind, Result};
-use tidemesh_transport::Announced;
 
 /// The most records that are shown at once.
 pub(crate) const SAMPLES_MAX: usize = 100;
@@ -49,8 +48,8 @@ impl<R: Registry> Controller<R> {
         let Some(log) = &self.log else { return Err(no_log(topic)) };
         let catalog = self.catalog().await?;
         let found = catalog.found(topic)?;
-        if let Some(from) = catalog.unsaid(topic)? {
-            return Err(unsaid(topic, from));
+        if let Some(refusal) = catalog.unsaid(topic)? {
+            return Err(refusal);
         }
         let value = self.value_schema(&found).await?.ok_or_else(|| unknown(topic))?;
         let mask = Mask::of(topic, &value, &catalog.sayings, catalog.planned.mesh()?);
@@ -94,18 +93,6 @@ fn no_log(topic: &str) -> Error {
     Error::new(ErrorKind::Unsupported, "sample a topic")
         .because("this controller reads no log")
         .with("topic", topic)
-}
-
-fn unsaid(topic: &str, from: &Announced) -> Error {
-    Error::new(ErrorKind::Config, "sample a topic")
-        .because("no document and no configuration says what is masked of the source that it comes from")
-        .with("topic", topic)
-        .with("source", &from.source)
-        .with("its_topic", &from.topic)
-        .help(
-            "name the source in controller.sources if nothing of it is to be masked, or run it by a document, \
-             whose catalog says what is; of an emitter's topic a Source with spec.topic says it",
-        )
 }
 
 fn unknown(topic: &str) -> Error {

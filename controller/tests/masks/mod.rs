@@ -1,5 +1,7 @@
 //! Samples without what is masked, whatever becomes of the documents that say so.
 
+mod written;
+
 use crate::pipeline;
 use crate::support::{Mesh, Running, table};
 use axum::body::Body;
