@@ -1,7 +1,6 @@
 //! The catalog: the topics that there are, with what connectors and emitters announce of them (`log`), what
 //! plans say, and what people say in documents (`said`), or said in those that are gone (`former`, `written`), or
-//! nobody says (`unsaid`). `fields` reads schemas, `search` finds words, `samples`
-//! shows records, `http` is the API.
+//! nobody says (`unsaid`). `fields` reads schemas, `search` finds words, `samples` shows records, `http` is the API.
 
 mod announced;
 mod fields;

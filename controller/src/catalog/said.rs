@@ -75,6 +75,13 @@ impl Sayings {
         self.topics.contains_key(topic) || self.former.knows_topic(topic)
     }
 
+    /// Whether a topic is named as a table's of a source that somebody has said something of. Its connector
+    /// announces it with its first row.
+    pub(crate) fn knows_table(&self, topic: &str) -> bool {
+        let mut parts = topic.splitn(3, '.');
+        parts.next().is_some_and(|source| self.knows(source)) && parts.count() == 2
+    }
+
     /// A pipeline that has written a topic by any revision of it, be it there still or not.
     pub(crate) fn wrote(&self, topic: &str) -> Option<&str> {
         self.written.by(topic)

@@ -180,6 +180,40 @@ async fn of_a_source_that_nobody_has_said_anything_of_nothing_is_shown() {
     }
 }
 
+#[tokio::test]
+async fn what_is_made_of_a_topic_that_nobody_knows_is_not_shown() {
+    let mesh = Mesh::open();
+    let (schemas, data) = flat("logs", &["name", "email"], &["Ann", "hush"]);
+    mesh.written("logs", &schemas, &data);
+    let controller = mesh.controller("one").await;
+    controller.apply(&mails_of("logs")).await.unwrap();
+    mailed(&mesh);
+    let (status, refused) = answered(&controller, "mesh.mails/samples").await;
+    let message = refused["message"].as_str().unwrap();
+    assert_eq!(status, 422, "{refused}");
+    assert!(message.contains("its_topic=logs") && message.contains("spec.topic"), "{message}");
+    controller.apply(&placed(PLACED_MASKED).replace(PLACED, "logs")).await.unwrap();
+    assert_eq!(mails(&controller).await.0["shouted"], "***");
+    delete(&controller, "placed").await;
+    assert_eq!(mails(&controller).await.0["shouted"], "***");
+}
+
+#[tokio::test]
+async fn a_table_that_was_not_announced_yet_is_known_by_its_source() {
+    let mesh = Mesh::open();
+    mesh.topic(PEOPLE, &table(PEOPLE, &["name", "email"]));
+    let controller = mesh.controller("one").await;
+    controller.apply(&source(MASKED)).await.unwrap();
+    controller.apply(&mails_of(PEOPLE)).await.unwrap();
+    mailed(&mesh);
+    assert_eq!(mails(&controller).await.0, json!({"id": 1, "name": "Ann", "shouted": "***"}));
+    // What else begins with its name is none of its tables.
+    let (schemas, data) = flat(PLACED, &["name", "email"], &["Ann", "hush"]);
+    mesh.written(PLACED, &schemas, &data);
+    controller.apply(&mails_of(PLACED)).await.unwrap();
+    assert_eq!(answered(&controller, "mesh.mails/samples").await.0, 422);
+}
+
 const PLACED: &str = "shop.orders";
 
 /// A document of the emitter's topic, with more lines of its `spec`.
