@@ -70,9 +70,11 @@ impl Sayings {
             || self.elsewhere.contains(source)
     }
 
-    /// Whether a document has said something of a topic that others write, now or once.
+    /// Whether a document has said something of a topic that others write, now or once; of a table's, of its first
+    /// one.
     pub(crate) fn knows_topic(&self, topic: &str) -> bool {
-        self.topics.contains_key(topic) || self.former.knows_topic(topic)
+        let knows = |topic| self.topics.contains_key(topic) || self.former.knows_topic(topic);
+        knows(topic) || knows(first_of(topic))
     }
 
     /// Whether a topic is named as a table's of a source that somebody has said something of. Its connector
@@ -92,8 +94,14 @@ impl Sayings {
         self.topics.keys().map(String::as_str)
     }
 
-    /// Of a topic that others write; none if no document speaks of it.
+    /// Of a topic that others write, or of a table's by what is said of its first one; none if no document speaks of
+    /// either.
     pub(crate) fn of_topic(&self, topic: &str) -> Option<Said<'_>> {
+        let first = || Some(Said { published_as: None, ..self.of_very_topic(first_of(topic))? });
+        self.of_very_topic(topic).or_else(first)
+    }
+
+    fn of_very_topic(&self, topic: &str) -> Option<Said<'_>> {
         let document = self.topics.get(topic)?;
         let Spec::Source(SourceSpec::Topic { catalog, .. }) = &document.spec else { return None };
         Some(Said { published_as: Some(document.name()), ..Said::of(document, Some(catalog)) })
@@ -153,7 +161,7 @@ impl Sayings {
 
     /// By the document of the topic itself, or by those that are gone.
     fn masked_of_others(&self, topic: &str) -> Vec<Vec<String>> {
-        match self.of_topic(topic) {
+        match self.of_very_topic(topic) {
             Some(said) => said.fields.map(|fields| masked(fields).collect()).unwrap_or_default(),
             None => self.former.of_topic(topic).cloned().collect(),
         }

@@ -350,3 +350,26 @@ async fn a_tables_topics_may_be_masked_by_the_first_ones_name() {
     controller.apply(&placed(PLACED_MASKED).replace(PLACED, PEOPLE)).await.unwrap();
     assert_eq!(sample(&controller, &next).await["after"]["email"], "***");
 }
+
+#[tokio::test]
+async fn a_tables_next_topics_are_described_by_the_document_of_the_first() {
+    let mesh = Mesh::open();
+    let next = format!("{PEOPLE}.g2");
+    let schemas = table(&next, &["name", "email"]);
+    mesh.captured(&next, &schemas, &created(&["Ann", "hush"]));
+    let controller = mesh.controller("one").await;
+    let of_first = placed(PLACED_MASKED).replace(PLACED, PEOPLE);
+    controller.apply(&of_first).await.unwrap();
+    assert_eq!(sample(&controller, &next).await["after"]["email"], "***");
+    let (_, shown) = answered(&controller, &next).await;
+    assert_eq!((&shown["owner"], &shown["tags"]), (&json!("sales"), &json!(["gold"])));
+    assert_eq!(shown["fields"][2]["description"], "Where it goes");
+    assert_eq!(shown["published_as"], Json::Null, "its name leads to the first");
+
+    // A document of its own stands before that.
+    let own = placed("  catalog: {owner: own}\n").replace("placed", "own");
+    controller.apply(&own.replace(PLACED, &next)).await.unwrap();
+    let (_, shown) = answered(&controller, &next).await;
+    assert_eq!((&shown["owner"], &shown["published_as"]), (&json!("own"), &json!("own")));
+    assert_eq!(sample(&controller, &next).await["after"]["email"], "***", "as the first's says");
+}
