@@ -3,7 +3,7 @@
 
 use crate::config::ControllerConfig;
 use crate::state::{State, TopicSchemas};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use tidemesh_plan::upgrade::{self, Subject, Subjects};
 use tidemesh_transport::RegistryClient;
 
 /// How many topics are asked for at once.
-const ASKED_AT_ONCE: usize = 8;
+pub(crate) const ASKED_AT_ONCE: usize = 8;
 
 /// The most schemas that are kept parsed; past it they are parsed anew.
 const PARSED_MAX: usize = 10_000;
@@ -99,6 +99,13 @@ impl Registry for RegistryClient {
 /// The schemas of each topic, by their ids.
 pub(crate) type Basis = BTreeMap<String, TopicSchemas>;
 
+/// The newest schemas of a topic.
+pub(crate) struct Newest {
+    pub(crate) ids: TopicSchemas,
+    pub(crate) key: Option<Schema>,
+    pub(crate) value: Schema,
+}
+
 /// What the registry has answered within one operation, so that all of that is decided by one answer.
 #[derive(Default)]
 pub(crate) struct Told {
@@ -173,10 +180,19 @@ impl<R: Registry> KnownTopics<R> {
     }
 
     /// The newest schemas of one topic; none if it has none, or others than Avro's.
-    pub(crate) async fn newest_of(&self, topic: &str) -> Result<Option<TopicSchemas>> {
-        match self.newest([topic.to_owned()].into()).await {
+    pub(crate) async fn newest_of(&self, topic: &str) -> Result<Option<Newest>> {
+        let subject = |part: &str| format!("{}{topic}-{part}", self.prefix);
+        let (key, value) = (subject("key"), subject("value"));
+        let (key, value) =
+            future::try_join(self.registry.latest(&key), self.registry.latest(&value)).await?;
+        let Some((id, text)) = value else { return Ok(None) };
+        let ids = TopicSchemas { key: key.as_ref().map(|(id, _)| *id), value: id };
+        let key = key.map(|(id, text)| self.keep(id, &text)).transpose();
+        let newest =
+            || -> Result<Newest> { Ok(Newest { ids, key: key?, value: self.keep(id, &text)? }) };
+        match newest() {
             Err(error) if error.kind() == ErrorKind::Malformed => Ok(None),
-            newest => Ok(newest?.remove(topic)),
+            newest => newest.map(Some),
         }
     }
 
@@ -225,11 +241,15 @@ impl<R: Registry> KnownTopics<R> {
 
     /// The schema of this id.
     pub(crate) async fn schema(&self, id: u32) -> Result<Schema> {
-        let known = self.parsed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        match known {
+        match self.parsed(id) {
             Some(schema) => Ok(schema),
             None => self.keep(id, &self.registry.schema(id).await?),
         }
+    }
+
+    /// The same if nobody has to be asked for it.
+    pub(crate) fn parsed(&self, id: u32) -> Option<Schema> {
+        self.parsed.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
     fn keep(&self, id: u32, text: &str) -> Result<Schema> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod canary;
+mod catalog;
 mod losses;
 mod masks;
 mod requests;

@@ -1,8 +1,10 @@
 //! The catalog: the topics that there are, with what connectors and emitters announce of them (`log`), what
 //! plans say, and what people say in documents (`said`), or said in those that are gone (`former`, `written`), or
-//! nobody says (`unsaid`). `fields` reads schemas, `search` finds words, `samples` shows records, `http` is the API.
+//! nobody says (`unsaid`). `described` tells of topics with their schemas, `fields` reads those, `search` finds words,
+//! `samples` shows records, `http` is the API.
 
 mod announced;
+mod described;
 mod fields;
 mod former;
 mod freshness;
@@ -21,9 +23,9 @@ pub use log::{LastRecord, TopicLog, TopicsOf};
 pub use samples::{SampleReport, Samples};
 pub use search::CATALOG_FOUND_MAX;
 
+use self::described::Schemas;
 use self::fields::fields;
 use self::freshness::{Freshness, freshness};
-use self::mask::Mask;
 use self::said::{Said, Sayings};
 use crate::controller::Controller;
 use crate::planned::Planned;
@@ -31,7 +33,6 @@ use crate::topics::Registry;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Result};
 use tidemesh_plan::mesh::{OutputKind, OutputPlan, PipelinePlan};
 use tidemesh_transport::Announced;
@@ -78,6 +79,10 @@ pub struct TopicReport {
     /// known: all that is older is in the topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub freshness_ms: Option<u64>,
+    /// In a list: why its schemas are not known, if the registry could not be asked for them. What it tells of
+    /// fields and keys is less than there is, then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schemas_unknown: Option<String>,
 }
 
 /// Who writes a topic.
@@ -146,70 +151,6 @@ impl<R: Registry> Controller<R> {
         let freshness = freshness(&announced, seen.planned.mesh.as_ref(), &lag_ms);
         Ok(Catalog { planned: seen.planned, sayings, announced, newest, freshness })
     }
-
-    /// All topics of the catalog, by their names.
-    pub(crate) async fn topic_reports(&self) -> Result<Vec<TopicReport>> {
-        let catalog = self.catalog().await?;
-        let mut reports = Vec::new();
-        for found in catalog.all() {
-            reports.push(self.topic_report(&catalog, &found).await?);
-        }
-        reports.sort_by(|one, other| one.topic.cmp(&other.topic));
-        Ok(reports)
-    }
-
-    /// A topic, with the ids that its schemas have in the registry now.
-    pub(crate) async fn described(&self, topic: &str) -> Result<TopicReport> {
-        let catalog = self.catalog().await?;
-        let found = catalog.found(topic)?;
-        let mut report = self.topic_report(&catalog, &found).await?;
-        if let (Some(value), Ok(mesh)) = (self.value_schema(&found).await?, catalog.planned.mesh())
-        {
-            let mask = Mask::of(topic, &value, &catalog.sayings, mesh);
-            report.fields.iter_mut().for_each(|field| field.masked |= mask.has(&field.path));
-        }
-        if let Some(schemas) = self.topics.newest_of(topic).await? {
-            report.value_schema = Some(schemas.value);
-            report.key_schema = schemas.key.or(report.key_schema);
-        }
-        Ok(report)
-    }
-
-    async fn topic_report(&self, catalog: &Catalog, found: &Found<'_>) -> Result<TopicReport> {
-        let value = self.value_schema(found).await?;
-        Ok(match found {
-            Found::Table(table) => catalog.table(table, value.as_ref()),
-            Found::Output(plan, output) => catalog.output(plan, output, value.as_ref()),
-            Found::Others(topic) => {
-                let key = self.key_of_others(topic).await?;
-                TopicReport { key, ..catalog.of_others(topic, value.as_ref()) }
-            }
-        })
-    }
-
-    /// The fields of the key of a topic that nobody announces.
-    async fn key_of_others(&self, topic: &str) -> Result<Vec<String>> {
-        let newest = self.topics.newest_of(topic).await?;
-        match newest.and_then(|schemas| schemas.key) {
-            Some(id) => self.topics.schema(id).await.map(|key| fields::names(&key)),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The schema of a topic's values; none if the registry has it no more.
-    async fn value_schema(&self, found: &Found<'_>) -> Result<Option<Schema>> {
-        match found {
-            Found::Output(_, output) => Schema::parse(&output.schemas.value).map(Some),
-            Found::Table(table) => match self.topics.schema(table.value_schema).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-                schema => schema.map(Some),
-            },
-            Found::Others(topic) => match self.topics.newest_of(topic).await? {
-                Some(schemas) => self.topics.schema(schemas.value).await.map(Some),
-                None => Ok(None),
-            },
-        }
-    }
 }
 
 impl Catalog {
@@ -233,12 +174,20 @@ impl Catalog {
         })
     }
 
-    fn table(&self, table: &Announced, value: Option<&Schema>) -> TopicReport {
+    fn topic_report(&self, found: &Found<'_>, schemas: &Schemas) -> TopicReport {
+        match found {
+            Found::Table(table) => self.table(table, schemas),
+            Found::Output(plan, output) => self.output(plan, output, schemas),
+            Found::Others(topic) => self.of_others(topic, schemas),
+        }
+    }
+
+    fn table(&self, table: &Announced, schemas: &Schemas) -> TopicReport {
         let said = self.sayings.of_topic(&table.topic);
         let said = said.unwrap_or_else(|| self.sayings.of_table(&table.source, &table.table));
         let written_by = Writer::Table { source: table.source.clone(), table: table.table.clone() };
         let known = |at_ms: u64| (at_ms > 0).then_some(at_ms);
-        let report = self.report(&table.topic, written_by, &said, value);
+        let report = self.report(&table.topic, written_by, &said, schemas);
         // What its emitter says stands behind what documents say.
         let of_emitter = (!table.owner.is_empty()).then(|| table.owner.clone());
         TopicReport {
@@ -252,17 +201,17 @@ impl Catalog {
         }
     }
 
-    fn of_others(&self, topic: &str, value: Option<&Schema>) -> TopicReport {
+    fn of_others(&self, topic: &str, schemas: &Schemas) -> TopicReport {
         let said = self.sayings.of_topic(topic).unwrap_or_default();
-        self.report(topic, Writer::Others, &said, value)
+        TopicReport {
+            key: schemas.key.as_ref().map(fields::names).unwrap_or_default(),
+            key_schema: schemas.ids.and_then(|ids| ids.key),
+            value_schema: schemas.ids.map(|ids| ids.value),
+            ..self.report(topic, Writer::Others, &said, schemas)
+        }
     }
 
-    fn output(
-        &self,
-        plan: &PipelinePlan,
-        output: &OutputPlan,
-        value: Option<&Schema>,
-    ) -> TopicReport {
+    fn output(&self, plan: &PipelinePlan, output: &OutputPlan, schemas: &Schemas) -> TopicReport {
         let tap = output.kind == OutputKind::Tap;
         let said = self.sayings.of_output(plan.name(), (!tap).then_some(&output.name));
         let written_by =
@@ -272,7 +221,7 @@ impl Catalog {
         TopicReport {
             key: key.filter_map(column).collect(),
             newest_at_ms: self.newest.get(plan.name()).copied().filter(|at_ms| *at_ms > 0),
-            ..self.report(&output.topic, written_by, &said, value)
+            ..self.report(&output.topic, written_by, &said, schemas)
         }
     }
 
@@ -281,7 +230,7 @@ impl Catalog {
         topic: &str,
         written_by: Writer,
         said: &Said<'_>,
-        value: Option<&Schema>,
+        schemas: &Schemas,
     ) -> TopicReport {
         let reads =
             |plan: &&Arc<PipelinePlan>| plan.inputs.iter().any(|input| input.topic == topic);
@@ -295,12 +244,13 @@ impl Catalog {
             written_by,
             read_by: readers.map(|plan| plan.name().to_owned()).collect(),
             key: Vec::new(),
-            fields: value.map(|value| fields(value, said)).unwrap_or_default(),
+            fields: schemas.value.as_ref().map(|value| fields(value, said)).unwrap_or_default(),
             key_schema: None,
             value_schema: None,
             rate_per_s: None,
             newest_at_ms: None,
             freshness_ms: self.freshness_ms(topic),
+            schemas_unknown: None,
         }
     }
 }

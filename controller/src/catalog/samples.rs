@@ -51,7 +51,7 @@ impl<R: Registry> Controller<R> {
         if let Some(refusal) = catalog.unsaid(topic)? {
             return Err(refusal);
         }
-        let value = self.value_schema(&found).await?.ok_or_else(|| unknown(topic))?;
+        let value = self.schemas(&found).await?.value.ok_or_else(|| unknown(topic))?;
         let mask = Mask::of(topic, &value, &catalog.sayings, catalog.planned.mesh()?);
         let mut records = Vec::new();
         for record in log.last(topic, count.min(SAMPLES_MAX)).await? {

@@ -75,6 +75,7 @@ mod tests {
             rate_per_s: None,
             newest_at_ms: None,
             freshness_ms: None,
+            schemas_unknown: None,
         }
     }
 

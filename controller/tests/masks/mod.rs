@@ -12,7 +12,7 @@ use tidemesh_model::SourceSettings;
 use tidemesh_plan::document::Kind;
 use tower::ServiceExt;
 
-const PEOPLE: &str = "shop.public.people";
+pub(crate) const PEOPLE: &str = "shop.public.people";
 
 /// A text of Avro.
 fn text(text: &str) -> Vec<u8> {
@@ -28,7 +28,7 @@ fn created(texts: &[&str]) -> Vec<u8> {
 }
 
 /// The schemas of a flat topic with the key `id`, and the row 1 with these texts.
-fn flat(topic: &str, columns: &[&str], texts: &[&str]) -> ((String, String), Vec<u8>) {
+pub(crate) fn flat(topic: &str, columns: &[&str], texts: &[&str]) -> ((String, String), Vec<u8>) {
     let column = |name: &&str| json!({"name": name, "type": "string"});
     let mut fields = vec![json!({"name": "id", "type": "long"})];
     fields.extend(columns.iter().map(column));
@@ -37,7 +37,7 @@ fn flat(topic: &str, columns: &[&str], texts: &[&str]) -> ((String, String), Vec
     ((table(topic, &[]).0, value.to_string()), data)
 }
 
-fn source(catalog: &str) -> String {
+pub(crate) fn source(catalog: &str) -> String {
     format!(
         "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {{name: shop}}\nspec:\n  \
          postgres: {{database: d, user: u, tables: [public.people]}}\n{catalog}"
@@ -46,8 +46,13 @@ fn source(catalog: &str) -> String {
 
 const MASKED: &str = "  catalog: {public.people: {fields: {email: {masked: true}}}}\n";
 
-async fn answered(controller: &Running, path: &str) -> (u16, Json) {
-    let request = Request::get(format!("/v1/catalog/{path}")).body(Body::empty()).unwrap();
+pub(crate) async fn answered(controller: &Running, path: &str) -> (u16, Json) {
+    asked(controller, &format!("/{path}")).await
+}
+
+/// What is answered behind the path of the catalog.
+pub(crate) async fn asked(controller: &Running, behind: &str) -> (u16, Json) {
+    let request = Request::get(format!("/v1/catalog{behind}")).body(Body::empty()).unwrap();
     let answer = tidemesh_controller::router(controller.0.clone()).oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
     let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
@@ -55,7 +60,7 @@ async fn answered(controller: &Running, path: &str) -> (u16, Json) {
 }
 
 /// A topic's one record.
-async fn sample(controller: &Running, topic: &str) -> Json {
+pub(crate) async fn sample(controller: &Running, topic: &str) -> Json {
     let (status, samples) = answered(controller, &format!("{topic}/samples")).await;
     assert_eq!(status, 200, "{samples}");
     samples["records"][0]["value"].clone()
@@ -66,7 +71,7 @@ async fn delete(controller: &Running, name: &str) {
     controller.0.delete(&id, &Asked::default()).await.unwrap();
 }
 
-fn captured(mesh: &Mesh) {
+pub(crate) fn captured(mesh: &Mesh) {
     let schemas = table(PEOPLE, &["name", "email"]);
     mesh.captured(PEOPLE, &schemas, &created(&["Ann", "hush"]));
 }
@@ -214,17 +219,17 @@ async fn a_table_that_was_not_announced_yet_is_known_by_its_source() {
     assert_eq!(answered(&controller, "mesh.mails/samples").await.0, 422);
 }
 
-const PLACED: &str = "shop.orders";
+pub(crate) const PLACED: &str = "shop.orders";
 
 /// A document of the emitter's topic, with more lines of its `spec`.
-fn placed(more: &str) -> String {
+pub(crate) fn placed(more: &str) -> String {
     format!(
         "apiVersion: tidemesh/v1\nkind: Source\nmetadata: {{name: placed, tags: [gold]}}\nspec:\n  \
          topic: {PLACED}\n{more}"
     )
 }
 
-const PLACED_MASKED: &str = "  catalog: {owner: sales, description: Orders, fields: {email: {masked: \
+pub(crate) const PLACED_MASKED: &str = "  catalog: {owner: sales, description: Orders, fields: {email: {masked: \
                              true, description: Where it goes}}}\n";
 
 /// A pipeline that reads the emitter's events by this input.
@@ -324,10 +329,7 @@ async fn a_topic_that_nobody_announces_is_in_the_catalog_by_its_document() {
     let of_logs = placed(PLACED_MASKED).replace(PLACED, "logs");
     let of_nothing = placed("").replace(PLACED, "later").replace("placed", "later");
     controller.apply(&format!("{of_logs}---\n{of_nothing}")).await.unwrap();
-    let request = Request::get("/v1/catalog?search=gold").body(Body::empty()).unwrap();
-    let answer = tidemesh_controller::router(controller.0.clone()).oneshot(request).await.unwrap();
-    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
-    let listed: Json = serde_json::from_slice(&body).unwrap();
+    let (_, listed) = asked(&controller, "?search=gold").await;
     let topics = [&listed[0]["topic"], &listed[1]["topic"]];
     assert_eq!(topics, ["later", "logs"]);
     assert_eq!(listed[1]["written_by"], json!({"kind": "others"}));

@@ -25,6 +25,15 @@ type Known = (Vec<Arc<str>>, BTreeMap<String, u32>);
 pub(crate) struct Schemas {
     known: Arc<Mutex<Known>>,
     away: Arc<AtomicBool>,
+    questions: Arc<Questions>,
+}
+
+/// How often newest schemas were asked for, how many such questions are open, and were at the most.
+#[derive(Default)]
+struct Questions {
+    asked: AtomicUsize,
+    open: AtomicUsize,
+    open_most: AtomicUsize,
 }
 
 impl Schemas {
@@ -45,8 +54,20 @@ impl Schemas {
     }
 }
 
+impl Questions {
+    /// One that lets others be asked before it is answered.
+    async fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        self.open_most.fetch_max(open, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Registry for Schemas {
     async fn latest(&self, subject: &str) -> Result<Option<(u32, Arc<str>)>> {
+        self.questions.ask().await;
         let known = self.known.lock().unwrap();
         let found = known.1.get(subject);
         self.answer(found.map(|id| (*id, known.0[*id as usize].clone())))
@@ -408,6 +429,12 @@ impl Mesh {
     /// How many tries have begun.
     pub(crate) fn tries(&self) -> usize {
         self.failing.begun.load(Ordering::Relaxed)
+    }
+
+    /// How often newest schemas were asked for, and how many such questions were open at the most.
+    pub(crate) fn questions(&self) -> (usize, usize) {
+        let Questions { asked, open_most, .. } = self.schemas.questions.as_ref();
+        (asked.load(Ordering::Relaxed), open_most.load(Ordering::Relaxed))
     }
 
     pub(crate) fn registry_away(&self, away: bool) {

@@ -81,11 +81,19 @@ async fn list(words: &str, args: ListArgs) -> Result<()> {
         return print_json(&topics);
     }
     print_line(&format!("{:<20} {:<24} {:>6}  TOPIC", "OWNER", "WRITTEN BY", "FIELDS"))?;
-    topics.iter().try_for_each(|topic| {
-        let owner = topic.owner.as_deref().unwrap_or("-");
-        let (writer, fields) = (writer(&topic.written_by), topic.fields.len());
-        print_line(&format!("{owner:<20} {writer:<24} {fields:>6}  {}", topic.topic))
-    })
+    topics.iter().try_for_each(|topic| print_line(&listed(topic)))?;
+    let mut unknown = topics.iter().filter_map(|topic| topic.schemas_unknown.as_ref());
+    unknown.next().map_or(Ok(()), |why| print_line(&format!("? of fields: {why}")))
+}
+
+fn listed(topic: &TopicReport) -> String {
+    let owner = topic.owner.as_deref().unwrap_or("-");
+    let writer = writer(&topic.written_by);
+    let fields = match topic.schemas_unknown {
+        Some(_) => "?".to_owned(),
+        None => topic.fields.len().to_string(),
+    };
+    format!("{owner:<20} {writer:<24} {fields:>6}  {}", topic.topic)
 }
 
 fn writer(writer: &Writer) -> String {

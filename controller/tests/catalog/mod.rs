@@ -1,0 +1,71 @@
+//! What the catalog says of topics, whatever the registry has and answers.
+
+use crate::masks::{PEOPLE, PLACED, asked, captured, flat, placed, source};
+use crate::pipeline;
+use crate::support::Mesh;
+use serde_json::{Value as Json, json};
+
+/// A document of a topic of this name, which is the document's too.
+fn described(topic: &str) -> String {
+    placed("").replace(PLACED, topic).replace("name: placed", &format!("name: {topic}"))
+}
+
+/// How many fields are told of each topic, and whether it is said that there may be others.
+fn told(listed: &Json) -> Vec<(&str, usize, bool)> {
+    let topics = listed.as_array().unwrap().iter();
+    let told = topics.map(|topic| {
+        let fields = topic["fields"].as_array().unwrap().len();
+        (topic["topic"].as_str().unwrap(), fields, topic["schemas_unknown"].is_string())
+    });
+    told.collect()
+}
+
+#[tokio::test]
+async fn topics_are_listed_while_the_registry_is_away() {
+    let mesh = Mesh::open();
+    captured(&mesh);
+    let (schemas, data) = flat("logs", &["name"], &["Ann"]);
+    mesh.written("logs", &schemas, &data);
+    let controller = mesh.controller("one").await;
+    controller.apply(&source("")).await.unwrap();
+    controller.apply(&pipeline("mails", PEOPLE, "SELECT id, name FROM rows")).await.unwrap();
+    controller.apply(&described("logs")).await.unwrap();
+    let (status, listed) = asked(&controller, "").await;
+    assert_eq!(status, 200, "{listed}");
+    let all = [("logs", 2, false), ("mesh.mails", 2, false), (PEOPLE, 3, false)];
+    assert_eq!(told(&listed), all);
+    assert_eq!(listed[0]["key"], json!(["id"]));
+
+    mesh.registry_away(true);
+    let (status, listed) = asked(&controller, "").await;
+    assert_eq!(status, 200, "{listed}");
+    let without = [("logs", 0, true), ("mesh.mails", 2, false), (PEOPLE, 3, false)];
+    assert_eq!(told(&listed), without);
+    assert_eq!(listed[0]["tags"], json!(["gold"]), "what documents say is there still");
+    let (status, refused) = asked(&controller, "/logs").await;
+    assert_eq!(status, 503, "{refused}");
+    mesh.registry_away(false);
+    let (_, listed) = asked(&controller, "").await;
+    assert_eq!(told(&listed), all);
+}
+
+#[tokio::test]
+async fn a_topic_is_asked_about_once_and_several_at_a_time() {
+    let mesh = Mesh::open();
+    let topics: Vec<String> = (0..30).map(|number| format!("logs-{number}")).collect();
+    let documents: Vec<String> = topics.iter().map(|topic| described(topic)).collect();
+    let controller = mesh.controller("one").await;
+    controller.apply(&documents.join("---\n")).await.unwrap();
+    let (before, _) = mesh.questions();
+    let (status, listed) = asked(&controller, "").await;
+    assert_eq!((status, listed.as_array().unwrap().len()), (200, 30));
+    let (after, most) = mesh.questions();
+    assert_eq!(after - before, 60, "for its key's schema and for its values'");
+    assert_eq!(most, 16, "those of eight topics");
+
+    // One that does not answer is not waited for topic by topic.
+    mesh.registry_away(true);
+    let (_, listed) = asked(&controller, "").await;
+    assert!(told(&listed).iter().all(|(_, _, is_unknown)| *is_unknown), "{listed}");
+    assert_eq!(mesh.questions().0 - after, 16);
+}
