@@ -99,11 +99,11 @@ impl Registry for RegistryClient {
 /// The schemas of each topic, by their ids.
 pub(crate) type Basis = BTreeMap<String, TopicSchemas>;
 
-/// The newest schemas of a topic.
+/// The newest schemas of a topic: their ids, and those of them that are Avro's.
 pub(crate) struct Newest {
     pub(crate) ids: TopicSchemas,
     pub(crate) key: Option<Schema>,
-    pub(crate) value: Schema,
+    pub(crate) value: Option<Schema>,
 }
 
 /// What the registry has answered within one operation, so that all of that is decided by one answer.
@@ -179,7 +179,7 @@ impl<R: Registry> KnownTopics<R> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// The newest schemas of one topic; none if it has none, or others than Avro's.
+    /// The newest schemas of one topic; none if its values have none.
     pub(crate) async fn newest_of(&self, topic: &str) -> Result<Option<Newest>> {
         let subject = |part: &str| format!("{}{topic}-{part}", self.prefix);
         let (key, value) = (subject("key"), subject("value"));
@@ -187,13 +187,8 @@ impl<R: Registry> KnownTopics<R> {
             future::try_join(self.registry.latest(&key), self.registry.latest(&value)).await?;
         let Some((id, text)) = value else { return Ok(None) };
         let ids = TopicSchemas { key: key.as_ref().map(|(id, _)| *id), value: id };
-        let key = key.map(|(id, text)| self.keep(id, &text)).transpose();
-        let newest =
-            || -> Result<Newest> { Ok(Newest { ids, key: key?, value: self.keep(id, &text)? }) };
-        match newest() {
-            Err(error) if error.kind() == ErrorKind::Malformed => Ok(None),
-            newest => newest.map(Some),
-        }
+        let avro = |(id, text): (u32, Arc<str>)| self.keep(id, &text).ok();
+        Ok(Some(Newest { ids, key: key.and_then(avro), value: avro((id, text)) }))
     }
 
     /// The same as [`Self::newest`], of those that were asked for before what was answered then.

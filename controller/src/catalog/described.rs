@@ -13,11 +13,11 @@ use tidemesh_model::{Error, ErrorKind, Result};
 /// What is known of a topic's schemas.
 #[derive(Default)]
 pub(super) struct Schemas {
-    /// Of its values; none if the registry has it no more.
+    /// Of its values; none if the registry does not have it, or another than Avro's.
     pub(super) value: Option<Schema>,
-    /// Of its keys, where nobody else tells which they are.
+    /// Of its keys, where nobody else tells which they are, likewise.
     pub(super) key: Option<Schema>,
-    /// Their ids, likewise.
+    /// The ids of both there.
     pub(super) ids: Option<TopicSchemas>,
 }
 
@@ -88,9 +88,7 @@ impl<R: Registry> Controller<R> {
                 schema => of_value(Some(schema?)),
             },
             Found::Others(topic) => match self.topics.newest_of(topic).await? {
-                Some(Newest { ids, key, value }) => {
-                    Schemas { value: Some(value), key, ids: Some(ids) }
-                }
+                Some(Newest { ids, key, value }) => Schemas { value, key, ids: Some(ids) },
                 None => Schemas::default(),
             },
         })

@@ -76,7 +76,9 @@ impl<R: Registry> Controller<R> {
             Err(error) => return Ok(broken(&error)),
         };
         let schema = match self.topics.schema(id).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(broken(&error)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Malformed) => {
+                return Ok(broken(&error));
+            }
             schema => schema?,
         };
         Ok(match to_json(&schema, data) {
@@ -97,6 +99,6 @@ fn no_log(topic: &str) -> Error {
 
 fn unknown(topic: &str) -> Error {
     Error::new(ErrorKind::NotFound, "sample a topic")
-        .because("the registry does not have the schema of its values")
+        .because("the registry does not have the schema of its values, or it is not one of Avro's")
         .with("topic", topic)
 }

@@ -69,3 +69,24 @@ async fn a_topic_is_asked_about_once_and_several_at_a_time() {
     assert!(told(&listed).iter().all(|(_, _, is_unknown)| *is_unknown), "{listed}");
     assert_eq!(mesh.questions().0 - after, 16);
 }
+
+#[tokio::test]
+async fn a_key_that_is_no_avro_takes_nothing_of_the_values_away() {
+    let mesh = Mesh::open();
+    let ((_, value), data) = flat("logs", &["name"], &["Ann"]);
+    let key = r#"{"type": "object", "properties": {"id": {"type": "integer"}}}"#;
+    mesh.written("logs", &(key.to_owned(), value), &data);
+    mesh.keyed("logs", br#"{"id": 1}"#);
+    let controller = mesh.controller("one").await;
+    controller.apply(&described("logs")).await.unwrap();
+    let (_, shown) = asked(&controller, "/logs").await;
+    assert_eq!(shown["fields"].as_array().unwrap().len(), 2, "{shown}");
+    assert_eq!(shown["key"], json!([]));
+    assert!(shown["key_schema"].is_u64() && shown["value_schema"].is_u64(), "{shown}");
+    let (status, samples) = asked(&controller, "/logs/samples").await;
+    assert_eq!(status, 200, "{samples}");
+    let record = &samples["records"][0];
+    assert_eq!(record["value"], json!({"id": 1, "name": "Ann"}));
+    let error = record["key"]["error"].as_str().unwrap();
+    assert!(error.contains("read a schema") && !error.contains("properties"), "{error}");
+}

@@ -411,6 +411,16 @@ impl Mesh {
         id
     }
 
+    /// Gives a topic's records this key, in Avro's frame, whatever its schema is.
+    pub(crate) fn keyed(&self, topic: &str, data: &[u8]) {
+        let id = self.schemas.known.lock().unwrap().1[&format!("{topic}-key")];
+        let key = [&[0], &id.to_be_bytes()[..], data].concat();
+        let mut records = self.log.records.lock().unwrap();
+        for record in records.entry(topic.to_owned()).or_default() {
+            record.key = Some(key.clone());
+        }
+    }
+
     /// Has new plans of a pipeline fail when they are tried, or no longer.
     pub(crate) fn fails(&self, pipeline: &str, fails: bool) {
         let mut failing = self.failing.pipelines.lock().unwrap();
