@@ -152,6 +152,7 @@ impl<R: Registry> Controller<R> {
         }
         self.check_connectors(wanted.handed)?;
         let all = self.builtin.beside(documents(&state, wanted));
+        self.check_catalog(&all, wanted.handed)?;
         self.topics.written_by(&all);
         if all.len() > DOCUMENTS_MAX {
             return Err(too_many(all.len()).into());

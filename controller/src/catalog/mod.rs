@@ -1,7 +1,7 @@
 //! The catalog: the topics that there are, with what connectors and emitters announce of them (`log`), what
 //! plans say, and what people say in documents (`said`), or said in those that are gone (`former`, `written`), or
-//! nobody says (`unsaid`). `described` tells of topics with their schemas, `fields` reads those, `search` finds words,
-//! `samples` shows records, `http` is the API.
+//! nobody says (`unsaid`), or two would (`twice`). `described` tells of topics with their schemas, `fields` reads
+//! those, `search` finds words, `samples` shows records, `http` is the API.
 
 mod announced;
 mod described;
@@ -14,6 +14,7 @@ mod mask;
 mod said;
 mod samples;
 mod search;
+mod twice;
 mod unsaid;
 mod written;
 
@@ -183,8 +184,11 @@ impl Catalog {
     }
 
     fn table(&self, table: &Announced, schemas: &Schemas) -> TopicReport {
-        let said = self.sayings.of_topic(&table.topic);
-        let said = said.unwrap_or_else(|| self.sayings.of_table(&table.source, &table.table));
+        let of_table = self.sayings.of_table(&table.source, &table.table);
+        let said = match self.sayings.of_topic(&table.topic) {
+            Some(said) => said.before(of_table),
+            None => of_table,
+        };
         let written_by = Writer::Table { source: table.source.clone(), table: table.table.clone() };
         let known = |at_ms: u64| (at_ms > 0).then_some(at_ms);
         let report = self.report(&table.topic, written_by, &said, schemas);

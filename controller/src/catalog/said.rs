@@ -205,7 +205,7 @@ impl Sayings {
 }
 
 /// Whether a topic is the first of a table, or one behind that: `shop.public.orders.g2`.
-fn is_of_table(topic: &str, source: &str, table: &str) -> bool {
+pub(super) fn is_of_table(topic: &str, source: &str, table: &str) -> bool {
     let Some((schema, table)) = table.split_once('.') else { return false };
     let first = topic_name(source, &TableName::new(schema, table));
     let rest = topic.strip_prefix(first.as_str());
@@ -244,6 +244,19 @@ impl<'d> Said<'d> {
                 .or(metadata.description.as_deref()),
             tags: tags.map(String::as_str).collect(),
             fields: entry.map(|entry| &entry.fields),
+        }
+    }
+
+    /// This, and what else is said behind it.
+    pub(crate) fn before(self, other: Self) -> Self {
+        let mut tags = self.tags;
+        tags.extend(other.tags.into_iter().filter(|tag| !tags.contains(tag)).collect::<Vec<_>>());
+        Self {
+            published_as: self.published_as,
+            owner: self.owner.or(other.owner),
+            description: self.description.or(other.description),
+            tags,
+            fields: self.fields.or(other.fields),
         }
     }
 

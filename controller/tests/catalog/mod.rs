@@ -2,8 +2,9 @@
 
 use crate::masks::{PEOPLE, PLACED, asked, captured, flat, placed, source};
 use crate::pipeline;
-use crate::support::Mesh;
+use crate::support::{Mesh, Running};
 use serde_json::{Value as Json, json};
+use tidemesh_controller::Refused;
 
 /// A document of a topic of this name, which is the document's too.
 fn described(topic: &str) -> String {
@@ -89,4 +90,53 @@ async fn a_key_that_is_no_avro_takes_nothing_of_the_values_away() {
     assert_eq!(record["value"], json!({"id": 1, "name": "Ann"}));
     let error = record["key"]["error"].as_str().unwrap();
     assert!(error.contains("read a schema") && !error.contains("properties"), "{error}");
+}
+
+/// What is wrong with this text: what it is about, why, and where it stands.
+async fn refused(controller: &Running, text: &str) -> (String, String, Option<u32>) {
+    let Err(Refused::Wrong(mut refusals)) = controller.apply(text).await else {
+        panic!("it is refused")
+    };
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    let refusal = refusals.remove(0);
+    (refusal.about, refusal.message, refusal.line)
+}
+
+#[tokio::test]
+async fn one_document_speaks_of_a_tables_topic() {
+    let mesh = Mesh::open();
+    captured(&mesh);
+    let controller = mesh.controller("one").await;
+    let catalog = "  catalog: {public.people: {owner: people-team}}\n";
+    let of_topic = placed("").replace(PLACED, PEOPLE);
+    controller.apply(&source(catalog)).await.unwrap();
+    let of_next = of_topic.replace(PEOPLE, &format!("{PEOPLE}.g2"));
+    for text in [&of_topic, &of_next] {
+        let (about, message, line) = refused(&controller, text).await;
+        assert_eq!((about.as_str(), line), ("Source placed: spec.topic", Some(5)));
+        assert!(message.contains("the source `shop` speaks of"), "{message}");
+        assert!(message.contains("public.people"), "{message}");
+    }
+
+    // The other way round it is the connector's that comes later.
+    controller.apply(&source("")).await.unwrap();
+    controller.apply(&of_topic).await.unwrap();
+    let (about, message, line) = refused(&controller, &source(catalog)).await;
+    let place = "Source shop: spec.catalog[\"public.people\"]";
+    assert_eq!((about.as_str(), line), (place, Some(6)));
+    assert!(message.contains("the source `placed` speaks of"), "{message}");
+    controller.apply(&placed("").replace("placed", "other")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_connectors_document_says_of_all_its_tables_stands_behind_a_topics() {
+    let mesh = Mesh::open();
+    captured(&mesh);
+    let controller = mesh.controller("one").await;
+    let connector = source("").replace("{name: shop}", "{name: shop, owner: dba, tags: [core]}");
+    controller.apply(&connector).await.unwrap();
+    controller.apply(&placed("").replace(PLACED, PEOPLE)).await.unwrap();
+    let (_, shown) = asked(&controller, &format!("/{PEOPLE}")).await;
+    assert_eq!((&shown["owner"], &shown["tags"]), (&json!("dba"), &json!(["gold", "core"])));
+    assert_eq!(shown["published_as"], "placed");
 }
