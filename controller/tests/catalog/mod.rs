@@ -140,3 +140,24 @@ async fn what_a_connectors_document_says_of_all_its_tables_stands_behind_a_topic
     assert_eq!((&shown["owner"], &shown["tags"]), (&json!("dba"), &json!(["gold", "core"])));
     assert_eq!(shown["published_as"], "placed");
 }
+
+#[tokio::test]
+async fn a_pipeline_that_would_write_a_topic_of_others_is_told_so_where_it_stands() {
+    let mesh = Mesh::open();
+    captured(&mesh);
+    let controller = mesh.controller("one").await;
+    controller
+        .apply(&described("mesh.mails").replace("name: mesh.mails", "name: mails"))
+        .await
+        .unwrap();
+    let text = pipeline("mails", PEOPLE, "SELECT id FROM rows");
+    let Err(Refused::Wrong(refusals)) = controller.apply(&text).await else {
+        panic!("it is refused")
+    };
+    let at = refusals.iter().find(|refusal| refusal.file == "test.yaml").unwrap();
+    assert_eq!(
+        (at.about.as_str(), at.line),
+        ("Pipeline mails: spec.sinks[0].kafka.topic", Some(13))
+    );
+    assert!(at.message.contains("as the source `mails` says"), "{at}");
+}

@@ -3,7 +3,7 @@
 use super::pipeline::check;
 use super::report::Report;
 use super::{Document, InputFrom, PipelineSpec, SourceSpec, Spec, names};
-use crate::Problems;
+use crate::{Problem, Problems};
 use std::collections::BTreeMap;
 
 /// Checks documents against each other, as [`super::parse`] does those of one text: no two of a kind
@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 /// # Errors
 ///
 /// All that does not fit, each placed in the later of the two documents; a topic that is said to be written
-/// by others, and is written by a pipeline, where that is said.
+/// by others, and is written by a pipeline, in both, since either may be the one that is new.
 pub fn check_together(documents: &[Document]) -> Result<(), Problems> {
     let mut report = Report::default();
     fit(documents, version, &mut report);
@@ -98,7 +98,7 @@ fn outputs(documents: &[Document], report: &mut Report) {
 }
 
 /// Who writes a topic: the pipeline, and the path there.
-type Written<'d> = BTreeMap<&'d str, (&'d str, String)>;
+type Written<'d> = BTreeMap<&'d str, (&'d Document, String)>;
 
 /// A topic holds what one sink or tap writes. Pipelines may share a topic for dead letters.
 fn topics<'d>(
@@ -109,15 +109,16 @@ fn topics<'d>(
 ) {
     let letters = "spec.dead_letter_topic";
     for (path, topic) in spec.topics_written().filter(|(_, topic)| !topic.is_empty()) {
-        let before = written.insert(topic, (document.name(), path.clone()));
+        let before = written.insert(topic, (document, path.clone()));
         let Some((pipeline, other)) = before else { continue };
         if other == letters && path == letters {
             continue;
         }
         report.made(|| {
             let message = format!(
-                "{} is written by {other} of the pipeline {pipeline} too",
-                names::shown(topic)
+                "{} is written by {other} of the pipeline {} too",
+                names::shown(topic),
+                pipeline.name()
             );
             document.problem(&path, message).help("give one of them another topic")
         });
@@ -130,13 +131,8 @@ fn others(documents: &[Document], written: &Written<'_>, report: &mut Report) {
     for document in documents {
         let Spec::Source(SourceSpec::Topic { topic, .. }) = &document.spec else { continue };
         if let Some((pipeline, by)) = written.get(topic.as_str()) {
-            report.made(|| {
-                let topic = names::shown(topic);
-                let message = format!("{topic} is written by {by} of the pipeline {pipeline}");
-                let help =
-                    "publish a sink by pipeline: {name: …, sink: …}, or leave the document out";
-                document.problem("spec.topic", message).help(help)
-            });
+            report.made(|| of_a_pipeline(document, topic, pipeline, by));
+            report.made(|| of_others(pipeline, by, topic, document.name()));
         }
         let other = told.insert(topic, document);
         // Of a name that is there twice, and of a topic that is none, it is told already.
@@ -149,6 +145,22 @@ fn others(documents: &[Document], written: &Written<'_>, report: &mut Report) {
             });
         }
     }
+}
+
+/// A source says of a topic that others write it, and a pipeline writes it by this.
+fn of_a_pipeline(source: &Document, topic: &str, pipeline: &Document, by: &str) -> Problem {
+    let (topic, pipeline) = (names::shown(topic), pipeline.name());
+    let message = format!("{topic} is written by {by} of the pipeline {pipeline}");
+    let help = "publish a sink by pipeline: {name: …, sink: …}, or leave the document out";
+    source.problem("spec.topic", message).help(help)
+}
+
+/// The same where the pipeline stands.
+fn of_others(pipeline: &Document, by: &str, topic: &str, source: &str) -> Problem {
+    let (topic, name) = (names::shown(topic), names::shown(source));
+    let message = format!("{topic} is a topic that others write, as the source {name} says");
+    let help = format!("write to another topic, or delete the source {source}");
+    pipeline.problem(by, message).help(help)
 }
 
 /// An input that is a source is the output of another pipeline, or a topic that others write.

@@ -370,10 +370,17 @@ spec:
   inputs: {orders: a.orders}
   sinks: [{name: out, from: orders, kafka: {topic: b.out}}]
 ",
-        told: &[(
-            "4:15",
-            "`b.out` is written by spec.sinks[0].kafka.topic of the pipeline p",
-            "publish a sink by pipeline: {name: …, sink: …}",
-        )],
+        told: &[
+            (
+                "4:15",
+                "`b.out` is written by spec.sinks[0].kafka.topic of the pipeline p",
+                "publish a sink by pipeline: {name: …, sink: …}",
+            ),
+            (
+                "11:52",
+                "`b.out` is a topic that others write, as the source `s` says",
+                "write to another topic, or delete the source s",
+            ),
+        ],
     },
 ];
