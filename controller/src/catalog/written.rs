@@ -15,14 +15,18 @@ pub(crate) struct Written(BTreeMap<String, BTreeSet<Output>>);
 
 impl Written {
     pub(crate) fn of(state: &State) -> Self {
+        let pipelines = state.revisions.iter().filter(|(id, _)| id.kind == Kind::Pipeline);
+        let revisions = pipelines.flat_map(|(id, all)| all.iter().map(move |one| (id, one)));
+        let outputs = revisions.flat_map(|(id, revision)| {
+            let topics = topics(&revision.document["spec"]);
+            topics.map(move |(topic, sink)| (topic, id.name.as_str(), sink))
+        });
+        // Most revisions say of topics what those before them said.
+        let outputs: BTreeSet<(&str, &str, Option<&str>)> = outputs.collect();
         let mut written = Self::default();
-        for (id, history) in state.revisions.iter().filter(|(id, _)| id.kind == Kind::Pipeline) {
-            for revision in history {
-                for (topic, sink) in topics(&revision.document["spec"]) {
-                    let output = (id.name.clone(), sink.map(str::to_owned));
-                    written.0.entry(topic.to_owned()).or_default().insert(output);
-                }
-            }
+        for (topic, pipeline, sink) in outputs {
+            let output = (pipeline.to_owned(), sink.map(str::to_owned));
+            written.0.entry(topic.to_owned()).or_default().insert(output);
         }
         written
     }
