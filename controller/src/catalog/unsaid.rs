@@ -8,7 +8,7 @@ use tidemesh_transport::Announced;
 
 /// Why it is not known of a topic.
 #[derive(Debug)]
-pub(super) enum Unsaid<'c> {
+enum Unsaid<'c> {
     /// Nothing is said of it, nor of whoever announces it.
     Announced(&'c Announced),
     /// Nothing is said of it, and nobody announces it.
