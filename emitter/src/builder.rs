@@ -33,11 +33,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// How many times what a connector's does an append to Kafka gathers: it is a transaction, in which brokers are
-/// waited for several times. A spool gathers, and is carried on, as connectors do.
-#[cfg(feature = "kafka")]
-const KAFKA_GATHERED: usize = 2;
-
 /// The most characters of an owner.
 const OWNER_CHARS_MAX: usize = 200;
 
@@ -60,8 +55,6 @@ pub struct EmitterBuilder {
     bounds: Bounds,
     declared: Vec<(Option<TypeId>, Declared)>,
     propagator: Propagator,
-    /// How many times what connectors do an append gathers.
-    gathered: usize,
     #[cfg(feature = "spool")]
     spool: Option<Spool>,
 }
@@ -93,7 +86,6 @@ impl Emitter {
             bounds: Bounds::default(),
             declared: Vec::new(),
             propagator: Propagator::default(),
-            gathered: 1,
             #[cfg(feature = "spool")]
             spool: None,
         }
@@ -256,10 +248,7 @@ impl EmitterBuilder {
             #[cfg(feature = "remote")]
             Target::Remote(url) => self.start(RemoteTransport::new(&url)?).await,
             #[cfg(feature = "kafka")]
-            Target::Kafka(config) => {
-                self.gathered = KAFKA_GATHERED;
-                self.start(KafkaTransport::new(&config)?).await
-            }
+            Target::Kafka(config) => self.start(KafkaTransport::new(&config)?).await,
             #[cfg(feature = "embedded")]
             Target::Embedded(config) => {
                 let opening = tokio::task::spawn_blocking(move || EmbeddedTransport::open(&config));
@@ -322,7 +311,7 @@ impl EmitterBuilder {
         }
         let id = writer_id(&self.name)?;
         let writer = asked(until, || take_over(transport.as_ref(), &id, instance)).await?;
-        let load_bytes = load_bytes(transport.as_ref()) * self.gathered;
+        let load_bytes = load_bytes(transport.as_ref());
         let queue = Arc::new(Queue::new(load_bytes, instance));
         let (shared, tally, told) = self.prepared(transport.as_ref(), queue, registered);
         let drained = shared.announce(Arc::clone(&transport), Arc::clone(&tally), told);

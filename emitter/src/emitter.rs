@@ -13,7 +13,7 @@ use crate::stream::{Encoded, Stream, now_ms, with_scratch};
 use crate::trace::{self, Propagator};
 use serde::Serialize;
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tidemesh_avro::emitted::is_own_header;
 use tidemesh_model::{Error, ErrorKind, Result};
@@ -420,7 +420,8 @@ impl Shared {
             writer,
             instance,
             next: 0,
-            under_way: None,
+            under_way: VecDeque::new(),
+            is_unsure: false,
             is_waiting: false,
             is_taken: false,
             spare: Vec::new(),

@@ -66,7 +66,8 @@ pub(crate) struct Queue {
     load_bytes: usize,
     /// Sets this emitter's numbers apart from those of others.
     instance: u64,
-    /// Told when there is something to take, and when nothing more will come.
+    /// Told when there is something to take, when there is an append full of it, and when nothing more will
+    /// come.
     pub(crate) filled: Notify,
 }
 
@@ -151,11 +152,12 @@ impl Queue {
         counted.taken();
         load.count += 1;
         load.bytes += new.bytes;
-        if load.bytes >= self.load_bytes {
+        let is_full = load.bytes >= self.load_bytes;
+        if is_full {
             inner.seal();
         }
         drop(guard);
-        if was_empty {
+        if was_empty || is_full {
             self.filled.notify_one();
         }
         Ok(taken)
@@ -168,6 +170,11 @@ impl Queue {
             inner.seal();
         }
         inner.sealed.pop_front()
+    }
+
+    /// The oldest events, if so many have come that an append is full of them.
+    pub(crate) fn take_full(&self) -> Option<Load> {
+        self.inner().sealed.pop_front()
     }
 
     /// Gives buffers back, emptied.

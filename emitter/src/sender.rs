@@ -1,9 +1,11 @@
-//! Hands on what the queue holds, one append after the other, each until it is durable: in the order in
-//! which events were taken, each once.
+//! Hands on what the queue holds, in the order in which events were taken, each once. Appends follow each
+//! other without waiting for the one before, where there is so much to hand on that they are full and the
+//! target takes them so.
 //!
 //! An append whose answer was lost may have happened. The number of the append is stored with it, in the
 //! writer's state: before it is tried again the writer is opened anew, which fences whatever of it is
-//! still under way, and the state tells whether it is there.
+//! still under way, and the state tells whether it is there. What was submitted behind an append that
+//! failed has failed too: each of those is looked for likewise, and then delivered by itself.
 
 use crate::catalog::{Drained, Tally};
 use crate::counts::Counted;
@@ -13,18 +15,29 @@ use crate::emitter::Settled;
 use crate::gate::Gate;
 use crate::own::{Owner, open_again, taken};
 use crate::queue::{Load, Part, Queue};
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tidemesh_model::{Error, ErrorKind, Remedy, Result};
-use tidemesh_transport::{Append, Appended, PartitionBatch, Records, Transport, WriterEpoch};
+use tidemesh_transport::{
+    Append, Appended, PartitionBatch, Records, Submitted, Transport, WriterEpoch,
+};
 use tokio::sync::{Semaphore, watch};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// The first pause after a failure; each one is twice as long as the one before.
 pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// The longest pause.
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Appends that are under way at most. Their bytes are bounded by the queue's, and by the target's.
+const UNDER_WAY_MAX: usize = 16;
+
+/// Emptied buffers that are kept.
+const SPARE_MAX: usize = 64;
 
 /// Hands on an emitter's events.
 pub(crate) struct Sender<T> {
@@ -47,8 +60,10 @@ pub(crate) struct Sender<T> {
     pub(crate) instance: u64,
     /// The number of the append that is next.
     pub(crate) next: u64,
-    /// Of whose load an append may be under way, or have happened.
-    pub(crate) under_way: Option<Whose>,
+    /// The appends that follow each other, oldest first.
+    pub(crate) under_way: VecDeque<UnderWay>,
+    /// Whether an append that failed may have happened, or happen yet.
+    pub(crate) is_unsure: bool,
     /// Whether the last append was tried again, or is.
     pub(crate) is_waiting: bool,
     /// Whether another has the name.
@@ -57,13 +72,18 @@ pub(crate) struct Sender<T> {
     pub(crate) spare: Vec<Records>,
 }
 
-/// Whose an append is of which it is not known whether it has happened.
-#[derive(Debug)]
-pub(crate) enum Whose {
-    /// Of what is being delivered; with what refuses it for good, if it has not happened.
-    This(Option<Error>),
-    /// Of what was given up.
-    Earlier,
+/// An append that was submitted.
+pub(crate) struct UnderWay {
+    load: Load,
+    answer: Submitted,
+    span: Span,
+}
+
+/// How long a load is tried, and how patiently.
+struct Trial<'l> {
+    load: &'l Load,
+    until: Option<Instant>,
+    pause: Duration,
 }
 
 /// Why events are not delivered.
@@ -92,22 +112,22 @@ impl<T: Transport> Sender<T> {
         loop {
             // Asked first: what is taken before the queue is closed is in it by then.
             let is_closed = self.queue.closed().is_some();
-            let Some(load) = self.queue.take() else {
-                if is_closed {
-                    break;
-                }
-                self.queue.filled.notified().await;
+            let is_free = self.under_way.is_empty();
+            if let Some(ended) = self.has_ended().await {
+                self.ended(ended).await;
                 continue;
+            }
+            let load = match self.under_way.len() {
+                0 => self.queue.take(),
+                UNDER_WAY_MAX => None,
+                _ => self.queue.take_full(),
             };
-            let end = match self.room_at_target(&load).await {
-                Ok(()) => {
-                    let (writer, events, bytes) = (&*self.writer.id, load.count, load.bytes);
-                    let span = tracing::debug_span!("deliver", writer, events, bytes);
-                    self.deliver(&load).instrument(span).await
-                }
-                Err(error) => End::Whole(Err(error)),
-            };
-            self.settle(load, end);
+            match load {
+                Some(load) => self.hand_on(load).await,
+                None if !is_free => self.one_end().await,
+                None if is_closed => break,
+                None => self.queue.filled.notified().await,
+            }
         }
         #[cfg(feature = "spool")]
         if let Some(gate) = &self.gate {
@@ -126,8 +146,76 @@ impl<T: Transport> Sender<T> {
         }
     }
 
+    /// Submits a load, or where it is not known what became of the last one, delivers it.
+    async fn hand_on(&mut self, load: Load) {
+        if let Err(error) = self.room_at_target(&load).await {
+            return self.settle(load, End::Whole(Err(error)));
+        }
+        let (writer, events, bytes) = (&*self.writer.id, load.count, load.bytes);
+        let span = tracing::debug_span!("deliver", writer, events, bytes);
+        if self.is_unsure || self.is_overdue(&load) {
+            let end = self.deliver(&load).instrument(span).await;
+            return self.settle(load, end);
+        }
+        let number = self.next + 1 + self.under_way.len() as u64;
+        let append = self.append_of(&load.parts, number);
+        match self.transport.submit(append).instrument(span.clone()).await {
+            Ok(answer) => self.under_way.push_back(UnderWay { load, answer, span }),
+            Err(error) => {
+                let answer = Box::pin(std::future::ready(Err(error)));
+                self.under_way.push_back(UnderWay { load, answer, span });
+                // Nothing is submitted behind it.
+                while let Some(oldest) = self.under_way.front_mut() {
+                    let ended = oldest.answer.as_mut().await;
+                    self.ended(ended).await;
+                }
+            }
+        }
+    }
+
+    /// How the oldest append has ended, if it has.
+    async fn has_ended(&mut self) -> Option<Result<Appended>> {
+        let oldest = self.under_way.front_mut()?;
+        poll_fn(|context| match oldest.answer.as_mut().poll(context) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending => Poll::Ready(None),
+        })
+        .await
+    }
+
+    /// Waits until the oldest append has ended, or more is there to submit.
+    async fn one_end(&mut self) {
+        let may_submit = self.under_way.len() < UNDER_WAY_MAX;
+        let Some(oldest) = self.under_way.front_mut() else { return };
+        tokio::select! {
+            biased;
+            ended = &mut oldest.answer => self.ended(ended).await,
+            () = self.queue.filled.notified(), if may_submit => {}
+        }
+    }
+
+    /// The oldest append has ended so.
+    async fn ended(&mut self, ended: Result<Appended>) {
+        let Some(UnderWay { load, span, .. }) = self.under_way.pop_front() else { return };
+        match ended {
+            Ok(appended) => {
+                let appended = self.is_there(appended);
+                self.settle(load, End::Whole(Ok(appended)));
+            }
+            Err(error) => {
+                let mut loads = VecDeque::from([load]);
+                for later in std::mem::take(&mut self.under_way) {
+                    // Whatever it says: it is there only if all before it is.
+                    drop(later.answer.await);
+                    loads.push_back(later.load);
+                }
+                self.failed(loads, error).instrument(span).await;
+            }
+        }
+    }
+
     /// Waits until a spool has room.
-    async fn room_at_target(&self, load: &Load) -> Result<()> {
+    async fn room_at_target(&mut self, load: &Load) -> Result<()> {
         #[cfg(feature = "spool")]
         if let Some(gate) = &self.gate {
             let waiting = gate.wait();
@@ -151,6 +239,47 @@ impl<T: Transport> Sender<T> {
         self.delivery_timeout.map(|timeout| load.since + timeout)
     }
 
+    /// Delivers loads of which the first one's append has failed by this, and those of the others with it.
+    async fn failed(&mut self, mut loads: VecDeque<Load>, error: Error) {
+        self.is_unsure = true;
+        let mut number = self.next;
+        let mut error = Some(error);
+        let mut there = None;
+        while let Some(load) = loads.pop_front() {
+            number += 1;
+            let looked = match there {
+                Some(there) => Ok(there),
+                None => self.looked_after(&load, error.take()).await,
+            };
+            let end = match looked {
+                Err(failed) => End::Whole(Err(failed.into_error())),
+                Ok(next) => {
+                    there = Some(next);
+                    if number <= next {
+                        self.goes_on();
+                        End::Whole(Ok(Appended::default()))
+                    } else {
+                        self.deliver(&load).await
+                    }
+                }
+            };
+            self.settle(load, end);
+        }
+    }
+
+    /// How far it has come, after an append of a load failed by this, or one of a load before it.
+    async fn looked_after(&mut self, load: &Load, error: Option<Error>) -> Result<u64, Failed> {
+        let mut trial = self.trial(load);
+        if let Some(error) = error {
+            self.wait(&mut trial, error).await?;
+        }
+        self.look(&mut trial).await
+    }
+
+    fn is_overdue(&self, load: &Load) -> bool {
+        self.until(load).is_some_and(|until| Instant::now() > until)
+    }
+
     /// Delivers a load: at once, or where that is refused for good, each part for itself.
     async fn deliver(&mut self, load: &Load) -> End {
         match self.append_all(&load.parts, load).await {
@@ -165,60 +294,75 @@ impl<T: Transport> Sender<T> {
         End::Parts(ends)
     }
 
-    /// Appends parts of a load until they are durable, or cannot be.
+    /// Appends parts of a load until they are durable, or cannot be. Whatever an append fails by may have
+    /// happened, so that each one after that begins by looking.
     async fn append_all(&mut self, parts: &[Part], load: &Load) -> Result<Appended, Failed> {
-        let until = self.until(load);
-        let mut pause = PAUSE_MIN;
-        // What may be under way is of a load that was given up.
-        self.under_way = self.under_way.take().map(|_| Whose::Earlier);
+        let mut trial = self.trial(load);
         loop {
-            if until.is_some_and(|until| Instant::now() > until) {
+            if self.is_unsure {
+                self.look(&mut trial).await?;
+            }
+            if self.is_overdue(load) {
                 let waited = Error::new(ErrorKind::Timeout, "deliver events");
                 return Err(Failed::Late(late(waited.because("others were before them"), load)));
             }
-            let error = match self.attempt(parts, until).await {
-                Ok(appended) => {
-                    self.next += 1;
-                    if std::mem::take(&mut self.is_waiting) {
-                        tracing::info!(writer = &*self.writer.id, "events go on");
-                    }
-                    return Ok(appended);
-                }
-                Err(Failed::Unsure(error)) => error,
-                Err(failed) => return Err(failed),
+            let number = self.next + 1;
+            let append = self.append_of(parts, number);
+            let error = match self.transport.append(append).await {
+                Ok(appended) => return Ok(self.is_there(appended)),
+                Err(error) => error,
             };
-            self.counted.retried(&error, !std::mem::replace(&mut self.is_waiting, true));
-            if let Some(until) = until
-                && Instant::now() + pause > until
-            {
-                return Err(Failed::Late(late(error, load)));
+            self.is_unsure = true;
+            let refused = (error.remedy() == Remedy::Stop).then(|| error.again());
+            self.wait(&mut trial, error).await?;
+            if self.look(&mut trial).await? >= number {
+                self.goes_on();
+                return Ok(Appended::default());
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            if let Some(refused) = refused {
+                return Err(Failed::Refused(refused));
+            }
         }
     }
 
-    /// One append. Whatever it fails by may have happened, so that the next attempt begins by looking.
-    async fn attempt(
-        &mut self,
-        parts: &[Part],
-        until: Option<Instant>,
-    ) -> Result<Appended, Failed> {
-        if self.under_way.is_some() {
-            let next = self.reached_until(until).await?;
-            let is_there = next > self.next;
-            match self.under_way.take() {
-                Some(Whose::This(_)) if is_there => return Ok(Appended::default()),
-                Some(Whose::Earlier) if is_there => self.next = next,
-                Some(Whose::This(Some(refused))) => return Err(Failed::Refused(refused)),
-                _ => {}
+    fn trial<'l>(&self, load: &'l Load) -> Trial<'l> {
+        Trial { load, until: self.until(load), pause: PAUSE_MIN }
+    }
+
+    /// Pauses after a failure, each time longer.
+    async fn wait(&mut self, trial: &mut Trial<'_>, error: Error) -> Result<(), Failed> {
+        self.counted.retried(&error, !std::mem::replace(&mut self.is_waiting, true));
+        if let Some(until) = trial.until
+            && Instant::now() + trial.pause > until
+        {
+            return Err(Failed::Late(late(error, trial.load)));
+        }
+        tokio::time::sleep(trial.pause).await;
+        trial.pause = (trial.pause * 2).min(PAUSE_MAX);
+        Ok(())
+    }
+
+    /// Looks how far it has come: the number of the last append that is there.
+    async fn look(&mut self, trial: &mut Trial<'_>) -> Result<u64, Failed> {
+        loop {
+            match self.reached_until(trial.until).await {
+                Ok(next) => {
+                    (self.next, self.is_unsure) = (next, false);
+                    return Ok(next);
+                }
+                Err(Failed::Unsure(error)) => self.wait(trial, error).await?,
+                Err(failed) => return Err(failed),
             }
         }
-        self.append(parts).await.map_err(|error| {
-            let refused = (error.remedy() == Remedy::Stop).then(|| error.again());
-            self.under_way = Some(Whose::This(refused));
-            Failed::Unsure(error)
-        })
+    }
+
+    /// The append that was next is there, and answers this.
+    fn is_there(&mut self, mut appended: Appended) -> Appended {
+        self.next += 1;
+        self.goes_on();
+        self.spare.append(&mut appended.recycled);
+        self.spare.truncate(SPARE_MAX);
+        appended
     }
 
     /// How far it has come; what cannot be asked now is asked again.
@@ -239,14 +383,16 @@ impl<T: Transport> Sender<T> {
         )
     }
 
-    async fn append(&mut self, parts: &[Part]) -> Result<Appended> {
+    fn goes_on(&mut self) {
+        if std::mem::take(&mut self.is_waiting) {
+            tracing::info!(writer = &*self.writer.id, "events go on");
+        }
+    }
+
+    fn append_of(&mut self, parts: &[Part], number: u64) -> Append {
         let batches = parts.iter().map(|part| self.copy(part)).collect();
-        let state = vec![Owner { instance: self.instance, next: self.next + 1 }.item()];
-        let writer = Some(self.writer.clone());
-        let append = Append { writer, batches, state, offsets: Vec::new() };
-        let mut appended = self.transport.append(append).await?;
-        self.spare = std::mem::take(&mut appended.recycled);
-        Ok(appended)
+        let state = vec![Owner { instance: self.instance, next: number }.item()];
+        Append { writer: Some(self.writer.clone()), batches, state, offsets: Vec::new() }
     }
 
     /// Opens the writer anew, which fences what is under way, and looks how far it has come.

@@ -7,8 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "these are tests, also where another crate compiles them")]
 
 use crate::{
-    Append, Committer, FetchLimit, FetchedBatch, GroupOffset, PartitionBatch, Reader, Records,
-    Retention, Start, Subscription, TopicConfig, Transport, WriterEpoch,
+    Append, Committer, FetchLimit, FetchedBatch, GroupOffset, PartitionBatch, RECORD_BYTES_MAX,
+    Reader, Records, Retention, Start, Subscription, TopicConfig, Transport, WriterEpoch,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -151,6 +151,72 @@ pub async fn an_old_writer_is_fenced<T: Transport>(transport: &T) {
     let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
     read(&mut reader, 1).await;
     assert!(reader.poll(NO_WAIT).await.unwrap().is_empty());
+}
+
+/// An append by a writer, whose state tells its number.
+fn numbered(writer: &WriterEpoch, number: u8, append: Append) -> Append {
+    let state = vec![StateItem { key: "n".into(), value: Some(vec![number]) }];
+    Append { writer: Some(writer.clone()), state, ..append }
+}
+
+/// Appends that are submitted before the ones before them are durable keep their order, and each tells
+/// its own offsets.
+pub async fn what_is_submitted_keeps_its_order<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let writer = transport.open_writer("w").await.unwrap();
+    let values: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    let mut under_way = Vec::new();
+    for (number, value) in (0..).zip(&values) {
+        let next = numbered(&writer, number, append("t", 0, &[value]));
+        under_way.push(transport.submit(next).await.unwrap());
+    }
+    let mut told = Vec::new();
+    for submitted in under_way {
+        told.extend(submitted.await.unwrap().base_offsets);
+    }
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let found = read(&mut reader, values.len()).await;
+    assert_eq!(texts(&found), values);
+    assert_eq!(told, found.iter().map(|(_, offset, _)| *offset).collect::<Vec<_>>());
+    assert_eq!(transport.state("w").await.unwrap()["n"], [39]);
+}
+
+/// Where one that was submitted fails, so do those behind it; what is there is what the state tells.
+pub async fn what_is_submitted_behind_a_failure_fails<T: Transport>(transport: &T) {
+    topic(transport, "t", 1).await;
+    let writer = transport.open_writer("w").await.unwrap();
+    let mut appends = ["1", "2", "3", "4", "5"].map(|value| append("t", 0, &[value]));
+    if transport.record_bytes_max() < RECORD_BYTES_MAX {
+        appends[2] = append("t", 0, &[&"x".repeat(transport.record_bytes_max() / 2 + 1)]);
+    } else {
+        appends[2].batches[0].partition = 9;
+    }
+    let mut under_way = Vec::new();
+    for (number, append) in (1..).zip(appends) {
+        match transport.submit(numbered(&writer, number, append)).await {
+            Ok(submitted) => under_way.push(submitted),
+            // Nobody submits more behind that.
+            Err(_) => break,
+        }
+    }
+    let mut succeeded = 0;
+    let mut failed = false;
+    for submitted in under_way {
+        match submitted.await {
+            Ok(_) if failed => panic!("one succeeded behind one that failed"),
+            Ok(_) => succeeded += 1,
+            Err(_) => failed = true,
+        }
+    }
+    let writer = transport.open_writer("w").await.unwrap();
+    let there = transport.state("w").await.unwrap().get("n").map_or(0, |number| number[0]);
+    assert!((succeeded..=2).contains(&there), "{there} are there, {succeeded} succeeded");
+    let next = numbered(&writer, there + 1, append("t", 0, &["next"]));
+    transport.append(next).await.unwrap();
+    let mut reader = transport.subscribe(from("t", Start::Earliest)).await.unwrap();
+    let found = read(&mut reader, usize::from(there) + 1).await;
+    let expected = [&["1", "2"][..usize::from(there)], &["next"]].concat();
+    assert_eq!(texts(&found), expected);
 }
 
 /// A writer's state is set and removed with its appends and is its own.
@@ -704,6 +770,7 @@ macro_rules! __conformance_tests {
     ($make:path, in_a_cluster) => {
         $crate::conformance::conformance_tests!($make:
             order_is_kept records_come_whole an_append_tells_its_offsets
+            what_is_submitted_keeps_its_order what_is_submitted_behind_a_failure_fails
             a_refused_append_leaves_nothing an_old_writer_is_fenced state_goes_with_the_records
             a_waiting_reader_is_woken a_reader_begins_where_it_says
             a_group_goes_on_where_it_committed offsets_go_with_the_records

@@ -48,5 +48,5 @@ pub use topic::{
 };
 pub use transport::{
     Append, Appended, Committer, FetchLimit, GroupOffset, OffsetBreak, PartitionBatch, Progress,
-    Reader, Start, Subscription, Transport, WriterEpoch,
+    Reader, Start, Submitted, Subscription, Transport, WriterEpoch,
 };

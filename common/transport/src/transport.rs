@@ -3,6 +3,7 @@
 use crate::{FetchedBatch, RECORD_BYTES_MAX, Records, Retention, TopicConfig, TopicInfo};
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemesh_model::{Result, StateItem};
@@ -68,6 +69,9 @@ pub struct Appended {
     /// The append's batches' records, emptied, for use again. May be fewer.
     pub recycled: Vec<Records>,
 }
+
+/// What an append that was submitted answers, once all of it is durable.
+pub type Submitted = Pin<Box<dyn Future<Output = Result<Appended>> + Send>>;
 
 /// A record of an append whose offset is not the one behind the record before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,6 +219,22 @@ pub trait Transport: Send + Sync + 'static {
     /// disk is full or failing: nothing of it is visible now; after a restart all of it or nothing
     /// is, and the writer's state tells which.
     fn append(&self, append: Append) -> impl Future<Output = Result<Appended>> + Send;
+
+    /// Begins an append, for a writer that has more to append before this one is durable: answers once it
+    /// has its place behind all that the writer submitted before. Appends that follow each other may become
+    /// one atomic step. Where what was submitted fails, so does all that the writer submitted behind it,
+    /// until the writer is opened again; of those that failed an append is there only if those before it
+    /// are. By default an append is waited for.
+    ///
+    /// # Errors
+    ///
+    /// As of `append`, here or by what was submitted.
+    fn submit(&self, append: Append) -> impl Future<Output = Result<Submitted>> + Send {
+        async {
+            let appended = self.append(append).await?;
+            Ok(Box::pin(std::future::ready(Ok(appended))) as Submitted)
+        }
+    }
 
     /// Begins to read.
     ///

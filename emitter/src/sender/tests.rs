@@ -19,16 +19,38 @@ enum Fault {
     Refused(ErrorKind),
 }
 
-/// A log with faults, which the next appends, and openings of the writer, have in turn.
+/// A log with faults, which the next appends, and openings of the writer, have in turn. It takes what is
+/// submitted without waiting for it.
+#[derive(Clone)]
 struct Faulty {
     log: EmbeddedTransport,
-    appends: Mutex<VecDeque<Option<Fault>>>,
-    openings: Mutex<VecDeque<ErrorKind>>,
+    appends: Arc<Mutex<VecDeque<Option<Fault>>>>,
+    openings: Arc<Mutex<VecDeque<ErrorKind>>>,
+    /// What was submitted fails until the writer is opened again; whether it may be there yet.
+    broken: Arc<Mutex<Option<bool>>>,
 }
 
 impl Faulty {
     fn error(kind: ErrorKind) -> Error {
         Error::new(kind, "append").because("the test has it so")
+    }
+
+    /// What becomes of an append that was submitted: it is there at most where those before it are.
+    async fn submitted(self, append: Append) -> Result<Appended> {
+        let fault = self.appends.lock().unwrap().pop_front().flatten();
+        let broken = *self.broken.lock().unwrap();
+        let may_happen = broken.unwrap_or(true);
+        let (happens, fails) = match fault {
+            None => (broken.is_none(), broken.is_some()),
+            Some(Fault::Lost(_)) => (may_happen, true),
+            Some(Fault::Refused(_)) => (false, true),
+        };
+        let appended = if happens { self.log.append(append).await? } else { Appended::default() };
+        if fails {
+            *self.broken.lock().unwrap() = Some(may_happen && happens);
+            return Err(Self::error(ErrorKind::Unavailable));
+        }
+        Ok(appended)
     }
 }
 
@@ -59,6 +81,7 @@ impl Transport for Faulty {
         if let Some(kind) = self.openings.lock().unwrap().pop_front() {
             return Err(Self::error(kind));
         }
+        *self.broken.lock().unwrap() = None;
         self.log.open_writer(id).await
     }
 
@@ -80,6 +103,10 @@ impl Transport for Faulty {
                 Err(Self::error(kind))
             }
         }
+    }
+
+    async fn submit(&self, append: Append) -> Result<Submitted> {
+        Ok(Box::pin(self.clone().submitted(append)))
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<EmbeddedReader> {
@@ -106,10 +133,15 @@ struct Bench {
 
 impl Bench {
     async fn new(delivery_timeout: Option<Duration>) -> Self {
+        Self::with_loads_of(1 << 20, delivery_timeout).await
+    }
+
+    async fn with_loads_of(load_bytes: usize, delivery_timeout: Option<Duration>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path())).unwrap();
-        let log = Arc::new(Faulty { log, appends: Mutex::default(), openings: Mutex::default() });
-        let queue = Arc::new(Queue::new(1 << 20, 7));
+        let (appends, openings, broken) = Default::default();
+        let log = Arc::new(Faulty { log, appends, openings, broken });
+        let queue = Arc::new(Queue::new(load_bytes, 7));
         for topic in ["a", "b"] {
             log.create_topic(topic, &TopicConfig::default()).await.unwrap();
         }
@@ -128,7 +160,8 @@ impl Bench {
             writer: crate::own::take_over(log.as_ref(), "emitter.test", 7).await.unwrap(),
             instance: 7,
             next: 0,
-            under_way: None,
+            under_way: VecDeque::new(),
+            is_unsure: false,
             is_waiting: false,
             is_taken: false,
             spare: Vec::new(),
@@ -155,15 +188,19 @@ impl Bench {
     }
 
     async fn values(&self, topic: &str) -> Vec<String> {
-        let subscription =
-            Subscription { topics: vec![topic.into()], group: None, start: Start::Earliest };
-        let mut reader = self.log.subscribe(subscription).await.unwrap();
-        let limit = FetchLimit { bytes_max: 1 << 20, wait_max: Duration::ZERO };
-        let batches = reader.poll(limit).await.unwrap();
-        let records = batches.iter().flat_map(|batch| batch.iter().map(|record| record.unwrap().1));
-        let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
-        records.map(|record| text(record.value.unwrap())).collect()
+        values(&self.log, topic).await
     }
+}
+
+async fn values(log: &Faulty, topic: &str) -> Vec<String> {
+    let subscription =
+        Subscription { topics: vec![topic.into()], group: None, start: Start::Earliest };
+    let mut reader = log.subscribe(subscription).await.unwrap();
+    let limit = FetchLimit { bytes_max: 1 << 20, wait_max: Duration::ZERO };
+    let batches = reader.poll(limit).await.unwrap();
+    let records = batches.iter().flat_map(|batch| batch.iter().map(|record| record.unwrap().1));
+    let text = |value: &[u8]| String::from_utf8(value.to_vec()).unwrap();
+    records.map(|record| text(record.value.unwrap())).collect()
 }
 
 #[tokio::test]
@@ -207,6 +244,28 @@ async fn what_is_refused_for_good_fails_alone_and_is_not_there() {
     assert_eq!(two.receipt().await.unwrap().offset, Some(0));
     assert_eq!(bench.values("a").await, [""; 0]);
     assert_eq!(bench.values("b").await, ["2"]);
+}
+
+/// Every way in which two of the appends that follow each other may fail, as those do that join one transaction or
+/// follow in the next.
+#[tokio::test]
+async fn appends_that_follow_each_other_are_there_once_and_in_order_whichever_fails() {
+    let kind = ErrorKind::Unavailable;
+    let faults = [None, Some(Fault::Lost(kind)), Some(Fault::Refused(kind))];
+    for case in 0..9 {
+        let bench = Bench::with_loads_of(1, None).await;
+        let faults = [case / 3, case % 3].map(|fault| faults[fault]);
+        bench.faults(&faults);
+        let deliveries = ["1", "2", "3", "4"].map(|value| bench.push(0, value));
+        bench.queue.close(Error::new(ErrorKind::Unavailable, "emit"));
+        let Bench { log, queue, lanes, sender, _folder } = bench;
+        sender.run().await;
+        for delivery in deliveries {
+            delivery.receipt().await.unwrap();
+        }
+        assert_eq!(values(&log, "a").await, ["1", "2", "3", "4"], "{faults:?}");
+        drop((queue, lanes));
+    }
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ pub use config::{Compression, Delivery, KafkaConfig, Sasl, SaslMechanism, Securi
 pub use reader::{KafkaCommitter, KafkaReader};
 
 use crate::{
-    Append, Appended, Retention, Subscription, TopicConfig, TopicInfo, Transport, WriterEpoch,
-    check_topic_name,
+    Append, Appended, Retention, Submitted, Subscription, TopicConfig, TopicInfo, Transport,
+    WriterEpoch, check_topic_name,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,6 +151,16 @@ impl KafkaTransport {
         }
         Ok(names)
     }
+
+    /// What is not taken for known any more after an append into these topics failed.
+    fn failed(&self, topics: &[String], is_anonymous: bool) {
+        // One of them may have been removed, which is told late, or not at all.
+        topics.iter().for_each(|name| self.shared.topics.forget(name));
+        if is_anonymous {
+            // Its next append opens it again.
+            self.writers().remove(ANONYMOUS);
+        }
+    }
 }
 
 impl Transport for KafkaTransport {
@@ -213,6 +223,10 @@ impl Transport for KafkaTransport {
     }
 
     async fn append(&self, append: Append) -> Result<Appended> {
+        self.submit(append).await?.await
+    }
+
+    async fn submit(&self, append: Append) -> Result<Submitted> {
         let topics = self.check(&append).await?;
         let jobs = self.jobs(append.writer.as_ref()).await?;
         let names = topics.clone();
@@ -227,16 +241,14 @@ impl Transport for KafkaTransport {
         let (answer, answered) = oneshot::channel();
         let job = Job { append, topics, answer, _permit: permit };
         jobs.send(job).await.map_err(|_| gone())?;
-        let result = answered.await.map_err(|_| gone())?;
-        if result.is_err() {
-            // One of them may have been removed, which is told late, or not at all.
-            names.iter().for_each(|name| self.shared.topics.forget(name));
-        }
-        if result.is_err() && is_anonymous {
-            // Its next append opens it again.
-            self.writers().remove(ANONYMOUS);
-        }
-        result
+        let transport = self.clone();
+        Ok(Box::pin(async move {
+            let result = answered.await.map_err(|_| gone())?;
+            if result.is_err() {
+                transport.failed(&names, is_anonymous);
+            }
+            result
+        }))
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<KafkaReader> {

@@ -1,4 +1,8 @@
 //! One writer: a producer, and a thread of its own that carries out its appends one after the other.
+//!
+//! A transaction costs the time that its last records take to be delivered, that of a commit, and that until
+//! the next one is let in, in which nothing else is on its way. So appends that wait already join the
+//! transaction of the one before them.
 
 use super::checkpoints::record_key;
 use super::config::{Delivery, KafkaConfig};
@@ -20,8 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 /// Appends that may wait for a writer's thread; their bytes are bounded by the transport's budget.
 const JOBS_WAITING_MAX: usize = 64;
 
-/// How long it is looked for deliveries before anything else is.
-const POLL: Duration = Duration::from_millis(50);
+/// For how long a transaction takes further appends: how long the first may wait for them.
+const JOINED_MAX: Duration = Duration::from_millis(100);
 
 /// How long to wait before it is looked for deliveries again: a fraction of what brokers take for one.
 const LOOK_PAUSE: Duration = Duration::from_micros(200);
@@ -39,7 +43,7 @@ pub(super) struct Job {
     pub(super) _permit: OwnedSemaphorePermit,
 }
 
-/// What a writer's producer is told, and what has been delivered of the append under way.
+/// What a writer's producer is told, and what has been delivered of the appends under way.
 #[derive(Debug, Default)]
 pub(super) struct Context {
     told: Told,
@@ -78,6 +82,14 @@ impl Offsets {
 impl Context {
     fn delivered(&self) -> std::sync::MutexGuard<'_, Delivered> {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes room for so many more batches; answers the first one's place.
+    fn more(&self, batches: usize) -> usize {
+        let mut delivered = self.delivered();
+        let first = delivered.batches.len();
+        delivered.batches.resize(first + batches, Offsets::default());
+        first
     }
 }
 
@@ -147,6 +159,7 @@ impl Writer {
             prefix: prefix.to_owned(),
             producer,
             transactional,
+            joins: transactional && !id.starts_with(super::ANONYMOUS),
             groups: BTreeMap::new(),
             broken: false,
             failures: metrics::counter!("tidemesh_kafka_append_failures_total", "writer" => id.to_owned()),
@@ -168,6 +181,8 @@ struct Running {
     prefix: String,
     producer: BaseProducer<Context>,
     transactional: bool,
+    /// Whether a transaction may have several appends: those of one who knows that they fail together.
+    joins: bool,
     /// Clients that commit for groups, by group.
     groups: BTreeMap<String, BaseConsumer<Quiet>>,
     /// After an append that failed the writer is to be opened again: only that tells what became of
@@ -177,17 +192,28 @@ struct Running {
 }
 
 impl Running {
-    fn run(&mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(Job { append, topics, answer, _permit }) = jobs.blocking_recv() {
-            let result =
-                if self.broken { Err(self.is_broken()) } else { self.append(append, &topics) };
-            if let Err(error) = &result {
-                self.broken = true;
-                self.failures.increment(1);
-                tracing::debug!(writer = self.id, error = error.report(), "an append failed");
+    fn run(&mut self, mut waiting: mpsc::Receiver<Job>) {
+        while let Some(first) = waiting.blocking_recv() {
+            let mut jobs = vec![first];
+            let written = if self.broken {
+                Err(self.is_broken())
+            } else {
+                self.append(&mut jobs, &mut waiting)
+            };
+            match written {
+                Ok(()) => self.answer(jobs),
+                Err(error) => self.fail(jobs, &error),
             }
+        }
+    }
+
+    fn fail(&mut self, jobs: Vec<Job>, error: &Error) {
+        self.broken = true;
+        self.failures.increment(1);
+        tracing::debug!(writer = self.id, error = error.report(), "an append failed");
+        for job in jobs {
             // Who asked may have gone.
-            let _ = answer.send(result);
+            let _ = job.answer.send(Err(error.again()));
         }
     }
 
@@ -197,36 +223,76 @@ impl Running {
             .with("writer", &self.id)
     }
 
-    fn append(&mut self, append: Append, topics: &[String]) -> Result<Appended> {
-        let deadline = Instant::now() + self.config.transaction_timeout;
-        *self.producer.context().delivered() =
-            Delivered { batches: vec![Offsets::default(); append.batches.len()], failed: None };
-        let written = self.write(&append, topics, deadline);
-        if let Err(error) = written {
+    /// One transaction: of the append that there is, and of those that join it.
+    fn append(&mut self, jobs: &mut Vec<Job>, waiting: &mut mpsc::Receiver<Job>) -> Result<()> {
+        let begun = Instant::now();
+        *self.producer.context().delivered() = Delivered::default();
+        let written = self.write(jobs, waiting, begun);
+        if written.is_err() {
             self.take_back();
-            return Err(error);
         }
-        let offsets = std::mem::take(&mut self.producer.context().delivered().batches);
-        let base_offsets = offsets.iter().map(|batch| batch.base.unwrap_or_default()).collect();
-        let breaks = offsets.iter().enumerate().flat_map(|(batch, offsets)| {
-            offsets.breaks.iter().map(move |(index, offset)| OffsetBreak {
-                batch,
-                index: *index,
-                offset: *offset,
-            })
-        });
-        let breaks = breaks.collect();
-        let recycled = append.batches.into_iter().map(|batch| emptied(batch.records)).collect();
-        Ok(Appended { base_offsets, breaks, recycled })
+        written
     }
 
-    fn write(&mut self, append: &Append, topics: &[String], deadline: Instant) -> Result<()> {
+    /// Tells each append where its records are.
+    fn answer(&self, jobs: Vec<Job>) {
+        let offsets = std::mem::take(&mut self.producer.context().delivered().batches);
+        let mut offsets = offsets.into_iter();
+        for Job { append, answer, .. } in jobs {
+            let of_append: Vec<Offsets> = offsets.by_ref().take(append.batches.len()).collect();
+            // Who asked may have gone.
+            let _ = answer.send(Ok(appended(append, &of_append)));
+        }
+    }
+
+    fn write(
+        &mut self,
+        jobs: &mut Vec<Job>,
+        waiting: &mut mpsc::Receiver<Job>,
+        begun: Instant,
+    ) -> Result<()> {
+        let deadline = begun + self.config.transaction_timeout;
         if self.transactional {
             self.producer.begin_transaction().map_err(|error| self.explain(error))?;
         }
+        self.hand_over(&jobs[0], deadline)?;
+        while !self.is_delivered(deadline)? {
+            if let Some(next) = self.joining(jobs, waiting, begun) {
+                jobs.push(next);
+                self.hand_over(&jobs[jobs.len() - 1], deadline)?;
+            } else {
+                self.look();
+            }
+        }
+        if self.transactional {
+            let left = left(deadline);
+            self.producer.commit_transaction(left).map_err(|error| self.explain(error))?;
+        }
+        Ok(())
+    }
+
+    /// The append that joins the transaction, if one waits. While more than the one before it is on its way
+    /// it would but wait as well, and where brokers are slow the transaction would be late.
+    fn joining(
+        &self,
+        jobs: &[Job],
+        waiting: &mut mpsc::Receiver<Job>,
+        begun: Instant,
+    ) -> Option<Job> {
+        let newest = jobs.last().into_iter().flat_map(|job| &job.append.batches);
+        let records: u32 = newest.map(|batch| batch.records.count()).sum();
+        let on_the_way = u32::try_from(self.producer.in_flight_count()).unwrap_or(u32::MAX);
+        let joins = self.joins && begun.elapsed() < JOINED_MAX && on_the_way <= records;
+        joins.then(|| waiting.try_recv().ok()).flatten()
+    }
+
+    /// Hands an append's records, state and offsets to the library.
+    fn hand_over(&mut self, job: &Job, deadline: Instant) -> Result<()> {
+        let Job { append, topics, .. } = job;
+        let first = self.producer.context().more(append.batches.len());
         for (index, batch) in append.batches.iter().enumerate() {
             for record in RecordIter::new(batch.records.as_bytes()) {
-                self.send(&topics[index], batch.partition, index, &record?, deadline)?;
+                self.send(&topics[index], batch.partition, first + index, &record?, deadline)?;
             }
         }
         if !self.transactional {
@@ -236,13 +302,7 @@ impl Running {
         for item in &append.state {
             self.send_state(&item.key, item.value.as_deref(), deadline)?;
         }
-        self.send_offsets(&append.offsets, deadline)?;
-        self.delivered(deadline)?;
-        if self.transactional {
-            let left = left(deadline);
-            self.producer.commit_transaction(left).map_err(|error| self.explain(error))?;
-        }
-        Ok(())
+        self.send_offsets(&append.offsets, deadline)
     }
 
     fn send(
@@ -297,19 +357,22 @@ impl Running {
 
     /// Waits until all that was sent is delivered.
     fn delivered(&self, deadline: Instant) -> Result<()> {
-        loop {
-            let failed = self.producer.context().delivered().failed.take();
-            if let Some(error) = failed {
-                return Err(self.explain(self.root(error)));
-            }
-            if self.producer.in_flight_count() == 0 {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(self.explain(KafkaError::Flush(Code::OperationTimedOut)));
-            }
-            self.poll_once();
+        while !self.is_delivered(deadline)? {
+            self.look();
         }
+        Ok(())
+    }
+
+    fn is_delivered(&self, deadline: Instant) -> Result<bool> {
+        let failed = self.producer.context().delivered().failed.take();
+        if let Some(error) = failed {
+            return Err(self.explain(self.root(error)));
+        }
+        let is_delivered = self.producer.in_flight_count() == 0;
+        if !is_delivered && Instant::now() > deadline {
+            return Err(self.explain(KafkaError::Flush(Code::OperationTimedOut)));
+        }
+        Ok(is_delivered)
     }
 
     /// A transaction that fails takes its records out of the queue, which is all that they tell.
@@ -322,15 +385,6 @@ impl Running {
         match self.producer.commit_transaction(ABORT_MAX) {
             Err(root) => root,
             Ok(()) => error,
-        }
-    }
-
-    /// Serves deliveries as soon as there is one.
-    fn poll_once(&self) {
-        let until = Instant::now() + POLL;
-        let before = self.producer.in_flight_count();
-        while self.producer.in_flight_count() == before && Instant::now() < until {
-            self.look();
         }
     }
 
@@ -410,6 +464,21 @@ fn left(deadline: Instant) -> Duration {
 fn late() -> Error {
     Error::new(ErrorKind::Timeout, "append")
         .because("the brokers do not take what is to be written")
+}
+
+/// What is answered for an append whose batches have these offsets.
+fn appended(append: Append, offsets: &[Offsets]) -> Appended {
+    let base_offsets = offsets.iter().map(|batch| batch.base.unwrap_or_default()).collect();
+    let breaks = offsets.iter().enumerate().flat_map(|(batch, offsets)| {
+        offsets.breaks.iter().map(move |(index, offset)| OffsetBreak {
+            batch,
+            index: *index,
+            offset: *offset,
+        })
+    });
+    let breaks = breaks.collect();
+    let recycled = append.batches.into_iter().map(|batch| emptied(batch.records)).collect();
+    Appended { base_offsets, breaks, recycled }
 }
 
 fn emptied(mut records: Records) -> Records {
