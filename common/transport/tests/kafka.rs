@@ -49,6 +49,40 @@ mod exactly_once {
         Append { writer: Some(writer.clone()), batches, state, ..Append::default() }
     }
 
+    /// Of what was submitted together, and may have joined one transaction, none is told durable behind one
+    /// that cannot be, and what is there is what the state tells.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_submitted_with_one_that_is_too_large_fails_with_it() {
+        let mut config = config();
+        config.record_bytes_max = 1 << 20;
+        let transport = another(&config);
+        transport.create_topic("t", &TopicConfig::default()).await.unwrap();
+        for place in 0..4 {
+            let writer = transport.open_writer("w").await.unwrap();
+            let mut under_way = Vec::new();
+            for number in 0..4 {
+                let mut next = append(&writer, 10 * place + number);
+                if number == place {
+                    let large = &mut next.batches[0].records;
+                    large.push(1, None, &[], Some(&vec![0; 1 << 20])).unwrap();
+                }
+                under_way.push(transport.submit(next).await.unwrap());
+            }
+            let mut ends = Vec::new();
+            for submitted in under_way {
+                ends.push(submitted.await.map_err(|error| error.kind()).map(drop));
+            }
+            let whole = ends.iter().take_while(|end| end.is_ok()).count();
+            assert!(whole <= usize::from(place), "{ends:?}");
+            assert!(ends[whole..].iter().all(Result::is_err), "{ends:?}");
+            assert_eq!(ends[whole], Err(ErrorKind::TooLarge));
+            transport.open_writer("w").await.unwrap();
+            let state = transport.state("w").await.unwrap();
+            let told = state.get("n").map(|number| number[0]).filter(|n| n / 10 == place);
+            assert_eq!(told.map_or(0, |number| usize::from(number % 10) + 1), whole, "{ends:?}");
+        }
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_writer_of_another_process_fences_this_one() {
         let config = config();

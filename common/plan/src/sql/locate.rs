@@ -125,6 +125,11 @@ fn words(error: &DataFusionError, context: &Context) -> (String, Option<String>)
         DataFusionError::Plan(message) | DataFusionError::Execution(message) => {
             plan_words(message, context)
         }
+        DataFusionError::NotImplemented(message) if message.starts_with("compound identifier") => {
+            let parts: Vec<&str> = message.split('"').skip(1).step_by(2).collect();
+            let name = parts.join(".");
+            (format!("there is no column `{name}`"), None)
+        }
         DataFusionError::NotImplemented(message) => {
             (format!("not supported: {}", first_line(message)), None)
         }

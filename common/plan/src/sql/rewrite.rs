@@ -5,11 +5,15 @@ use super::refuse::{normal, table_name};
 use sqlparser::ast::{
     AccessExpr, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentList, FunctionArguments, Ident, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, WildcardAdditionalOptions,
-    visit_expressions_mut,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, TableFactor, Value,
+    WildcardAdditionalOptions, visit_expressions_mut,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+
+/// The most parts of a name that the planner can refuse: of a longer one that nothing has it panics
+/// (`datafusion-sql` 53.1, `sql_compound_identifier_to_expr`).
+const NAME_PARTS_MAX: usize = 5;
 
 /// Columns that no star takes, by table.
 pub(super) type Hidden = BTreeMap<String, BTreeSet<String>>;
@@ -25,6 +29,24 @@ pub(super) fn rewrite(query: &mut Query, hidden: &Hidden) {
         ControlFlow::Continue(())
     });
     Selects { hidden, shadowed: Vec::new() }.query(query);
+    let _: ControlFlow<()> = visit_expressions_mut(query, |expr: &mut Expr| {
+        if let Expr::CompoundIdentifier(path) = expr
+            && path.len() > NAME_PARTS_MAX
+        {
+            *expr = looked_into(std::mem::take(path));
+        }
+        ControlFlow::Continue(())
+    });
+}
+
+/// A name of many parts as one of fewer that is looked into.
+fn looked_into(mut path: Vec<Ident>) -> Expr {
+    let fields = path.split_off(NAME_PARTS_MAX).into_iter().map(|ident| {
+        let name = Value::SingleQuotedString(normal(&ident)).with_span(ident.span);
+        AccessExpr::Dot(Expr::Value(name))
+    });
+    let access_chain = fields.collect();
+    Expr::CompoundFieldAccess { root: Box::new(Expr::CompoundIdentifier(path)), access_chain }
 }
 
 fn call(name: &str, args: Vec<Expr>) -> Expr {

@@ -96,6 +96,10 @@ const CASES: &[(&str, &str, &str)] = &[
     ("SELECT Mixed FROM orders", "1:8", "no column `mixed`"),
     ("SELECT id FROM nowhere", "1:16", "there are: clicks, customers, orders, refunds"),
     ("SELECT x.id FROM orders o", "1:8", "no column `x.id`"),
+    // Of long names the planner has no words, or panics.
+    ("SELECT a.b.c.d.e FROM orders", "1:8", "no column `a.b.c.d.e`"),
+    ("SELECT id FROM orders WHERE a.b.c.d.e.f = 1", "1:29", "no column `a.b.c.d.e`"),
+    ("SELECT (a.b.c).d.e.f.g AS x FROM orders", "1:9", "no column `a.b.c.d.e`"),
     ("SELECT uper(note) AS n FROM orders", "1:8", "did you mean `upper`"),
     ("SELECT (shipping).town FROM orders", "1:9", "town"),
     (

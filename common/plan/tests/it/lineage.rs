@@ -4,8 +4,9 @@
 //! are, else with how (`cast`, `expression`, `condition`); behind `|` the fields that decide which rows
 //! there are (`filter`, `lookup_key`).
 
-use crate::support::{inputs, resolve, resolve_chain};
+use crate::support::{input, inputs, resolve, resolve_chain};
 use std::collections::BTreeSet;
+use tidemesh_avro::schema::Schema;
 use tidemesh_plan::lineage::{InputField, Via, lineage, reads};
 use tidemesh_plan::query::{Input, Query};
 
@@ -243,6 +244,29 @@ fn read(sql: &str) -> Vec<String> {
         paths.into_iter().map(move |path| format!("{name}.{}", path.join("."))).collect::<Vec<_>>()
     };
     reads(&query, &inputs).into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_field_is_found_however_deep_it_is() {
+    let mut kind = r#""string""#.to_owned();
+    for name in ["h", "g", "f", "e", "d", "c", "B"] {
+        kind = format!(
+            r#"{{"type":"record","name":"R{name}","fields":[{{"name":"{name}","type":{kind}}}]}}"#
+        );
+    }
+    let value =
+        format!(r#"{{"type":"record","name":"V","fields":[{{"name":"a","type":{kind}}}]}}"#);
+    let inputs = vec![input("deep", None, Schema::parse(&value).unwrap())];
+    for sql in [
+        r#"SELECT deep.a."B".c.d.e.f.g.h FROM deep"#,
+        r#"SELECT (a)."B".c.d.e.f.g.h FROM deep"#,
+        r#"SELECT t.a."B".C.d.e.f.g.h FROM deep t WHERE (t.a)."B".c.d.e.f.g.h = 'x'"#,
+    ] {
+        let query = resolve(&inputs, sql).unwrap();
+        assert_eq!(query.columns[0].name, "h", "{sql}");
+        let read: Vec<_> = reads(&query, &inputs).into_values().flatten().collect();
+        assert_eq!(read, [["a", "B", "c", "d", "e", "f", "g", "h"]], "{sql}");
+    }
 }
 
 #[test]
