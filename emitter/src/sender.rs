@@ -17,6 +17,7 @@ use crate::own::{Owner, open_again, taken};
 use crate::queue::{Load, Part, Queue};
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -36,8 +37,8 @@ pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Appends that are under way at most. Their bytes are bounded by the queue's, and by the target's.
 const UNDER_WAY_MAX: usize = 16;
 
-/// Emptied buffers that are kept.
-const SPARE_MAX: usize = 64;
+/// Emptied buffers that are kept, where an append has not more.
+const SPARE_MAX: usize = 8;
 
 /// Hands on an emitter's events.
 pub(crate) struct Sender<T> {
@@ -154,22 +155,50 @@ impl<T: Transport> Sender<T> {
         let (writer, events, bytes) = (&*self.writer.id, load.count, load.bytes);
         let span = tracing::debug_span!("deliver", writer, events, bytes);
         if self.is_unsure || self.is_overdue(&load) {
+            // Events end in the order in which they were taken.
+            self.all_end().await;
             let end = self.deliver(&load).instrument(span).await;
             return self.settle(load, end);
         }
         let number = self.next + 1 + self.under_way.len() as u64;
         let append = self.append_of(&load.parts, number);
-        match self.transport.submit(append).instrument(span.clone()).await {
+        match self.submit(append).instrument(span.clone()).await {
             Ok(answer) => self.under_way.push_back(UnderWay { load, answer, span }),
             Err(error) => {
                 let answer = Box::pin(std::future::ready(Err(error)));
                 self.under_way.push_back(UnderWay { load, answer, span });
                 // Nothing is submitted behind it.
-                while let Some(oldest) = self.under_way.front_mut() {
-                    let ended = oldest.answer.as_mut().await;
-                    self.ended(ended).await;
-                }
+                self.all_end().await;
             }
+        }
+    }
+
+    /// Submits an append; while it waits for its place, those before it end.
+    async fn submit(&mut self, append: Append) -> Result<Submitted> {
+        let transport = Arc::clone(&self.transport);
+        let mut submitting = pin!(transport.submit(append));
+        while let Some(oldest) = self.under_way.front_mut() {
+            tokio::select! {
+                biased;
+                submitted = &mut submitting => return submitted,
+                ended = &mut oldest.answer => match ended {
+                    Ok(appended) => self.ended(Ok(appended)).await,
+                    Err(error) => {
+                        // In its turn: what was submitted behind it fails with it.
+                        oldest.answer = Box::pin(std::future::ready(Err(error)));
+                        break;
+                    }
+                },
+            }
+        }
+        submitting.await
+    }
+
+    /// Waits until all that is under way has ended.
+    async fn all_end(&mut self) {
+        while let Some(oldest) = self.under_way.front_mut() {
+            let ended = oldest.answer.as_mut().await;
+            self.ended(ended).await;
         }
     }
 
@@ -243,6 +272,9 @@ impl<T: Transport> Sender<T> {
     async fn failed(&mut self, mut loads: VecDeque<Load>, error: Error) {
         self.is_unsure = true;
         let mut number = self.next;
+        // Of several it is not known which one was refused.
+        let refused = loads.len() == 1 && error.remedy() == Remedy::Stop;
+        let mut refused = refused.then(|| error.again());
         let mut error = Some(error);
         let mut there = None;
         while let Some(load) = loads.pop_front() {
@@ -258,6 +290,8 @@ impl<T: Transport> Sender<T> {
                     if number <= next {
                         self.goes_on();
                         End::Whole(Ok(Appended::default()))
+                    } else if let Some(refused) = refused.take() {
+                        self.each_part(&load, refused).await
                     } else {
                         self.deliver(&load).await
                     }
@@ -283,8 +317,15 @@ impl<T: Transport> Sender<T> {
     /// Delivers a load: at once, or where that is refused for good, each part for itself.
     async fn deliver(&mut self, load: &Load) -> End {
         match self.append_all(&load.parts, load).await {
-            Err(Failed::Refused(_)) if load.parts.len() > 1 => {}
-            end => return End::Whole(end.map_err(Failed::into_error)),
+            Err(Failed::Refused(error)) => self.each_part(load, error).await,
+            end => End::Whole(end.map_err(Failed::into_error)),
+        }
+    }
+
+    /// Delivers each part of a load that was refused.
+    async fn each_part(&mut self, load: &Load, refused: Error) -> End {
+        if load.parts.len() < 2 {
+            return End::Whole(Err(refused));
         }
         let mut ends = Vec::with_capacity(load.parts.len());
         for part in &load.parts {
@@ -360,8 +401,9 @@ impl<T: Transport> Sender<T> {
     fn is_there(&mut self, mut appended: Appended) -> Appended {
         self.next += 1;
         self.goes_on();
+        let kept = SPARE_MAX.max(appended.recycled.len());
         self.spare.append(&mut appended.recycled);
-        self.spare.truncate(SPARE_MAX);
+        self.spare.truncate(kept);
         appended
     }
 

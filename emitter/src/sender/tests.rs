@@ -26,6 +26,8 @@ struct Faulty {
     log: EmbeddedTransport,
     appends: Arc<Mutex<VecDeque<Option<Fault>>>>,
     openings: Arc<Mutex<VecDeque<ErrorKind>>>,
+    /// What the next submissions are answered at once.
+    submits: Arc<Mutex<VecDeque<Option<ErrorKind>>>>,
     /// What was submitted fails until the writer is opened again; whether it may be there yet.
     broken: Arc<Mutex<Option<bool>>>,
 }
@@ -106,7 +108,10 @@ impl Transport for Faulty {
     }
 
     async fn submit(&self, append: Append) -> Result<Submitted> {
-        Ok(Box::pin(self.clone().submitted(append)))
+        match self.submits.lock().unwrap().pop_front().flatten() {
+            Some(kind) => Err(Self::error(kind)),
+            None => Ok(Box::pin(self.clone().submitted(append))),
+        }
     }
 
     async fn subscribe(&self, subscription: Subscription) -> Result<EmbeddedReader> {
@@ -139,8 +144,8 @@ impl Bench {
     async fn with_loads_of(load_bytes: usize, delivery_timeout: Option<Duration>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = EmbeddedTransport::open(&EmbeddedConfig::new(folder.path())).unwrap();
-        let (appends, openings, broken) = Default::default();
-        let log = Arc::new(Faulty { log, appends, openings, broken });
+        let (appends, openings, submits, broken) = Default::default();
+        let log = Arc::new(Faulty { log, appends, openings, submits, broken });
         let queue = Arc::new(Queue::new(load_bytes, 7));
         for topic in ["a", "b"] {
             log.create_topic(topic, &TopicConfig::default()).await.unwrap();
@@ -247,24 +252,25 @@ async fn what_is_refused_for_good_fails_alone_and_is_not_there() {
 }
 
 /// Every way in which two of the appends that follow each other may fail, as those do that join one transaction or
-/// follow in the next.
+/// follow in the next, or have no place there.
 #[tokio::test]
 async fn appends_that_follow_each_other_are_there_once_and_in_order_whichever_fails() {
     let kind = ErrorKind::Unavailable;
     let faults = [None, Some(Fault::Lost(kind)), Some(Fault::Refused(kind))];
-    for case in 0..9 {
+    for case in 0..12 {
         let bench = Bench::with_loads_of(1, None).await;
-        let faults = [case / 3, case % 3].map(|fault| faults[fault]);
+        let submits = [None, (case > 8).then_some(kind)];
+        bench.log.submits.lock().unwrap().extend(submits);
+        let faults = [case / 3 % 3, case % 3].map(|fault| faults[fault]);
         bench.faults(&faults);
         let deliveries = ["1", "2", "3", "4"].map(|value| bench.push(0, value));
         bench.queue.close(Error::new(ErrorKind::Unavailable, "emit"));
-        let Bench { log, queue, lanes, sender, _folder } = bench;
+        let Bench { log, sender, _folder, .. } = bench;
         sender.run().await;
         for delivery in deliveries {
             delivery.receipt().await.unwrap();
         }
-        assert_eq!(values(&log, "a").await, ["1", "2", "3", "4"], "{faults:?}");
-        drop((queue, lanes));
+        assert_eq!(values(&log, "a").await, ["1", "2", "3", "4"], "{faults:?}, {submits:?}");
     }
 }
 

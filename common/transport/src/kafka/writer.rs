@@ -271,19 +271,24 @@ impl Running {
         Ok(())
     }
 
-    /// The append that joins the transaction, if one waits. While more than the one before it is on its way
-    /// it would but wait as well, and where brokers are slow the transaction would be late.
+    /// The append that joins the transaction, if one waits, and all but the newest that it has are
+    /// delivered: more would but wait, and where brokers are slow the transaction would be late.
     fn joining(
         &self,
         jobs: &[Job],
         waiting: &mut mpsc::Receiver<Job>,
         begun: Instant,
     ) -> Option<Job> {
-        let newest = jobs.last().into_iter().flat_map(|job| &job.append.batches);
-        let records: u32 = newest.map(|batch| batch.records.count()).sum();
-        let on_the_way = u32::try_from(self.producer.in_flight_count()).unwrap_or(u32::MAX);
-        let joins = self.joins && begun.elapsed() < JOINED_MAX && on_the_way <= records;
-        joins.then(|| waiting.try_recv().ok()).flatten()
+        if !self.joins || begun.elapsed() > JOINED_MAX {
+            return None;
+        }
+        let (_, before) = jobs.split_last()?;
+        let batches = before.iter().flat_map(|job| &job.append.batches);
+        let counts = batches.map(|batch| batch.records.count());
+        let delivered = self.producer.context().delivered();
+        let is_delivered =
+            counts.zip(&delivered.batches).all(|(count, batch)| batch.count == count);
+        is_delivered.then(|| waiting.try_recv().ok()).flatten()
     }
 
     /// Hands an append's records, state and offsets to the library.
@@ -345,6 +350,8 @@ impl Running {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(Code::QueueFull), back)) => record = back,
                 Err((error, record)) => {
+                    let before = self.producer.context().delivered().failed.take();
+                    let error = self.root(before.unwrap_or(error));
                     return Err(self.explain(error).with("topic", record.topic));
                 }
             }
@@ -375,11 +382,14 @@ impl Running {
         Ok(is_delivered)
     }
 
-    /// A transaction that fails takes its records out of the queue, which is all that they tell.
+    /// A transaction that fails takes its records out of the queue, and takes no more, which is all that
+    /// they tell.
     fn root(&self, error: KafkaError) -> KafkaError {
-        let purged =
-            matches!(error, KafkaError::MessageProduction(Code::PurgeQueue | Code::PurgeInflight));
-        if !self.transactional || !purged {
+        let follows = matches!(
+            error,
+            KafkaError::MessageProduction(Code::PurgeQueue | Code::PurgeInflight | Code::State)
+        );
+        if !self.transactional || !follows {
             return error;
         }
         match self.producer.commit_transaction(ABORT_MAX) {
