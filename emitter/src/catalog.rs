@@ -86,15 +86,21 @@ impl Told {
         Self { announced, at: None, records: 0 }
     }
 
-    /// What is to be announced now.
-    fn due(&mut self, tallied: &Tallied, is_idle: bool, now: Instant) -> Option<Announced> {
+    fn since(&self, now: Instant) -> Option<Duration> {
+        self.at.map(|at| now.saturating_duration_since(at))
+    }
+
+    /// Whether it is to be announced now.
+    fn is_due(&self, tallied: &Tallied, now: Instant) -> bool {
         let records = tallied.records.load(Ordering::Relaxed);
-        let since = self.at.map(|at| now.saturating_duration_since(at));
         let is_moving = records > self.records || self.announced.rate_milli > 0;
         let pause = if is_moving { FIGURES_EVERY } else { SIGN_EVERY };
-        if since.is_some_and(|since| since < pause) {
-            return None;
-        }
+        self.since(now).is_none_or(|since| since >= pause)
+    }
+
+    /// What is to be announced.
+    fn figures(&mut self, tallied: &Tallied, is_idle: bool, now: Instant) -> Announced {
+        let (records, since) = (tallied.records.load(Ordering::Relaxed), self.since(now));
         let ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         self.announced.rate_milli =
             (records - self.records).saturating_mul(1_000_000).checked_div(ms).unwrap_or(0);
@@ -104,7 +110,7 @@ impl Told {
         let read_to = if is_idle { self.announced.at_ms } else { self.announced.newest_at_ms };
         self.announced.read_to_ms = self.announced.read_to_ms.max(read_to);
         (self.at, self.records) = (Some(now), records);
-        Some(self.announced.clone())
+        self.announced.clone()
     }
 }
 
@@ -160,16 +166,16 @@ impl<T: Transport> Announcer<T> {
     }
 
     async fn look(&mut self) -> Result<()> {
-        let is_idle = self.is_idle().await?;
-        let now = Instant::now();
-        let due = self.topics.iter_mut().filter_map(|told| {
-            let tallied = self.tally.0.get(told.announced.topic.as_str())?;
-            told.due(tallied, is_idle, now)
-        });
-        let due: Vec<Announced> = due.collect();
-        if due.is_empty() {
+        let (now, tally) = (Instant::now(), Arc::clone(&self.tally));
+        let tallied = |told: &Told| tally.0.get(told.announced.topic.as_str());
+        let is_due = |told: &&mut Told| tallied(told).is_some_and(|it| told.is_due(it, now));
+        if !self.topics.iter_mut().any(|told| is_due(&told)) {
             return Ok(());
         }
+        let is_idle = self.is_idle().await?;
+        let due = self.topics.iter_mut().filter(is_due);
+        let figures = |told: &mut Told| Some(told.figures(tallied(told)?, is_idle, now));
+        let due: Vec<Announced> = due.filter_map(figures).collect();
         let announced = announce(self.transport.as_ref(), &due).await;
         if announced.is_err() {
             for told in &mut self.topics {

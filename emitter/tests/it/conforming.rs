@@ -99,6 +99,20 @@ async fn what_is_declared_is_checked_before_it_is_deployed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_keys_schema_says_what_the_records_of_the_topic_are_that_is_there() {
+    for (cleanup_policy, are_events) in
+        [(CleanupPolicy::Compact, false), (CleanupPolicy::Delete, true)]
+    {
+        let mesh = Mesh::new().await;
+        let config = TopicConfig { cleanup_policy, ..TopicConfig::default() };
+        mesh.log.create_topic("shop.orders", &config).await.unwrap();
+        mesh.builder("a").event::<Order>().connect().await.unwrap();
+        let (_, key) = mesh.client().latest("shop.orders-key").await.unwrap().unwrap();
+        assert_eq!(key.contains("tidemesh.records"), are_events, "{key}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_registered_must_be_there() {
     let mesh = Mesh::new().await;
     let builder = || mesh.builder("a").event_to::<Order>(Topic::new().register(false));
