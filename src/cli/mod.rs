@@ -198,7 +198,7 @@ pub async fn run(cli: Cli, processors: Processors) -> Result<ExitCode> {
         Command::EmitGateway(file) => {
             daemon::emit_gateway(read(&file.config)?.gateway()?).await?;
         }
-        Command::Topic(command) => topic::run(command).await?,
+        Command::Topic(command) => return topic::run(command).await,
         Command::Schema(command) => return schema::run(command).await,
         Command::Source(command) => source::run(command).await?,
         Command::Snapshot(command) => return snapshot::run(command).await,

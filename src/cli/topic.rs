@@ -1,9 +1,12 @@
-//! `tidemesh topic`: list, describe, read as JSON lines.
+//! `tidemesh topic`: list, describe, read as JSON lines, audit.
+
+mod audit;
 
 use super::client::{Daemon, print_json, print_line};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, HashMap};
+use std::process::ExitCode;
 use std::time::Duration;
 use tidemesh_avro::schema::Schema;
 use tidemesh_model::{Error, ErrorKind, Position, Result};
@@ -35,6 +38,17 @@ pub(super) enum TopicCommand {
         after_help = "Examples:\n  tidemesh topic read shop.public.orders --follow\n  tidemesh topic read shop.public.orders --from latest --follow --max 10"
     )]
     Read(ReadArgs),
+    /// Look whether each event that emitters took is in a topic, once and in order: exit code 0 if so, 1 if not.
+    #[command(
+        after_help = "Events that an emitter told as failed are missing too, and those that it has taken and not \
+                      delivered are not known here.\n\nExample:\n  tidemesh topic audit shop.orders"
+    )]
+    Audit {
+        /// The topic.
+        topic: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -72,14 +86,16 @@ fn parse_from(text: &str) -> std::result::Result<From, String> {
     }
 }
 
-pub(super) async fn run(command: TopicCommand) -> Result<()> {
+pub(super) async fn run(command: TopicCommand) -> Result<ExitCode> {
     match command {
-        TopicCommand::List(daemon) => list(&daemon).await,
+        TopicCommand::List(daemon) => list(&daemon).await?,
         TopicCommand::Describe { topic, daemon } => {
-            print_json(&daemon.log().await?.topic(&topic).await?)
+            print_json(&daemon.log().await?.topic(&topic).await?)?;
         }
-        TopicCommand::Read(args) => read(args).await,
+        TopicCommand::Read(args) => read(args).await?,
+        TopicCommand::Audit { topic, daemon } => return audit::audit(&topic, &daemon).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn list(daemon: &Daemon) -> Result<()> {

@@ -91,6 +91,9 @@ async fn what_is_sent_to_a_gateway_is_in_the_topic() {
     let topic = daemon.command(&["topic", "read", "shop.orders"]);
     let read = String::from_utf8_lossy(&topic.stdout);
     assert_eq!(read.lines().count(), 3, "{read}");
+    let audit = daemon.command(&["topic", "audit", "shop.orders"]);
+    let audited = String::from_utf8_lossy(&audit.stdout);
+    assert!(audit.status.success() && audited.contains("\"events\":3"), "{audited}");
     let metrics = reqwest::get(format!("{}/metrics", gateway.url)).await.unwrap();
     let metrics = metrics.text().await.unwrap();
     assert!(metrics.contains("tidemesh_gateway_requests_total"), "{metrics}");
