@@ -467,7 +467,8 @@ pub(crate) async fn asked<A, F: Future<Output = Result<A>>>(
     ask: impl Fn() -> F,
 ) -> Result<A> {
     loop {
-        match ask().await {
+        let asking = tokio::time::timeout_at(until, ask());
+        match asking.await.unwrap_or_else(|_| Err(no_answer())) {
             Err(error) if error.remedy() == Remedy::Retry && Instant::now() + ASK_AGAIN < until => {
                 tracing::debug!(error = error.report(), "is asked again");
                 tokio::time::sleep(ASK_AGAIN).await;
@@ -475,6 +476,12 @@ pub(crate) async fn asked<A, F: Future<Output = Result<A>>>(
             answer => return answer,
         }
     }
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Timeout, "make an emitter")
+        .because("registry, or topics' store, did not answer in the connect timeout")
+        .help("see that both are up and their addresses right, or raise connect_timeout")
 }
 
 fn wrong(message: &str) -> Error {

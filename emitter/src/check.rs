@@ -1,7 +1,7 @@
 //! What an emitter declares, checked against the registry before anything is deployed: nothing is
 //! registered, no topic is made.
 
-use crate::register::{Declared, check};
+use crate::register::{Declared, check, keyless};
 use serde::{Deserialize, Serialize};
 use tidemesh_model::{CleanupPolicy, Error, ErrorKind, Result};
 use tidemesh_transport::RegistryClient;
@@ -103,13 +103,15 @@ async fn messages(registry: &RegistryClient, declaration: &Declaration) -> Resul
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    if let Some(key_schema) = key_schema {
-        let subject = format!("{prefix}{topic}-key");
-        if registry.latest(&subject).await?.is_some()
-            && registry.find(&subject, &key_schema).await?.is_none()
-        {
-            messages.push(format!("{subject}: the topic's records have another key"));
-        }
+    let subject = format!("{prefix}{topic}-key");
+    let Some(key_schema) = key_schema else {
+        messages.extend(keyless(registry, topic, &subject).await?.map(|error| error.report()));
+        return Ok(messages);
+    };
+    if registry.latest(&subject).await?.is_some()
+        && registry.find(&subject, &key_schema).await?.is_none()
+    {
+        messages.push(format!("{subject}: the topic's records have another key"));
     }
     Ok(messages)
 }

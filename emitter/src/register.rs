@@ -213,12 +213,15 @@ pub(crate) async fn register_schemas(
         None => value_id(registry, &subject, &schema, settings.register).await?,
     };
     let key_schema = checked.key_schema(cleanup);
+    let subject = format!("{prefix}{topic}-key");
     let key_id = match &key_schema {
-        None => None,
-        Some(text) => {
-            let subject = format!("{prefix}{topic}-key");
-            Some(key_id(registry, &subject, text, settings.register).await?)
+        None => {
+            if let Some(error) = keyless(registry, topic, &subject).await? {
+                return Err(error);
+            }
+            None
         }
+        Some(text) => Some(key_id(registry, &subject, text, settings.register).await?),
     };
     Ok(Registered {
         topic: topic.clone(),
@@ -230,6 +233,27 @@ pub(crate) async fn register_schemas(
         key_fields: key.clone(),
         partitions: 0,
     })
+}
+
+/// Why events without a key are refused: a topic with a key would have records that come in no order beside
+/// the others, and that a compacted one drops.
+pub(crate) async fn keyless(
+    registry: &RegistryClient,
+    topic: &str,
+    subject: &str,
+) -> Result<Option<Error>> {
+    let Some((_, schema)) = registry.latest(subject).await? else { return Ok(None) };
+    let schema = Schema::parse(&schema)?;
+    let names: Vec<&str> = match &schema.node(schema.root()).kind {
+        Kind::Record(fields) => fields.iter().map(|field| &*field.name).collect(),
+        _ => Vec::new(),
+    };
+    let error = wrong("the topic's records have a key, and these events are to have none");
+    let error = error.with("topic", topic).with("subject", subject).with("key", names.join(", "));
+    Ok(Some(
+        error
+            .help("name the key's fields, as by `Topic::new().key([…])`, or emit to another topic"),
+    ))
 }
 
 async fn newest(registry: &RegistryClient, subject: &str) -> Result<(String, Option<u32>)> {

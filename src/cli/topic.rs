@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::time::Duration;
 use tidemesh_avro::schema::Schema;
+use tidemesh_emitter::EMITTER_HEADER;
 use tidemesh_model::{Error, ErrorKind, Position, Result};
 use tidemesh_transport::{
     FetchLimit, POSITION_HEADER, Reader, RecordRef, RegistryClient, Start, Subscription, Transport,
@@ -172,7 +173,7 @@ impl Decoder {
         let headers: serde_json::Map<String, Json> = record
             .headers()
             .filter(|(name, _)| *name != POSITION_HEADER)
-            .map(|(name, value)| (name.to_owned(), String::from_utf8_lossy(value).into()))
+            .map(|(name, value)| (name.to_owned(), text_of(name, value).into()))
             .collect();
         if !headers.is_empty() {
             line["headers"] = headers.into();
@@ -200,5 +201,13 @@ impl Decoder {
             Some(schema) => tidemesh_avro::json::to_json(schema, data),
             None => Ok(Json::Null),
         }
+    }
+}
+
+/// A header's value: text, or of an emitter's which start it was and the event's number.
+fn text_of(name: &str, value: &[u8]) -> String {
+    match audit::start_and_number(value) {
+        Some((start, number)) if name == EMITTER_HEADER => format!("{start:016x} {number}"),
+        _ => String::from_utf8_lossy(value).into_owned(),
     }
 }

@@ -115,6 +115,7 @@ impl RegistryClient {
     ///
     /// `Config`, naming the file that cannot be used.
     pub fn with_access(url: &str, access: RegistryAccess) -> Result<Self> {
+        check_url(url)?;
         let http = access.client(REQUEST_TIMEOUT)?;
         let url = url.trim_end_matches('/').into();
         Ok(Self { http, access: Arc::new(access), url, by_id: Arc::default() })
@@ -375,6 +376,20 @@ impl RegistryClient {
             _ => error,
         })
     }
+}
+
+/// Refuses what can never be a registry's address, before it is asked.
+fn check_url(url: &str) -> Result<()> {
+    let wrong = |why: &str| {
+        Err(Error::new(ErrorKind::Config, "ask the schema registry").because(why).with("url", url))
+    };
+    if url.starts_with("https://") && !cfg!(feature = "tls") {
+        return wrong("https needs the feature `tls`");
+    }
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return wrong("its url must begin with http:// or https://");
+    }
+    Ok(())
 }
 
 /// Percent-encodes a subject for a path (RFC 3986, "unreserved").

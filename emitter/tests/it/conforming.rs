@@ -80,6 +80,8 @@ async fn what_is_declared_is_checked_before_it_is_deployed() {
     assert!(changed.messages.concat().contains("id"), "{changed:?}");
     let rekeyed = mesh.builder("a").event_to::<Order>(Topic::new().key(["id"]));
     assert!(checked(rekeyed).await.messages.concat().contains("another key"));
+    let keyless = mesh.builder("a").event_to::<Order>(Topic::new().key([""; 0]));
+    assert!(checked(keyless).await.messages.concat().contains("key=customer"));
     let missing = mesh.builder("a").event_to::<Order>(Topic::new().key(["none"]));
     assert!(checked(missing).await.messages.concat().contains("field=none"));
     assert_eq!(Declaration::read("[{}]").unwrap_err().kind(), ErrorKind::Malformed);
@@ -96,6 +98,34 @@ async fn what_is_declared_is_checked_before_it_is_deployed() {
         let elsewhere = checked(Emitter::builder("a").kafka(kafka).event::<Order>()).await;
         assert!(elsewhere.messages.concat().contains("eu.shop.orders-value"), "{elsewhere:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_without_a_key_are_refused_in_a_topic_whose_records_have_one() {
+    let mesh = Mesh::new().await;
+    mesh.builder("a").event::<Order>().connect().await.unwrap();
+    let untyped = |topic| mesh.builder("b").topic("shop.orders", topic).connect();
+    let error = untyped(Topic::new()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("key=customer"), "{error}");
+    untyped(Topic::new().key(["customer"])).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_no_registry_is_told_at_once_and_who_does_not_answer_in_time() {
+    let mesh = Mesh::new().await;
+    for (url, told) in [("127.0.0.1:8081", "http://"), ("tcp://127.0.0.1:8081", "http://")] {
+        let error = mesh.builder("a").registry(url).event::<Order>().connect().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains(told), "{error}");
+    }
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let builder = mesh.builder("a").registry(format!("http://{}", silent.local_addr().unwrap()));
+    let builder = builder.connect_timeout(Duration::from_millis(300)).event::<Order>();
+    let begun = std::time::Instant::now();
+    let error = builder.connect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,12 @@ const GAPS_MAX: usize = 10_000;
 /// Stretches of missing events that are named of a start in a partition.
 const GAPS_NAMED: usize = 10;
 
+/// Which start of an emitter it was, and the event's number, as the header has them.
+pub(super) fn start_and_number(header: &[u8]) -> Option<(u64, u64)> {
+    let (start, number) = header.split_first_chunk()?;
+    Some((u64::from_be_bytes(*start), u64::from_be_bytes(number.try_into().ok()?)))
+}
+
 /// What one start of an emitter wrote to one partition.
 #[derive(Debug, Default)]
 struct Run {
@@ -101,14 +107,12 @@ impl Audit {
             self.others += 1;
             return Ok(());
         };
-        let Ok(both) = <[u8; 16]>::try_from(header) else {
+        let Some((start, number)) = start_and_number(header) else {
             return Err(Error::new(ErrorKind::Malformed, "audit a topic")
                 .because("the header of its emitter has another length")
                 .with("bytes", header.len()));
         };
-        let both = u128::from_be_bytes(both);
-        let low = |both: u128| u64::try_from(both & u128::from(u64::MAX)).unwrap_or_default();
-        self.runs.entry((low(both >> 64), partition)).or_default().take(low(both))?;
+        self.runs.entry((start, partition)).or_default().take(number)?;
         if self.runs.len() > RUNS_MAX {
             return Err(Error::new(ErrorKind::TooLarge, "audit a topic")
                 .because("emitters were started more often than are told apart")

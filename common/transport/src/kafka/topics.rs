@@ -82,7 +82,8 @@ impl Topics {
         let explained = self.inspector.context().told.explain(error, doing);
         match explained.kind() {
             ErrorKind::Unavailable | ErrorKind::Timeout => {
-                explained.with("bootstrap_servers", &self.config.bootstrap_servers)
+                let explained = explained.with("bootstrap_servers", &self.config.bootstrap_servers);
+                explained.help("see that the brokers are up, and kafka.bootstrap_servers")
             }
             _ => explained,
         }
